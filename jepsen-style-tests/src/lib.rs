@@ -1,0 +1,1 @@
+//! Black-box tests: they know binaries, sockets and public protocols.

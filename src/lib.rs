@@ -1,0 +1,9 @@
+//! Flotilla: a Raft-replicated clustered log store with Kafka's semantics.
+//!
+//! ARCHITECTURE.md is the map. Imports between these modules point downwards only; a test holds it.
+
+pub mod proto;
+pub mod replicated;
+pub mod seam;
+pub mod storage;
+pub mod types;

@@ -1,0 +1,15 @@
+//! Code generated from `proto/`.
+#![allow(missing_docs, clippy::all)]
+
+/// The public API.
+pub mod v1 {
+    tonic::include_proto!("flotilla.v1");
+}
+
+/// Node to node.
+pub mod internal {
+    tonic::include_proto!("flotilla.internal.v1");
+}
+
+/// Both files' descriptors, for the reflection service.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/flotilla.descriptors"));

@@ -1,0 +1,71 @@
+//! What a Raft group replicates: a pure state machine, driven by module `raft`.
+//!
+//! The driver promises that entries come once each, in log order, on every replica; the state
+//! machine promises that equal entries make equal states: no I/O, no clock, no randomness, no
+//! iteration over unordered maps. Applying cannot fail: a refusal is a replicated result.
+
+use bytes::Bytes;
+
+use crate::types::{EntryPosition, Offset, WallMs};
+
+/// Where a group's Raft snapshot is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotAt {
+    /// The log is the data (partitions): the snapshot is the checkpoint at the purge point, so that
+    /// a lagging follower still gets every retained record from the log (SAFETY M5).
+    PurgePoint,
+    /// The state is the data (metadata): the full state at the last applied entry (SAFETY M8).
+    LastApplied,
+}
+
+/// A deterministic state machine. See the module's head for both sides' promises.
+pub trait Replicated: Send + Sync + Sized + 'static {
+    const SNAPSHOT_AT: SnapshotAt;
+
+    /// Applies one command. Blank and membership entries never come here.
+    fn apply(&mut self, at: EntryPosition, command: &Bytes) -> Applied;
+
+    /// Whether the state *before* `command` must be kept as a checkpoint. Asked before each apply;
+    /// must depend on nothing but the state and the command. Always false for `LastApplied`.
+    fn checkpoint_due(&self, command: &Bytes) -> bool;
+
+    /// A checkpoint of the state is about to be written; `at` is the last entry applied.
+    /// Called before [`Replicated::encode`], so that the checkpoint knows of itself.
+    fn checkpoint_taken(&mut self, at: EntryPosition);
+
+    /// The newest checkpoint at or below the log start: entries up to and including it may be
+    /// purged, and the Raft snapshot is that checkpoint. Never goes back. None: purge nothing.
+    fn purge_point(&self) -> Option<EntryPosition>;
+
+    /// The complete state, with a format version in front.
+    fn encode(&self) -> Bytes;
+
+    /// The inverse of `encode`. Bytes from a disk or a peer: never panics.
+    fn decode(bytes: &[u8]) -> Result<Self, StateDecodeError>;
+}
+
+/// What applying one command came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// For whoever proposed it; the state machine's own encoding.
+    pub response: Bytes,
+    /// A point for the sparse index, if one is due at this entry.
+    pub index_point: Option<IndexPoint>,
+}
+
+/// A point of the sparse index: the entry that was just applied begins at this offset (SAFETY M3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexPoint {
+    pub offset: Offset,
+    /// The largest client timestamp of all records before this entry.
+    pub max_timestamp_before: WallMs,
+}
+
+/// Encoded state that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StateDecodeError {
+    #[error("state has format version {found}, this broker reads up to {known}: use a newer broker")]
+    Version { found: u8, known: u8 },
+    #[error("state is malformed: {0}")]
+    Malformed(String),
+}

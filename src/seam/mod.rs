@@ -1,0 +1,11 @@
+//! Three of the four seams between the node's code and the world (the fourth is `storage::Kv`).
+//! Each has a real implementation and a simulated one, and nothing above them names a clock, a
+//! random generator or a socket. Monotonic time is tokio's, which a simulation pauses.
+
+mod clock;
+mod net;
+mod rng;
+
+pub use clock::{Clock, SystemClock};
+pub use net::{Listener, Net, NetFuture, Stream, TcpNet};
+pub use rng::Rng;

@@ -1,0 +1,115 @@
+//! The words every layer shares: ids and positions, each its own type so that a swapped argument
+//! does not compile. Nothing here decides anything.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id! {
+    /// A node's identity in the cluster, given by its operator; 0 is never one.
+    BrokerId(u64)
+}
+id! {
+    /// openraft's node id: one placement of one Raft group on one broker, allocated by the
+    /// metadata group and never used again (SAFETY B5).
+    ReplicaId(u64)
+}
+id! {
+    /// One consensus group. Allocated like replica ids, never derived from a topic's name.
+    RaftGroupId(u64)
+}
+id! {
+    /// The number of a partition within its topic, from 0.
+    PartitionId(i32)
+}
+id! {
+    /// Position of a record in a partition, from 0, dense, seen by clients. Not a Raft index.
+    Offset(i64)
+}
+id! {
+    /// Position of an entry in a Raft log, from 0, never used by clients as an offset.
+    LogIndex(u64)
+}
+id! {
+    /// Raft's term.
+    Term(u64)
+}
+id! {
+    /// A term where clients see it.
+    LeaderEpoch(i32)
+}
+id! {
+    /// Milliseconds since the Unix epoch.
+    WallMs(i64)
+}
+
+/// The metadata group's id on every cluster.
+pub const METADATA_GROUP: RaftGroupId = RaftGroupId(0);
+
+/// Ids below this are the founders' broker ids in the metadata group; allocation starts here.
+pub const ALLOCATED_REPLICA_MIN: u64 = 65_536;
+
+/// The largest term we accept: it must fit a leader epoch (SAFETY M12).
+pub const TERM_MAX: u64 = i32::MAX as u64 - 1;
+
+impl Term {
+    /// The one conversion from terms to what clients see.
+    ///
+    /// # Panics
+    /// If the term is above [`TERM_MAX`], which votes are refused for long before.
+    pub fn epoch(self) -> LeaderEpoch {
+        assert!(self.0 <= TERM_MAX, "term {} does not fit a leader epoch", self.0);
+        LeaderEpoch(self.0 as i32)
+    }
+}
+
+/// A topic's identity over the life of the cluster: a new topic of an old name has a new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TopicId(pub u128);
+
+impl fmt::Display for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// A partition as clients name it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TopicPartition {
+    pub topic: String,
+    pub partition: PartitionId,
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+/// Where an entry stands in a Raft log. Ordered as Raft orders log ids: term, then index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EntryPosition {
+    pub term: Term,
+    pub index: LogIndex,
+}
+
+impl fmt::Display for EntryPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "T{}-{}", self.term, self.index)
+    }
+}
