@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md is the map. Imports between these modules point downwards only; a test holds it.
 
 pub mod proto;
+pub mod raft;
 pub mod replicated;
 pub mod seam;
 pub mod storage;
