@@ -2,7 +2,9 @@
 //!
 //! ARCHITECTURE.md is the map. Imports between these modules point downwards only; a test holds it.
 
+pub mod partition;
 pub mod proto;
+pub mod record;
 pub mod replicated;
 pub mod seam;
 pub mod storage;
