@@ -83,8 +83,8 @@ pub enum Failed {
     NotLeader,
     NotEnoughReplicas { waited: Duration },
     OutcomeUnknown { waited: Duration },
-    OutOfOrderSequence { expected: i32, got: i32 },
-    Fenced { current: i16, got: i16 },
+    OutOfOrderSequence { producer: i64, expected: i32, got: i32 },
+    Fenced { producer: i64, current: i16, got: i16 },
     WrongOffset { expected: Offset, actual: Offset },
     TimestampTooFar { timestamp: WallMs },
     /// Too many of its kind wait already, or leadership was about to move when its time was up.
@@ -283,7 +283,7 @@ impl<W> Core<W> {
                 | Verdict::Fenced { .. }
                 | Verdict::WrongOffset { .. }
                 | Verdict::TimestampTooFar { .. }) => {
-                    let failed = refusal(refused);
+                    let failed = refusal(refused, item.header.producer_id);
                     answers.extend(item.waiters.into_iter().map(|waiter| (waiter.inner, Err(failed))));
                 }
             }
@@ -469,10 +469,10 @@ fn live<W>(flight: Flight<W>, position: EntryPosition, base_offset: Offset) -> V
 
 /// # Panics
 /// For verdicts that refuse nothing.
-fn refusal(verdict: Verdict) -> Failed {
+fn refusal(verdict: Verdict, producer: i64) -> Failed {
     match verdict {
-        Verdict::OutOfOrderSequence { expected, got } => Failed::OutOfOrderSequence { expected, got },
-        Verdict::Fenced { current_epoch, got } => Failed::Fenced { current: current_epoch, got },
+        Verdict::OutOfOrderSequence { expected, got } => Failed::OutOfOrderSequence { producer, expected, got },
+        Verdict::Fenced { current_epoch, got } => Failed::Fenced { producer, current: current_epoch, got },
         Verdict::WrongOffset { expected, actual } => Failed::WrongOffset { expected, actual },
         Verdict::TimestampTooFar { max_timestamp, limit: _ } => Failed::TimestampTooFar { timestamp: max_timestamp },
         Verdict::Append { .. } | Verdict::DuplicateCommitted { .. } | Verdict::DuplicatePending { .. } => {
