@@ -23,7 +23,10 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Attempt {
     /// Applied there at this index.
-    Applied { index: LogIndex, response: Response },
+    Applied {
+        index: LogIndex,
+        response: Response,
+    },
     /// Not proposed, or refused: ask again.
     NoEffect,
     Unknown,
@@ -44,8 +47,12 @@ pub enum ChangeFailed {
         after_unknown: bool,
     },
     /// No leader took it in time.
-    NoLeader { waited: Duration },
-    Unknown { waited: Duration },
+    NoLeader {
+        waited: Duration,
+    },
+    Unknown {
+        waited: Duration,
+    },
 }
 
 impl Inner {

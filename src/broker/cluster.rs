@@ -53,9 +53,7 @@ impl Broker {
                 TopicsWanted::Named(names) => {
                     let named = names.iter().map(|name| match state.topic(name) {
                         Some(topic) => inner.topic_view(topic),
-                        None => {
-                            TopicView { name: name.clone(), configs: Default::default(), partitions: Vec::new() }
-                        }
+                        None => TopicView { name: name.clone(), configs: Default::default(), partitions: Vec::new() },
                     });
                     named.collect()
                 }
@@ -86,9 +84,8 @@ impl Broker {
         let alive: BTreeSet<BrokerId> = brokers.iter().copied().filter(|broker| inner.is_alive(*broker)).collect();
         let nodes = inner.ask_health(&alive).await;
         let metadata_led = inner.raft.leader_of(METADATA_GROUP).is_some_and(|leader| alive.contains(&leader.broker));
-        let leaderless = |group: &RaftGroupId| {
-            !inner.raft.leader_of(*group).is_some_and(|leader| alive.contains(&leader.broker))
-        };
+        let leaderless =
+            |group: &RaftGroupId| !inner.raft.leader_of(*group).is_some_and(|leader| alive.contains(&leader.broker));
         assess(&brokers, &alive, &partitions, leaderless, metadata_led, &nodes)
     }
 
@@ -135,8 +132,7 @@ impl Broker {
             return;
         }
         let deadline = Instant::now() + limits::SHUTDOWN_TRANSFERS;
-        let led: Vec<Arc<Hosted>> =
-            inner.routes.hosted().into_iter().filter(|hosted| hosted.status().leads).collect();
+        let led: Vec<Arc<Hosted>> = inner.routes.hosted().into_iter().filter(|hosted| hosted.status().leads).collect();
         let transfers = stream::iter(led).for_each_concurrent(limits::TRANSFERS_AT_ONCE, |hosted| async move {
             let left = deadline.saturating_duration_since(Instant::now());
             hosted.appender.pause().await;
@@ -281,8 +277,11 @@ fn assess(
             None => problems.push(format!("broker {broker} is up but did not report its health")),
         }
     }
-    let lagging: BTreeSet<RaftGroupId> =
-        nodes.iter().filter_map(|(_, health)| health.as_ref()).flat_map(|h| h.lagging.iter().map(|(g, _)| *g)).collect();
+    let lagging: BTreeSet<RaftGroupId> = nodes
+        .iter()
+        .filter_map(|(_, health)| health.as_ref())
+        .flat_map(|h| h.lagging.iter().map(|(g, _)| *g))
+        .collect();
     let (mut without_leader, mut under_replicated) = (0, 0);
     for (group, name, replicas) in partitions {
         let down: Vec<String> = replicas.iter().filter(|b| !alive.contains(b)).map(BrokerId::to_string).collect();

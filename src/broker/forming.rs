@@ -55,7 +55,9 @@ pub async fn join_cluster(inner: &Arc<Inner>, here: Option<ReplicaId>) -> Result
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     /// There is a cluster: register, then run the replica it gives us.
-    Register { cluster_id: u128 },
+    Register {
+        cluster_id: u128,
+    },
     /// We are the one who founds, and everything is as it must be.
     Found,
     /// A founder, and the lowest one has begun.
@@ -211,7 +213,9 @@ async fn register(inner: &Arc<Inner>) -> Result<ReplicaId, BrokerFailed> {
                 Outcome::BrokerRegistered { metadata_replica } => return Ok(metadata_replica),
                 other => return Err(BrokerFailed::Raft { detail: format!("registration was answered {other:?}") }),
             },
-            Err(ChangeFailed::Refused { refusal: Refusal::StorageIdMismatch { broker, registered, offered }, .. }) => {
+            Err(ChangeFailed::Refused {
+                refusal: Refusal::StorageIdMismatch { broker, registered, offered }, ..
+            }) => {
                 return Err(BrokerFailed::StorageIdMismatch { broker, registered, found: offered });
             }
             Err(ChangeFailed::Refused { refusal, after_unknown: _ }) => {

@@ -10,8 +10,8 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    Broker, BrokerFailed, LeaderHint, Readiness, calls, disk, forming, limits, produce::Budget, reconcile,
-    retention, routes::Routes,
+    Broker, BrokerFailed, LeaderHint, Readiness, calls, disk, forming, limits, produce::Budget, reconcile, retention,
+    routes::Routes,
 };
 use crate::{
     config::{Peer, founders, peers_hash},

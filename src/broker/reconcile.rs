@@ -305,4 +305,3 @@ async fn led_within(inner: &Inner, group: &Group<Partition>, within: Duration) -
     };
     timeout(within, heard).await.is_ok()
 }
-

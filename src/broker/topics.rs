@@ -117,8 +117,10 @@ impl Broker {
         match inner.change(Change::AddPartitions(wish), limits::ADMIN_TIMEOUT).await {
             Ok(_) => {}
             // An earlier try of ours did it.
-            Err(ChangeFailed::Refused { refusal: Refusal::PartitionsNotMore { have, asked, .. }, after_unknown: true })
-                if have == asked => {}
+            Err(ChangeFailed::Refused {
+                refusal: Refusal::PartitionsNotMore { have, asked, .. },
+                after_unknown: true,
+            }) if have == asked => {}
             Err(failed) => return Err(failed.into_admin(&format!("adding partitions to topic {name:?}"))),
         }
         inner.describe_known(&name)
@@ -283,11 +285,8 @@ impl Inner {
             return Err(AdminError::Unavailable { reason });
         };
         let TopicPartition { topic, partition } = hosted.name.clone();
-        let not_leader = || AdminError::NotLeader {
-            topic: hosted.name.topic.clone(),
-            partition,
-            leader: self.leader_hint(group),
-        };
+        let not_leader =
+            || AdminError::NotLeader { topic: hosted.name.topic.clone(), partition, leader: self.leader_hint(group) };
         let status = hosted.status();
         if !status.leads || !status.ready {
             return Err(not_leader());

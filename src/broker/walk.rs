@@ -3,10 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{
-    cursors::Cursor,
-    hosted::Hosted,
-};
+use super::{cursors::Cursor, hosted::Hosted};
 use crate::{
     partition::{AppendView, CommandError},
     record::{BatchHeader, walk},
@@ -45,7 +42,8 @@ impl<'a> Walker<'a> {
         let at = match hosted.cursors.get(offset) {
             Some(cursor) => cursor,
             None => {
-                let point = hosted.group.log().find_point(offset).await.map_err(|e| WalkError::Failed(e.to_string()))?;
+                let point =
+                    hosted.group.log().find_point(offset).await.map_err(|e| WalkError::Failed(e.to_string()))?;
                 nearest(point, from_checkpoint(hosted, offset))
             }
         };
