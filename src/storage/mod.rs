@@ -16,7 +16,7 @@ mod log;
 mod open;
 mod probe;
 mod saved;
-mod sim;
+pub mod sim;
 mod store;
 mod tail;
 mod writer;
