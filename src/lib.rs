@@ -2,6 +2,9 @@
 //!
 //! ARCHITECTURE.md is the map. Imports between these modules point downwards only; a test holds it.
 
+pub mod config;
+pub mod metadata;
+pub mod metrics;
 pub mod proto;
 pub mod raft;
 pub mod replicated;
