@@ -5,8 +5,10 @@
 pub mod config;
 pub mod metadata;
 pub mod metrics;
+pub mod partition;
 pub mod proto;
 pub mod raft;
+pub mod record;
 pub mod replicated;
 pub mod seam;
 pub mod storage;
