@@ -7,7 +7,7 @@
 //! would see records moved.
 
 use std::{
-    io::{BufRead, BufReader, BufWriter, Write},
+    io::{BufRead, BufReader, BufWriter, LineWriter, Write},
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
@@ -71,11 +71,13 @@ pub struct Plan {
     pub rate: Option<u32>,
     /// The producer's `--timeout`; none: its default.
     pub timeout: Option<Duration>,
+    /// Hands each record over at once instead of in bursts.
+    pub one_by_one: bool,
 }
 
 impl Plan {
     pub fn new(topic: &str, partitions: u32) -> Plan {
-        Plan { topic: topic.into(), partitions, rate: None, timeout: None }
+        Plan { topic: topic.into(), partitions, rate: None, timeout: None, one_by_one: false }
     }
 
     pub fn rate(self, rate: u32) -> Plan {
@@ -84,6 +86,10 @@ impl Plan {
 
     pub fn timeout(self, timeout: Duration) -> Plan {
         Plan { timeout: Some(timeout), ..self }
+    }
+
+    pub fn one_by_one(self) -> Plan {
+        Plan { one_by_one: true, ..self }
     }
 }
 
@@ -134,8 +140,12 @@ impl Producer {
             }
         });
         let (stop, stopped) = mpsc::channel();
-        let rate = plan.rate;
-        let feeding = thread::spawn(move || feed(stdin, records, rate, &stopped));
+        let (rate, one_by_one) = (plan.rate, plan.one_by_one);
+        let feeding = thread::spawn(move || match one_by_one {
+            false => feed(BufWriter::with_capacity(64 << 10, stdin), records, rate, &stopped),
+            // A record is one short line, so one write.
+            true => feed(LineWriter::new(stdin), records, rate, &stopped),
+        });
         Producer { child, partitions: plan.partitions, stop, feeding, reading, complaining, receipts, line }
     }
 
@@ -198,13 +208,12 @@ impl Producer {
 /// Writes records until told to stop; gives back what it wrote. What the producer did not read any
 /// more counts as sent, with an unknown outcome.
 fn feed(
-    stdin: impl Write,
+    mut stdin: impl Write,
     mut records: impl Iterator<Item = (String, String)>,
     rate: Option<u32>,
     stopped: &mpsc::Receiver<()>,
 ) -> Vec<(String, String)> {
     const BURST_RECORDS_MAX: usize = 500;
-    let mut stdin = BufWriter::with_capacity(64 << 10, stdin);
     let mut sent = vec![];
     let began = Instant::now();
     loop {
