@@ -141,6 +141,7 @@ mod planted {
         rejects(Rule::Seams, "src/grpc/mod.rs", "use tokio::{net::TcpListener, sync::mpsc};");
         rejects(Rule::Seams, "src/http/mod.rs", "use std::net::TcpStream;");
         accepts("src/raft/mod.rs", "use std::{net::SocketAddr, time::Duration};\nuse tokio::time::Instant;");
+        accepts("src/raft/mod.rs", "fn f() -> bool { std::thread::panicking() }");
         accepts("src/raft/mod.rs", "fn f() { operand::apply(); let strand = 1; }");
         accepts("src/seam/net.rs", "use tokio::net::TcpListener;\nuse std::time::SystemTime;");
         accepts("src/storage/rocks.rs", "use std::thread;");
