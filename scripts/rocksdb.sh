@@ -42,14 +42,14 @@ build() {
     # Set, ROCKSDB_LIB_DIR would make the crate link what we are about to build.
     env -u ROCKSDB_LIB_DIR -u ROCKSDB_STATIC CARGO_PROFILE_RELEASE_DEBUG=false \
         cargo build --locked --release -p librocksdb-sys --target-dir "$cache/build" >&2 &
-    local cargo=$!
+    builder=$!
     # Whatever ends this script ends the build.
-    trap 'kill "$cargo" 2>/dev/null || true' EXIT
-    while kill -0 "$cargo" 2>/dev/null; do
+    trap 'kill "$builder" 2>/dev/null || true' EXIT
+    while kill -0 "$builder" 2>/dev/null; do
         sleep 5
         [ $(((SECONDS - began) % 60)) -ge 5 ] || progress "$began"
     done
-    wait "$cargo"
+    wait "$builder" || { echo "rocksdb.sh: the build failed after $((SECONDS - began)) s" >&2; exit 1; }
     trap - EXIT
     # The newest, should an earlier build have left one.
     built=$(find "$cache/build/release/build" -path '*/librocksdb-sys-*/out/librocksdb.a' -printf '%T@ %p\n' |

@@ -3,7 +3,8 @@
 use std::{
     io::{Read, Write},
     process::{Child, Command, ExitStatus, Stdio},
-    thread::{self, JoinHandle},
+    sync::mpsc::{self, Receiver},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -65,7 +66,7 @@ pub fn run(command: &mut Command, input: &[u8], deadline: Duration) -> Finished 
     let stdout = collect(child.stdout.take().expect("piped"));
     let stderr = collect(child.stderr.take().expect("piped"));
     let status = wait(&mut child, deadline);
-    let [stdout, stderr] = [stdout, stderr].map(|reader| reader.join().expect("reading a pipe does not panic"));
+    let [stdout, stderr] = [stdout, stderr].map(|output| collected(&output, &line));
     let code = status.and_then(|status| status.code()).unwrap_or(-1);
     Finished { code, stdout, stderr, took: began.elapsed(), line }
 }
@@ -103,12 +104,24 @@ pub fn wait_for<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Res
     }
 }
 
-pub fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+/// Reads a pipe to its end, aside.
+pub fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (done, output) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = vec![];
         let _ = pipe.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+        done.send(String::from_utf8_lossy(&bytes).into_owned())
+    });
+    output
+}
+
+/// What `collect` read, after the command ended. A process that it started and left behind must not
+/// hold its pipes: whoever waits for their end would wait for ever.
+#[track_caller]
+pub fn collected(output: &Receiver<String>, line: &str) -> String {
+    const AFTER_THE_END: Duration = Duration::from_secs(10);
+    let late = |_| panic!("`{line}` ended, and something it started still holds its output");
+    output.recv_timeout(AFTER_THE_END).unwrap_or_else(late)
 }
 
 pub fn spell(command: &Command) -> String {

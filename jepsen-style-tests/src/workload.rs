@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::{
     checker::{Outcome, Sent},
-    command::{collect, spell, wait, wait_for},
+    command::{collect, collected, spell, wait, wait_for},
     partitioner::partition_of,
 };
 
@@ -107,7 +107,7 @@ pub struct Producer {
     stop: Sender<()>,
     feeding: JoinHandle<Vec<(String, String)>>,
     reading: JoinHandle<()>,
-    complaining: JoinHandle<String>,
+    complaining: mpsc::Receiver<String>,
     receipts: Arc<Mutex<Vec<Receipt>>>,
     line: String,
 }
@@ -198,7 +198,7 @@ impl Producer {
         drop(self.stop);
         let sent = self.feeding.join().expect("feeding does not panic");
         self.reading.join().expect("every receipt has the documented shape");
-        let stderr = self.complaining.join().expect("reading a pipe does not panic");
+        let stderr = collected(&self.complaining, &self.line);
         let receipts = std::mem::take(&mut *self.receipts.lock().expect("nobody panics with it"));
         let code = status.and_then(|status| status.code()).unwrap_or(-1);
         Produced::new(self.partitions, sent, receipts, code, stderr, self.line)
