@@ -44,7 +44,6 @@ impl ByHand {
             data_dirs.insert(id, data_dir);
         }
         let mut cli = Cli::new(dir.path());
-        // The lowest port of a node's own file is its client listener, as the defaults have it.
         let clients = texts.iter().map(|text| own_client_port(text)).map(|port| format!("127.0.0.1:{}", moved[&port]));
         cli.brokers = clients.collect::<Vec<_>>().join(",");
         ByHand { cli, servers: BTreeMap::new(), configs, data_dirs, dir }
@@ -186,19 +185,12 @@ fn with_data_dir(text: &str, dir: &Path) -> String {
     out
 }
 
-/// The node's own client address: the `bind` (or `listen`) line that says client.
+/// Of `client_bind`.
 fn own_client_port(text: &str) -> u16 {
-    let mut in_client = false;
-    for line in text.lines().map(without_comment) {
-        if line.trim_start().starts_with('[') {
-            in_client = line.contains("client");
-        }
-        let (name, value) = line.split_once('=').unwrap_or_default();
-        if (in_client || name.contains("client")) && !name.contains("advertise") && value.contains(':') {
-            return ports_in(&[value.to_string()])[0];
-        }
-    }
-    panic!("no client address in an example file:\n{text}");
+    let binds = |line: &&str| line.split('=').next().is_some_and(|name| name.trim() == "client_bind");
+    let line = text.lines().map(without_comment).find(|line| binds(line));
+    let line = line.unwrap_or_else(|| panic!("no client_bind in an example file:\n{text}"));
+    ports_in(&[line.to_string()])[0]
 }
 
 /// Below the range that the kernel takes for outgoing connections, so that nothing else takes them
@@ -219,14 +211,18 @@ fn free_ports(count: usize) -> Vec<u16> {
 
 #[test]
 fn an_example_file_is_moved() {
-    let text = "id = 1 # not :99\ndata_dir = \"x\"\npeers = [\"1@127.0.0.1:71\", \"2@127.0.0.1:72\"]\n\
-                [client]\nbind = \"127.0.0.1:70\"\n";
+    let text = "# the peers' port is :99\nid = 1\ndata_dir = \"data/n1\"\n\
+                peers = [\"1@127.0.0.1:71\", \"2@127.0.0.1:72\"]\n\
+                client_bind = \"127.0.0.1:70\"\npeer_bind = \"127.0.0.1:71\"\n# client_advertised = \"x:98\"\n";
     assert_eq!(ports_in(&[text.to_string()]), [71, 72, 70]);
     assert_eq!(own_client_port(text), 70);
     let moved = BTreeMap::from([(70, 1070), (71, 1071), (72, 1072)]);
     let out = with_data_dir(&with_ports(text, &moved), Path::new("/d"));
     assert!(out.contains("data_dir = \"/d\"") && out.contains("\"1@127.0.0.1:1071\", \"2@127.0.0.1:1072\""), "{out}");
-    assert!(out.contains("127.0.0.1:1070"), "{out}");
+    assert!(
+        out.contains("client_bind = \"127.0.0.1:1070\"") && out.contains("peer_bind = \"127.0.0.1:1071\""),
+        "{out}"
+    );
     let ports = free_ports(3);
     assert!(ports[0] != ports[1] && ports[1] != ports[2], "{ports:?}");
 }

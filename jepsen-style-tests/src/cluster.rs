@@ -206,7 +206,7 @@ fn parse(text: &str, args: &[&str]) -> Value {
 pub struct Partition {
     pub partition: u32,
     pub leader: Option<u64>,
-    pub epoch: i64,
+    pub epoch: u64,
     pub replicas: Vec<u64>,
     pub log_start: i64,
     pub high_watermark: i64,
@@ -220,7 +220,7 @@ impl Partition {
         Partition {
             partition: number("partition") as u32,
             leader: json["leader"].as_u64().filter(|id| *id != 0),
-            epoch: number("epoch"),
+            epoch: number("epoch").max(0) as u64,
             replicas: replicas.iter().filter_map(Value::as_u64).collect(),
             log_start: number("log_start"),
             high_watermark: number("high_watermark"),

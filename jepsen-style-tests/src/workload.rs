@@ -164,15 +164,20 @@ impl Producer {
         });
     }
 
-    /// When the first receipt of each of `partitions` came after `since`, once all have one.
+    /// Waits until each of `partitions` has a receipt from a later leader than the epoch given with
+    /// it. (A receipt that merely arrives late may be the old leader's.)
     #[track_caller]
-    pub fn wait_each(&self, partitions: &[u32], since: Instant, deadline: Duration) {
-        wait_for(&format!("a receipt for each of partitions {partitions:?}"), deadline, || {
-            let receipts = self.receipts.lock().expect("nobody panics with it");
-            let has = |p: &&u32| receipts.iter().any(|receipt| receipt.partition == **p && receipt.at > since);
-            let waiting: Vec<&u32> = partitions.iter().filter(|p| !has(p)).collect();
-            if waiting.is_empty() { Ok(()) } else { Err(format!("none for {waiting:?}")) }
-        });
+    pub fn wait_new_leaders(&self, partitions: &[(u32, u64)], deadline: Duration) {
+        wait_for(
+            &format!("a receipt from a new leader of each of {partitions:?} (partition, epoch)"),
+            deadline,
+            || {
+                let receipts = self.receipts.lock().expect("nobody panics with it");
+                let newer = |(p, epoch): &(u32, u64)| receipts.iter().any(|r| r.partition == *p && r.epoch > *epoch);
+                let waiting: Vec<_> = partitions.iter().filter(|partition| !newer(partition)).collect();
+                if waiting.is_empty() { Ok(()) } else { Err(format!("none for {waiting:?}")) }
+            },
+        );
     }
 
     /// The longest time without a receipt for `partition` that ended after `since`.
@@ -285,7 +290,10 @@ impl Produced {
             let partition = partition_of(key.as_bytes(), partitions) as usize;
             sent[partition].push(Sent { key, value, outcome: Outcome::Unknown });
         }
+        // Exit code 1 promises that what failed had no effect; any other failure promises nothing.
+        let otherwise = if code == 1 { Outcome::Refused } else { Outcome::Unknown };
         for (partition, sent) in sent.iter_mut().enumerate() {
+            sent.iter_mut().for_each(|sent| sent.outcome = otherwise);
             attribute(sent, receipts.iter().filter(|receipt| receipt.partition as usize == partition));
         }
         Produced { sent, receipts, code, stderr, line }
@@ -350,6 +358,9 @@ mod tests {
         let outcomes: Vec<Outcome> = produced.sent[0].iter().map(|sent| sent.outcome).collect();
         let acked = |offset| Outcome::Acked { offset };
         assert_eq!(outcomes, [acked(10), acked(11), acked(13), Outcome::Unknown]);
+        let records = vec![("k".to_string(), "v".to_string())];
+        let refused = Produced::new(1, records, vec![], 1, String::new(), String::new());
+        assert_eq!(refused.sent[0][0].outcome, Outcome::Refused);
     }
 
     #[test]

@@ -56,22 +56,18 @@ fn demo() {
     let producer = cli.produce(&plan, orders(Random::seeded(seed)).take(count));
     producer.wait_acked(count / 3, SLOW);
     let leader = cli.leader(TOPIC, 0);
-    let led: Vec<u32> = cli
-        .describe(TOPIC)
-        .unwrap_or_else(|error| panic!("{error}"))
-        .iter()
-        .filter(|p| p.leader == Some(leader))
-        .map(|p| p.partition)
-        .collect();
+    let partitions = cli.describe(TOPIC).unwrap_or_else(|error| panic!("{error}"));
+    let led: Vec<(u32, u64)> =
+        partitions.iter().filter(|p| p.leader == Some(leader)).map(|p| (p.partition, p.epoch)).collect();
+    let numbers: Vec<u32> = led.iter().map(|(partition, _)| *partition).collect();
     step(
         began,
-        &format!("SIGKILL to node {leader}, leader of partitions {led:?}, with {} acknowledged", producer.acked()),
+        &format!("SIGKILL to node {leader}, leader of partitions {numbers:?}, with {} acknowledged", producer.acked()),
     );
     let killed = Instant::now();
     cluster.kill(leader);
-    producer.wait_each(&led, killed, SLOW);
-    producer.wait_acked(count / 20, SLOW);
-    let gap = led.iter().map(|p| producer.longest_gap(*p, killed)).max().unwrap_or_default();
+    producer.wait_new_leaders(&led, SLOW);
+    let gap = numbers.iter().map(|p| producer.longest_gap(*p, killed)).max().unwrap_or_default();
     step(began, &format!("its partitions acknowledge again; longest gap {} ms", gap.as_millis()));
     step(began, &format!("restarting node {leader}"));
     cluster.restart(leader);

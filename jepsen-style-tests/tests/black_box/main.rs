@@ -14,7 +14,8 @@ mod trap;
 
 use jepsen_style_tests::{
     checker::{History, Summary, check_run},
-    cluster::Cli,
+    cluster::{Cli, QUICK},
+    command::wait_for,
     readback::read_topic,
     workload::Produced,
 };
@@ -22,7 +23,11 @@ use jepsen_style_tests::{
 /// Reads the topic back and holds the producers' histories against it.
 #[track_caller]
 fn check_topic(cli: &Cli, topic: &str, partitions: u32, produced: &[&Produced], faults: Option<usize>) -> Summary {
-    let described = cli.describe(topic).unwrap_or_else(|error| panic!("describe {topic}: {error}"));
+    let described = wait_for(&format!("the offsets of all partitions of {topic}"), QUICK, || {
+        let partitions = cli.describe(topic)?;
+        let known = partitions.iter().all(|p| p.log_start >= 0 && p.high_watermark >= 0);
+        if known { Ok(partitions) } else { Err(format!("{partitions:?}")) }
+    });
     let logs = read_topic(cli, topic, partitions);
     let histories = logs.into_iter().enumerate().map(|(partition, log)| History {
         partition: partition as u32,

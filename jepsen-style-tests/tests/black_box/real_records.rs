@@ -6,7 +6,7 @@ use jepsen_style_tests::{cluster::Cluster, cluster::SLOW, dataset::flights, knob
 
 use crate::check_topic;
 
-/// `FLOTILLA_TEST_FLIGHTS_RATE`: records a second. The default keeps the load up for some 15 s, so that
+/// `FLOTILLA_TEST_FLIGHTS_RATE`: records a second. The default keeps the load up for some 20 s, so that
 /// both kills and both restarts fall into it.
 #[test]
 fn flights_survive_the_kill_of_two_leaders_under_load() {
@@ -20,7 +20,7 @@ fn flights_survive_the_kill_of_two_leaders_under_load() {
     cli.create_topic("flights", PARTITIONS);
 
     let began = Instant::now();
-    let plan = Plan::new("flights", PARTITIONS).rate(knob("FLIGHTS_RATE", 20_000));
+    let plan = Plan::new("flights", PARTITIONS).rate(knob("FLIGHTS_RATE", 15_000));
     let mut producer = cli.produce(&plan, records.into_iter());
     producer.wait_acked(total / 5, SLOW);
     let partitions = cli.describe("flights").unwrap_or_else(|error| panic!("describe: {error}"));
