@@ -55,9 +55,9 @@ const HARMLESS: &[&str] = &["std::thread::panicking"];
 /// Pure modules name none of these.
 const IMPURE: &[&str] = &["tokio", "std::fs", "std::net", "std::process", "std::env"];
 
-/// Where OUTSIDE is allowed: the seams themselves, RocksDB's own threads, and the command line,
-/// which runs on the user's machine and never in a simulation.
-const OUTSIDE_ALLOWED: &[&str] = &["src/seam/", "src/storage/rocks", "src/cli", "src/main.rs"];
+/// Where OUTSIDE is allowed: the seams themselves, the threads below `Kv` (RocksDB's and that of its
+/// durable floor), and the command line, which runs on the user's machine and never in a simulation.
+const OUTSIDE_ALLOWED: &[&str] = &["src/seam/", "src/storage/rocks", "src/storage/floor.rs", "src/cli", "src/main.rs"];
 
 /// What DESIGN part 7 lists, and what git and cargo themselves put there.
 const TOP_LEVEL: &[&str] = &[
