@@ -2,6 +2,8 @@
 //!
 //! ARCHITECTURE.md is the map. Imports between these modules point downwards only; a test holds it.
 
+pub mod cli;
+pub mod client;
 pub mod config;
 pub mod metadata;
 pub mod metrics;
