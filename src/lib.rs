@@ -2,6 +2,7 @@
 //!
 //! ARCHITECTURE.md is the map. Imports between these modules point downwards only; a test holds it.
 
+pub mod broker;
 pub mod proto;
 pub mod replicated;
 pub mod seam;
