@@ -4,6 +4,7 @@
 
 pub mod broker;
 pub mod proto;
+pub mod raft;
 pub mod replicated;
 pub mod seam;
 pub mod storage;
