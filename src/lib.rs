@@ -3,8 +3,10 @@
 //! ARCHITECTURE.md is the map. Imports between these modules point downwards only; a test holds it.
 
 pub mod broker;
+pub mod partition;
 pub mod proto;
 pub mod raft;
+pub mod record;
 pub mod replicated;
 pub mod seam;
 pub mod storage;

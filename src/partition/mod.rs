@@ -1,0 +1,19 @@
+//! What one partition's Raft group agrees on, and the leader's view of what it has proposed.
+//!
+//! Promises: offsets are dense from 0 whatever becomes of proposals; a batch of an idempotent producer
+//! is in the log at most once; every replica computes the same state, byte for byte. Pure: no I/O, no
+//! clock, no randomness, no async; the only "now" is the append time an entry carries (SAFETY M4).
+//!
+//! Leaves out: who proposes and waits (the appender, in `broker`), where batches are kept (`storage`).
+
+mod command;
+mod overlay;
+mod response;
+mod state;
+
+pub use command::{
+    AppendBuilder, AppendView, COMMAND_BATCH_BYTES_MAX, CommandError, CommandView, TrimView, encode_trim,
+};
+pub use overlay::{CheckParams, Overlay, TIMESTAMP_AFTER_MAX_MS_DEFAULT, Ticket, Verdict};
+pub use response::{PartitionResponse, ResponseError};
+pub use state::{Checkpoint, EpochEnd, Partition, PartitionLimits};

@@ -1,0 +1,1 @@
+//! Zigzag varints, as records use them.
