@@ -3,6 +3,9 @@
 //! ARCHITECTURE.md is the map. Imports between these modules point downwards only; a test holds it.
 
 pub mod broker;
+pub mod config;
+pub mod metadata;
+pub mod metrics;
 pub mod partition;
 pub mod proto;
 pub mod raft;
