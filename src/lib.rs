@@ -4,6 +4,8 @@
 
 pub mod broker;
 pub mod config;
+pub mod grpc;
+pub mod http;
 pub mod metadata;
 pub mod metrics;
 pub mod partition;

@@ -27,6 +27,10 @@ pub enum RequestError {
     TooLarge { detail: String },
     #[error("the stream ends here, the last message could not be read: {detail}")]
     Unreadable { detail: String },
+    #[error("the records do not fit a batch: {detail}")]
+    RecordsTooLarge { detail: String },
+    #[error("the records could not be compressed: {detail}")]
+    Compress { detail: String },
     #[error("the batch at offset {offset} cannot be decoded: {detail}; read it raw, or from {next} on")]
     Decompression { offset: Offset, next: Offset, detail: String },
     #[error("the stored batch at offset {offset} is malformed: {detail}")]
@@ -47,9 +51,9 @@ impl From<RequestError> for v1::Error {
     fn from(error: RequestError) -> v1::Error {
         let (code, retriable) = match &error {
             RequestError::Invalid { .. } | RequestError::Unreadable { .. } => (ErrorCode::InvalidRequest, false),
-            RequestError::TooLarge { .. } => (ErrorCode::BatchTooLarge, false),
+            RequestError::TooLarge { .. } | RequestError::RecordsTooLarge { .. } => (ErrorCode::BatchTooLarge, false),
             RequestError::Decompression { .. } => (ErrorCode::DecompressionFailed, false),
-            RequestError::StoredBatch { .. } => (ErrorCode::Internal, false),
+            RequestError::StoredBatch { .. } | RequestError::Compress { .. } => (ErrorCode::Internal, false),
             RequestError::TooManyStreams { .. } | RequestError::Stopping => (ErrorCode::Unavailable, true),
         };
         // Refused before the broker heard of it, or a read: nothing was appended.

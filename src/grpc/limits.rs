@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::seam::{ConnectionLimits, Silence};
+use crate::seam::Silence;
 
 /// One `ProduceRequest` on the wire. Twice the largest batch: plain records may shrink when the broker builds
 /// the batch. Beyond it the stream ends with BATCH_TOO_LARGE.
@@ -24,20 +24,16 @@ pub const PRODUCE_STREAMS_MAX: usize = 4_096;
 /// Consume streams of the whole node: each may hold one small answer whatever the budget says. Beyond it UNAVAILABLE.
 pub const CONSUME_STREAMS_MAX: usize = 16_384;
 
-/// Large answers that wait for their clients to take them, all Consume streams together. Beyond it answers are
-/// small ([`CONSUME_SMALL_BYTES`]), so that a slow client takes nothing from the others but size.
-pub const CONSUME_BUDGET_BYTES: usize = 256 << 20;
-
-/// An answer outside the budget. One batch is sent whole even if it is larger.
+/// An answer beyond the node's fetch budget (`fetch_bytes_max`): small instead of late, so that a client that
+/// takes its answers slowly takes nothing from the others but size. One batch is sent whole even if it is larger.
 pub const CONSUME_SMALL_BYTES: usize = 64 << 10;
 
 /// `bytes_max` of a Consume: when 0, and at most.
 pub const CONSUME_BYTES_DEFAULT: usize = 1 << 20;
 pub const CONSUME_BYTES_MAX: usize = 8 << 20;
 
-/// What the records of one batch may decode to: a compressed bomb ends in DECOMPRESSION_FAILED. Eight times the
-/// largest batch.
-pub const DECODED_BYTES_MAX: usize = 64 << 20;
+/// What the records of one batch may decode to: a compressed bomb ends in DECOMPRESSION_FAILED.
+pub const DECODED_BYTES_MAX: usize = crate::record::DECODED_BYTES_MAX_DEFAULT;
 
 /// `wait_ms_max` of a Consume: when 0, and at most.
 pub const CONSUME_WAIT_DEFAULT: Duration = Duration::from_secs(5);
@@ -59,12 +55,9 @@ pub const CONFIGS_MAX: usize = 256;
 /// Error messages: they travel in trailers.
 pub const MESSAGE_BYTES_MAX: usize = 1_024;
 
-/// The listener. A connection must show the HTTP/2 preface and its SETTINGS frame head soon; afterwards HTTP/2
-/// pings watch it. Connections beyond the limit are closed at once.
-pub const CONNECTIONS: ConnectionLimits = ConnectionLimits {
-    connections_max: 4_096,
-    silence: Silence::Opening { bytes: 24 + 9, within: Duration::from_secs(10) },
-};
+/// A connection must show the HTTP/2 preface and the head of its SETTINGS frame soon; afterwards HTTP/2 pings
+/// watch it. (Connections beyond `connections_max` are closed at once.)
+pub const SILENCE: Silence = Silence::Opening { bytes: 24 + 9, within: Duration::from_secs(10) };
 
 /// Calls of one connection at once; HTTP/2 makes the client wait. A consumer of many partitions has a stream each.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;

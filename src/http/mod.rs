@@ -1,4 +1,4 @@
-//! The HTTP listener: `/metrics` (OpenMetrics text), `/livez` and `/readyz`.
+//! The HTTP listener: `/metrics` (Prometheus text), `/livez` and `/readyz`.
 //!
 //! - `/livez` answers 200 while the process can answer at all: a supervisor restarts on anything else.
 //! - `/readyz` answers 200 when clients can be served, else 503 with the reason in words.
@@ -15,7 +15,10 @@ use axum::{
     routing::get,
 };
 
-use crate::seam::{ConnectionLimits, GuardedListener, GuardedStream, Listener, Silence};
+use crate::{
+    metrics::CONTENT_TYPE,
+    seam::{ConnectionLimits, GuardedListener, GuardedStream, Listener, Silence},
+};
 
 /// A few scrapers, a load balancer and people: far below the file descriptor limit, so that no
 /// stranger takes the clients' descriptors away.
@@ -23,8 +26,6 @@ pub const CONNECTIONS_MAX: usize = 128;
 
 /// Longer than usual scrape intervals, so that scrapers keep their connection.
 pub const SILENCE_MAX: Duration = Duration::from_secs(75);
-
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the listener asks of the broker.
 pub struct Faces {
@@ -55,7 +56,7 @@ fn router(faces: Faces) -> Router {
 }
 
 async fn metrics(State(faces): State<Arc<Faces>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, OPENMETRICS)], (faces.metrics)())
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], (faces.metrics)())
 }
 
 async fn readyz(State(faces): State<Arc<Faces>>) -> (StatusCode, String) {
@@ -137,7 +138,7 @@ mod tests {
         let server = server().await;
         assert!(get(server.address, "/livez").await.starts_with("HTTP/1.1 200"));
         let metrics = get(server.address, "/metrics").await;
-        assert!(metrics.starts_with("HTTP/1.1 200") && metrics.contains(OPENMETRICS), "{metrics}");
+        assert!(metrics.starts_with("HTTP/1.1 200") && metrics.contains(CONTENT_TYPE), "{metrics}");
         assert!(metrics.ends_with("# EOF\n"), "{metrics}");
         assert!(get(server.address, "/readyz").await.starts_with("HTTP/1.1 200"));
         server.ready.store(false, Ordering::SeqCst);

@@ -87,6 +87,8 @@ fn table() -> Vec<(v1::Error, ErrorCode, Code)> {
     row(R::invalid("x").into(), C::InvalidRequest, Code::InvalidArgument);
     row(R::Unreadable { detail: "x".into() }.into(), C::InvalidRequest, Code::InvalidArgument);
     row(R::TooLarge { detail: "x".into() }.into(), C::BatchTooLarge, Code::InvalidArgument);
+    row(R::RecordsTooLarge { detail: "x".into() }.into(), C::BatchTooLarge, Code::InvalidArgument);
+    row(R::Compress { detail: "x".into() }.into(), C::Internal, Code::Internal);
     let bomb = R::Decompression { offset: Offset(1), next: Offset(2), detail: "x".into() };
     row(bomb.into(), C::DecompressionFailed, Code::FailedPrecondition);
     let stored = R::StoredBatch { offset: Offset(1), detail: "x".into() };
