@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The methods mean what [`Broker`]'s of the same name mean.
-pub trait Backend: Clone + Send + Sync + 'static {
+pub trait Backend: Clone + Send + Sync + Unpin + 'static {
     type Budget: Send + 'static;
     type Waiting: Future<Output = Result<Receipt, ProduceError>> + Send + Unpin + 'static;
 
