@@ -284,6 +284,3 @@ fn after(header: &BatchHeader) -> Offset {
 fn after_record(offset: Offset) -> Offset {
     Offset(offset.0.saturating_add(1))
 }
-
-#[cfg(test)]
-mod tests;
