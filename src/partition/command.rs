@@ -8,7 +8,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::record::{self, BatchError, BatchHeader};
+use crate::record::{self, BATCH_HEADER_BYTES, BatchError, BatchHeader};
 use crate::types::{LeaderEpoch, Offset, WallMs};
 
 /// One entry holds at most this many bytes of batches, or one larger batch: large enough that the cost
@@ -18,8 +18,10 @@ pub const COMMAND_BATCH_BYTES_MAX: usize = 1024 * 1024;
 const VERSION: u8 = 1;
 const KIND_APPEND: u8 = 1;
 const KIND_TRIM: u8 = 2;
-const APPEND_HEADER_BYTES: usize = 30;
-const TRIM_BYTES: usize = 18;
+/// Version, kind, append time, base offset, records, max timestamp.
+const APPEND_HEADER_BYTES: usize = 1 + 1 + 8 + 8 + 4 + 8;
+/// Version, kind, append time, before.
+const TRIM_BYTES: usize = 1 + 1 + 8 + 8;
 
 /// Bytes that are not a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,12 +30,14 @@ pub enum CommandError {
     Length { len: usize },
     #[error("partition command has format version {found}, this broker knows {VERSION}: use a newer broker")]
     Version { found: u8 },
-    #[error("partition command has unknown kind {kind}")]
+    #[error("partition command has unknown or unwanted kind {kind}")]
     Kind { kind: u8 },
-    #[error("partition command's batch at byte {at} is malformed: {error}")]
-    Batch { at: usize, error: BatchError },
+    #[error("partition command's batches are malformed: {0}")]
+    Batch(#[from] BatchError),
+    #[error("append of {record_count} records at offset {base_offset} cannot be: offsets are 0 to 2^63-1")]
+    Offsets { base_offset: Offset, record_count: u32 },
     #[error(
-        "partition command says base offset {base_offset}, {record_count} records, max timestamp {max_timestamp}, but its batches do not"
+        "append at offset {base_offset} says {record_count} records up to timestamp {max_timestamp}, its batches do not"
     )]
     Inconsistent { base_offset: Offset, record_count: u32, max_timestamp: WallMs },
 }
@@ -51,7 +55,9 @@ pub struct AppendView {
     /// The leader's clock when it built the entry.
     pub append_time: WallMs,
     /// Offset of the first record; the entry is dead unless it was the next offset at apply.
+    /// Invariant: not negative, and `end_offset` does not overflow.
     pub base_offset: Offset,
+    /// At least 1.
     pub record_count: u32,
     /// The largest of the batches' max timestamps.
     pub max_timestamp: WallMs,
@@ -67,64 +73,177 @@ pub struct TrimView {
 }
 
 impl CommandView {
-    /// Parses a command. An append's batches are checked by [`AppendView::check`], not here.
+    /// Parses a command. Of an append only the command's own header is read; its batches are checked
+    /// by [`AppendView::check`].
     pub fn parse(command: &Bytes) -> Result<CommandView, CommandError> {
-        todo!("{command:?}")
+        let len = command.len();
+        let &[version, kind, ..] = &command[..] else {
+            return Err(CommandError::Length { len });
+        };
+        if version != VERSION {
+            return Err(CommandError::Version { found: version });
+        }
+        match kind {
+            KIND_APPEND => AppendView::parse(command).map(CommandView::Append),
+            KIND_TRIM if len == TRIM_BYTES => {
+                let append_time = WallMs(i64_at(command, 2)?);
+                Ok(CommandView::Trim(TrimView { append_time, before: Offset(i64_at(command, 10)?) }))
+            }
+            KIND_TRIM => Err(CommandError::Length { len }),
+            _ => Err(CommandError::Kind { kind }),
+        }
     }
 }
 
 impl AppendView {
-    /// Parses an append; `Kind` if the command is another one. Reads only the command's header.
+    /// Parses an append; [`CommandError::Kind`] if the command is another one. Reads only the command's
+    /// header: this is what a fetch does for every entry it passes.
     pub fn parse(command: &Bytes) -> Result<AppendView, CommandError> {
-        todo!("{command:?}")
+        let len = command.len();
+        match command[..] {
+            [] | [_] => return Err(CommandError::Length { len }),
+            [VERSION, KIND_APPEND, ..] if len < APPEND_HEADER_BYTES + BATCH_HEADER_BYTES => {
+                return Err(CommandError::Length { len });
+            }
+            [VERSION, KIND_APPEND, ..] => {}
+            [VERSION, kind, ..] => return Err(CommandError::Kind { kind }),
+            [found, ..] => return Err(CommandError::Version { found }),
+        }
+        let append_time = WallMs(i64_at(command, 2)?);
+        let base_offset = Offset(i64_at(command, 10)?);
+        let count = command.get(18..).and_then(|rest| rest.first_chunk()).ok_or(CommandError::Length { len })?;
+        let record_count = u32::from_be_bytes(*count);
+        let max_timestamp = WallMs(i64_at(command, 22)?);
+        let fits = base_offset.0.checked_add(i64::from(record_count)).is_some();
+        if base_offset.0 < 0 || record_count == 0 || !fits {
+            return Err(CommandError::Offsets { base_offset, record_count });
+        }
+        let batches = command.slice(APPEND_HEADER_BYTES..);
+        Ok(AppendView { append_time, base_offset, record_count, max_timestamp, batches })
     }
 
     /// The offset after the last record.
     pub fn end_offset(&self) -> Offset {
-        Offset(self.base_offset.0.saturating_add(i64::from(self.record_count)))
+        Offset(self.base_offset.0 + i64::from(self.record_count))
+    }
+
+    /// Checks that the batches are what the command's header says: dense from its base offset, as many
+    /// records, the same largest timestamp. Reads each batch's header; CRCs are not computed.
+    pub fn check(&self) -> Result<(), CommandError> {
+        let AppendView { base_offset, record_count, max_timestamp, .. } = *self;
+        let wrong = CommandError::Inconsistent { base_offset, record_count, max_timestamp };
+        let mut next_offset = base_offset;
+        let mut latest = WallMs(i64::MIN);
+        for batch in record::walk(&self.batches) {
+            let (header, _) = batch?;
+            let dense = header.base_offset == next_offset
+                && header.count > 0
+                && header.last_offset_delta == header.count - 1
+                && (!header.is_idempotent() || (header.base_sequence >= 0 && header.producer_epoch >= 0));
+            if !dense || i64::from(header.count) > self.end_offset().0 - next_offset.0 {
+                return Err(wrong);
+            }
+            next_offset.0 += i64::from(header.count);
+            latest = latest.max(header.max_timestamp);
+        }
+        if next_offset != self.end_offset() || latest != max_timestamp {
+            return Err(wrong);
+        }
+        Ok(())
     }
 }
 
 /// The bytes of a trim.
 pub fn encode_trim(append_time: WallMs, before: Offset) -> Bytes {
-    todo!("{append_time} {before}")
+    let mut bytes = BytesMut::with_capacity(TRIM_BYTES);
+    bytes.put_u8(VERSION);
+    bytes.put_u8(KIND_TRIM);
+    bytes.put_i64(append_time.0);
+    bytes.put_i64(before.0);
+    bytes.freeze()
 }
 
 /// Puts one entry together: each batch is copied once, to where it will lie for good.
 #[derive(Debug)]
 pub struct AppendBuilder {
     buffer: BytesMut,
+    base_offset: Offset,
+    epoch: LeaderEpoch,
+    append_time: WallMs,
+    record_count: u32,
+    max_timestamp: WallMs,
 }
 
 impl AppendBuilder {
-    /// `bytes_hint`: how many bytes of batches are expected, to size the buffer.
+    /// `bytes_hint`: how many bytes of batches are expected, to size the buffer; held against
+    /// [`COMMAND_BATCH_BYTES_MAX`].
     pub fn new(base_offset: Offset, epoch: LeaderEpoch, append_time: WallMs, bytes_hint: usize) -> AppendBuilder {
-        todo!("{base_offset} {epoch} {append_time} {bytes_hint}")
+        assert!(base_offset.0 >= 0, "base offset {base_offset} is negative");
+        let capacity = APPEND_HEADER_BYTES + bytes_hint.min(COMMAND_BATCH_BYTES_MAX);
+        let mut buffer = BytesMut::with_capacity(capacity);
+        buffer.put_u8(VERSION);
+        buffer.put_u8(KIND_APPEND);
+        buffer.put_i64(append_time.0);
+        buffer.put_i64(base_offset.0);
+        // Record count and max timestamp: `finish` knows them.
+        buffer.put_u32(0);
+        buffer.put_i64(0);
+        AppendBuilder { buffer, base_offset, epoch, append_time, record_count: 0, max_timestamp: WallMs(i64::MIN) }
     }
 
     /// Whether a batch of this length may go in: always the first one, later ones up to
-    /// [`COMMAND_BATCH_BYTES_MAX`] in all.
+    /// [`COMMAND_BATCH_BYTES_MAX`] in all, and only while the record count cannot overflow, because
+    /// compressed batches may lie about theirs.
     pub fn fits(&self, batch_bytes: usize) -> bool {
-        todo!("{batch_bytes}")
+        let taken = self.buffer.len() - APPEND_HEADER_BYTES;
+        let countable = u32::MAX - self.record_count >= record::BATCH_RECORDS_MAX;
+        taken == 0 || (countable && batch_bytes <= COMMAND_BATCH_BYTES_MAX.saturating_sub(taken))
     }
 
     /// Copies a validated batch in and gives it its base offset, which is returned. With
     /// `log_append_time` its timestamps become the entry's append time.
+    ///
+    /// # Panics
+    /// If the batch does not fit, or was not validated: the appender's mistake.
     pub fn push(&mut self, batch: &[u8], header: &BatchHeader, log_append_time: bool) -> Offset {
-        todo!("{batch:?} {header:?} {log_append_time}")
+        assert!(self.fits(batch.len()), "a batch of {} bytes does not fit the entry", batch.len());
+        assert_eq!(batch.len(), header.total_bytes(), "header and batch belong together");
+        let count = u32::try_from(header.count).expect("a validated batch has records");
+        let base_offset = self.next_offset();
+        if log_append_time {
+            record::append_stamped(&mut self.buffer, batch, base_offset, self.epoch, self.append_time);
+            self.max_timestamp = self.max_timestamp.max(self.append_time);
+        } else {
+            record::append_patched(&mut self.buffer, batch, base_offset, self.epoch);
+            self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+        }
+        assert!(count <= record::BATCH_RECORDS_MAX, "a validated batch holds fewer than {count} records");
+        self.record_count += count;
+        base_offset
     }
 
     pub fn is_empty(&self) -> bool {
-        self.buffer.len() == APPEND_HEADER_BYTES
+        self.record_count == 0
     }
 
     /// The offset after the last record pushed.
     pub fn next_offset(&self) -> Offset {
-        todo!()
+        Offset(self.base_offset.0 + i64::from(self.record_count))
     }
 
-    /// The command. At least one batch must have been pushed.
-    pub fn finish(self) -> Bytes {
-        todo!()
+    /// The command.
+    ///
+    /// # Panics
+    /// If nothing was pushed.
+    pub fn finish(mut self) -> Bytes {
+        assert!(!self.is_empty(), "an append holds at least one batch");
+        self.buffer[18..22].copy_from_slice(&self.record_count.to_be_bytes());
+        self.buffer[22..30].copy_from_slice(&self.max_timestamp.0.to_be_bytes());
+        self.buffer.freeze()
     }
+}
+
+fn i64_at(command: &Bytes, at: usize) -> Result<i64, CommandError> {
+    let bytes = command.get(at..).and_then(|rest| rest.first_chunk());
+    bytes.map(|bytes| i64::from_be_bytes(*bytes)).ok_or(CommandError::Length { len: command.len() })
 }

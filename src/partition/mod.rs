@@ -7,9 +7,14 @@
 //! Leaves out: who proposes and waits (the appender, in `broker`), where batches are kept (`storage`).
 
 mod command;
+mod encoding;
 mod overlay;
+mod producers;
 mod response;
+mod retention;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use command::{
     AppendBuilder, AppendView, COMMAND_BATCH_BYTES_MAX, CommandError, CommandView, TrimView, encode_trim,

@@ -1,6 +1,13 @@
 //! The leader's view of what it has proposed and not yet seen applied.
+//!
+//! Promises: while every outcome is a live entry, offsets and sequences it hands out are what `apply`
+//! will find. After a refusal or a dead entry it is wrong on purpose, and everything proposed from it is
+//! dead, until [`Overlay::resync`]: no duplicate, gap or reordering can come of that (SAFETY M2).
+
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Partition;
+use super::producers::next_sequence;
 use crate::record::BatchHeader;
 use crate::types::{EntryPosition, Offset, WallMs};
 
@@ -25,7 +32,7 @@ pub struct CheckParams {
 /// What to do with a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Take it: propose it at this offset, after `push`.
+    /// Take it: `push`, and propose it at this offset.
     Append { base_offset: Offset },
     /// It is in the log already: answer as the first time.
     DuplicateCommitted { base_offset: Offset, position: EntryPosition },
@@ -41,30 +48,120 @@ pub enum Verdict {
     TimestampTooFar { max_timestamp: WallMs, limit: WallMs },
 }
 
-/// Proposed batches on top of an applied [`Partition`].
+/// One batch without an outcome.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    ticket: Ticket,
+    epoch: i16,
+    base_sequence: i32,
+    last_sequence: i32,
+    base_offset: Offset,
+}
+
+/// Proposed batches on top of an applied [`Partition`]. Bounded by what the appender lets be in flight.
 #[derive(Clone, Debug)]
-pub struct Overlay {}
+pub struct Overlay {
+    next_offset: Offset,
+    /// Every pending batch; its producer's id, if it has one.
+    tickets: BTreeMap<Ticket, Option<i64>>,
+    /// Pending batches of each producer that has any, oldest first.
+    producers: BTreeMap<i64, VecDeque<Pending>>,
+}
 
 impl Overlay {
     /// An empty overlay, at leader-ready.
     pub fn new(partition: &Partition) -> Overlay {
-        todo!("{partition:?}")
+        Overlay { next_offset: partition.next_offset(), tickets: BTreeMap::new(), producers: BTreeMap::new() }
     }
 
-    /// What to do with a validated batch. Changes nothing.
+    /// What to do with a validated batch. Changes nothing. A duplicate is one whatever else it claims,
+    /// because the first copy was taken.
     pub fn check(&self, partition: &Partition, header: &BatchHeader, params: &CheckParams) -> Verdict {
-        todo!("{partition:?} {header:?} {params:?}")
+        if header.is_idempotent()
+            && let Some(verdict) = self.check_sequence(partition, header, params.now)
+        {
+            return verdict;
+        }
+        if let Some(after_max_ms) = params.timestamp_after_max_ms {
+            let limit = WallMs(params.now.0.saturating_add(after_max_ms));
+            if header.max_timestamp > limit {
+                return Verdict::TimestampTooFar { max_timestamp: header.max_timestamp, limit };
+            }
+        }
+        match params.expected_offset {
+            Some(expected) if expected != self.next_offset => {
+                Verdict::WrongOffset { expected, actual: self.next_offset }
+            }
+            Some(_) | None => Verdict::Append { base_offset: self.next_offset },
+        }
+    }
+
+    /// Kafka's rules for one producer: an exact copy of a remembered batch is a duplicate; otherwise
+    /// the next sequence is wanted, 0 from a new epoch, and any from a producer nobody remembers.
+    /// None: nothing is wrong with it.
+    fn check_sequence(&self, partition: &Partition, header: &BatchHeader, now: WallMs) -> Option<Verdict> {
+        let (epoch, got) = (header.producer_epoch, header.base_sequence);
+        let committed = partition.producer(header.producer_id, now);
+        let pending = self.producers.get(&header.producer_id);
+        let last_committed =
+            committed.and_then(|p| p.batches.back().map(|last| (last.base_offset, p.epoch, last.last_sequence)));
+        let last_pending =
+            pending.and_then(|batches| batches.back()).map(|last| (last.base_offset, last.epoch, last.last_sequence));
+        // A batch may be in both for a moment, between apply and settle; the later offset is the later batch.
+        let (_, current_epoch, last_sequence) = last_committed.max(last_pending)?;
+        if epoch < current_epoch {
+            return Some(Verdict::Fenced { current_epoch, got: epoch });
+        }
+        if let Some(producer) = committed.filter(|producer| producer.epoch == epoch)
+            && let Some(copy) = producer.find(got, header.last_sequence())
+        {
+            return Some(Verdict::DuplicateCommitted { base_offset: copy.base_offset, position: copy.position });
+        }
+        let same = |batch: &&Pending| {
+            (batch.epoch, batch.base_sequence, batch.last_sequence) == (epoch, got, header.last_sequence())
+        };
+        if let Some(copy) = pending.and_then(|batches| batches.iter().find(same)) {
+            return Some(Verdict::DuplicatePending { ticket: copy.ticket, base_offset: copy.base_offset });
+        }
+        let expected = if epoch > current_epoch { 0 } else { next_sequence(last_sequence) };
+        (got != expected).then_some(Verdict::OutOfOrderSequence { expected, got })
     }
 
     /// Reserves the next offsets, and the sequence, for a batch that `check` just told to append.
     /// Returns its base offset.
+    ///
+    /// # Panics
+    /// If the ticket is in use.
     pub fn push(&mut self, ticket: Ticket, header: &BatchHeader) -> Offset {
-        todo!("{ticket:?} {header:?}")
+        let base_offset = self.next_offset;
+        let producer = header.is_idempotent().then_some(header.producer_id);
+        let before = self.tickets.insert(ticket, producer);
+        assert!(before.is_none(), "{ticket:?} is in use");
+        if let Some(id) = producer {
+            self.producers.entry(id).or_default().push_back(Pending {
+                ticket,
+                epoch: header.producer_epoch,
+                base_sequence: header.base_sequence,
+                last_sequence: header.last_sequence(),
+                base_offset,
+            });
+        }
+        self.next_offset.0 += i64::from(header.count);
+        base_offset
     }
 
-    /// The batch has an outcome, whichever; if it was applied, the partition knows it now.
+    /// The batch has an outcome, whichever; if it was applied, the partition knows it now. A ticket
+    /// from before a resync is ignored.
     pub fn settle(&mut self, ticket: Ticket) {
-        todo!("{ticket:?}")
+        let Some(Some(id)) = self.tickets.remove(&ticket) else {
+            return;
+        };
+        if let Some(batches) = self.producers.get_mut(&id) {
+            batches.retain(|batch| batch.ticket != ticket);
+            if batches.is_empty() {
+                self.producers.remove(&id);
+            }
+        }
     }
 
     /// Forgets everything pending and begins again from the applied state: after a refusal or a dead
@@ -75,11 +172,11 @@ impl Overlay {
 
     /// The next offset, counting what is pending.
     pub fn next_offset(&self) -> Offset {
-        todo!()
+        self.next_offset
     }
 
     /// Batches without an outcome.
     pub fn pending(&self) -> usize {
-        todo!()
+        self.tickets.len()
     }
 }

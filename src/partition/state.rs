@@ -1,33 +1,54 @@
 //! The state of a partition: a fold over its log, and nothing else.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
-use crate::replicated::{Applied, Replicated, SnapshotAt, StateDecodeError};
+use super::command::{AppendView, CommandView, TrimView};
+use super::producers::{Producer, Producers};
+use super::response::PartitionResponse;
+use crate::record;
+use crate::replicated::{Applied, IndexPoint, Replicated, SnapshotAt, StateDecodeError};
 use crate::types::{EntryPosition, LeaderEpoch, Offset, WallMs};
 
-/// See the module's head.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Partition {}
-
-/// The numbers that place checkpoints and bound the state. Part of the state, so that every replica
-/// and every version uses those the partition was created with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The numbers that place checkpoints and bound the state. They are part of the state, so that every
+/// replica, of whatever version, uses those the partition was created with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionLimits {
+    /// A checkpoint after this many bytes of batches: 64 MiB is replayed in a second or so, and is the
+    /// grain in which retention gives disk space back.
     pub checkpoint_bytes: u64,
+    /// A checkpoint after this long by append time (`segment.ms`): without it a slow partition would
+    /// never give anything back.
     pub segment_ms: i64,
+    /// About one point of the sparse index per this many bytes: what a read may have to skip.
     pub index_bytes: u64,
+    /// Producers remembered: some 50 MB of memory at worst, and 10 MB of a checkpoint.
     pub producers_max: u64,
+    /// How long a silent producer is remembered (`producer.id.expiration.ms`).
     pub producer_expiry_ms: i64,
 }
 
+impl Default for PartitionLimits {
+    fn default() -> Self {
+        PartitionLimits {
+            checkpoint_bytes: 64 * 1024 * 1024,
+            segment_ms: 7 * 24 * 3_600_000,
+            index_bytes: 64 * 1024,
+            producers_max: 100_000,
+            producer_expiry_ms: 24 * 3_600_000,
+        }
+    }
+}
+
 /// One checkpoint: everything before `next_offset` lies at or before `position`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     pub position: EntryPosition,
     pub next_offset: Offset,
     /// Bytes of live batches before it, since the partition began.
     pub bytes_before: u64,
-    /// The largest client timestamp between the previous checkpoint and this one.
+    /// The largest client timestamp since the previous checkpoint; where batches have none, the append
+    /// clock stands in. Drives time retention.
     pub segment_max_timestamp: WallMs,
 }
 
@@ -38,76 +59,306 @@ pub struct EpochEnd {
     pub end_offset: Offset,
 }
 
+/// The first live entry of a term (SAFETY M12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct EpochStart {
+    pub epoch: LeaderEpoch,
+    pub first_offset: Offset,
+}
+
+/// What has been appended since the last checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Segment {
+    /// Append clock of its first live entry. None: there is none yet.
+    pub first_append: Option<WallMs>,
+    pub max_timestamp: WallMs,
+}
+
+/// What one partition's Raft group agrees on.
+///
+/// Dead entries change nothing at all, so that what a replica remembers never depends on them.
+#[derive(Clone, Debug)]
+pub struct Partition {
+    pub(super) limits: PartitionLimits,
+    /// Invariant: `log_start <= next_offset`. Neither ever decreases.
+    pub(super) log_start: Offset,
+    pub(super) next_offset: Offset,
+    /// The latest append time of all accepted entries: never goes back, whatever leaders' clocks do.
+    pub(super) clock: WallMs,
+    /// The largest client timestamp ever appended; -1 before any.
+    pub(super) max_timestamp: WallMs,
+    /// Bytes of live batches since the partition began.
+    pub(super) bytes: u64,
+    /// Bytes until the next point of the sparse index; 0: the next live entry gets one.
+    pub(super) bytes_to_point: u64,
+    /// Ascending in both fields, without terms that lie wholly below the log start. Bounded by what
+    /// is retained: each has at least one live entry.
+    pub(super) epochs: Vec<EpochStart>,
+    /// Ascending in every position field, from the purge point on. Bounded by what is retained: each
+    /// closes a segment with at least one live entry.
+    pub(super) checkpoints: Vec<Checkpoint>,
+    pub(super) segment: Segment,
+    pub(super) producers: Producers,
+    pub(super) producers_evicted: u64,
+}
+
+impl Default for Partition {
+    fn default() -> Self {
+        Partition::new(PartitionLimits::default())
+    }
+}
+
 impl Partition {
+    /// An empty partition.
+    ///
+    /// # Panics
+    /// If a limit is not positive.
     pub fn new(limits: PartitionLimits) -> Partition {
-        todo!("{limits:?}")
+        assert!(limits.are_positive(), "{limits:?} must all be positive");
+        Partition {
+            limits,
+            log_start: Offset(0),
+            next_offset: Offset(0),
+            clock: WallMs(0),
+            max_timestamp: WallMs(-1),
+            bytes: 0,
+            bytes_to_point: 0,
+            epochs: Vec::new(),
+            checkpoints: Vec::new(),
+            segment: Segment::default(),
+            producers: Producers::default(),
+            producers_evicted: 0,
+        }
     }
+
+    /// Offset of the next record: the high watermark, since all that is applied is committed.
     pub fn next_offset(&self) -> Offset {
-        todo!()
+        self.next_offset
     }
+
+    /// The first offset clients may read.
     pub fn log_start(&self) -> Offset {
-        todo!()
+        self.log_start
     }
+
     /// The append time an entry built now should carry: never before the last one's.
     pub fn append_time(&self, now: WallMs) -> WallMs {
-        todo!("{now}")
+        now.max(self.clock)
     }
+
     /// The largest client timestamp ever appended, -1 before any.
     pub fn max_timestamp(&self) -> WallMs {
-        todo!()
+        self.max_timestamp
     }
-    /// About how many bytes of batches lie between log start and end.
-    pub fn retained_bytes(&self) -> u64 {
-        todo!()
-    }
-    /// Where retention would move the log start to, at checkpoint precision.
-    pub fn retention_offset(
-        &self,
-        now: WallMs,
-        retention_ms: Option<i64>,
-        retention_bytes: Option<u64>,
-    ) -> Option<Offset> {
-        todo!("{now} {retention_ms:?} {retention_bytes:?}")
-    }
+
+    /// From the purge point on, oldest first.
     pub fn checkpoints(&self) -> &[Checkpoint] {
-        todo!()
+        &self.checkpoints
     }
-    /// Producers forgotten to keep within the bound, since the partition began.
+
+    /// Producers forgotten to keep within the bound, since the partition began. Not expired ones.
     pub fn producers_evicted(&self) -> u64 {
-        todo!()
+        self.producers_evicted
     }
+
+    /// Producers remembered.
     pub fn producer_count(&self) -> usize {
-        todo!()
+        self.producers.len()
     }
+
     /// The epoch of the last live entry.
     pub fn last_epoch(&self) -> Option<LeaderEpoch> {
-        todo!()
+        self.epochs.last().map(|start| start.epoch)
     }
-    /// The largest epoch with data that is at most `epoch`, and where it ends. None: no data, or `epoch` is below all that is known.
+
+    /// The largest epoch with data that is not above `epoch`, and where it ends: at the first offset of
+    /// the next one, or at the high watermark. An epoch below all that is known ends where those begin
+    /// (as in Kafka). None: no data at all. Whether `epoch` is one of the future is the caller's question.
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch, high_watermark: Offset) -> Option<EpochEnd> {
-        todo!("{epoch} {high_watermark}")
+        let first = self.epochs.first()?;
+        let after = self.epochs.partition_point(|start| start.epoch <= epoch);
+        let end_offset = self.epochs.get(after).map_or(high_watermark, |next| next.first_offset.min(high_watermark));
+        match after.checked_sub(1) {
+            Some(found) => Some(EpochEnd { epoch: self.epochs[found].epoch, end_offset }),
+            None => Some(EpochEnd { epoch, end_offset: first.first_offset.min(high_watermark) }),
+        }
+    }
+
+    /// The producer as an entry with this append time would find it.
+    pub(super) fn producer(&self, id: i64, now: WallMs) -> Option<&Producer> {
+        self.producers.get(id, self.append_time(now), self.limits.producer_expiry_ms)
+    }
+
+    fn apply_append(&mut self, at: EntryPosition, append: &AppendView) -> (PartitionResponse, Option<IndexPoint>) {
+        // The proposal before it in the leader's pipeline was refused, or the leader has since been
+        // replaced: on every replica alike it takes an index and no offsets.
+        if append.base_offset != self.next_offset {
+            return (PartitionResponse::Dead, None);
+        }
+        if let Err(error) = append.check() {
+            // Only our own appender builds commands, and storage and transport have checksums: this
+            // replica, or that leader, is not what it should be. Better no replica than a diverged one.
+            panic!("entry {at} cannot be applied: {error}; stopping rather than diverging");
+        }
+        self.advance_clock(append.append_time);
+        self.begin_epoch(at.term.epoch(), append.base_offset);
+        let point = (self.bytes_to_point == 0)
+            .then_some(IndexPoint { offset: append.base_offset, max_timestamp_before: self.max_timestamp });
+        if point.is_some() {
+            self.bytes_to_point = self.limits.index_bytes;
+        }
+        for batch in record::walk(&append.batches) {
+            let (header, _) = batch.expect("every batch was checked above");
+            if header.is_idempotent() {
+                let evicted = self.producers.remember(&header, at, self.clock, self.limits.producers_max);
+                self.producers_evicted = self.producers_evicted.saturating_add(evicted);
+            }
+        }
+        self.count_append(append);
+        (PartitionResponse::Appended { base_offset: append.base_offset }, point)
+    }
+
+    /// Moves the ends and sums on by a live entry.
+    fn count_append(&mut self, append: &AppendView) {
+        let bytes = append.batches.len() as u64;
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.bytes_to_point = self.bytes_to_point.saturating_sub(bytes);
+        self.next_offset = append.end_offset();
+        self.max_timestamp = self.max_timestamp.max(append.max_timestamp);
+        // A client may send no timestamp (-1): it must not make the segment look ancient.
+        let timestamp = if append.max_timestamp.0 < 0 { self.clock } else { append.max_timestamp };
+        let segment = &mut self.segment;
+        segment.max_timestamp = match segment.first_append {
+            Some(_) => segment.max_timestamp.max(timestamp),
+            None => timestamp,
+        };
+        segment.first_append.get_or_insert(self.clock);
+    }
+
+    fn apply_trim(&mut self, trim: TrimView) -> PartitionResponse {
+        let TrimView { append_time, before } = trim;
+        if before > self.next_offset {
+            return PartitionResponse::TrimOutOfRange { before, next_offset: self.next_offset };
+        }
+        self.advance_clock(append_time);
+        if before > self.log_start {
+            self.log_start = before;
+            let purged = self.checkpoints_up_to(before).saturating_sub(1);
+            self.checkpoints.drain(..purged);
+            self.trim_epochs();
+        }
+        PartitionResponse::LogStart { log_start: self.log_start }
+    }
+
+    /// Forgets epochs that lie wholly below the log start.
+    fn trim_epochs(&mut self) {
+        let log_start = self.log_start;
+        let begun = self.epochs.partition_point(|start| start.first_offset <= log_start);
+        self.epochs.drain(..begun.saturating_sub(1));
+        if let Some(first) = self.epochs.first_mut() {
+            first.first_offset = first.first_offset.max(log_start);
+        }
+    }
+
+    /// How many checkpoints lie at or below `offset`.
+    pub(super) fn checkpoints_up_to(&self, offset: Offset) -> usize {
+        self.checkpoints.partition_point(|checkpoint| checkpoint.next_offset <= offset)
+    }
+
+    fn advance_clock(&mut self, append_time: WallMs) {
+        self.clock = self.append_time(append_time);
+        self.producers.expire(self.clock, self.limits.producer_expiry_ms);
+    }
+
+    fn begin_epoch(&mut self, epoch: LeaderEpoch, first_offset: Offset) {
+        let last = self.last_epoch();
+        assert!(last <= Some(epoch), "terms never go back: entry of epoch {epoch} after {last:?}");
+        if last < Some(epoch) {
+            self.epochs.push(EpochStart { epoch, first_offset });
+        }
+    }
+
+    /// Whether the segment that this live append would extend is full or old enough to be closed.
+    fn segment_is_due(&self, append_time: WallMs) -> bool {
+        let Some(first_append) = self.segment.first_append else {
+            return false;
+        };
+        let bytes = self.bytes - self.last_checkpoint().1;
+        let age_ms = self.append_time(append_time).0.saturating_sub(first_append.0);
+        bytes >= self.limits.checkpoint_bytes || age_ms >= self.limits.segment_ms
+    }
+
+    /// Next offset and bytes before it at the last checkpoint, or at the partition's beginning.
+    fn last_checkpoint(&self) -> (Offset, u64) {
+        self.checkpoints.last().map_or((Offset(0), 0), |last| (last.next_offset, last.bytes_before))
+    }
+}
+
+impl PartitionLimits {
+    pub(super) fn are_positive(&self) -> bool {
+        let PartitionLimits { checkpoint_bytes, segment_ms, index_bytes, producers_max, producer_expiry_ms } = *self;
+        checkpoint_bytes > 0 && segment_ms > 0 && index_bytes > 0 && producers_max > 0 && producer_expiry_ms > 0
     }
 }
 
 impl Replicated for Partition {
     const SNAPSHOT_AT: SnapshotAt = SnapshotAt::PurgePoint;
 
+    /// # Panics
+    /// If the command is not one of ours, or of a newer version: a replica that cannot apply what the
+    /// others apply must stop.
     fn apply(&mut self, at: EntryPosition, command: &Bytes) -> Applied {
-        todo!("{at} {command:?}")
+        let (response, index_point) = match CommandView::parse(command) {
+            Ok(CommandView::Append(append)) => self.apply_append(at, &append),
+            Ok(CommandView::Trim(trim)) => (self.apply_trim(trim), None),
+            Err(error) => panic!("entry {at} cannot be applied: {error}; stopping rather than diverging"),
+        };
+        Applied { response: response.encode(), index_point }
     }
+
+    /// Before a live append that would extend a full or old segment; and before a trim into the current
+    /// segment, because no checkpoint at or below its log start could ever be near it otherwise. Never
+    /// twice without a live entry in between: the second would say the same.
     fn checkpoint_due(&self, command: &Bytes) -> bool {
-        todo!("{command:?}")
+        match CommandView::parse(command) {
+            Ok(CommandView::Append(append)) => {
+                append.base_offset == self.next_offset && self.segment_is_due(append.append_time)
+            }
+            Ok(CommandView::Trim(TrimView { before, .. })) => {
+                let in_segment = before > self.last_checkpoint().0.max(self.log_start) && before <= self.next_offset;
+                in_segment && self.segment.first_append.is_some()
+            }
+            // `apply` will say so.
+            Err(_) => false,
+        }
     }
+
     fn checkpoint_taken(&mut self, at: EntryPosition) {
-        todo!("{at}")
+        let last = self.checkpoints.last().map(|last| last.position);
+        assert!(last < Some(at), "checkpoint at {at} after one at {last:?}");
+        self.checkpoints.push(Checkpoint {
+            position: at,
+            next_offset: self.next_offset,
+            bytes_before: self.bytes,
+            segment_max_timestamp: self.segment.max_timestamp,
+        });
+        self.segment = Segment::default();
+        // A reader that starts from this checkpoint finds a point right behind it.
+        self.bytes_to_point = 0;
     }
+
+    /// None, or an older one, also right after a snapshot was installed, until the trim that follows it
+    /// is applied: the state is what it was *at* the checkpoint, before the log start moved.
     fn purge_point(&self) -> Option<EntryPosition> {
-        todo!()
+        let newest = self.checkpoints_up_to(self.log_start).checked_sub(1)?;
+        Some(self.checkpoints[newest].position)
     }
+
     fn encode(&self) -> Bytes {
-        todo!()
+        super::encoding::encode(self)
     }
+
     fn decode(bytes: &[u8]) -> Result<Self, StateDecodeError> {
-        todo!("{bytes:?}")
+        super::encoding::decode(bytes)
     }
 }

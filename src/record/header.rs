@@ -11,7 +11,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::Codec;
+use super::{Codec, DECODED_BYTES_MAX_DEFAULT};
 use crate::types::{LeaderEpoch, Offset, WallMs};
 
 /// Length of a batch header; the records follow.
@@ -24,20 +24,27 @@ pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Kafka's default of `max.message.bytes`, which its clients are tuned for.
 pub const BATCH_BYTES_MAX_DEFAULT: usize = 1_048_588;
 
+/// A record takes seven bytes at least: length, attributes, two deltas, two lengths, header count.
+const RECORD_BYTES_MIN: usize = 7;
+
+/// No batch may claim more records than readers would decompress. Without this a client could burn
+/// 2^31 offsets with 62 bytes.
+pub const BATCH_RECORDS_MAX: u32 = (DECODED_BYTES_MAX_DEFAULT / RECORD_BYTES_MIN) as u32;
+
 /// Producer id of a batch without idempotence.
 pub const NO_PRODUCER: i64 = -1;
 
 /// The smallest value of the length field: what is left of a header after it.
 const BATCH_LENGTH_MIN: i32 = (BATCH_HEADER_BYTES - LENGTH_END) as i32;
 /// The length field counts from here.
-const LENGTH_END: usize = 12;
+pub(super) const LENGTH_END: usize = 12;
 const LEADER_EPOCH_AT: usize = 12;
 const MAGIC_AT: usize = 16;
 const CRC_AT: usize = 17;
 /// What the CRC covers begins here.
 const ATTRIBUTES_AT: usize = 21;
 const MAX_TIMESTAMP_AT: usize = 35;
-const MAGIC: i8 = 2;
+pub(super) const MAGIC: i8 = 2;
 
 const CODEC_MASK: i16 = 0b111;
 const LOG_APPEND_TIME: i16 = 1 << 3;
@@ -97,10 +104,14 @@ pub enum BatchError {
     NoRecords { count: i32 },
     #[error("record batch claims {count} records, but a last offset delta of {last_offset_delta}, not count - 1")]
     CountMismatch { count: i32, last_offset_delta: i32 },
+    #[error("record batch claims {count} records, its bytes can hold at most {max}")]
+    TooManyRecords { count: i32, max: u32 },
     #[error("record batch has the control bit set (attributes {attributes:#06x}): only brokers write those")]
     Control { attributes: i16 },
     #[error("record batch is transactional (attributes {attributes:#06x}): transactions are not supported yet")]
     Transactional { attributes: i16 },
+    #[error("record batch claims the broker's append time (attributes {attributes:#06x}): only brokers stamp that")]
+    LogAppendTime { attributes: i16 },
     #[error("record batch has unknown compression codec {codec}, known are 0 to 4")]
     Codec { codec: i16 },
     #[error(
@@ -214,7 +225,16 @@ pub fn validate_batch(bytes: &Bytes, limits: &BatchLimits) -> Result<BatchHeader
     if header.is_transactional() {
         return Err(BatchError::Transactional { attributes });
     }
-    header.codec()?;
+    if header.is_log_append_time() {
+        return Err(BatchError::LogAppendTime { attributes });
+    }
+    let max = match header.codec()? {
+        Codec::None => ((bytes.len() - BATCH_HEADER_BYTES) / RECORD_BYTES_MIN) as u32,
+        Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => BATCH_RECORDS_MAX,
+    };
+    if count as u32 > max {
+        return Err(BatchError::TooManyRecords { count, max });
+    }
     if header.is_idempotent() && (base_sequence < 0 || producer_epoch < 0) {
         return Err(BatchError::Producer { producer_id, producer_epoch, base_sequence });
     }
@@ -222,7 +242,7 @@ pub fn validate_batch(bytes: &Bytes, limits: &BatchLimits) -> Result<BatchHeader
 }
 
 /// Checks the CRC of the batch at the front of `bytes`, whose header was read from them.
-pub(crate) fn check_crc(header: &BatchHeader, bytes: &[u8]) -> Result<(), BatchError> {
+pub(super) fn check_crc(header: &BatchHeader, bytes: &[u8]) -> Result<(), BatchError> {
     let covered = bytes
         .get(ATTRIBUTES_AT..header.total_bytes())
         .ok_or(BatchError::LengthMismatch { claimed: header.total_bytes() as u64, got: bytes.len() })?;
@@ -268,7 +288,7 @@ pub fn append_stamped(
 }
 
 /// Writes the CRC of a whole batch into its header.
-pub(crate) fn seal(batch: &mut [u8]) {
+pub(super) fn seal(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[ATTRIBUTES_AT..]);
     batch[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
 }

@@ -1,0 +1,59 @@
+//! How much a partition keeps, and where retention would move its log start.
+//!
+//! Sizes are known at checkpoints and guessed evenly between them: exact after a trim to a checkpoint,
+//! else off by less than one segment (64 MiB by default). Equal on all replicas, because it is computed
+//! from replicated state in whole numbers.
+
+use super::Partition;
+use crate::types::{Offset, WallMs};
+
+impl Partition {
+    /// About how many bytes of batches lie between log start and end. See the module's head.
+    pub fn retained_bytes(&self) -> u64 {
+        let above = self.checkpoints_up_to(self.log_start);
+        let (from, bytes_from) = match above.checked_sub(1) {
+            Some(below) => (self.checkpoints[below].next_offset, self.checkpoints[below].bytes_before),
+            None => (Offset(0), 0),
+        };
+        let (to, bytes_to) = match self.checkpoints.get(above) {
+            Some(checkpoint) => (checkpoint.next_offset, checkpoint.bytes_before),
+            None => (self.next_offset, self.bytes),
+        };
+        let trimmed = match (to.0 - from.0) as u128 {
+            // Log start is the end, and a checkpoint.
+            0 => 0,
+            records => u128::from(bytes_to - bytes_from) * (self.log_start.0 - from.0) as u128 / records,
+        };
+        self.bytes - bytes_from - trimmed as u64
+    }
+
+    /// Where retention would move the log start to, or None if it stays. Whole segments only: those
+    /// whose records are all older than `retention_ms`, the open one included, and those without which
+    /// `retention_bytes` are still there. `now` is the leader's wall clock (SAFETY M4); None: no limit.
+    pub fn retention_offset(
+        &self,
+        now: WallMs,
+        retention_ms: Option<i64>,
+        retention_bytes: Option<u64>,
+    ) -> Option<Offset> {
+        let by_time = retention_ms.and_then(|ms| self.expired_before(WallMs(now.0.saturating_sub(ms))));
+        let by_size = retention_bytes.and_then(|bytes| self.surplus_before(bytes));
+        by_time.max(by_size).filter(|offset| *offset > self.log_start)
+    }
+
+    /// The end of the leading segments whose timestamps are all below `cutoff`.
+    fn expired_before(&self, cutoff: WallMs) -> Option<Offset> {
+        let kept = &self.checkpoints[self.checkpoints_up_to(self.log_start)..];
+        let expired = kept.iter().take_while(|checkpoint| checkpoint.segment_max_timestamp < cutoff);
+        let closed = expired.clone().last().map(|checkpoint| checkpoint.next_offset);
+        let open_too =
+            expired.count() == kept.len() && self.segment.first_append.is_some() && self.segment.max_timestamp < cutoff;
+        if open_too { Some(self.next_offset) } else { closed }
+    }
+
+    /// The end of the leading segments without which at least `bytes` are left.
+    fn surplus_before(&self, bytes: u64) -> Option<Offset> {
+        let surplus = self.checkpoints.iter().take_while(|c| self.bytes - c.bytes_before >= bytes);
+        surplus.last().map(|checkpoint| checkpoint.next_offset)
+    }
+}
