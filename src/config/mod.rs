@@ -102,3 +102,6 @@ impl ServerConfig {
         founders(&self.peers)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,7 +68,7 @@ pub struct CreateTopic {
     pub topic_id: TopicId,
     /// 0: one.
     pub partitions: i32,
-    /// 0: three, or all brokers if there are fewer.
+    /// 0: three, or all brokers if there are fewer (founders that have yet to register included).
     pub replication_factor: i32,
     pub configs: BTreeMap<String, String>,
 }

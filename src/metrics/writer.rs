@@ -48,19 +48,24 @@ impl Collector for WriterCollector {
         use prometheus_client::encoding::EncodeMetric;
         let now = (self.read)();
         let commits = ConstCounter::new(now.commits);
-        commits.encode(encoder.encode_descriptor("writer_commits", "Batches written", None, MetricType::Counter)?)?;
+        commits.encode(encoder.encode_descriptor(
+            "writer_commits",
+            "Batches written.",
+            None,
+            MetricType::Counter,
+        )?)?;
         let bytes = ConstCounter::new(now.bytes_written);
-        let help = "Bytes handed to the database";
+        let help = "Bytes handed to the database.";
         bytes.encode(encoder.encode_descriptor("writer_written", help, Some(&Unit::Bytes), MetricType::Counter)?)?;
         let queue = ConstGauge::new(i64::try_from(now.queue_bytes).unwrap_or(i64::MAX));
-        let help = "Bytes waiting to be written";
+        let help = "Bytes waiting to be written.";
         queue.encode(encoder.encode_descriptor("writer_queue", help, Some(&Unit::Bytes), MetricType::Gauge)?)?;
         let mut histogram = |name, help, unit: Unit, h: HistogramSnapshot| {
             let mut metric = encoder.encode_descriptor(name, help, Some(&unit), MetricType::Histogram)?;
             metric.encode_histogram::<NoLabelSet>(h.sum, h.count, &h.buckets, None)
         };
-        histogram("writer_batch", "Size of each batch written", Unit::Bytes, now.batch_bytes)?;
-        histogram("writer_fsync", "Time to write and fsync a batch", Unit::Seconds, now.fsync_seconds)
+        histogram("writer_batch", "Size of each batch written.", Unit::Bytes, now.batch_bytes)?;
+        histogram("writer_fsync", "Time to write and fsync a batch.", Unit::Seconds, now.fsync_seconds)
     }
 }
 
@@ -90,7 +95,7 @@ mod tests {
             "flotilla_writer_commits_total 5",
             "flotilla_writer_written_bytes_total 500",
             "flotilla_writer_queue_bytes 7",
-            "flotilla_writer_batch_bytes_bucket{le=\"100.0\"} 4",
+            "flotilla_writer_batch_bytes_bucket{le=\"100\"} 4",
             "flotilla_writer_batch_bytes_bucket{le=\"+Inf\"} 5",
             "flotilla_writer_fsync_seconds_count 2",
         ] {
