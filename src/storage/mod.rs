@@ -1,13 +1,30 @@
 //! Everything on disk. The only module that says `rocksdb`.
+//!
+//! A [`Store`] lies on a [`Kv`], which is RocksDB ([`rocks`]) or a simulated disk ([`sim`]). Through
+//! its one log writer go all writes of the node, in order, so that what a crash leaves of them is a
+//! prefix of what was queued (SAFETY B1). Each Raft group has a [`GroupLog`]: its entries, recent ones
+//! in memory, and what Raft and the state machine save beside them.
+//!
+//! Left out: Raft's rules, and what payloads, votes, memberships and states mean.
 
+mod budget;
 mod error;
+mod formats;
+mod keys;
 mod kv;
 mod log;
+mod open;
 mod probe;
+mod saved;
+mod sim;
 mod store;
+mod tail;
+mod writer;
 
 pub use error::{OpenLogError, StoreError, StoreFailed};
 pub use kv::{Family, KeyRange, Kv, KvError, KvFuture, ScanLimit, WriteBatch, WriteOp};
-pub use log::{Done, EntryKind, GroupLog, LogEntry, SavedState};
-pub use probe::WriterProbe;
+pub use log::{Done, EntryKind, GroupLog, LogEntry};
+pub use probe::{Histogram, WriterCounters, WriterProbe};
+pub use saved::SavedState;
+pub use sim::{SimDisk, SimFault, SimKv};
 pub use store::{Identity, OnFailure, Store, StoreOptions};
