@@ -249,10 +249,6 @@ pub enum BrokerFailed {
         "this directory belongs to cluster {found:032x}, the cluster reached is {expected:032x}; check `peers` and the data directory"
     )]
     WrongCluster { found: u128, expected: u128 },
-    #[error(
-        "`peers` must be the same list on every broker until the cluster is formed: broker {other}'s differs from ours"
-    )]
-    PeersDiffer { other: BrokerId },
     #[error("invalid setting: {detail}")]
     InvalidSetting { detail: String },
     #[error("storage: {detail}")]

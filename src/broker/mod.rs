@@ -4,18 +4,35 @@
 //! says whether it had an effect; every wait has a deadline, every queue a bound (`limits`).
 //! Leaves out: wire formats, consumer groups (their issue), membership changes of partitions.
 
+mod appender;
+mod calls;
+mod change;
+mod cluster;
+mod cursors;
+mod disk;
 mod errors;
+mod fetch;
+mod forming;
+mod hosted;
+mod inner;
+mod limits;
+mod produce;
+mod reconcile;
 mod requests;
+mod retention;
+mod routes;
+mod rules;
+mod topics;
+mod walk;
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
-use crate::types::{PartitionId, WallMs};
+use crate::types::{Offset, PartitionId, WallMs};
 
+pub use disk::FreeBytes;
 pub use errors::{AdminError, BrokerFailed, Effect, FetchError, LeaderHint, ProduceError};
+pub use inner::{BrokerDeps, BrokerSettings};
+pub use produce::{ProduceBudget, Waiting};
 pub use requests::{
     Acks, AddPartitionsRequest, AlterTopicRequest, BrokerView, ClusterView, CreateTopicRequest, DeleteTopicRequest,
     FetchRequest, Fetched, FoundOffset, HealthReport, LeaderNow, OffsetAt, PartitionDescription, PartitionStats,
@@ -25,43 +42,26 @@ pub use requests::{
 
 /// One node's whole behaviour behind its listeners. Cheap to clone.
 #[derive(Clone)]
-pub struct Broker {}
-
-/// A part of the node-wide produce budget, held by a batch until it is answered.
-#[derive(Debug)]
-pub struct ProduceBudget {}
-
-/// An enqueued produce. Resolves once, to the receipt or to why not; dropping it does not withdraw the batch.
-pub struct Waiting {
-    inner: Pin<Box<dyn Future<Output = Result<Receipt, ProduceError>> + Send>>,
-}
-
-impl Future for Waiting {
-    type Output = Result<Receipt, ProduceError>;
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.inner.as_mut().poll(cx)
-    }
+pub struct Broker {
+    inner: Arc<inner::Inner>,
 }
 
 impl Broker {
     /// Waits until the node-wide produce budget has room for a batch of this size: the back-pressure
     /// of a produce stream, which must not read on meanwhile. Larger than the budget: all of it.
     pub async fn reserve_produce(&self, bytes: usize) -> ProduceBudget {
-        let _ = bytes;
-        unimplemented!()
+        self.inner.budget.reserve(bytes).await
     }
 
     /// Checks the batch and queues it for the partition's appender. Batches of one partition are
     /// appended in call order. An error here had no effect.
     pub fn produce(&self, request: ProduceRequest, budget: ProduceBudget) -> Result<Waiting, ProduceError> {
-        let _ = (request, budget);
-        unimplemented!()
+        self.enqueue(request, budget)
     }
 
     /// Whole batches from an offset; waits for the first record at the high watermark. SAFETY B7 holds.
     pub async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
-        let _ = request;
-        unimplemented!()
+        self.fetch_batches(request).await
     }
 
     /// Earliest, latest or by time, confirmed with a majority. Leader only.
@@ -71,81 +71,78 @@ impl Broker {
         partition: PartitionId,
         at: OffsetAt,
     ) -> Result<FoundOffset, FetchError> {
-        let _ = (topic, partition, at);
-        unimplemented!()
+        self.look_up(topic, partition, at).await
     }
 
     pub async fn create_topic(&self, request: CreateTopicRequest) -> Result<TopicDescription, AdminError> {
-        let _ = request;
-        unimplemented!()
+        self.create(request).await
     }
 
     pub async fn list_topics(&self) -> Result<Vec<TopicSummary>, AdminError> {
-        unimplemented!()
+        self.list().await
     }
 
     pub async fn describe_topic(&self, name: &str) -> Result<TopicDescription, AdminError> {
-        let _ = name;
-        unimplemented!()
+        self.describe(name).await
     }
 
     pub async fn alter_topic(&self, request: AlterTopicRequest) -> Result<TopicDescription, AdminError> {
-        let _ = request;
-        unimplemented!()
+        self.alter(request).await
     }
 
     pub async fn add_partitions(&self, request: AddPartitionsRequest) -> Result<TopicDescription, AdminError> {
-        let _ = request;
-        unimplemented!()
+        self.add(request).await
     }
 
     /// The new log start offset.
-    pub async fn trim_partition(&self, request: TrimRequest) -> Result<crate::types::Offset, AdminError> {
-        let _ = request;
-        unimplemented!()
+    pub async fn trim_partition(&self, request: TrimRequest) -> Result<Offset, AdminError> {
+        self.trim(request).await
     }
 
     pub async fn delete_topic(&self, request: DeleteTopicRequest) -> Result<TopicSummary, AdminError> {
-        let _ = request;
-        unimplemented!()
+        self.delete(request).await
     }
 
     /// A producer id that was never given out before.
     pub async fn init_producer_id(&self) -> Result<ProducerIdentity, AdminError> {
-        unimplemented!()
+        self.next_producer_id().await
     }
 
     /// Waits up to 500 ms when a named topic is unknown here (SAFETY M9).
     pub async fn cluster_view(&self, topics: TopicsWanted) -> ClusterView {
-        let _ = topics;
-        unimplemented!()
+        self.view(topics).await
     }
 
     pub async fn health(&self) -> HealthReport {
-        unimplemented!()
+        self.health_report().await
     }
 
     pub async fn transfer_leader(&self, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {
-        let _ = request;
-        unimplemented!()
+        self.transfer(request).await
     }
 
     pub fn readiness(&self) -> Readiness {
-        unimplemented!()
+        self.inner.readiness()
     }
 
     /// This broker's wall clock, for records without a timestamp.
     pub fn now(&self) -> WallMs {
-        unimplemented!()
+        self.inner.clock.wall()
     }
 
     /// Resolves when the broker must not go on; the process prints why and exits.
     pub async fn failed(&self) -> BrokerFailed {
-        unimplemented!()
+        let mut failed = self.inner.failed.subscribe();
+        let first = failed.wait_for(Option::is_some).await.map(|failed| failed.clone());
+        match first {
+            Ok(Some(failed)) => failed,
+            // The sender lives as long as `self`.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
     }
 
     /// SAFETY M13, bounded. Afterwards the process may exit.
     pub async fn shutdown(&self) {
-        unimplemented!()
+        self.stop().await
     }
 }

@@ -9,10 +9,7 @@
 //! - While one flight of this term is refused, dead or unknown, nothing is proposed until all flights have
 //!   outcomes; then the overlay is rebuilt from the applied state (SAFETY M2).
 
-use std::{
-    collections::VecDeque,
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -58,7 +55,10 @@ pub struct Plan {
 /// How a proposal ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlightEnd {
-    Live { position: EntryPosition, base_offset: Offset },
+    Live {
+        position: EntryPosition,
+        base_offset: Offset,
+    },
     /// Applied without effect.
     Dead,
     /// Never appended: no lease.
@@ -81,12 +81,29 @@ pub struct Done {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failed {
     NotLeader,
-    NotEnoughReplicas { waited: Duration },
-    OutcomeUnknown { waited: Duration },
-    OutOfOrderSequence { expected: i32, got: i32 },
-    Fenced { current: i16, got: i16 },
-    WrongOffset { expected: Offset, actual: Offset },
-    TimestampTooFar { timestamp: WallMs },
+    NotEnoughReplicas {
+        waited: Duration,
+    },
+    OutcomeUnknown {
+        waited: Duration,
+    },
+    OutOfOrderSequence {
+        producer: i64,
+        expected: i32,
+        got: i32,
+    },
+    Fenced {
+        producer: i64,
+        current: i16,
+        got: i16,
+    },
+    WrongOffset {
+        expected: Offset,
+        actual: Offset,
+    },
+    TimestampTooFar {
+        timestamp: WallMs,
+    },
     /// Too many of its kind wait already, or leadership was about to move when its time was up.
     Busy,
 }
@@ -205,7 +222,8 @@ impl<W> Core<W> {
             return Some((arrival.waiter, Err(Failed::Busy)));
         }
         let Arrival { batch, header, expected_offset, deadline, waiter } = arrival;
-        let first_deadline = if self.stalled_since.is_some() { deadline.min(now + limits::LEASE_EXPIRED_MAX) } else { deadline };
+        let first_deadline =
+            if self.stalled_since.is_some() { deadline.min(now + limits::LEASE_EXPIRED_MAX) } else { deadline };
         self.wake_by(first_deadline);
         let waiter = Waiter { inner: waiter, arrived: now, deadline, duplicate: false };
         self.queue.push_back(Item { ticket: Ticket(0), batch, header, expected_offset, waiters: vec![waiter] });
@@ -283,7 +301,7 @@ impl<W> Core<W> {
                 | Verdict::Fenced { .. }
                 | Verdict::WrongOffset { .. }
                 | Verdict::TimestampTooFar { .. }) => {
-                    let failed = refusal(refused);
+                    let failed = refusal(refused, item.header.producer_id);
                     answers.extend(item.waiters.into_iter().map(|waiter| (waiter.inner, Err(failed))));
                 }
             }
@@ -340,7 +358,10 @@ impl<W> Core<W> {
                 self.draining = true;
                 let flight = self.flights.remove(at).expect("found above");
                 let waiters = flight.items.into_iter().flat_map(|(item, _)| item.waiters);
-                waiters.map(|w| (w.waited(now), w)).map(|(waited, w)| (w.inner, Err(Failed::OutcomeUnknown { waited }))).collect()
+                waiters
+                    .map(|w| (w.waited(now), w))
+                    .map(|(waited, w)| (w.inner, Err(Failed::OutcomeUnknown { waited })))
+                    .collect()
             }
             FlightEnd::Dead => self.without_effect(at),
             FlightEnd::LeaseExpired | FlightEnd::NotLeader => {
@@ -469,10 +490,10 @@ fn live<W>(flight: Flight<W>, position: EntryPosition, base_offset: Offset) -> V
 
 /// # Panics
 /// For verdicts that refuse nothing.
-fn refusal(verdict: Verdict) -> Failed {
+fn refusal(verdict: Verdict, producer: i64) -> Failed {
     match verdict {
-        Verdict::OutOfOrderSequence { expected, got } => Failed::OutOfOrderSequence { expected, got },
-        Verdict::Fenced { current_epoch, got } => Failed::Fenced { current: current_epoch, got },
+        Verdict::OutOfOrderSequence { expected, got } => Failed::OutOfOrderSequence { producer, expected, got },
+        Verdict::Fenced { current_epoch, got } => Failed::Fenced { producer, current: current_epoch, got },
         Verdict::WrongOffset { expected, actual } => Failed::WrongOffset { expected, actual },
         Verdict::TimestampTooFar { max_timestamp, limit: _ } => Failed::TimestampTooFar { timestamp: max_timestamp },
         Verdict::Append { .. } | Verdict::DuplicateCommitted { .. } | Verdict::DuplicatePending { .. } => {
