@@ -72,12 +72,7 @@ impl Backend for Broker {
         Broker::fetch(self, request).await
     }
 
-    async fn find_offset(
-        &self,
-        topic: &str,
-        partition: PartitionId,
-        at: OffsetAt,
-    ) -> Result<FoundOffset, FetchError> {
+    async fn find_offset(&self, topic: &str, partition: PartitionId, at: OffsetAt) -> Result<FoundOffset, FetchError> {
         Broker::find_offset(self, topic, partition, at).await
     }
 

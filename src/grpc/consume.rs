@@ -61,13 +61,8 @@ impl<B: Backend> Services<B> {
             Start::Find(OffsetAt::Earliest) => EARLIEST_TRIES,
             Start::Offset(_) | Start::Find(OffsetAt::Latest | OffsetAt::Time(_)) => 0,
         };
-        let cursor = Cursor {
-            position,
-            stop_at,
-            records_left: request.records_max,
-            skip_before,
-            bytes_max: request.bytes_max,
-        };
+        let cursor =
+            Cursor { position, stop_at, records_left: request.records_max, skip_before, bytes_max: request.bytes_max };
         let services = self.clone();
         Ok(Reader { services, request, cursor, earliest_tries, rest: None, kept: None, failed: None, _slot: slot })
     }

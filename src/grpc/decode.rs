@@ -56,7 +56,9 @@ pub(super) fn count(field: &str, count: i32) -> Result<Option<u32>, RequestError
     }
 }
 
-pub(super) fn configs(configs: impl IntoIterator<Item = (String, String)>) -> Result<BTreeMap<String, String>, RequestError> {
+pub(super) fn configs(
+    configs: impl IntoIterator<Item = (String, String)>,
+) -> Result<BTreeMap<String, String>, RequestError> {
     let configs: BTreeMap<String, String> = configs.into_iter().collect();
     config_names(configs.len())?;
     Ok(configs)

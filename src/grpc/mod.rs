@@ -42,8 +42,7 @@ use crate::{
 };
 
 /// Our services by their full names.
-const SERVICES: [&str; 4] =
-    ["flotilla.v1.Produce", "flotilla.v1.Consume", "flotilla.v1.Topics", "flotilla.v1.Cluster"];
+const SERVICES: [&str; 4] = ["flotilla.v1.Produce", "flotilla.v1.Consume", "flotilla.v1.Topics", "flotilla.v1.Cluster"];
 
 /// What the configuration says about this listener.
 #[derive(Clone, Debug)]
@@ -63,8 +62,7 @@ pub async fn serve<B: Backend>(
     options: GrpcOptions,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    let connections =
-        ConnectionLimits { connections_max: options.connections_max, silence: limits::SILENCE };
+    let connections = ConnectionLimits { connections_max: options.connections_max, silence: limits::SILENCE };
     let listener = GuardedListener::new(listener, "client", connections);
     let incoming = connection::incoming(listener, options.probe.clone());
     let services = Services::new(backend, options, stop.clone());
@@ -78,9 +76,7 @@ pub async fn serve<B: Backend>(
         .max_frame_size(limits::FRAME_BYTES_MAX);
     let small = limits::REQUEST_BYTES_MAX;
     server
-        .add_service(
-            ProduceServer::new(services.clone()).max_decoding_message_size(limits::PRODUCE_MESSAGE_BYTES_MAX),
-        )
+        .add_service(ProduceServer::new(services.clone()).max_decoding_message_size(limits::PRODUCE_MESSAGE_BYTES_MAX))
         .add_service(ConsumeServer::new(services.clone()).max_decoding_message_size(small))
         .add_service(TopicsServer::new(services.clone()).max_decoding_message_size(small))
         .add_service(ClusterServer::new(services.clone()).max_decoding_message_size(small))
@@ -137,11 +133,7 @@ impl<B: Backend> Services<B> {
     }
 
     /// Ends a unary call: counts it, and turns an error into its status.
-    fn answer<T>(
-        &self,
-        api: &'static str,
-        result: Result<T, impl Into<v1::Error>>,
-    ) -> Result<Response<T>, Status> {
+    fn answer<T>(&self, api: &'static str, result: Result<T, impl Into<v1::Error>>) -> Result<Response<T>, Status> {
         match result {
             Ok(answer) => {
                 self.shared.probe.request_finished(api, "ok");

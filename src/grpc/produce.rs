@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -70,23 +70,21 @@ pub(super) struct ProduceStream<B: Backend> {
 struct Admission {
     correlation_id: u64,
     request: ProduceRequest,
-    read_at: Instant,
 }
 
 /// A request in the broker's hands.
 struct InFlight<W> {
     correlation_id: u64,
     bytes: usize,
-    read_at: Instant,
     waiting: W,
 }
 
 impl<W: Future + Unpin> Future for InFlight<W> {
-    type Output = (u64, usize, Instant, W::Output);
+    type Output = (u64, usize, W::Output);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        this.waiting.poll_unpin(cx).map(|outcome| (this.correlation_id, this.bytes, this.read_at, outcome))
+        this.waiting.poll_unpin(cx).map(|outcome| (this.correlation_id, this.bytes, outcome))
     }
 }
 
@@ -119,9 +117,9 @@ impl<B: Backend> Stream for ProduceStream<B> {
 impl<B: Backend> ProduceStream<B> {
     fn step(&mut self, cx: &mut Context<'_>) -> Step {
         // Answers first: they free what reading needs.
-        if let Poll::Ready(Some((correlation_id, bytes, read_at, outcome))) = self.pending.poll_next_unpin(cx) {
+        if let Poll::Ready(Some((correlation_id, bytes, outcome))) = self.pending.poll_next_unpin(cx) {
             self.pending_bytes -= bytes;
-            return Step::Answer(self.outcome(correlation_id, bytes, read_at, outcome));
+            return Step::Answer(self.outcome(correlation_id, outcome));
         }
         if let Some(admitting) = &mut self.admitting {
             return match admitting.poll_unpin(cx) {
@@ -183,7 +181,7 @@ impl<B: Backend> ProduceStream<B> {
         match decode::produce(request, acks, self.services.backend.now()) {
             Ok(request) => {
                 let backend = self.services.backend.clone();
-                let admission = Admission { correlation_id, request, read_at: Instant::now() };
+                let admission = Admission { correlation_id, request };
                 self.admitting = Some(Box::pin(async move {
                     let budget = backend.reserve_produce(admission.request.batch.len()).await;
                     (budget, admission)
@@ -195,13 +193,13 @@ impl<B: Backend> ProduceStream<B> {
     }
 
     fn admit(&mut self, budget: B::Budget, admission: Admission) -> Step {
-        let Admission { correlation_id, request, read_at } = admission;
+        let Admission { correlation_id, request } = admission;
         let (acks, bytes) = (request.acks, request.batch.len());
         match self.services.backend.produce(request, budget) {
             Ok(waiting) => match acks {
                 Acks::All | Acks::Leader => {
                     self.pending_bytes += bytes;
-                    self.pending.push(InFlight { correlation_id, bytes, read_at, waiting });
+                    self.pending.push(InFlight { correlation_id, bytes, waiting });
                     Step::Again
                 }
                 // Nobody waits for it; its budget stays with the batch.
@@ -226,15 +224,12 @@ impl<B: Backend> ProduceStream<B> {
         &self,
         correlation_id: u64,
         bytes: usize,
-        read_at: Instant,
-        outcome: Result<Receipt, ProduceError>,
+            outcome: Result<Receipt, ProduceError>,
     ) -> v1::ProduceResponse {
         let result = match outcome {
             // The broker's promise, passed on: fsynced on a majority, named in `durable_on`.
             Ok(receipt) => {
-                let probe = &self.services.shared.probe;
-                probe.request_finished(API, "ok");
-                probe.produce_acknowledged(receipt.count.unsigned_abs().into(), bytes as u64, read_at.elapsed());
+                self.services.shared.probe.request_finished(API, "ok");
                 Outcome::Receipt(convert::receipt(receipt))
             }
             Err(error) => Outcome::Error(self.services.shared.counted(API, error)),

@@ -20,10 +20,7 @@ impl<B: Backend> Topics for Services<B> {
         self.answer("create_topic", self.create(request.into_inner()).await)
     }
 
-    async fn list_topics(
-        &self,
-        _: Request<v1::ListTopicsRequest>,
-    ) -> Result<Response<v1::ListTopicsResponse>, Status> {
+    async fn list_topics(&self, _: Request<v1::ListTopicsRequest>) -> Result<Response<v1::ListTopicsResponse>, Status> {
         let topics = self.backend.list_topics().await;
         let topics = topics.map(|topics| topics.into_iter().map(convert::summary).collect());
         self.answer("list_topics", topics.map(|topics| v1::ListTopicsResponse { topics }))

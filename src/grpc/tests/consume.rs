@@ -3,7 +3,10 @@ use tonic::{Code, Streaming};
 use super::{fake::TOPIC, *};
 use crate::proto::v1::{ErrorCode, consume_client::ConsumeClient, consume_request::Start, consume_response::Data};
 
-async fn consume(server: &Server, request: v1::ConsumeRequest) -> Result<Streaming<v1::ConsumeResponse>, tonic::Status> {
+async fn consume(
+    server: &Server,
+    request: v1::ConsumeRequest,
+) -> Result<Streaming<v1::ConsumeResponse>, tonic::Status> {
     let mut client = ConsumeClient::new(server.channel().await).max_decoding_message_size(64 << 20);
     Ok(soon("the stream opens", client.consume(request)).await?.into_inner())
 }
@@ -20,9 +23,12 @@ async fn all(server: &Server, request: v1::ConsumeRequest) -> Result<(Vec<(i64, 
         assert!(answer.next_offset > next, "each answer moves on");
         next = answer.next_offset;
         match answer.data.expect("data") {
-            Data::Records(found) => records.extend(found.records.into_iter().map(|record| {
-                (record.offset, String::from_utf8(record.value.expect("a value").to_vec()).unwrap())
-            })),
+            Data::Records(found) => records.extend(
+                found
+                    .records
+                    .into_iter()
+                    .map(|record| (record.offset, String::from_utf8(record.value.expect("a value").to_vec()).unwrap())),
+            ),
             Data::Batches(bytes) => {
                 for batch in crate::record::walk(&bytes) {
                     let (_, range) = batch.unwrap();

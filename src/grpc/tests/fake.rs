@@ -222,12 +222,7 @@ impl Backend for Fake {
         }
     }
 
-    async fn find_offset(
-        &self,
-        topic: &str,
-        partition: PartitionId,
-        at: OffsetAt,
-    ) -> Result<FoundOffset, FetchError> {
+    async fn find_offset(&self, topic: &str, partition: PartitionId, at: OffsetAt) -> Result<FoundOffset, FetchError> {
         self.check(topic, partition)?;
         let state = self.state();
         let offset = match at {

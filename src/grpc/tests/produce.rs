@@ -76,7 +76,7 @@ async fn batch_is_answered_with_its_receipt() {
     assert_eq!(BTreeMap::from([first, second]), BTreeMap::from([(41, receipt(0, 2)), (42, receipt(2, 1))]));
     let asked = &server.fake.requests()[0];
     assert_eq!((asked.acks, asked.timeout), (Acks::All, Duration::from_secs(30)));
-    assert!(server.metrics.encode().contains("flotilla_produced_records_total 3"), "{}", server.metrics.encode());
+    assert!(server.metrics.encode().contains(r#"api="produce",result="ok"} 2"#), "{}", server.metrics.encode());
     drop(stream);
     server.stop().await;
 }
@@ -218,10 +218,8 @@ async fn plain_records_become_one_batch_with_the_compression_asked_for() {
         timestamp_ms,
         offset: 99,
     };
-    let records = v1::Records {
-        records: vec![plain("a", Some(5)), plain("b", None)],
-        compression: v1::Compression::Zstd.into(),
-    };
+    let records =
+        v1::Records { records: vec![plain("a", Some(5)), plain("b", None)], compression: v1::Compression::Zstd.into() };
     stream.send(v1::ProduceRequest { payload: Some(Payload::Records(records)), ..request(1, Bytes::new()) }).await;
     assert_eq!(stream.receipt().await.1.count, 2);
     let sent = server.fake.requests()[0].batch.clone();
