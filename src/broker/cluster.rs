@@ -1,6 +1,10 @@
 //! The cluster as a whole: what clients need to route, health, leadership transfers, shutdown.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt, future::join_all, stream};
 use tokio::time::{Instant, timeout};
@@ -15,7 +19,7 @@ use super::{
     topics::{full_configs, ms, ms_u32, or_default},
 };
 use crate::{
-    metadata::{Metadata, Topic},
+    metadata::{self, Metadata, Topic},
     raft::{Leader, TransferError},
     types::{BrokerId, LogIndex, METADATA_GROUP, PartitionId, RaftGroupId, TopicPartition},
 };
@@ -42,23 +46,29 @@ impl Broker {
         };
         let voters: BTreeSet<BrokerId> = metadata.voters().into_iter().map(|(_, broker)| broker).collect();
         let metadata_index = metadata.applied().borrow().unwrap_or_default();
-        metadata.read(|state| ClusterView {
+        // Copied out: Raft's books are not read under the metadata's lock.
+        let (brokers, topics) = metadata.read(|state| {
+            let brokers: Vec<metadata::Broker> = state.brokers().cloned().collect();
+            let topics: Vec<(String, Option<Topic>)> = match &wanted {
+                TopicsWanted::None => Vec::new(),
+                TopicsWanted::All => state.topics().map(|topic| (topic.name.clone(), Some(topic.clone()))).collect(),
+                TopicsWanted::Named(names) => {
+                    names.iter().map(|name| (name.clone(), state.topic(name).cloned())).collect()
+                }
+            };
+            (brokers, topics)
+        });
+        let views = topics.into_iter().map(|(name, topic)| match topic {
+            Some(topic) => inner.topic_view(&topic),
+            None => TopicView { name, configs: BTreeMap::new(), partitions: Vec::new() },
+        });
+        ClusterView {
             cluster_id,
             metadata_index,
             metadata_leader,
-            brokers: state.brokers().map(|broker| inner.broker_view(broker, &voters)).collect(),
-            topics: match &wanted {
-                TopicsWanted::None => Vec::new(),
-                TopicsWanted::All => state.topics().map(|topic| inner.topic_view(topic)).collect(),
-                TopicsWanted::Named(names) => {
-                    let named = names.iter().map(|name| match state.topic(name) {
-                        Some(topic) => inner.topic_view(topic),
-                        None => TopicView { name: name.clone(), configs: Default::default(), partitions: Vec::new() },
-                    });
-                    named.collect()
-                }
-            },
-        })
+            brokers: brokers.iter().map(|broker| inner.broker_view(broker, &voters)).collect(),
+            topics: views.collect(),
+        }
     }
 
     pub(super) async fn health_report(&self) -> HealthReport {
@@ -160,7 +170,7 @@ impl Broker {
 }
 
 impl Inner {
-    fn broker_view(&self, broker: &crate::metadata::Broker, voters: &BTreeSet<BrokerId>) -> BrokerView {
+    fn broker_view(&self, broker: &metadata::Broker, voters: &BTreeSet<BrokerId>) -> BrokerView {
         BrokerView {
             id: broker.id,
             client_address: broker.client_address.clone(),

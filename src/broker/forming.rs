@@ -172,8 +172,11 @@ async fn learn_cluster(inner: &Arc<Inner>, metadata: &Group<Metadata>) -> u128 {
                 tracing::debug!(?error, "founding goes on");
             }
         } else {
-            // The group may be stopped by a shutdown: then nothing changes any more, and the wait is all.
-            let _ = tokio::time::timeout(limits::RECONCILE_EVERY, applied.changed()).await;
+            match tokio::time::timeout(limits::RECONCILE_EVERY, applied.changed()).await {
+                Ok(Ok(())) | Err(_) => {}
+                // Stopped: nothing changes any more.
+                Ok(Err(_)) => std::future::pending().await,
+            }
         }
     }
 }

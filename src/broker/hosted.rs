@@ -11,12 +11,11 @@ use super::{
 use crate::{
     partition::Partition,
     raft::{Group, Status},
-    types::{Offset, TopicId, TopicPartition},
+    types::{Offset, TopicPartition},
 };
 
 pub struct Hosted {
     pub name: TopicPartition,
-    pub topic_id: TopicId,
     pub group: Group<Partition>,
     pub appender: Appender,
     pub cursors: Cursors,
@@ -32,13 +31,7 @@ pub struct Bounds {
 }
 
 impl Hosted {
-    pub fn start(
-        inner: &Arc<Inner>,
-        name: TopicPartition,
-        topic_id: TopicId,
-        group: Group<Partition>,
-        rules: TopicRules,
-    ) -> Hosted {
+    pub fn start(inner: &Arc<Inner>, name: TopicPartition, group: Group<Partition>, rules: TopicRules) -> Hosted {
         let rules = Arc::new(Mutex::new(rules));
         let (weak, id) = (Arc::downgrade(inner), group.id());
         let appender = Appender::start(AppenderDeps {
@@ -49,7 +42,7 @@ impl Hosted {
             probe: inner.probe.clone(),
             leader_hint: Arc::new(move || weak.upgrade().and_then(|inner| inner.leader_hint(id))),
         });
-        Hosted { name, topic_id, group, appender, cursors: Cursors::default(), rules }
+        Hosted { name, group, appender, cursors: Cursors::default(), rules }
     }
 
     pub fn rules(&self) -> TopicRules {

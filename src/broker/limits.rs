@@ -16,6 +16,10 @@ pub const ENTRY_BATCHES_MAX: usize = 4_096;
 /// Waiters on one batch: the first and retries that attached. A client has five requests in flight.
 pub const WAITERS_PER_BATCH_MAX: usize = 64;
 
+/// Producers per partition whose next sequence is remembered after one of their batches went without
+/// effect. More at once than have batches in one stalled queue only in theory.
+pub const OWED_MAX: usize = 1_000;
+
 /// After a refusal by the lease, when to propose again. A heartbeat round renews the lease.
 pub const REFUSED_RETRY: Duration = Duration::from_millis(20);
 
@@ -67,7 +71,6 @@ pub const CALL_GROUPS_MAX: usize = 10_000;
 /// Forwarded requests worked on at once: beyond it the caller hears UNAVAILABLE.
 pub const CALLS_MAX: usize = 1_024;
 
-/// Producer ids left of a block are served from memory; the block's size is the metadata group's.
 /// Entries a voter may be behind before health calls its partition under-replicated.
 pub const LAG_ENTRIES_MAX: u64 = 1_000;
 /// Problems named one by one in a health report; the rest is counted.

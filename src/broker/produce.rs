@@ -98,7 +98,7 @@ impl Broker {
         let since = Instant::now();
         let (answer, wait) = oneshot::channel();
         let deadline = since + timeout_of(timeout);
-        let reply = Reply { answer, budget };
+        let reply = Reply { answer, arrived: since, bytes: batch.len(), _budget: budget };
         let sent = hosted.appender.enqueue(Produce { batch, header, expected_offset, deadline, reply });
         match sent {
             Ok(()) => Ok(Waiting { answer: wait, topic, partition, since }),
@@ -130,6 +130,8 @@ fn refused(error: BatchError, topic: &str) -> ProduceError {
         | BatchError::Crc { .. } => ProduceError::CorruptBatch { detail },
         BatchError::Magic { .. }
         | BatchError::NoRecords { .. }
+        | BatchError::TooManyRecords { .. }
+        | BatchError::LogAppendTime { .. }
         | BatchError::CountMismatch { .. }
         | BatchError::Control { .. }
         | BatchError::Transactional { .. }

@@ -203,7 +203,7 @@ impl Reconciler {
         };
         let rules = self.metadata.read(|state| state.topic(&name.topic).map(|topic| TopicRules::from(&topic.config())));
         let Some(rules) = rules else { return }; // Deleted meanwhile: the tombstone removes it.
-        let hosted = Hosted::start(&self.inner, name, placement.topic_id, group.clone(), rules);
+        let hosted = Hosted::start(&self.inner, name, group.clone(), rules);
         self.hosted.insert(id, Arc::new(hosted));
         tokio::spawn(initialize(Arc::clone(&self.inner), group, placement));
     }

@@ -9,7 +9,10 @@
 //! - While one flight of this term is refused, dead or unknown, nothing is proposed until all flights have
 //!   outcomes; then the overlay is rebuilt from the applied state (SAFETY M2).
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -157,6 +160,10 @@ pub struct Core<W> {
     retry_at: Option<Instant>,
     /// Never later than the first moment at which `tick` has something to say.
     next_deadline: Option<Instant>,
+    /// Epoch and sequence of the first batch of a producer that was answered without effect in this
+    /// session: its later batches must not overtake it. Matters for producers the partition does not
+    /// know yet, from whom it takes any sequence.
+    owed: BTreeMap<i64, (i16, i32)>,
     next_ticket: u64,
     next_flight: u64,
 }
@@ -172,6 +179,7 @@ impl<W> Default for Core<W> {
             stalled_since: None,
             retry_at: None,
             next_deadline: None,
+            owed: BTreeMap::new(),
             next_ticket: 0,
             next_flight: 0,
         }
@@ -207,10 +215,6 @@ impl<W> Core<W> {
         let (next_ticket, next_flight) = (self.next_ticket, self.next_flight);
         *self = Core { next_ticket, next_flight, ..Core::default() };
         answers
-    }
-
-    pub fn term(&self) -> Option<Term> {
-        self.session.as_ref().map(|(term, _)| *term)
     }
 
     /// Queues a batch, or hands its waiter back with why not.
@@ -278,6 +282,7 @@ impl<W> Core<W> {
                 timestamp_after_max_ms: (!rules.log_append_time).then_some(rules.timestamp_after_max_ms),
             };
             let verdict = overlay.check(partition, &item.header, &params);
+            let verdict = self.in_sequence(verdict, &item.header);
             let verdict = match wrong_offset_for_good(verdict, partition, &overlay) {
                 Some(verdict) => verdict,
                 // What it is compared with is not decided yet: it goes when the flights have landed.
@@ -313,6 +318,20 @@ impl<W> Core<W> {
         self.next_flight += 1;
         self.flights.push_back(flight);
         Some(Plan { id, term, base_offset, append_time, log_append_time: rules.log_append_time, batches })
+    }
+
+    fn in_sequence(&mut self, verdict: Verdict, header: &BatchHeader) -> Verdict {
+        let Verdict::Append { .. } = verdict else { return verdict };
+        match self.owed.get(&header.producer_id) {
+            Some(&(epoch, expected)) if epoch == header.producer_epoch && expected != header.base_sequence => {
+                Verdict::OutOfOrderSequence { expected, got: header.base_sequence }
+            }
+            Some(_) => {
+                self.owed.remove(&header.producer_id);
+                verdict
+            }
+            None => verdict,
+        }
     }
 
     fn take_off(&mut self, mut item: Item<W>, base_offset: Offset, overlay: &mut Overlay, flight: &mut Flight<W>) {
@@ -426,40 +445,68 @@ impl<W> Core<W> {
         if self.next_deadline.is_none_or(|at| now < at) {
             return Vec::new();
         }
-        let (stalled_since, paused) = (self.stalled_since, self.paused);
+        let mut sweep =
+            Sweep { now, stalled_since: self.stalled_since, paused: self.paused, broken: BTreeMap::new(), next: None };
         let mut answers = Vec::new();
-        let mut next = None;
-        let mut sweep = |item: &mut Item<W>, never_appended: bool| {
-            let due = |waiter: &Waiter<W>| match stalled_since {
-                // The second a waiter grants begins with its own arrival: the lease may come back.
-                Some(since) if never_appended => {
-                    waiter.deadline.min(since.max(waiter.arrived) + limits::LEASE_EXPIRED_MAX)
-                }
-                Some(_) | None => waiter.deadline,
-            };
-            for waiter in item.waiters.extract_if(.., |waiter| due(waiter) <= now) {
-                let waited = waiter.waited(now);
-                let failed = match (never_appended, paused) {
-                    (false, _) => Failed::OutcomeUnknown { waited },
-                    (true, true) => Failed::Busy,
-                    (true, false) => Failed::NotEnoughReplicas { waited },
-                };
-                answers.push((waiter.inner, Err(failed)));
-            }
-            next = item.waiters.iter().map(due).chain(next).min();
-        };
         for flight in &mut self.flights {
-            let without_effect = flight.without_effect;
-            flight.items.iter_mut().for_each(|(item, _)| sweep(item, without_effect));
+            let never_appended = flight.without_effect;
+            flight.items.iter_mut().for_each(|(item, _)| sweep.item(item, never_appended, &mut answers));
         }
-        self.queue.iter_mut().for_each(|item| sweep(item, true));
+        self.queue.iter_mut().for_each(|item| sweep.item(item, true, &mut answers));
         self.queue.retain(|item| !item.waiters.is_empty());
-        self.next_deadline = next;
+        self.next_deadline = sweep.next;
+        for (producer, first) in sweep.broken {
+            if self.owed.len() >= limits::OWED_MAX {
+                self.owed.pop_first();
+            }
+            self.owed.entry(producer).or_insert(first);
+        }
         answers
     }
 
     fn wake_by(&mut self, at: Instant) {
         self.next_deadline = Some(self.next_deadline.map_or(at, |next| next.min(at)));
+    }
+}
+
+/// One pass over everything that waits, in order.
+struct Sweep {
+    now: Instant,
+    stalled_since: Option<Instant>,
+    paused: bool,
+    /// Producers of which a batch went without effect, with its epoch and sequence: later ones go with it.
+    broken: BTreeMap<i64, (i16, i32)>,
+    /// When to look again.
+    next: Option<Instant>,
+}
+
+impl Sweep {
+    fn item<W>(&mut self, item: &mut Item<W>, never_appended: bool, answers: &mut Vec<Answer<W>>) {
+        if item.waiters.is_empty() {
+            return;
+        }
+        let Sweep { now, stalled_since, paused, .. } = *self;
+        let follows_broken = never_appended && self.broken.contains_key(&item.header.producer_id);
+        let due = |waiter: &Waiter<W>| match stalled_since {
+            _ if follows_broken => now,
+            // The second a waiter grants begins with its own arrival: the lease may come back.
+            Some(since) if never_appended => waiter.deadline.min(since.max(waiter.arrived) + limits::LEASE_EXPIRED_MAX),
+            Some(_) | None => waiter.deadline,
+        };
+        for waiter in item.waiters.extract_if(.., |waiter| due(waiter) <= now) {
+            let waited = waiter.waited(now);
+            let failed = match (never_appended, paused) {
+                (false, _) => Failed::OutcomeUnknown { waited },
+                (true, true) => Failed::Busy,
+                (true, false) => Failed::NotEnoughReplicas { waited },
+            };
+            answers.push((waiter.inner, Err(failed)));
+        }
+        self.next = item.waiters.iter().map(due).chain(self.next).min();
+        if item.waiters.is_empty() && never_appended && item.header.is_idempotent() {
+            let BatchHeader { producer_id, producer_epoch, base_sequence, .. } = item.header;
+            self.broken.entry(producer_id).or_insert((producer_epoch, base_sequence));
+        }
     }
 }
 

@@ -296,6 +296,26 @@ fn m2_a_refused_idempotent_batch_keeps_its_sequence_when_proposed_again() {
 }
 
 #[test]
+fn a_producers_later_batches_do_not_overtake_one_that_went_without_effect() {
+    let mut rig = Rig::new();
+    rig.send_with(1, &idempotent(0, 1), None, Duration::from_secs(1));
+    let plan = rig.propose().unwrap();
+    rig.land(plan, FlightEnd::Dead);
+    rig.send(2, &idempotent(1, 1));
+    rig.pass(Duration::from_secs(1));
+    assert!(matches!(rig.answer(1), Some(Err(Failed::NotEnoughReplicas { .. }))));
+    assert!(matches!(rig.answer(2), Some(Err(Failed::NotEnoughReplicas { .. }))), "it goes with the first");
+    rig.resync();
+    rig.send(3, &idempotent(2, 1));
+    rig.send(4, &idempotent(0, 1));
+    let plan = rig.propose().unwrap();
+    let refused = Failed::OutOfOrderSequence { producer: 7, expected: 0, got: 2 };
+    assert_eq!(rig.answer(3), Some(Err(refused)));
+    rig.commit(plan);
+    assert_eq!(rig.offset(4), Offset(0));
+}
+
+#[test]
 fn m2_the_end_of_the_term_tells_what_was_never_appended_from_what_may_be() {
     let mut rig = Rig::new();
     let plans: Vec<usize> = (1..=2)

@@ -36,7 +36,9 @@ use crate::{
 /// Who waits for a batch, and its share of the produce budget until it is answered.
 pub struct Reply {
     pub answer: oneshot::Sender<Result<Receipt, ProduceError>>,
-    pub budget: ProduceBudget,
+    pub arrived: Instant,
+    pub bytes: usize,
+    pub _budget: ProduceBudget,
 }
 
 /// A validated batch on its way to the appender.
@@ -252,7 +254,10 @@ impl Task {
 
     fn report_settled(&mut self) {
         if !self.settling.is_empty() && self.core.is_settled() {
-            self.settling.drain(..).for_each(|settled| drop(settled.send(())));
+            for settled in self.settling.drain(..) {
+                // Whoever waited may have given up.
+                let _ = settled.send(());
+            }
         }
     }
 
@@ -281,7 +286,11 @@ impl Task {
         let mut durable: Option<(LogIndex, Vec<BrokerId>)> = None;
         for (reply, result) in answers {
             let result = match result {
-                Ok(done) => self.receipt(done, &mut durable),
+                Ok(done) => {
+                    let records = u64::try_from(done.count).unwrap_or(0);
+                    self.deps.probe.produce_acknowledged(records, reply.bytes as u64, reply.arrived.elapsed());
+                    self.receipt(done, &mut durable)
+                }
                 Err(failed) => Err(self.error(failed)),
             };
             // Whoever asked may be gone; what happened stands.
