@@ -30,7 +30,7 @@ pub use backend::Backend;
 pub use error::{ERROR_TRAILER, RequestError, status};
 
 use crate::{
-    metrics::RequestProbe,
+    metrics::{Metrics, RequestProbe},
     proto::{
         self,
         v1::{
@@ -51,7 +51,7 @@ pub struct GrpcOptions {
     pub connections_max: usize,
     /// Bytes of large answers that wait for their clients, all streams together.
     pub fetch_bytes_max: usize,
-    pub probe: RequestProbe,
+    pub metrics: Metrics,
 }
 
 /// Serves until `stop` is cancelled and every connection has closed. The caller bounds that wait:
@@ -64,7 +64,7 @@ pub async fn serve<B: Backend>(
 ) -> Result<(), tonic::transport::Error> {
     let connections = ConnectionLimits { connections_max: options.connections_max, silence: limits::SILENCE };
     let listener = GuardedListener::new(listener, "client", connections);
-    let incoming = connection::incoming(listener, options.probe.clone());
+    let incoming = connection::incoming(listener, options.metrics.requests());
     let services = Services::new(backend, options, stop.clone());
     let mut server = Server::builder()
         .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
@@ -122,13 +122,19 @@ struct Shared {
 
 impl<B: Backend> Services<B> {
     fn new(backend: B, options: GrpcOptions, stop: CancellationToken) -> Services<B> {
+        let fetch_bytes_max = options.fetch_bytes_max.min(Semaphore::MAX_PERMITS);
         let shared = Shared {
             stop,
             produce_streams: Arc::new(Semaphore::new(limits::PRODUCE_STREAMS_MAX)),
             consume_streams: Arc::new(Semaphore::new(limits::CONSUME_STREAMS_MAX)),
-            answer_bytes: Arc::new(Semaphore::new(options.fetch_bytes_max.min(Semaphore::MAX_PERMITS))),
-            probe: options.probe,
+            answer_bytes: Arc::new(Semaphore::new(fetch_bytes_max)),
+            probe: options.metrics.requests(),
         };
+        let answer_bytes = shared.answer_bytes.clone();
+        options.metrics.on_scrape(move |gauges| {
+            let used = fetch_bytes_max - answer_bytes.available_permits();
+            gauges.fetch_bytes_in_flight.set(i64::try_from(used).unwrap_or(i64::MAX));
+        });
         Services { backend, shared: Arc::new(shared) }
     }
 

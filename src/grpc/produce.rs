@@ -220,12 +220,7 @@ impl<B: Backend> ProduceStream<B> {
         }
     }
 
-    fn outcome(
-        &self,
-        correlation_id: u64,
-        bytes: usize,
-            outcome: Result<Receipt, ProduceError>,
-    ) -> v1::ProduceResponse {
+    fn outcome(&self, correlation_id: u64, outcome: Result<Receipt, ProduceError>) -> v1::ProduceResponse {
         let result = match outcome {
             // The broker's promise, passed on: fsynced on a majority, named in `durable_on`.
             Ok(receipt) => {
