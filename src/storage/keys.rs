@@ -134,10 +134,6 @@ pub(super) fn checkpoints(group: RaftGroupId, from: LogIndex, to: Option<LogInde
     numbered_range(Kind::Checkpoint, group, from.0, to.map(|to| to.0))
 }
 
-pub(super) fn read_checkpoint(key: &[u8]) -> Option<(RaftGroupId, LogIndex)> {
-    number(Kind::Checkpoint, key).map(|(group, index)| (group, LogIndex(index)))
-}
-
 pub(super) fn point(group: RaftGroupId, offset: Offset) -> Vec<u8> {
     numbered(Kind::Point, group, offset.0 as u64 ^ SIGN)
 }
@@ -205,7 +201,6 @@ mod tests {
         fn keys_read_back(group: u64, index: u64, offset: i64) {
             let (group, index, offset) = (RaftGroupId(group), LogIndex(index), Offset(offset));
             prop_assert_eq!(read_entry(&entry(group, index)), Some((group, index)));
-            prop_assert_eq!(read_checkpoint(&checkpoint(group, index)), Some((group, index)));
             prop_assert_eq!(read_point(&point(group, offset)), Some((group, offset)));
             prop_assert_eq!(read_replica(&replica(group)), Some(group));
         }
