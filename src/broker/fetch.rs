@@ -179,7 +179,7 @@ impl Broker {
     }
 
     fn not_leader(&self, hosted: &Hosted) -> FetchError {
-        let leader = self.inner.leader_hint(hosted.group.id());
+        let leader = self.inner.hint_elsewhere(&hosted.group);
         FetchError::NotLeader { topic: hosted.name.topic.clone(), partition: hosted.name.partition, leader }
     }
 }

@@ -33,14 +33,14 @@ pub struct Bounds {
 impl Hosted {
     pub fn start(inner: &Arc<Inner>, name: TopicPartition, group: Group<Partition>, rules: TopicRules) -> Hosted {
         let rules = Arc::new(Mutex::new(rules));
-        let (weak, id) = (Arc::downgrade(inner), group.id());
+        let (weak, own) = (Arc::downgrade(inner), group.clone());
         let appender = Appender::start(AppenderDeps {
             name: name.clone(),
             group: group.clone(),
             rules: Arc::clone(&rules),
             clock: Arc::clone(&inner.clock),
             probe: inner.probe.clone(),
-            leader_hint: Arc::new(move || weak.upgrade().and_then(|inner| inner.leader_hint(id))),
+            leader_hint: Arc::new(move || weak.upgrade().and_then(|inner| inner.hint_elsewhere(&own))),
         });
         Hosted { name, group, appender, cursors: Cursors::default(), rules }
     }

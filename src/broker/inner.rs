@@ -17,6 +17,7 @@ use crate::{
     config::{Peer, founders, peers_hash},
     metadata::Metadata,
     metrics::{Metrics, RequestProbe},
+    partition::Partition,
     raft::{Group, NodeDeps, RaftNode, RaftSettings},
     seam::{Clock, Listener, Net, Rng},
     storage::{Identity, Store, StoreError},
@@ -222,6 +223,12 @@ impl Inner {
             metadata.read(|state| state.broker(leader.broker).map(|broker| broker.client_address.clone()))
         });
         Some(LeaderHint { broker: leader.broker, address: address.unwrap_or_default(), epoch: leader.term.epoch() })
+    }
+
+    /// As [`Inner::leader_hint`], unless it would name this broker, which knows better.
+    pub fn hint_elsewhere(&self, group: &Group<Partition>) -> Option<LeaderHint> {
+        let leads = group.status().borrow().leads;
+        self.leader_hint(group.id()).filter(|hint| leads || hint.broker != self.me())
     }
 
     pub fn is_alive(&self, broker: BrokerId) -> bool {

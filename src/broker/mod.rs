@@ -22,6 +22,8 @@ mod requests;
 mod retention;
 mod routes;
 mod rules;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod walk;
 

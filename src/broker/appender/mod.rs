@@ -78,7 +78,7 @@ impl Appender {
         let (arrivals, arrived) = mpsc::channel(limits::QUEUE_BATCHES_MAX);
         // Transfers are rare and awaited: one at a time.
         let (control, controls) = mpsc::channel(4);
-        tokio::spawn(Task { deps, core: Core::default(), arrived, controls, settling: Vec::new() }.run());
+        tokio::spawn(Task { deps, core: Core::default(), term: None, arrived, controls, settling: Vec::new() }.run());
         Appender { arrivals, control }
     }
 
@@ -103,6 +103,8 @@ impl Appender {
 struct Task {
     deps: AppenderDeps,
     core: Core<Reply>,
+    /// Of the session.
+    term: Option<Term>,
     arrived: mpsc::Receiver<Produce>,
     controls: mpsc::Receiver<Control>,
     /// Who waits for flights to land.
@@ -125,10 +127,12 @@ impl Task {
         loop {
             let Some(term) = self.follow(&mut status).await else { break };
             self.deps.group.read(|partition| self.core.begin(term, partition));
+            self.term = Some(term);
             tracing::info!(partition = %self.deps.name, %term, "appender begins");
             let next = self.lead(term, &mut status).await;
             let answers = self.core.end(Instant::now());
             self.answer(answers);
+            self.term = None;
             self.settling.clear();
             tracing::info!(partition = %self.deps.name, %term, "appender ends");
             if next == Next::Stop {
@@ -310,8 +314,12 @@ impl Task {
         };
         let voters = self.deps.group.voters().len();
         if durable_on.len() <= voters / 2 {
-            // Committed means flushed on a majority. If the books disagree we do not vouch for it.
-            tracing::error!(partition = %self.deps.name, %position, ?durable_on, voters, "committed without a known majority");
+            // Committed means flushed on a majority; but the books are those of a leader's term, and
+            // without them we do not vouch for it.
+            let over = self.term.is_none_or(|term| self.deps.group.status().borrow().term != term);
+            if !over {
+                tracing::error!(partition = %self.deps.name, %position, ?durable_on, voters, "committed without a known majority");
+            }
             let TopicPartition { topic, partition } = self.deps.name.clone();
             return Err(ProduceError::OutcomeUnknown { topic, partition, waited: Duration::ZERO });
         }
