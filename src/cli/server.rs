@@ -46,6 +46,9 @@ const READY_INTERVAL: Duration = Duration::from_millis(20);
 /// broker that does not keep to it, below the 30 s and more that supervisors wait before SIGKILL.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
 
+/// Dividing by it gives bounds that print as they should.
+const MICROS_PER_SECOND: f64 = 1e6;
+
 /// For clients to take their last answers.
 const LISTENERS_MAX: Duration = Duration::from_secs(2);
 
@@ -255,11 +258,7 @@ fn refusal(directory: &Path, error: &StoreError) -> String {
     }
 }
 
-async fn bind(
-    net: &dyn Net,
-    key: &str,
-    listener: &ListenerConfig,
-) -> Result<(Box<dyn Listener>, String), Failure> {
+async fn bind(net: &dyn Net, key: &str, listener: &ListenerConfig) -> Result<(Box<dyn Listener>, String), Failure> {
     let address = &listener.bind;
     let failed = |error: std::io::Error| {
         Failure::failed(format!("cannot listen on {address} ({key}): {error}; set {key} to a free address"))
@@ -306,7 +305,7 @@ fn export_writer(metrics: &Metrics, probe: &WriterProbe) {
             bytes_written: counters.bytes.load(Relaxed),
             queue_bytes: counters.queue_bytes.load(Relaxed),
             batch_writes: snapshot(&counters.writes_per_commit, 1.0),
-            fsync_seconds: snapshot(&counters.commit_latency_us, 1e-6),
+            fsync_seconds: snapshot(&counters.commit_latency_us, MICROS_PER_SECOND),
         }
     });
     let writer = probe.clone();
@@ -316,12 +315,12 @@ fn export_writer(metrics: &Metrics, probe: &WriterProbe) {
     });
 }
 
-/// In the unit of the metric, of which the counted one is `unit`.
-fn snapshot(histogram: &Histogram, unit: f64) -> HistogramSnapshot {
+/// In the unit of the metric, in which there are `parts` of the counted one.
+fn snapshot(histogram: &Histogram, parts: f64) -> HistogramSnapshot {
     let counts = histogram.counts();
-    let bounds = histogram.bounds().iter().map(|bound| *bound as f64 * unit).chain([f64::INFINITY]);
+    let bounds = histogram.bounds().iter().map(|bound| *bound as f64 / parts).chain([f64::INFINITY]);
     HistogramSnapshot {
-        sum: histogram.sum() as f64 * unit,
+        sum: histogram.sum() as f64 / parts,
         count: counts.iter().sum(),
         buckets: bounds.zip(counts).collect(),
     }
@@ -335,7 +334,8 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Result<Signals, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")));
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")));
         Ok(Signals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
@@ -359,7 +359,10 @@ mod tests {
         let to_do = "replace the replica".to_string();
         let damaged = StoreError::Damaged { what: "commit 7 is missing".into(), to_do };
         let text = refusal(directory, &damaged);
-        assert!(text.contains("/data/n1") && text.contains("commit 7") && text.contains("replace the replica"), "{text}");
+        assert!(
+            text.contains("/data/n1") && text.contains("commit 7") && text.contains("replace the replica"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -372,7 +375,7 @@ mod tests {
         for line in [
             "flotilla_writer_commits_total 3",
             "flotilla_tail_bytes 17",
-            "flotilla_writer_fsync_seconds_bucket{le=\"0.00005\"} 0",
+            "flotilla_writer_fsync_seconds_bucket{le=\"5e-05\"} 0",
             "flotilla_writer_fsync_seconds_bucket{le=\"+Inf\"} 0",
             "flotilla_writer_batch_writes_bucket{le=\"1024.0\"} 0",
         ] {

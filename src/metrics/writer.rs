@@ -17,8 +17,8 @@ pub struct WriterSnapshot {
     pub bytes_written: u64,
     /// Waiting to be written now.
     pub queue_bytes: u64,
-    /// Queued writes that shared each batch, and its fsync.
-    pub batch_writes: HistogramSnapshot,
+    /// Of each batch.
+    pub batch_bytes: HistogramSnapshot,
     /// From the call to its return, of synced batches.
     pub fsync_seconds: HistogramSnapshot,
 }
@@ -60,12 +60,11 @@ impl Collector for WriterCollector {
         let queue = ConstGauge::new(i64::try_from(now.queue_bytes).unwrap_or(i64::MAX));
         let help = "Bytes waiting to be written.";
         queue.encode(encoder.encode_descriptor("writer_queue", help, Some(&Unit::Bytes), MetricType::Gauge)?)?;
-        let writes = Unit::Other("writes".into());
         let mut histogram = |name, help, unit: Unit, h: HistogramSnapshot| {
             let mut metric = encoder.encode_descriptor(name, help, Some(&unit), MetricType::Histogram)?;
             metric.encode_histogram::<NoLabelSet>(h.sum, h.count, &h.buckets, None)
         };
-        histogram("writer_batch", "Queued writes that shared one batch and its fsync.", writes, now.batch_writes)?;
+        histogram("writer_batch", "Size of each batch written.", Unit::Bytes, now.batch_bytes)?;
         histogram("writer_fsync", "Time to write and fsync a batch.", Unit::Seconds, now.fsync_seconds)
     }
 }
@@ -88,7 +87,7 @@ mod tests {
             commits: 5,
             bytes_written: 500,
             queue_bytes: 7,
-            batch_writes: HistogramSnapshot { sum: 500.0, count: 5, buckets: vec![(100.0, 4), (f64::INFINITY, 1)] },
+            batch_bytes: HistogramSnapshot { sum: 500.0, count: 5, buckets: vec![(100.0, 4), (f64::INFINITY, 1)] },
             fsync_seconds: HistogramSnapshot { sum: 0.5, count: 2, buckets: vec![(0.25, 1), (f64::INFINITY, 1)] },
         });
         let text = metrics.encode();
@@ -96,8 +95,8 @@ mod tests {
             "flotilla_writer_commits_total 5",
             "flotilla_writer_written_bytes_total 500",
             "flotilla_writer_queue_bytes 7",
-            "flotilla_writer_batch_writes_bucket{le=\"100\"} 4",
-            "flotilla_writer_batch_writes_bucket{le=\"+Inf\"} 5",
+            "flotilla_writer_batch_bytes_bucket{le=\"100\"} 4",
+            "flotilla_writer_batch_bytes_bucket{le=\"+Inf\"} 5",
             "flotilla_writer_fsync_seconds_count 2",
         ] {
             assert!(text.lines().any(|l| l == line), "no line {line:?} in:\n{text}");
