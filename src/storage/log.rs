@@ -49,9 +49,13 @@ pub struct LogEntry {
 /// quick and must not wait. Dropped without a call only when the runtime is shut down.
 pub type Done = Box<dyn FnOnce(Result<(), StoreFailed>) + Send>;
 
-/// Handle to the log of one Raft group.
+/// Handle to the log of one Raft group. Clones are the same log; it can be opened again once all are
+/// gone, even while completions of its last writes are still to come.
 #[derive(Clone)]
-pub struct GroupLog(pub(super) Arc<Group>);
+pub struct GroupLog(pub(super) Arc<Group>, #[expect(dead_code, reason = "it is counted")] pub(super) Arc<Handle>);
+
+/// Alive as long as somebody can write to a log.
+pub(super) struct Handle;
 
 pub(super) struct Group {
     pub id: RaftGroupId,
