@@ -121,6 +121,93 @@ async fn all_crash_at_once_and_nothing_acknowledged_is_missing() {
 }
 
 #[tokio::test]
+async fn b8_without_quorum_unknown_within_the_lease_then_not_enough_replicas() {
+    let mut cluster = Cluster::start(3, 900).await;
+    cluster.create("t", 1).await;
+    cluster.produce("t", 0).await;
+    let id = cluster.leader("t").await.unwrap();
+    let leader = cluster.broker(id);
+    for other in (1..=3).filter(|other| *other != id) {
+        cluster.kill(other, 8);
+    }
+    let (accepted, refused) = tokio::join!(try_produce(&leader, "t", 1), async {
+        let mut last = None;
+        until("the lease is gone", || async {
+            last = Some(try_produce(&leader, "t", 2).await);
+            matches!(last, Some(Err(ProduceError::NotEnoughReplicas { .. })))
+        })
+        .await;
+        last
+    });
+    assert!(matches!(accepted, Err(ProduceError::OutcomeUnknown { .. })), "{accepted:?}");
+    assert_eq!(refused.unwrap().unwrap_err().effect(), crate::broker::Effect::None);
+    for other in (1..=3).filter(|other| *other != id) {
+        cluster.run(other).await;
+    }
+    // The retries of an idempotent producer: each is there once, in order.
+    for sequence in 1..4 {
+        assert_eq!(cluster.produce("t", sequence).await.base_offset, Offset(sequence.into()));
+    }
+    assert_eq!(cluster.read_all("t").await, [(0, 0), (1, 1), (2, 2), (3, 3)]);
+}
+
+#[tokio::test]
+async fn transfers_under_a_pipelined_load_lose_and_duplicate_nothing() {
+    let cluster = Cluster::start(3, 1_000).await;
+    cluster.create("t", 1).await;
+    let (mut sequence, window) = (0, 5);
+    for round in 0..30 {
+        // Five in flight, as an idempotent client has; on failure it sends all of them again, in order.
+        let mut acked = 0;
+        while acked < window {
+            let Some(leader) = cluster.leader("t").await else { continue };
+            let leader = cluster.broker(leader);
+            let sent = (acked..window).map(|n| try_produce(&leader, "t", sequence + n));
+            let results = futures_util::future::join_all(sent).await;
+            let ok = results.iter().take_while(|result| result.is_ok()).count();
+            for receipt in results.iter().flatten().take(ok) {
+                assert_eq!(receipt.base_offset, Offset(i64::from(sequence + acked)));
+                acked += 1;
+            }
+        }
+        sequence += window;
+        if round % 10 == 5 {
+            let request = TransferLeaderRequest { partition: Some(("t".into(), ONE)), to: None, timeout: PATIENCE };
+            let moved = tokio::spawn({
+                let broker = cluster.any();
+                async move { broker.transfer_leader(request).await }
+            });
+            for _ in 0..20 {
+                assert_eq!(cluster.produce("t", sequence).await.base_offset, Offset(sequence.into()));
+                sequence += 1;
+            }
+            moved.await.unwrap().unwrap();
+        }
+    }
+    let values: Vec<(i64, i32)> = (0..sequence).map(|n| (i64::from(n), n)).collect();
+    assert_eq!(cluster.read_all("t").await, values);
+}
+
+#[tokio::test]
+async fn a_fourth_broker_learns_metadata_and_a_single_one_serves_alone() {
+    let cluster = Cluster::start(4, 1_100).await;
+    let view = cluster.broker(4).cluster_view(TopicsWanted::All).await;
+    let voters: Vec<u64> = view.brokers.iter().filter(|broker| broker.metadata_voter).map(|b| b.id.0).collect();
+    assert_eq!((view.brokers.len(), voters), (4, vec![1, 2, 3]));
+    cluster
+        .broker(4)
+        .create_topic(CreateTopicRequest { name: "t".into(), wait: true, ..Default::default() })
+        .await
+        .unwrap();
+
+    let alone = Cluster::start(1, 1_200).await;
+    let request = CreateTopicRequest { name: "t".into(), wait: true, ..Default::default() };
+    assert_eq!(alone.any().create_topic(request).await.unwrap().partitions[0].replicas, [BrokerId(1)]);
+    assert_eq!(alone.produce("t", 0).await.durable_on, [BrokerId(1)]);
+    assert_eq!(alone.read_all("t").await, [(0, 0)]);
+}
+
+#[tokio::test]
 async fn b5_an_emptied_directory_neither_founds_nor_votes_nor_runs() {
     let mut cluster = Cluster::start(3, 500).await;
     cluster.create("t", 1).await;

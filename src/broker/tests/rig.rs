@@ -16,7 +16,7 @@ use crate::{
     config::Peer,
     metrics::Metrics,
     record::{BatchBuilder, Codec, Producer, Record, decode_records},
-    seam::{Net, Rng, SystemClock, TcpNet},
+    seam::{Listener, Net, Rng, SystemClock, TcpNet},
     storage::{SimDisk, Store, StoreOptions, WriterProbe},
     types::{BrokerId, Offset, PartitionId, WallMs},
 };
@@ -33,12 +33,17 @@ pub struct Cluster {
     pub nodes: BTreeMap<u64, Node>,
     pub disks: BTreeMap<u64, SimDisk>,
     peers: Vec<Peer>,
+    /// Processes started so far: no two draw the same numbers.
+    started: u64,
 }
 
 impl Cluster {
     /// All of `size` brokers, formed and ready.
     pub async fn start(size: u64, seed: u64) -> Cluster {
         println!("seed {seed}");
+        // RUST_LOG shows what happened.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let mut cluster = Cluster::unstarted(size, seed).await;
         for id in 1..=size {
             cluster.run(id).await;
@@ -57,24 +62,26 @@ impl Cluster {
             peers.push(Peer { id: BrokerId(id), address: listener.local_addr().unwrap().to_string() });
         }
         let disks = (1..=size).map(|id| (id, SimDisk::new(seed + id))).collect();
-        Cluster { nodes: BTreeMap::new(), disks, peers }
+        Cluster { nodes: BTreeMap::new(), disks, peers, started: 0 }
     }
 
     pub async fn run(&mut self, id: u64) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let address = self.peers[id as usize - 1].address.clone();
+        self.started += 1;
+        let seed = self.started;
         let (disk, peers) = (self.disks[&id].clone(), self.peers.clone());
         let started = runtime.spawn(async move {
             let on_failure = Arc::new(move |error: &_| panic!("store of {id}: {error:?}"));
             let kv = Arc::new(disk.open());
             let store = Store::open(kv, StoreOptions::default(), WriterProbe::default(), on_failure).await.unwrap();
             let deps = BrokerDeps {
+                peer_listener: bind(&address).await,
                 settings: settings(id, &address, peers),
                 store,
                 net: Arc::new(TcpNet),
-                peer_listener: TcpNet.bind(&address).await.unwrap(),
                 clock: Arc::new(SystemClock),
-                rng: Arc::new(Rng::seeded(id)),
+                rng: Arc::new(Rng::seeded(seed)),
                 metrics: Metrics::new(),
                 free_bytes: Arc::new(|| Some(1 << 40)),
             };
@@ -153,6 +160,18 @@ impl Drop for Node {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+/// A killed node's socket is closed when its runtime is gone, which takes a moment.
+async fn bind(address: &str) -> Box<dyn Listener> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match TcpNet.bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) => assert!(Instant::now() < deadline, "{address}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
