@@ -38,6 +38,12 @@ pub enum EntryKind {
     Membership = 2,
 }
 
+impl EntryKind {
+    pub fn from_byte(byte: u8) -> Option<EntryKind> {
+        [EntryKind::Blank, EntryKind::Normal, EntryKind::Membership].into_iter().find(|kind| *kind as u8 == byte)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
     pub position: EntryPosition,
@@ -224,6 +230,11 @@ impl GroupLog {
     /// The last entry; the purge point if there is none.
     pub fn last(&self) -> Option<EntryPosition> {
         self.0.lock().last
+    }
+
+    /// Where the newest checkpoint stands.
+    pub fn checkpoint(&self) -> Option<EntryPosition> {
+        self.0.lock().checkpoint
     }
 
     /// The highest index that is durable on this node with all before it; never above `last`.
