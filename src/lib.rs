@@ -6,6 +6,8 @@ pub mod broker;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod grpc;
+pub mod http;
 pub mod metadata;
 pub mod metrics;
 pub mod partition;
