@@ -3,7 +3,11 @@
 //! ARCHITECTURE.md is the map. Imports between these modules point downwards only; a test holds it.
 
 pub mod broker;
+pub mod cli;
+pub mod client;
 pub mod config;
+pub mod grpc;
+pub mod http;
 pub mod metadata;
 pub mod metrics;
 pub mod partition;

@@ -1,4 +1,5 @@
-//! Every metric's name, label and meaning, and the probes through which components report.
+//! Every metric's name, label and meaning (the log writer's are in `writer`), and the probes through which
+//! components report.
 //!
 //! One registry per broker, so that two brokers in one process do not share counters. A probe's
 //! methods are named after events; whoever calls them knows nothing of Prometheus. Series are
@@ -50,10 +51,9 @@ struct Inner {
 
 type Fill = Box<dyn Fn(&Gauges) + Send + Sync>;
 
-/// Levels. Set at each scrape by what [`Metrics::on_scrape`] was given, except where a field says otherwise.
+/// Levels, set at each scrape by what [`Metrics::on_scrape`] was given, except where a field says otherwise.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
-    pub tail_bytes: Gauge,
     pub produce_bytes_in_flight: Gauge,
     pub fetch_bytes_in_flight: Gauge,
     pub disk_free_bytes: Gauge,
@@ -257,7 +257,6 @@ impl Gauges {
         let mut bytes = |name: &str, help: &str, gauge: &Gauge| {
             registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
         };
-        bytes("tail", "Recent entries kept in memory", &self.tail_bytes);
         bytes("produce_in_flight", "Produce requests in flight", &self.produce_bytes_in_flight);
         bytes("fetch_in_flight", "Fetch answers being built or sent", &self.fetch_bytes_in_flight);
         bytes("disk_free", "Free space of the data directory's disk", &self.disk_free_bytes);

@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, RwLock},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
     CallHandler, RaftSettings,
     leaders::{Heard, Leaders},
@@ -39,6 +41,8 @@ pub(super) struct Core {
     pub hosted: RwLock<BTreeMap<RaftGroupId, Hosted>>,
     pub links: RwLock<BTreeMap<BrokerId, Arc<Link>>>,
     pub cluster: RwLock<Option<u128>>,
+    /// Ends the incoming streams: their tasks outlive the listener.
+    pub stopping: CancellationToken,
 }
 
 impl Core {

@@ -49,7 +49,7 @@ impl<S: Replicated> Shared<S> {
     }
 }
 
-pub(super) struct Driver<S> {
+pub(super) struct Driver<S: Replicated> {
     shared: Arc<Shared<S>>,
     log: GroupLog,
     applied: Option<EntryPosition>,
@@ -81,8 +81,9 @@ impl<S: Replicated> Driver<S> {
             None => (fresh, None, RaftStoredMembership::default(), 0),
         };
         let snapshot = match S::SNAPSHOT_AT {
-            SnapshotAt::PurgePoint => state.purge_point(),
-            SnapshotAt::LastApplied => log.last_checkpoint().await.map_err(io::Error::other)?,
+            // State from an installed snapshot learns of its purge point only with the next trim.
+            SnapshotAt::PurgePoint => state.purge_point().max(log.purged()),
+            SnapshotAt::LastApplied => log.checkpoint(),
         };
         if snapshot < log.purged() {
             return Err(io::Error::other(format!("snapshot {snapshot:?} is below the purge point {:?}", log.purged())));
@@ -144,11 +145,13 @@ impl<S: Replicated> Driver<S> {
 
     fn save(&mut self) -> SavedState {
         let state = self.shared.read(S::encode);
-        let saved =
-            SavedState { position: self.applied, membership: encode_membership(&self.membership), state: state.clone() };
+        let saved = SavedState {
+            position: self.applied,
+            membership: encode_membership(&self.membership),
+            state: state.clone(),
+        };
         self.log.save_applied(saved.clone());
-        self.saved =
-            Saved { at: Instant::now(), position: self.applied, state_bytes: state.len(), command_bytes: 0 };
+        self.saved = Saved { at: Instant::now(), position: self.applied, state_bytes: state.len(), command_bytes: 0 };
         saved
     }
 
@@ -169,6 +172,15 @@ impl<S: Replicated> Driver<S> {
         let saved = self.log.load_checkpoint(at.index).await.map_err(io::Error::other)?;
         let saved = saved.ok_or_else(|| io::Error::other(format!("checkpoint {at} is missing")))?;
         snapshot_of(saved)
+    }
+}
+
+/// A replica that is closed keeps what it applied, so that its next start re-applies nothing.
+impl<S: Replicated> Drop for Driver<S> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() && self.saved.position != self.applied {
+            self.save();
+        }
     }
 }
 
@@ -210,13 +222,15 @@ impl<S: Replicated> RaftStateMachine<Types> for Driver<S> {
             SnapshotAt::LastApplied => {
                 // Applied state goes first: a checkpoint must never be ahead of it (SAFETY B1).
                 let saved = self.save();
-                self.log.save_checkpoint(saved.clone());
-                saved.position.map(|at| Source::Built(at, saved))
+                if saved.position.is_some() {
+                    self.log.save_checkpoint(saved.clone());
+                }
+                Some(Source::Built(saved))
             }
-            SnapshotAt::PurgePoint => self.shared.read(S::purge_point).map(Source::Checkpoint),
+            SnapshotAt::PurgePoint => self.shared.read(S::purge_point).max(self.snapshot).map(Source::Checkpoint),
         };
         // It exists from here on, in the queue at least: what openraft is told later cannot be less.
-        self.snapshot = self.snapshot.max(saved.as_ref().map(Source::position));
+        self.snapshot = self.snapshot.max(saved.as_ref().and_then(Source::position));
         Builder { log: self.log.clone(), source: saved }
     }
 
@@ -253,14 +267,15 @@ impl<S: Replicated> RaftStateMachine<Types> for Driver<S> {
 
 /// What a snapshot is built from.
 enum Source {
-    Built(EntryPosition, SavedState),
+    Built(SavedState),
     Checkpoint(EntryPosition),
 }
 
 impl Source {
-    fn position(&self) -> EntryPosition {
+    fn position(&self) -> Option<EntryPosition> {
         match self {
-            Source::Built(at, _) | Source::Checkpoint(at) => *at,
+            Source::Built(saved) => saved.position,
+            Source::Checkpoint(at) => Some(*at),
         }
     }
 }
@@ -276,7 +291,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
         match self.source.take() {
             None => Err(io::Error::other("a snapshot was asked for before anything could be purged")),
-            Some(Source::Built(_, saved)) => snapshot_of(saved),
+            Some(Source::Built(saved)) => snapshot_of(saved),
             Some(Source::Checkpoint(at)) => {
                 let saved = self.log.load_checkpoint(at.index).await.map_err(io::Error::other)?;
                 snapshot_of(saved.ok_or_else(|| io::Error::other(format!("checkpoint {at} is missing")))?)

@@ -13,10 +13,10 @@ use std::{
 
 use bytes::Bytes;
 use openraft::{
-    OptionalSend, Raft, ReadPolicy,
+    Raft, ReadPolicy,
     async_runtime::WatchReceiver,
     errors::{ClientWriteError, ForwardReason, ForwardToLeader},
-    raft::{ClientWriteResult, responder::Responder},
+    raft::ClientWriteResult,
 };
 use tokio::{
     sync::{oneshot, watch},
@@ -27,7 +27,7 @@ use super::{
     core::Core,
     driver::{Driver, Shared},
     network::Matches,
-    types::{Command, Peer, Types, position},
+    types::{Command, Peer, Reply, Types, position},
 };
 use crate::{
     replicated::Replicated,
@@ -153,15 +153,6 @@ fn refusal(why: &ForwardToLeader<Types>) -> Refusal {
     }
 }
 
-/// Takes the outcome of a write. Silent when nobody waits any more.
-struct Reply<T>(oneshot::Sender<T>);
-
-impl<T: OptionalSend + 'static> Responder<Types, T> for Reply<T> {
-    fn on_complete(self, result: T) {
-        let _ = self.0.send(result);
-    }
-}
-
 pub(super) struct Inner<S: Replicated> {
     pub core: Arc<Core>,
     pub spec: GroupSpec,
@@ -231,7 +222,7 @@ impl<S: Replicated> Group<S> {
         let confirmed = timeout(READ_INDEX_WITHIN, self.0.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
         match confirmed {
             Ok(Ok(read)) => Ok(LogIndex(read.index())),
-            Ok(Err(e)) if e.forward_to_leader::<openraft::errors::Infallible>().is_some() => Err(ReadError::NotLeader),
+            Ok(Err(e)) if e.forward_to_leader().is_some() => Err(ReadError::NotLeader),
             Ok(Err(_)) | Err(_) => Err(ReadError::NoQuorum),
         }
     }
@@ -297,7 +288,7 @@ impl<S: Replicated> Group<S> {
     pub async fn add_learner(&self, replica: ReplicaId, broker: BrokerId) -> Result<(), ReadError> {
         match self.0.raft.add_learner(replica.0, Peer { broker }, false).await {
             Ok(_) => Ok(()),
-            Err(e) if e.forward_to_leader::<Types>().is_some() => Err(ReadError::NotLeader),
+            Err(e) if e.forward_to_leader().is_some() => Err(ReadError::NotLeader),
             Err(_) => Err(ReadError::NoQuorum),
         }
     }

@@ -170,12 +170,8 @@ impl Link {
         let limit = FRAME_BYTES_MAX + 64;
         let mut client = NodeClient::new(channel).max_decoding_message_size(limit).max_encoding_message_size(limit);
         let (sender, outgoing) = mpsc::channel(QUEUE_FRAMES_MAX);
-        let hello = Hello {
-            cluster: core.cluster(),
-            from: core.settings.broker,
-            to: self.peer,
-            incarnation: core.incarnation,
-        };
+        let hello =
+            Hello { cluster: core.cluster(), from: core.settings.broker, to: self.peer, incarnation: core.incarnation };
         let first = Frame::control(Kind::Hello, 0, encode_control(&hello)).encode();
         sender.try_send(internal::Frame { data: first }).expect("the channel is new");
         let opened = timeout(CONNECT_WITHIN, client.link(ReceiverStream::new(outgoing))).await;

@@ -16,6 +16,8 @@ mod network;
 mod node;
 mod seeded;
 mod server;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod types;
 mod watcher;

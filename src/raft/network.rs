@@ -26,7 +26,7 @@ use super::{
     driver::RaftSnapshot,
     link::{APPEND_WINDOW, Exchange, Link, LinkError},
     server::Address,
-    types::{Peer, RaftLogId, RaftVote, Types},
+    types::{Peer, RaftVote, Types},
     wire::{
         Frame, Kind, SnapshotHead, decode_append_reply, decode_vote_reply, decode_vote_request, encode_append,
         encode_snapshot_head, encode_transfer, encode_vote_request,
@@ -312,8 +312,8 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Appends<S> {
     fn take_reply(&mut self, frame: Frame) -> RpcResult<StreamAppendResult<Types>> {
         let term = self.outstanding.pop_front().expect("a reply is awaited only while one is outstanding");
         let reply = decode_append_reply(expect(frame, Kind::AppendReply)?).map_err(broken)?;
-        if let (Some(matches), Ok(Some(RaftLogId { index, .. }))) = (&self.matches, &reply) {
-            matches.note(self.address.2, term, LogIndex(*index));
+        if let (Some(matches), Ok(Some(matched))) = (&self.matches, &reply) {
+            matches.note(self.address.2, term, LogIndex(matched.index));
         }
         Ok(reply)
     }

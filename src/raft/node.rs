@@ -10,10 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use openraft::{Config, Raft, SnapshotPolicy};
-use tokio::{
-    sync::watch,
-    task::JoinHandle,
-};
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Group, GroupSpec, Leader, OpenError, Status,
@@ -93,8 +91,6 @@ struct Tasks {
     serving: Option<JoinHandle<()>>,
     links: BTreeMap<BrokerId, JoinHandle<()>>,
     groups: BTreeMap<RaftGroupId, Vec<JoinHandle<()>>>,
-    /// Called when a group is closed: keeps its applied state.
-    closers: BTreeMap<RaftGroupId, Box<dyn FnOnce() + Send>>,
 }
 
 impl RaftNode {
@@ -112,6 +108,7 @@ impl RaftNode {
             on_call: deps.on_call,
             hosted: RwLock::default(),
             links: RwLock::default(),
+            stopping: CancellationToken::new(),
         });
         let serving = tokio::spawn(server::serve(core.clone(), deps.listen));
         let tasks = Tasks { serving: Some(serving), ..Tasks::default() };
@@ -126,8 +123,7 @@ impl RaftNode {
         let (driver, shared) =
             Driver::load(log.clone(), fresh).await.map_err(|e| OpenError::Damaged { group, what: e.to_string() })?;
         let matches = Arc::new(Matches::default());
-        let factory =
-            Factory { core: self.core.clone(), group, replica: spec.replica, matches: matches.clone() };
+        let factory = Factory { core: self.core.clone(), group, replica: spec.replica, matches: matches.clone() };
         let config = Arc::new(config::<S>(&self.core.settings).validate().map_err(|e| failed(e.to_string()))?);
         let started = Raft::new(spec.replica.0, config, factory, LogStore(log.clone()), driver);
         let raft = self.core.seeds.scope(started).await.map_err(|e| failed(e.to_string()))?;
@@ -144,8 +140,7 @@ impl RaftNode {
         let member = Arc::new(RaftMember { raft, seeds: self.core.seeds.clone() });
         let hosted = Hosted { replica: spec.replica, member };
         self.core.hosted.write().expect("no panic under this lock").insert(group, hosted);
-        let watching =
-            vec![tokio::spawn(watch_status(inner.clone())), tokio::spawn(purge_as_allowed(inner.clone()))];
+        let watching = vec![tokio::spawn(watch_status(inner.clone())), tokio::spawn(purge_as_allowed(inner.clone()))];
         self.tasks().groups.insert(group, watching);
         Ok(Group(inner))
     }
@@ -227,6 +222,7 @@ impl RaftNode {
         for group in groups {
             self.close(group).await;
         }
+        self.core.stopping.cancel();
         let mut tasks = self.tasks();
         let links = std::mem::take(&mut tasks.links);
         for task in links.into_values().chain(tasks.serving.take()) {
@@ -242,7 +238,7 @@ impl RaftNode {
 fn refuse(group: RaftGroupId, error: OpenLogError) -> OpenError {
     match error {
         OpenLogError::Damaged { what, .. } => OpenError::Damaged { group, what },
-        OpenLogError::Tombstoned(group) => OpenError::Tombstoned(group),
+        OpenLogError::Tombstoned { group } => OpenError::Tombstoned(group),
         other => OpenError::Failed { group, reason: other.to_string() },
     }
 }
@@ -260,7 +256,6 @@ fn config<S: Replicated>(settings: &RaftSettings) -> Config {
         election_timeout_min: millis(settings.election_min),
         election_timeout_max: millis(settings.election_max),
         install_snapshot_timeout: SNAPSHOT_WITHIN_MS,
-        send_snapshot_timeout: SNAPSHOT_WITHIN_MS,
         snapshot_policy,
         max_in_snapshot_log_to_keep: kept,
         api_channel_size: Some(CORE_QUEUE),

@@ -141,7 +141,8 @@ impl Node for Service {
             snapshots: BTreeMap::new(),
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
         };
-        tokio::spawn(session.run(incoming));
+        let stopping = self.0.stopping.clone();
+        tokio::spawn(async move { stopping.run_until_cancelled(session.run(incoming)).await });
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
 }

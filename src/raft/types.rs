@@ -7,11 +7,13 @@ use std::{
 
 use bytes::Bytes;
 use openraft::{
-    EntryPayload, LogId, Membership, StoredMembership, Vote,
-    impls::leader_id_std::{CommittedLeaderId, LeaderId},
+    Entry, EntryPayload, LogId, Membership, OptionalSend, RaftTypeConfig, StoredMembership, Vote,
+    impls::{InlineBatch, leader_id_std::LeaderId},
+    raft::responder::Responder,
     vote::RaftLeaderId,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use crate::{
     storage::{EntryKind, LogEntry},
@@ -22,22 +24,48 @@ use crate::{
 /// the same election timeouts again. Production seeds it from the node's generator.
 pub(super) type Runtime = openraft_rt::deterministic_rng::DeterministicRng<openraft_rt_tokio::TokioRuntime>;
 
-openraft::declare_raft_types!(
-    pub(super) Types:
-        D = Command,
-        R = Answer,
-        NodeId = u64,
-        Node = Peer,
-        Term = u64,
-        LeaderId = LeaderId<u64, u64>,
-        AsyncRuntime = Runtime,
-);
+/// The types of every group of a node. Written out rather than declared by openraft's macro, which
+/// has no place for a responder of our own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Types;
 
-pub(super) type RaftLogId = LogId<CommittedLeaderId<u64>>;
+impl RaftTypeConfig for Types {
+    type D = Command;
+    type R = Answer;
+    type NodeId = u64;
+    type Node = Peer;
+    type Term = u64;
+    type LeaderId = LeaderId<u64, u64>;
+    type Vote = Vote<Self::LeaderId>;
+    type Payload = EntryPayload<Command, u64, Peer>;
+    type Entry = Entry<CommittedLeaderId, Self::Payload>;
+    type AsyncRuntime = Runtime;
+    type Responder<T>
+        = Reply<T>
+    where
+        T: OptionalSend + 'static;
+    type Batch<T>
+        = InlineBatch<T>
+    where
+        T: OptionalSend + 'static;
+    type ErrorSource = openraft::AnyError;
+}
+
+type CommittedLeaderId = <LeaderId<u64, u64> as RaftLeaderId>::Committed;
+pub(super) type RaftLogId = LogId<CommittedLeaderId>;
 pub(super) type RaftVote = Vote<LeaderId<u64, u64>>;
 pub(super) type RaftEntry = openraft::alias::EntryOf<Types>;
 pub(super) type RaftMembership = Membership<u64, Peer>;
-pub(super) type RaftStoredMembership = StoredMembership<CommittedLeaderId<u64>, u64, Peer>;
+pub(super) type RaftStoredMembership = StoredMembership<CommittedLeaderId, u64, Peer>;
+
+/// Takes the outcome of a write. Silent when nobody waits for it any more.
+pub(super) struct Reply<T>(pub oneshot::Sender<T>);
+
+impl<T: OptionalSend + 'static> Responder<Types, T> for Reply<T> {
+    fn on_complete(self, result: T) {
+        let _ = self.0.send(result);
+    }
+}
 
 /// What a normal entry carries; its bytes mean something to the state machine alone.
 #[derive(Clone, PartialEq, Eq)]
@@ -66,7 +94,7 @@ impl fmt::Display for Command {
 }
 
 pub(super) fn log_id(at: EntryPosition) -> RaftLogId {
-    LogId { leader_id: CommittedLeaderId::new(at.term.0), index: at.index.0 }
+    LogId { leader_id: at.term.0.into(), index: at.index.0 }
 }
 
 pub(super) fn position(id: &RaftLogId) -> EntryPosition {

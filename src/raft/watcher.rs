@@ -6,12 +6,7 @@ use std::{sync::Arc, time::Duration};
 use openraft::{ServerState, async_runtime::WatchReceiver};
 use tokio::time::timeout;
 
-use super::{
-    Group, Leader, Status,
-    group::Inner,
-    types::position,
-    wire::Announced,
-};
+use super::{Group, Leader, Status, group::Inner, types::position, wire::Announced};
 use crate::{
     replicated::{Replicated, SnapshotAt},
     types::{EntryPosition, ReplicaId, Term},
@@ -31,9 +26,9 @@ pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
             let term = Term(now.current_term);
             let broker = |id: u64| now.membership_config.membership().get_node(&id).map(|peer| peer.broker);
             // A leader is known in the vote's term only; its replica must be a member to have a broker.
-            let leader = now.current_leader.and_then(|id| {
-                broker(id).map(|broker| Leader { term, replica: ReplicaId(id), broker })
-            });
+            let leader = now
+                .current_leader
+                .and_then(|id| broker(id).map(|broker| Leader { term, replica: ReplicaId(id), broker }));
             let leads = now.state == ServerState::Leader;
             (Status { term, leader, leads, ready: false, stopped: false }, now.running_state.is_ok())
         };

@@ -38,6 +38,12 @@ pub enum EntryKind {
     Membership = 2,
 }
 
+impl EntryKind {
+    pub fn from_byte(byte: u8) -> Option<EntryKind> {
+        [EntryKind::Blank, EntryKind::Normal, EntryKind::Membership].into_iter().find(|kind| *kind as u8 == byte)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
     pub position: EntryPosition,
@@ -49,9 +55,13 @@ pub struct LogEntry {
 /// quick and must not wait. Dropped without a call only when the runtime is shut down.
 pub type Done = Box<dyn FnOnce(Result<(), StoreFailed>) + Send>;
 
-/// Handle to the log of one Raft group.
+/// Handle to the log of one Raft group. Clones are the same log; it can be opened again once all are
+/// gone, even while completions of its last writes are still to come.
 #[derive(Clone)]
-pub struct GroupLog(pub(super) Arc<Group>);
+pub struct GroupLog(pub(super) Arc<Group>, #[expect(dead_code, reason = "it is counted")] pub(super) Arc<Handle>);
+
+/// Alive as long as somebody can write to a log.
+pub(super) struct Handle;
 
 pub(super) struct Group {
     pub id: RaftGroupId,
@@ -220,6 +230,11 @@ impl GroupLog {
     /// The last entry; the purge point if there is none.
     pub fn last(&self) -> Option<EntryPosition> {
         self.0.lock().last
+    }
+
+    /// Where the newest checkpoint stands.
+    pub fn checkpoint(&self) -> Option<EntryPosition> {
+        self.0.lock().checkpoint
     }
 
     /// The highest index that is durable on this node with all before it; never above `last`.

@@ -19,7 +19,7 @@ mod open;
 mod probe;
 mod rocks;
 mod saved;
-mod sim;
+pub mod sim;
 mod store;
 mod tail;
 #[cfg(test)]

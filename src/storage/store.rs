@@ -12,7 +12,7 @@ use super::{
     Family, GroupLog, KeyRange, Kv, OpenLogError, ScanLimit, StoreError, StoreFailed, WriteBatch, WriterProbe,
     budget::Budget,
     formats, keys,
-    log::{Group, State},
+    log::{Group, Handle, State},
     open::{Loader, REPLACE_REPLICA},
     writer::{Write, Writer, wait_done, waiter},
 };
@@ -78,7 +78,18 @@ pub(super) struct Shared {
     pub writer: Arc<Writer>,
     pub budget: Budget,
     /// Groups open now.
-    open: Mutex<BTreeMap<RaftGroupId, Weak<Group>>>,
+    open: Mutex<BTreeMap<RaftGroupId, Open>>,
+}
+
+struct Open {
+    group: Weak<Group>,
+    handle: Weak<Handle>,
+}
+
+impl Open {
+    fn is_open(&self) -> bool {
+        self.handle.strong_count() > 0
+    }
 }
 
 impl Drop for Shared {
@@ -114,7 +125,7 @@ impl Shared {
         failed
     }
 
-    fn open(&self) -> MutexGuard<'_, BTreeMap<RaftGroupId, Weak<Group>>> {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<RaftGroupId, Open>> {
         self.open.lock().expect("nothing panics while it holds this lock")
     }
 }
@@ -160,7 +171,7 @@ impl Store {
         }
         // The group's last handle may just have gone, with writes still queued that must be seen.
         if !self.0.writer.is_idle() {
-            self.0.writer.write(WriteBatch::default(), false).await?;
+            self.0.writer.write(WriteBatch::default(), true).await?;
         }
         if self.0.get(Family::State, &keys::tombstone(group)).await?.is_some() {
             return Err(OpenLogError::Tombstoned { group });
@@ -186,7 +197,7 @@ impl Store {
     }
 
     fn is_open(&self, group: RaftGroupId) -> bool {
-        self.0.open().get(&group).is_some_and(|open| open.strong_count() > 0)
+        self.0.open().get(&group).is_some_and(Open::is_open)
     }
 
     fn register(&self, group: Group) -> Result<GroupLog, OpenLogError> {
@@ -195,13 +206,14 @@ impl Store {
         let mut open = self.0.open();
         // Opened by someone else while we read: two handles would each have half of the log. Ours is
         // dropped after the lock.
-        if open.get(&id).is_some_and(|open| open.strong_count() > 0) {
+        if open.get(&id).is_some_and(Open::is_open) {
             drop(open);
             return Err(OpenLogError::AlreadyOpen { group: id });
         }
-        open.retain(|_, open| open.strong_count() > 0);
-        open.insert(id, Arc::downgrade(&group));
-        Ok(GroupLog(group))
+        open.retain(|_, open| open.is_open());
+        let handle = Arc::new(Handle);
+        open.insert(id, Open { group: Arc::downgrade(&group), handle: Arc::downgrade(&handle) });
+        Ok(GroupLog(group, handle))
     }
 
     /// Groups with any state here, in order of their ids.
@@ -240,7 +252,7 @@ impl Store {
         }
         batch.put(Family::State, keys::tombstone(group), formats::tombstone());
         let (done, wait) = waiter();
-        let open = self.0.open().get(&group).and_then(Weak::upgrade);
+        let open = self.0.open().get(&group).and_then(|open| open.group.upgrade());
         let refused = {
             // Held so that no write of the group is queued behind the deletion.
             let mut state = open.as_ref().map(|open| open.lock());

@@ -113,8 +113,7 @@ pub fn encode_vote_request(request: &VoteRequest<Types>) -> Bytes {
 
 pub fn decode_vote_request(body: Bytes) -> Result<VoteRequest<Types>, Malformed> {
     let mut from = Reader(body);
-    let request =
-        VoteRequest { vote: from.vote()?, last_log_id: from.log_id()?, leadership_transfer: from.flag()? };
+    let request = VoteRequest { vote: from.vote()?, last_log_id: from.log_id()?, leadership_transfer: from.flag()? };
     from.end()?;
     Ok(request)
 }
@@ -207,7 +206,10 @@ mod tests {
             \0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x0a\x01\0\0\0\x07payload";
         assert_eq!(&bytes[..], &expected[..]);
         let back = decode_append(bytes).unwrap();
-        assert_eq!((back.vote, back.prev_log_id, back.leader_commit), (Vote::new_committed(5, 6), Some(id(4, 8)), None));
+        assert_eq!(
+            (back.vote, back.prev_log_id, back.leader_commit),
+            (Vote::new_committed(5, 6), Some(id(4, 8)), None)
+        );
         assert_eq!(back.entries, append().entries);
     }
 

@@ -8,8 +8,8 @@ mod frame;
 mod reader;
 
 pub(super) use body::{
-    AppendReply, SnapshotHead, decode_append, decode_append_reply, decode_snapshot_head, decode_transfer,
-    decode_vote_reply, decode_vote_request, encode_append, encode_append_reply, encode_snapshot_head,
-    encode_transfer, encode_vote_reply, encode_vote_request,
+    SnapshotHead, decode_append, decode_append_reply, decode_snapshot_head, decode_transfer, decode_vote_reply,
+    decode_vote_request, encode_append, encode_append_reply, encode_snapshot_head, encode_transfer, encode_vote_reply,
+    encode_vote_request,
 };
 pub(super) use frame::{Announced, FRAME_BYTES_MAX, Frame, Hello, Kind, Ping, decode_control, encode_control};

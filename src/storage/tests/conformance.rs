@@ -12,11 +12,11 @@ fn range(from: &str, to: &str) -> KeyRange {
 }
 
 fn put(batch: &mut WriteBatch, key: &str, value: &'static str) {
-    batch.put(Family::State, key, Bytes::from_static(value.as_bytes()));
+    batch.put(Family::Applied, key, Bytes::from_static(value.as_bytes()));
 }
 
 async fn keys(kv: &dyn Kv, range: KeyRange, limit: ScanLimit, reverse: bool) -> Vec<String> {
-    let found = kv.scan(Family::State, range, limit, reverse).await.expect("scan");
+    let found = kv.scan(Family::Applied, range, limit, reverse).await.expect("scan");
     found.into_iter().map(|(key, _)| String::from_utf8(key.to_vec()).expect("utf-8")).collect()
 }
 
@@ -32,7 +32,7 @@ fn a_commit_is_seen_once_it_returned_synced_or_not() {
             let mut batch = WriteBatch::default();
             put(&mut batch, key, "value");
             kv.commit(batch, sync).await.expect("commit");
-            assert_eq!(get(&*kv, Family::State, key).await.as_deref(), Some(&b"value"[..]));
+            assert_eq!(get(&*kv, Family::Applied, key).await.as_deref(), Some(&b"value"[..]));
         }
         assert_eq!(get(&*kv, Family::Log, "a").await, None, "families are apart");
         kv.commit(WriteBatch::default(), true).await.expect("an empty commit");
@@ -47,16 +47,16 @@ fn the_writes_of_a_batch_take_effect_in_their_order() {
         put(&mut batch, "a", "1");
         put(&mut batch, "b", "1");
         put(&mut batch, "c", "1");
-        batch.delete_range(Family::State, range("a", "c"));
+        batch.delete_range(Family::Applied, range("a", "c"));
         put(&mut batch, "b", "2");
         put(&mut batch, "d", "1");
-        batch.delete(Family::State, "d");
+        batch.delete(Family::Applied, "d");
         // Ranges of nothing are no error.
-        batch.delete_range(Family::State, range("c", "c"));
-        batch.delete_range(Family::State, range("z", "a"));
+        batch.delete_range(Family::Applied, range("c", "c"));
+        batch.delete_range(Family::Applied, range("z", "a"));
         kv.commit(batch, true).await.expect("commit");
         assert_eq!(keys(&*kv, range("a", "z"), ALL, false).await, ["b", "c"]);
-        assert_eq!(get(&*kv, Family::State, "b").await.as_deref(), Some(&b"2"[..]));
+        assert_eq!(get(&*kv, Family::Applied, "b").await.as_deref(), Some(&b"2"[..]));
     });
 }
 

@@ -54,7 +54,7 @@ impl Worker {
             let mut told = told.lock().expect("lock");
             for at in positions.iter().filter(|_| result.is_ok()) {
                 let is_here = state.tail.get(at.index).is_none_or(|entry| entry.position == *at);
-                if is_here && state.first <= at.index && state.last.is_some_and(|last| last >= *at) {
+                if is_here && state.first <= at.index && state.last.is_some_and(|last| last.index >= at.index) {
                     told.entries.insert(at.index.0, at.term);
                 }
             }
@@ -111,6 +111,8 @@ impl Worker {
                 self.told.lock().expect("lock").entries.clear();
                 (self.applied, self.checkpoint) = (Some(position), Some(position));
                 if self.log.install(saved(position, "installed")).await.is_ok() {
+                    // Those that completed before it was queued.
+                    self.told.lock().expect("lock").entries.clear();
                     self.log.save_committed(Some(position));
                 }
             }
@@ -153,7 +155,7 @@ async fn crash(seed: u64, fault: Option<SimFault>) -> Vec<String> {
     for group in 0..GROUPS {
         workers.push(Worker::start(&store, group).await);
     }
-    disk.plant_all(fault);
+    fault.into_iter().for_each(|fault| disk.plant(fault));
     for _ in 0..rng.below(150) {
         workers[rng.below(GROUPS) as usize].step(&rng).await;
     }
@@ -190,12 +192,6 @@ async fn crash(seed: u64, fault: Option<SimFault>) -> Vec<String> {
         }
     }
     missing
-}
-
-impl SimDisk {
-    fn plant_all(&self, fault: Option<SimFault>) {
-        fault.into_iter().for_each(|fault| self.plant(fault));
-    }
 }
 
 /// SAFETY M6: a completion is never before its write, and every earlier one, is durable.

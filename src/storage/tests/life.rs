@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::bed::{Bed, Failures, G, R, all, append, at, entries, on_both, open_with, paused, saved, start_append};
 use crate::{
-    storage::{Identity, OpenLogError, SavedState, SimDisk, StoreError, StoreOptions},
+    storage::{GroupLog, Identity, OpenLogError, SavedState, SimDisk, StoreError, StoreOptions},
     types::{BrokerId, LogIndex, Offset, RaftGroupId, ReplicaId, WallMs},
 };
 
@@ -22,22 +22,21 @@ fn entries_votes_and_positions_are_there_after_opening_again() {
         log.save_checkpoint(saved(at(1, 2), "checkpoint"));
         log.purge(at(1, 2)).await.expect("purged");
         log.truncate_after(Some(at(2, 6))).await.expect("truncated");
-        let expected = [entries(1, 3..5), entries(2, 5..7)].concat();
-        for round in 0..2 {
-            let store = if round == 0 { store.clone() } else { bed.store().await };
-            let log = if round == 0 { log.clone() } else { store.open_log(G, R).await.expect("open again") };
-            assert_eq!(all(&log).await, expected, "round {round}");
-            assert_eq!((log.purged(), log.last(), log.flushed()), (Some(at(1, 2)), Some(at(2, 6)), Some(LogIndex(6))));
-            assert_eq!((log.vote(), log.committed()), (Some(Bytes::from_static(b"vote")), Some(at(2, 6))));
-            assert_eq!(log.load_applied().await.expect("load"), Some(saved(at(2, 5), "applied")));
-            assert_eq!(log.load_checkpoint(LogIndex(2)).await.expect("load"), Some(saved(at(1, 2), "checkpoint")));
-            assert_eq!(log.load_checkpoint(LogIndex(3)).await.expect("load"), None);
-            if round == 0 {
-                store.close().await.expect("closed");
-                drop((store, log));
-            }
-        }
+        check(&log, "before it is written").await;
+        store.close().await.expect("closed");
+        drop((store, log));
+        let store = bed.store().await;
+        check(&store.open_log(G, R).await.expect("open again"), "after opening again").await;
     });
+}
+
+async fn check(log: &GroupLog, when: &str) {
+    assert_eq!(all(log).await, [entries(1, 3..5), entries(2, 5..7)].concat(), "{when}");
+    assert_eq!((log.purged(), log.last(), log.flushed()), (Some(at(1, 2)), Some(at(2, 6)), Some(LogIndex(6))));
+    assert_eq!((log.vote(), log.committed()), (Some(Bytes::from_static(b"vote")), Some(at(2, 6))), "{when}");
+    assert_eq!(log.load_applied().await.expect("load"), Some(saved(at(2, 5), "applied")), "{when}");
+    assert_eq!(log.load_checkpoint(LogIndex(2)).await.expect("load"), Some(saved(at(1, 2), "checkpoint")));
+    assert_eq!(log.load_checkpoint(LogIndex(3)).await.expect("load"), None, "{when}");
 }
 
 #[test]

@@ -1,0 +1,143 @@
+//! `flotilla cluster ...`
+
+use clap::{ArgGroup, Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    Failure, Global,
+    output::{FormatArg, OutputFormat, print_json, print_line, print_table},
+};
+use crate::client::v1;
+
+pub const EXAMPLES: &str = "\
+Examples:
+  flotilla cluster health                      exit code 10 if something is wrong
+  flotilla cluster nodes --format json
+  flotilla cluster transfer-leader orders -p 0 --to 2
+  flotilla cluster transfer-leader --metadata";
+
+#[derive(Subcommand)]
+pub enum ClusterCommand {
+    /// Is everything well? Exits with 10 if not.
+    Health(FormatArg),
+    /// List the brokers.
+    Nodes(FormatArg),
+    /// Move the leadership of a partition, or of the metadata group.
+    TransferLeader(TransferArgs),
+}
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["topic", "metadata"]))]
+pub struct TransferArgs {
+    /// The topic.
+    topic: Option<String>,
+    #[arg(short, long, default_value_t = 0)]
+    partition: i32,
+    /// The metadata group's leadership.
+    #[arg(long)]
+    metadata: bool,
+    /// The broker that shall lead [default: the best caught-up other one].
+    #[arg(long, value_name = "BROKER", default_value_t = 0, hide_default_value = true)]
+    to: u64,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+pub async fn run(command: ClusterCommand, global: &Global) -> Result<(), Failure> {
+    match command {
+        ClusterCommand::Health(format) => health(format, global).await,
+        ClusterCommand::Nodes(format) => nodes(format, global).await,
+        ClusterCommand::TransferLeader(args) => transfer(args, global).await,
+    }
+}
+
+async fn health(format: FormatArg, global: &Global) -> Result<(), Failure> {
+    // A cluster that does not answer is not healthy.
+    let health = global.admin()?.health(v1::HealthRequest {}).await;
+    let health = health.map_err(|error| Failure::unhealthy(error.to_string()))?;
+    match format.format {
+        OutputFormat::Json => print_json(&health_json(&health))?,
+        OutputFormat::Text => {
+            print_line(if health.healthy { "healthy" } else { "unhealthy" })?;
+            print_line(&format!(
+                "{} of {} brokers alive; {} partitions, {} without leader, {} under-replicated",
+                health.brokers_alive,
+                health.brokers,
+                health.partitions,
+                health.partitions_without_leader,
+                health.partitions_under_replicated
+            ))?;
+            for problem in &health.problems {
+                print_line(&format!("- {problem}"))?;
+            }
+        }
+    }
+    if health.healthy { Ok(()) } else { Err(Failure::unhealthy("")) }
+}
+
+fn health_json(h: &v1::HealthResponse) -> Value {
+    json!({
+        "healthy": h.healthy, "problems": h.problems, "brokers_alive": h.brokers_alive, "brokers": h.brokers,
+        "partitions": h.partitions, "partitions_without_leader": h.partitions_without_leader,
+        "partitions_under_replicated": h.partitions_under_replicated,
+    })
+}
+
+async fn nodes(format: FormatArg, global: &Global) -> Result<(), Failure> {
+    let answer = global.admin()?.get_metadata(v1::GetMetadataRequest::default()).await.map_err(Failure::of_read)?;
+    let leader = answer.metadata_leader;
+    match format.format {
+        OutputFormat::Json => print_json(&nodes_json(&answer)),
+        OutputFormat::Text => {
+            let row = |b: &v1::BrokerInfo| {
+                let role = match (b.id == leader, b.metadata_voter) {
+                    (true, _) => "leader",
+                    (false, true) => "voter",
+                    (false, false) => "learner",
+                };
+                let alive = if b.alive { "alive" } else { "dead" };
+                let addresses = [&b.client_address, &b.peer_address, &b.http_address].map(String::clone);
+                let mut row = vec![b.id.to_string(), alive.into(), role.into()];
+                row.extend(addresses);
+                row.extend([b.rack.clone(), b.version.clone()]);
+                row
+            };
+            eprintln!("cluster {}", answer.cluster_id);
+            print_table(
+                &["BROKER", "STATE", "METADATA", "CLIENT", "PEER", "HTTP", "RACK", "VERSION"],
+                answer.brokers.iter().map(row).collect(),
+            )
+        }
+    }
+}
+
+fn nodes_json(answer: &v1::GetMetadataResponse) -> Value {
+    let brokers: Vec<Value> = answer
+        .brokers
+        .iter()
+        .map(|b| {
+            json!({
+                "id": b.id, "alive": b.alive, "metadata_voter": b.metadata_voter, "client": b.client_address,
+                "peer": b.peer_address, "http": b.http_address, "rack": b.rack, "version": b.version,
+            })
+        })
+        .collect();
+    json!({"cluster_id": answer.cluster_id, "metadata_leader": answer.metadata_leader, "brokers": brokers})
+}
+
+async fn transfer(args: TransferArgs, global: &Global) -> Result<(), Failure> {
+    let request = v1::TransferLeaderRequest {
+        topic: args.topic.clone().unwrap_or_default(),
+        partition: args.partition,
+        to_broker: args.to,
+        timeout_ms: global.timeout_ms(),
+    };
+    let answer = global.admin()?.transfer_leader(request).await?;
+    match args.format.format {
+        OutputFormat::Json => print_json(&json!({"leader": answer.leader, "epoch": answer.epoch})),
+        OutputFormat::Text => {
+            let what = args.topic.map_or("metadata".into(), |topic| format!("{topic}-{}", args.partition));
+            print_line(&format!("{what} is led by broker {} since epoch {}", answer.leader, answer.epoch))
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! `flotilla local`: a cluster of real processes on loopback, everything below one directory.
+//!
+//! Promises: nodes outlive this command; ports, data and ids stay the same over restarts; `start`
+//! returns once all nodes answer as one cluster; signals never reach a process that is not ours.
+
+mod process;
+mod state;
+
+use std::{path::PathBuf, process::Child, time::Duration};
+
+use clap::{Args, Subcommand};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+pub use process::{cpu_seconds, written_bytes};
+pub use state::write_whole;
+
+use self::{
+    process::{ProcessState, log_tail, spawn, state_of},
+    state::{CONTEXT, Node, State, default_directory, directory},
+};
+use super::{
+    Failure, Global,
+    context::{self, Context},
+    output::{self, FormatArg, OutputFormat, print_json, print_table},
+    units,
+};
+use crate::client::{Admin, Cluster};
+
+pub const EXAMPLES: &str = "\
+Examples:
+  flotilla local start --nodes 3
+  flotilla local status
+  flotilla local kill 2          SIGKILL: the process is gone at once
+  flotilla local restart 2
+  flotilla local pause 3         SIGSTOP: it holds its sockets and says nothing
+  flotilla local resume 3
+  flotilla local stop";
+
+/// How long a node may take to stop by itself; then it is killed.
+const STOP_GRACE: Duration = Duration::from_secs(15);
+/// How often a condition is looked at while waiting for it.
+const POLL: Duration = Duration::from_millis(50);
+/// One node's answer while waiting for all.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// More processes than that on one machine is a mistake.
+const NODES_MAX: u64 = 32;
+
+#[derive(Subcommand)]
+pub enum LocalCommand {
+    /// Start a cluster, new or again.
+    Start(StartArgs),
+    /// List the nodes.
+    Status {
+        #[command(flatten)]
+        dir: DirArg,
+        #[command(flatten)]
+        format: FormatArg,
+    },
+    /// Kill a node at once (SIGKILL).
+    Kill(NodeArgs),
+    /// Freeze a node (SIGSTOP).
+    Pause(NodeArgs),
+    /// Unfreeze a node (SIGCONT).
+    Resume(NodeArgs),
+    /// Stop a node, if it runs, and start it again.
+    Restart(NodeArgs),
+    /// Stop all nodes; data stays.
+    Stop(DirArg),
+}
+
+#[derive(Args)]
+pub struct StartArgs {
+    /// How many [default: 3, or as many as there are].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=NODES_MAX))]
+    nodes: Option<u64>,
+    #[command(flatten)]
+    dir: DirArg,
+    /// A key of the nodes' configuration, for a new cluster; may be given again.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = units::key_value)]
+    settings: Vec<(String, String)>,
+}
+
+#[derive(Args)]
+pub struct DirArg {
+    /// Where everything is kept [default: the last one started, or below XDG_STATE_HOME].
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct NodeArgs {
+    /// The node's number.
+    #[arg(value_name = "NODE", required_unless_present = "node")]
+    id: Option<u64>,
+    /// The same.
+    #[arg(long, value_name = "NODE", conflicts_with = "id")]
+    node: Option<u64>,
+    #[command(flatten)]
+    dir: DirArg,
+}
+
+pub async fn run(command: LocalCommand, global: &Global) -> Result<(), Failure> {
+    match command {
+        LocalCommand::Start(args) => start(args, global).await,
+        LocalCommand::Status { dir, format } => status(dir, format),
+        LocalCommand::Kill(args) => {
+            let (_, node) = find(args)?;
+            one(&node, Signal::KILL, "killed")?;
+            wait_for(&node, ProcessState::Dead, global.timeout).await
+        }
+        LocalCommand::Pause(args) => {
+            let (_, node) = find(args)?;
+            one(&node, Signal::STOP, "paused")?;
+            wait_for(&node, ProcessState::Paused, global.timeout).await
+        }
+        LocalCommand::Resume(args) => {
+            let (_, node) = find(args)?;
+            one(&node, Signal::CONT, "resumed")?;
+            wait_for(&node, ProcessState::Running, global.timeout).await
+        }
+        LocalCommand::Restart(args) => restart(args, global).await,
+        LocalCommand::Stop(dir) => stop(dir).await,
+    }
+}
+
+fn load(dir: DirArg) -> Result<(PathBuf, State), Failure> {
+    let dir = directory(dir.dir)?;
+    let state = State::load(&dir)?.ok_or_else(|| {
+        Failure::not_found(format!("no local cluster in {}; start one with `flotilla local start`", dir.display()))
+    })?;
+    Ok((dir, state))
+}
+
+fn find(args: NodeArgs) -> Result<(PathBuf, Node), Failure> {
+    let (dir, state) = load(args.dir)?;
+    let id = args.id.or(args.node).expect("clap requires one of them");
+    let node = state.node(id)?.clone();
+    Ok((dir, node))
+}
+
+/// Signals a node that must be there.
+fn one(node: &Node, signal: Signal, done: &str) -> Result<(), Failure> {
+    if !process::signal(node, signal)? {
+        return Err(Failure::failed(format!("node {} is not running", node.id)));
+    }
+    eprintln!("node {} {done}", node.id);
+    Ok(())
+}
+
+async fn wait_for(node: &Node, wanted: ProcessState, limit: Duration) -> Result<(), Failure> {
+    let end = Instant::now() + limit;
+    while state_of(node) != wanted {
+        if Instant::now() >= end {
+            return Err(Failure::failed(format!(
+                "node {} is {}, not {}",
+                node.id,
+                state_of(node).name(),
+                wanted.name()
+            )));
+        }
+        sleep(POLL).await;
+    }
+    Ok(())
+}
+
+fn status(dir: DirArg, format: FormatArg) -> Result<(), Failure> {
+    let (_, state) = load(dir)?;
+    match format.format {
+        OutputFormat::Json => print_json(&status_json(&state)),
+        OutputFormat::Text => {
+            let row = |n: &Node| {
+                let process = state_of(n);
+                let pid = n.pid.filter(|_| process != ProcessState::Dead).map_or("-".into(), |pid| pid.to_string());
+                let mut row = vec![n.id.to_string(), pid, process.name().to_string()];
+                row.extend([n.client.clone(), n.peer.clone(), n.http.clone(), n.data_dir.display().to_string()]);
+                row
+            };
+            print_table(
+                &["NODE", "PID", "STATE", "CLIENT", "PEER", "HTTP", "DATA"],
+                state.nodes.iter().map(row).collect(),
+            )
+        }
+    }
+}
+
+/// The status' JSON, an interface.
+fn status_json(state: &State) -> Value {
+    let nodes: Vec<Value> = state
+        .nodes
+        .iter()
+        .map(|n| {
+            let process = state_of(n);
+            json!({
+                "id": n.id, "pid": n.pid.filter(|_| process != ProcessState::Dead), "state": process.name(),
+                "client": n.client, "peer": n.peer, "http": n.http, "data_dir": n.data_dir,
+            })
+        })
+        .collect();
+    json!({ "nodes": nodes })
+}
+
+async fn start(args: StartArgs, global: &Global) -> Result<(), Failure> {
+    let dir = match args.dir.dir {
+        Some(dir) => directory(Some(dir))?,
+        // Not the last one used: `start` without --dir means the usual place.
+        None => default_directory()?,
+    };
+    let mut state = match State::load(&dir)? {
+        None => State::create(&dir, args.nodes.unwrap_or(3), &args.settings)?,
+        Some(state) => {
+            let there = state.nodes.len() as u64;
+            if args.nodes.is_some_and(|nodes| nodes != there) {
+                let dir = dir.display();
+                return Err(Failure::usage(format!(
+                    "{dir} holds a cluster of {there} nodes: give --nodes {there}, or another --dir"
+                )));
+            }
+            if !args.settings.is_empty() {
+                return Err(Failure::usage("--set is for a new cluster; change node.toml and restart the node"));
+            }
+            state
+        }
+    };
+    context::save(CONTEXT, Context { brokers: state.brokers(), local_dir: Some(dir.clone()) })?;
+    let mut children = Vec::new();
+    for node in &mut state.nodes {
+        if state_of(node) == ProcessState::Dead {
+            let child = spawn(node)?;
+            node.pid = i32::try_from(child.id()).ok();
+            children.push((node.id, child));
+        }
+    }
+    state.save(&dir)?;
+    wait_formed(&state, &mut children, global.timeout).await?;
+    eprintln!("{} nodes are up; data and logs in {}", state.nodes.len(), dir.display());
+    for node in &state.nodes {
+        eprintln!("  node {}: client {}, http {}", node.id, node.client, node.http);
+    }
+    Ok(())
+}
+
+/// Waits until every node says that all are alive and somebody leads the metadata group.
+async fn wait_formed(state: &State, children: &mut [(u64, Child)], limit: Duration) -> Result<(), Failure> {
+    let bar = output::progress("waiting for the cluster to form");
+    let cluster = Cluster::new(state.brokers())?;
+    let admin = Admin::new(cluster, ANSWER_TIMEOUT);
+    let end = Instant::now() + limit;
+    let mut ready = 0;
+    let mut last;
+    while ready < state.nodes.len() {
+        bar.tick();
+        for (id, child) in children.iter_mut() {
+            if let Ok(Some(status)) = child.try_wait() {
+                let node = state.node(*id)?;
+                let tail = log_tail(node);
+                return Err(Failure::failed(format!(
+                    "node {id} ended ({status}); {} ends with:\n{tail}",
+                    node.log.display()
+                )));
+            }
+        }
+        // Nodes become ready one by one and stay so: each is asked until it says yes.
+        let node = &state.nodes[ready];
+        match admin.metadata_of(&node.client).await {
+            Ok(m) if m.metadata_leader != 0 && m.brokers.iter().filter(|b| b.alive).count() >= state.nodes.len() => {
+                ready += 1;
+                continue;
+            }
+            Ok(m) => {
+                let alive = m.brokers.iter().filter(|b| b.alive).count();
+                last = format!("node {} sees {alive} nodes, metadata leader {}", node.id, m.metadata_leader);
+            }
+            Err(error) => last = error.to_string(),
+        }
+        if Instant::now() >= end {
+            return Err(Failure::failed(format!(
+                "the cluster did not form within {} s: {last}; see {}",
+                limit.as_secs(),
+                node.log.display()
+            )));
+        }
+        sleep(POLL).await;
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+async fn restart(args: NodeArgs, global: &Global) -> Result<(), Failure> {
+    let (dir, node) = find(args)?;
+    stop_nodes(std::slice::from_ref(&node)).await?;
+    let mut child = spawn(&node)?;
+    let mut state = State::load(&dir)?.ok_or_else(|| Failure::failed("the cluster's state file has vanished"))?;
+    let pid = i32::try_from(child.id()).ok();
+    state.nodes.iter_mut().filter(|n| n.id == node.id).for_each(|n| n.pid = pid);
+    state.save(&dir)?;
+    let admin = Admin::new(Cluster::new(vec![node.client.clone()])?, ANSWER_TIMEOUT);
+    let end = Instant::now() + global.timeout;
+    loop {
+        let answer = admin.metadata_of(&node.client).await;
+        if answer.as_ref().is_ok_and(|m| m.metadata_leader != 0) {
+            eprintln!("node {} is up", node.id);
+            return Ok(());
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            let tail = log_tail(&node);
+            return Err(Failure::failed(format!("node {} ended ({status}); its log ends with:\n{tail}", node.id)));
+        }
+        if Instant::now() >= end {
+            let why = answer.map_or_else(|e| e.to_string(), |_| "it knows no metadata leader".into());
+            return Err(Failure::failed(format!("node {} did not come up: {why}", node.id)));
+        }
+        sleep(POLL).await;
+    }
+}
+
+async fn stop(dir: DirArg) -> Result<(), Failure> {
+    let (_, state) = load(dir)?;
+    stop_nodes(&state.nodes).await?;
+    eprintln!("{} nodes are stopped", state.nodes.len());
+    Ok(())
+}
+
+/// SIGTERM to all, and SIGKILL to those that are still there after the grace.
+async fn stop_nodes(nodes: &[Node]) -> Result<(), Failure> {
+    for node in nodes {
+        process::signal(node, Signal::TERM)?;
+        // A frozen process gets its SIGTERM only when it goes on.
+        process::signal(node, Signal::CONT)?;
+    }
+    let end = Instant::now() + STOP_GRACE;
+    while nodes.iter().any(|n| state_of(n) != ProcessState::Dead) {
+        if Instant::now() >= end {
+            for node in nodes.iter().filter(|n| state_of(n) != ProcessState::Dead) {
+                eprintln!("node {} did not stop within {} s: killing it", node.id, STOP_GRACE.as_secs());
+                process::signal(node, Signal::KILL)?;
+                wait_for(node, ProcessState::Dead, STOP_GRACE).await?;
+            }
+        }
+        sleep(POLL).await;
+    }
+    Ok(())
+}
+
+/// Pids of the running nodes of the local cluster, if the current context is one.
+pub fn running_pids() -> Vec<i32> {
+    let Ok(Context { local_dir: Some(dir), .. }) = context::current() else { return Vec::new() };
+    let Ok(Some(state)) = State::load(&dir) else { return Vec::new() };
+    state.nodes.iter().filter(|n| state_of(n) != ProcessState::Dead).filter_map(|n| n.pid).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_statuss_json_is_frozen() {
+        let node = Node {
+            id: 1,
+            pid: None,
+            client: "127.0.0.1:1".into(),
+            peer: "127.0.0.1:2".into(),
+            http: "127.0.0.1:3".into(),
+            data_dir: "/d/n1/data".into(),
+            config: "/d/n1/node.toml".into(),
+            log: "/d/n1/log".into(),
+        };
+        let want = json!({"nodes":[{"id":1,"pid":null,"state":"dead","client":"127.0.0.1:1","peer":"127.0.0.1:2",
+            "http":"127.0.0.1:3","data_dir":"/d/n1/data"}]});
+        assert_eq!(status_json(&State { nodes: vec![node] }), want);
+    }
+}

@@ -1,0 +1,187 @@
+//! What `local` knows of its cluster: one JSON file in the cluster's directory, and each node's
+//! configuration beside its data.
+
+use std::{
+    env, fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::super::{Failure, context};
+
+/// The context that `local` writes.
+pub const CONTEXT: &str = "local";
+const STATE_FILE: &str = "cluster.json";
+
+/// A cluster below one directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    pub nodes: Vec<Node>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    pub id: u64,
+    /// Of the last process started; it may be gone, and its number someone else's.
+    pub pid: Option<i32>,
+    /// Addresses, host:port.
+    pub client: String,
+    pub peer: String,
+    pub http: String,
+    pub data_dir: PathBuf,
+    pub config: PathBuf,
+    pub log: PathBuf,
+}
+
+impl State {
+    /// The cluster in `dir`, if there is one.
+    pub fn load(dir: &Path) -> Result<Option<State>, Failure> {
+        let path = dir.join(STATE_FILE);
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|error| Failure::failed(format!("{} is damaged: {error}", path.display()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::failed(format!("cannot read {}: {error}", path.display()))),
+        }
+    }
+
+    pub fn save(&self, dir: &Path) -> Result<(), Failure> {
+        let text = serde_json::to_vec_pretty(self).map_err(|e| Failure::failed(format!("cannot write state: {e}")))?;
+        write_whole(&dir.join(STATE_FILE), &text)
+    }
+
+    /// A new cluster's nodes, with ports that were free a moment ago, and their configuration files.
+    pub fn create(dir: &Path, nodes: u64, settings: &[(String, String)]) -> Result<State, Failure> {
+        let mut ports = free_ports(nodes as usize * 3)?.into_iter();
+        let mut address = || format!("127.0.0.1:{}", ports.next().expect("three ports a node"));
+        let nodes: Vec<Node> = (1..=nodes)
+            .map(|id| {
+                let home = dir.join(format!("n{id}"));
+                Node {
+                    id,
+                    pid: None,
+                    client: address(),
+                    peer: address(),
+                    http: address(),
+                    data_dir: home.join("data"),
+                    config: home.join("node.toml"),
+                    log: home.join("log"),
+                }
+            })
+            .collect();
+        let state = State { nodes };
+        for node in &state.nodes {
+            write_whole(&node.config, state.config_of(node, settings)?.as_bytes())?;
+        }
+        state.save(dir)?;
+        Ok(state)
+    }
+
+    fn config_of(&self, node: &Node, settings: &[(String, String)]) -> Result<String, Failure> {
+        let mut table = toml::Table::new();
+        let data_dir = node.data_dir.to_str().ok_or_else(|| {
+            Failure::usage(format!(
+                "--dir: {} is not UTF-8, which a configuration file must be",
+                node.data_dir.display()
+            ))
+        })?;
+        let peers = self.nodes.iter().map(|n| toml::Value::String(format!("{}@{}", n.id, n.peer))).collect();
+        table.insert("id".into(), toml::Value::Integer(node.id as i64));
+        table.insert("data_dir".into(), data_dir.into());
+        table.insert("peers".into(), toml::Value::Array(peers));
+        table.insert("client_bind".into(), node.client.clone().into());
+        table.insert("peer_bind".into(), node.peer.clone().into());
+        table.insert("http_bind".into(), node.http.clone().into());
+        for (key, value) in settings {
+            // A number where it is one: the file knows types, a flag does not.
+            let value = value.parse().map_or_else(|_| toml::Value::String(value.clone()), toml::Value::Integer);
+            table.insert(key.clone(), value);
+        }
+        Ok(format!("# Written by `flotilla local start`; changes here are kept.\n{table}"))
+    }
+
+    pub fn node(&self, id: u64) -> Result<&Node, Failure> {
+        self.nodes.iter().find(|n| n.id == id).ok_or_else(|| {
+            let known: Vec<String> = self.nodes.iter().map(|n| n.id.to_string()).collect();
+            Failure::not_found(format!("no node {id} here; there are {}", known.join(", ")))
+        })
+    }
+
+    pub fn brokers(&self) -> Vec<String> {
+        self.nodes.iter().map(|n| n.client.clone()).collect()
+    }
+}
+
+/// Ports of loopback that nobody uses now. All are held until the last is chosen, so they differ.
+fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
+    let error = |error: io::Error| Failure::failed(format!("cannot find a free port on 127.0.0.1: {error}"));
+    let held: Vec<_> =
+        (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>().map_err(error)?;
+    held.iter().map(|l| l.local_addr().map(|a| a.port())).collect::<Result<_, _>>().map_err(error)
+}
+
+/// The cluster's directory: --dir, that of the context that `local start` wrote, or the default.
+pub fn directory(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    if let Some(dir) = given {
+        return std::path::absolute(&dir).map_err(|e| Failure::usage(format!("--dir {}: {e}", dir.display())));
+    }
+    if let Some(dir) = context::get(CONTEXT)?.and_then(|c| c.local_dir) {
+        return Ok(dir);
+    }
+    default_directory()
+}
+
+/// Below XDG_STATE_HOME.
+pub fn default_directory() -> Result<PathBuf, Failure> {
+    let base = env::var_os("XDG_STATE_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let base = base.or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".local").join("state")));
+    let base = base.ok_or_else(|| Failure::usage("neither XDG_STATE_HOME nor HOME is set: give --dir"))?;
+    Ok(base.join("flotilla").join("local"))
+}
+
+/// Writes a file whole, or leaves the old one.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let error = |error: io::Error| Failure::failed(format!("cannot write {}: {error}", path.display()));
+    let parent = path.parent().expect("the path was joined to a directory");
+    fs::create_dir_all(parent).map_err(error)?;
+    let new = path.with_extension(format!("new{}", std::process::id()));
+    let mut file = fs::File::create(&new).map_err(error)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(error)?;
+    fs::rename(&new, path).map_err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_found_again_as_it_was_written() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        assert_eq!(State::load(dir.path()), Ok(None));
+        let settings = [("heartbeat_ms".to_string(), "100".to_string()), ("rack".into(), "r".into())];
+        let state = State::create(dir.path(), 3, &settings).expect("creates");
+        assert_eq!(State::load(dir.path()), Ok(Some(state.clone())));
+        let mut all: Vec<&String> = state.nodes.iter().flat_map(|n| [&n.client, &n.peer, &n.http]).collect();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 9, "every port once");
+        let config: toml::Table =
+            fs::read_to_string(&state.nodes[1].config).expect("config").parse().expect("it is TOML");
+        assert_eq!(config["id"].as_integer(), Some(2));
+        assert_eq!(config["heartbeat_ms"].as_integer(), Some(100));
+        assert_eq!(config["rack"].as_str(), Some("r"));
+        assert_eq!(config["peers"].as_array().map(Vec::len), Some(3));
+        assert_eq!(config["client_bind"].as_str(), Some(state.nodes[1].client.as_str()));
+    }
+
+    #[test]
+    fn an_unknown_node_is_named_beside_the_known() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let state = State::create(dir.path(), 2, &[]).expect("creates");
+        let failure = state.node(9).expect_err("there is no 9");
+        assert_eq!((failure.code, failure.message.as_str()), (4, "no node 9 here; there are 1, 2"));
+    }
+}

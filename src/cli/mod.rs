@@ -1,0 +1,204 @@
+//! The command line: reads flags, calls `client`, prints. No logic that another face would need.
+//!
+//! Promises: data on stdout, talk on stderr; exit codes as in [`exit`]; JSON shapes frozen by tests;
+//! every command's help has an example. Leaves out: what a server does (`server`).
+
+mod bench;
+mod cluster;
+mod consume;
+mod context;
+mod dump_log;
+mod exit;
+mod format;
+mod local;
+mod offsets;
+mod output;
+mod produce;
+mod server;
+mod topic;
+mod units;
+
+use std::{io, process::ExitCode, time::Duration};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+pub use exit::Failure;
+
+use crate::client::{Admin, Cluster};
+
+const EXAMPLES: &str = "\
+Examples:
+  flotilla local start --nodes 3                      three brokers on this machine
+  flotilla topic create orders -p 6
+  echo 'hello' | flotilla produce orders --receipts text
+  flotilla consume orders -e
+  flotilla cluster health
+
+Exit codes: 0 done, 1 failed without effect, 2 usage, 3 outcome unknown, 4 not found,
+10 unhealthy or verdict invalid, 11 verdict unknown.";
+
+/// A replicated log with Kafka's semantics, every partition its own Raft group.
+#[derive(Parser)]
+#[command(name = "flotilla", version, about, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Global {
+    /// Client addresses of some brokers; without it, the current context's.
+    #[arg(short, long, global = true, env = "FLOTILLA_BROKERS", value_name = "HOST:PORT,...", value_delimiter = ',')]
+    brokers: Vec<String>,
+    /// How long a record, or a call, may take in all, retries included.
+    #[arg(long, global = true, default_value = "30s", value_name = "TIME", value_parser = units::duration)]
+    timeout: Duration,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a broker.
+    Server(server::ServerCommand),
+    /// Run a cluster of real processes on this machine.
+    #[command(subcommand, after_help = local::EXAMPLES)]
+    Local(local::LocalCommand),
+    /// Create, list, describe and change topics.
+    #[command(subcommand, after_help = topic::EXAMPLES)]
+    Topic(topic::TopicCommand),
+    /// Send records from standard input.
+    #[command(after_help = produce::EXAMPLES)]
+    Produce(produce::ProduceArgs),
+    /// Print records of one or more topics.
+    #[command(after_help = consume::EXAMPLES)]
+    Consume(consume::ConsumeArgs),
+    /// Health, brokers and leaderships.
+    #[command(subcommand, after_help = cluster::EXAMPLES)]
+    Cluster(cluster::ClusterCommand),
+    /// Measure.
+    #[command(subcommand, after_help = bench::EXAMPLES)]
+    Bench(bench::BenchCommand),
+    /// Print a replica's committed log from a stopped broker's directory.
+    DumpLog(dump_log::DumpLogArgs),
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  source <(flotilla completion bash)")]
+    Completion {
+        /// bash, zsh, fish, elvish or powershell.
+        shell: clap_complete::Shell,
+    },
+    /// Remember clusters, so that commands need no -b.
+    #[command(subcommand, after_help = context::EXAMPLES)]
+    Context(context::ContextCommand),
+}
+
+/// Runs the process's command line.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        // A broker brings its own runtime; everything else lives on one thread.
+        Command::Server(command) => server::run(command),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "flotilla", &mut io::stdout());
+            Ok(())
+        }
+        Command::Context(command) => context::run(command, &cli.global),
+        Command::DumpLog(args) => dump_log::run(args),
+        command => client_runtime(cli.global, command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn client_runtime(global: Global, command: Command) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+    let result = runtime.block_on(run(global, command));
+    // Standard input may still be read by a blocking thread that nobody waits for.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run(global: Global, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Local(command) => local::run(command, &global).await,
+        Command::Topic(command) => topic::run(command, &global).await,
+        Command::Produce(args) => produce::run(args, &global).await,
+        Command::Consume(args) => consume::run(args, &global).await,
+        Command::Cluster(command) => cluster::run(command, &global).await,
+        Command::Bench(command) => bench::run(command, &global).await,
+        Command::Server(_) | Command::Completion { .. } | Command::Context(_) | Command::DumpLog(_) => {
+            unreachable!("run without a client")
+        }
+    }
+}
+
+impl Global {
+    /// The cluster the command is about: -b, FLOTILLA_BROKERS, or the current context.
+    fn cluster(&self) -> Result<Cluster, Failure> {
+        let brokers = if self.brokers.is_empty() { context::current()?.brokers } else { self.brokers.clone() };
+        Cluster::new(brokers).map_err(|error| Failure::usage(error.to_string()))
+    }
+
+    fn admin(&self) -> Result<Admin, Failure> {
+        Ok(Admin::new(self.cluster()?, self.timeout))
+    }
+
+    fn timeout_ms(&self) -> u32 {
+        u32::try_from(self.timeout.as_millis()).unwrap_or(u32::MAX).clamp(1, 300_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_typo_is_answered_with_a_guess() {
+        let error = Cli::try_parse_from(["flotilla", "topik"]).err().expect("there is no topik");
+        assert!(error.to_string().contains("topic"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn the_flags_of_the_design_parse() {
+        for line in [
+            "produce t -f %k:%v\\n --receipts json --acks all --timeout 30s --partitioner sticky --expect-offset 5 -p 0",
+            "produce t -f json -k key -H a=b -H c=d -z zstd --acks 0",
+            "produce t -K :",
+            "consume t u -f %t -o -5 -n 3 -e -p 0",
+            "consume t -f json -o @2026-11-24T00:00:00Z",
+            "consume t -o 5:9",
+            "topic create t -p 6 -r 3 -c retention.ms=1000 --wait",
+            "topic describe t --format json",
+            "topic trim t -p 0 --before 100 --dry-run",
+            "topic delete t",
+            "cluster transfer-leader t -p 0 --to 2",
+            "cluster transfer-leader --metadata",
+            "cluster health --format json",
+            "bench produce -p 16 --size 1KiB --duration 60s --warmup 10s --in-flight 8192 --rate 100 --format json",
+            "bench produce -t mine --size 1024 --acks 1",
+            "local start --nodes 5 --dir /tmp/x",
+            "local status --format json",
+            "local kill 2",
+            "local pause --node 2",
+            "local stop",
+            "context add prod -b a:1,b:2",
+            "completion bash",
+        ] {
+            let args = ["flotilla"].into_iter().chain(line.split(' '));
+            if let Err(error) = Cli::try_parse_from(args) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `consume -o`: where to begin, and perhaps where to end. Pure.
+
+use std::time::Duration;
+
+use super::units;
+use crate::client::Start;
+
+/// What `-o` said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub start: From,
+    /// Exclusive.
+    pub end: Option<i64>,
+}
+
+/// A start before the clock is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    Start(Start),
+    /// So long ago.
+    Ago(Duration),
+}
+
+impl From {
+    pub fn at(self, now_ms: i64) -> Start {
+        match self {
+            From::Start(start) => start,
+            From::Ago(ago) => {
+                Start::Timestamp(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))
+            }
+        }
+    }
+}
+
+/// `start`, `end`, `N`, `-N`, `@TIME`, `A:B`.
+pub fn parse(text: &str) -> Result<Span, String> {
+    let rule =
+        || format!("{text:?} is not an offset: write start, end, N, -N (N before the end), @TIME or A:B (B excluded)");
+    let number = |text: &str| -> Result<i64, String> { text.parse::<i64>().ok().filter(|n| *n >= 0).ok_or_else(rule) };
+    let plain = |start| Ok(Span { start: From::Start(start), end: None });
+    if let Some(time) = text.strip_prefix('@') {
+        return Ok(Span { start: parse_time(time)?, end: None });
+    }
+    if let Some((a, b)) = text.split_once(':') {
+        let start = if a.is_empty() || a == "start" { Start::Earliest } else { Start::Offset(number(a)?) };
+        let end = if b.is_empty() { None } else { Some(number(b)?) };
+        return Ok(Span { start: From::Start(start), end });
+    }
+    match text {
+        "start" | "beginning" | "earliest" => plain(Start::Earliest),
+        "end" | "latest" => plain(Start::Latest),
+        _ => match text.strip_prefix('-') {
+            Some(n) => plain(Start::BeforeEnd(number(n)?)),
+            None => plain(Start::Offset(number(text)?)),
+        },
+    }
+}
+
+/// Milliseconds since the epoch, a date and time, or `-1h` for an hour ago.
+fn parse_time(text: &str) -> Result<From, String> {
+    if let Some(ago) = text.strip_prefix('-') {
+        return Ok(From::Ago(units::duration(ago)?));
+    }
+    if let Ok(ms) = text.parse::<i64>() {
+        return Ok(From::Start(Start::Timestamp(ms)));
+    }
+    let time: jiff::Timestamp = text.parse().map_err(|error| {
+        format!("{text:?} is not a time ({error}): write @1764000000000 (ms), @2026-11-24T12:00:00Z or @-1h")
+    })?;
+    Ok(From::Start(Start::Timestamp(time.as_millisecond())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form() {
+        let plain = |start| Span { start: From::Start(start), end: None };
+        let cases = [
+            ("start", plain(Start::Earliest)),
+            ("end", plain(Start::Latest)),
+            ("17", plain(Start::Offset(17))),
+            ("-5", plain(Start::BeforeEnd(5))),
+            ("@1000", plain(Start::Timestamp(1000))),
+            ("@1970-01-01T00:00:02Z", plain(Start::Timestamp(2000))),
+            ("@-1h", Span { start: From::Ago(Duration::from_secs(3600)), end: None }),
+            ("3:9", Span { start: From::Start(Start::Offset(3)), end: Some(9) }),
+            (":9", Span { start: From::Start(Start::Earliest), end: Some(9) }),
+            ("3:", plain(Start::Offset(3))),
+        ];
+        for (text, span) in cases {
+            assert_eq!(parse(text), Ok(span), "{text}");
+        }
+        assert_eq!(From::Ago(Duration::from_secs(1)).at(5_000), Start::Timestamp(4_000));
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        for text in ["", "-", "--5", "x", "@", "@yesterday", "5:-1", "-1:5", "1:2:3", "99999999999999999999"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! `flotilla topic ...`
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    Failure, Global,
+    output::{FormatArg, OutputFormat, ids, print_json, print_line, print_table},
+    units,
+};
+use crate::client::v1;
+
+pub const EXAMPLES: &str = "\
+Examples:
+  flotilla topic create orders -p 6 -r 3 -c retention.ms=86400000 --wait
+  flotilla topic list
+  flotilla topic describe orders --format json
+  flotilla topic alter orders -c retention.bytes=1073741824 --unset retention.ms
+  flotilla topic add-partitions orders -p 12
+  flotilla topic trim orders -p 0 --before 1000 --dry-run
+  flotilla topic delete orders";
+
+#[derive(Subcommand)]
+pub enum TopicCommand {
+    /// Create a topic.
+    Create(CreateArgs),
+    /// List all topics.
+    List(FormatArg),
+    /// Show a topic's partitions: leaders, replicas, offsets, sizes.
+    Describe {
+        name: String,
+        #[command(flatten)]
+        format: FormatArg,
+    },
+    /// Change a topic's configs.
+    Alter(AlterArgs),
+    /// Give a topic more partitions.
+    AddPartitions {
+        name: String,
+        /// The new total.
+        #[arg(short, long)]
+        partitions: i32,
+        /// Only check.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        format: FormatArg,
+    },
+    /// Delete the records of a partition below an offset, for good.
+    Trim(TrimArgs),
+    /// Delete a topic and all its records, for good.
+    Delete {
+        name: String,
+        /// Only show what would be deleted.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Args)]
+pub struct CreateArgs {
+    name: String,
+    /// Number of partitions.
+    #[arg(short, long, default_value_t = 1)]
+    partitions: i32,
+    /// Copies of each partition [default: 3, or all brokers if fewer].
+    #[arg(short, long, default_value_t = 0, hide_default_value = true)]
+    replication_factor: i32,
+    /// A config; may be given again.
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = units::key_value)]
+    config: Vec<(String, String)>,
+    /// Wait until every partition has a leader.
+    #[arg(long)]
+    wait: bool,
+    /// Only check.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+#[derive(Args)]
+pub struct AlterArgs {
+    name: String,
+    /// A config to set; may be given again.
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = units::key_value)]
+    config: Vec<(String, String)>,
+    /// A config to put back to its default; may be given again.
+    #[arg(long, value_name = "KEY")]
+    unset: Vec<String>,
+    /// Only check.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+#[derive(Args)]
+pub struct TrimArgs {
+    name: String,
+    #[arg(short, long)]
+    partition: i32,
+    /// The new first offset, or 'end': everything there is now.
+    #[arg(long, value_parser = parse_before)]
+    before: i64,
+    /// Only show what would be deleted.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+/// -1 is the wire's word for the high watermark.
+fn parse_before(text: &str) -> Result<i64, String> {
+    match text {
+        "end" => Ok(-1),
+        _ => match text.parse::<i64>() {
+            Ok(offset) if offset >= 0 => Ok(offset),
+            Ok(_) | Err(_) => Err(format!("{text:?} is not an offset: write a number or 'end'")),
+        },
+    }
+}
+
+pub async fn run(command: TopicCommand, global: &Global) -> Result<(), Failure> {
+    match command {
+        TopicCommand::Create(args) => create(args, global).await,
+        TopicCommand::List(format) => list(format, global).await,
+        TopicCommand::Describe { name, format } => {
+            let admin = global.admin()?;
+            let answer = admin.describe_topic(v1::DescribeTopicRequest { name }).await.map_err(Failure::of_read)?;
+            show(answer.topic, format)
+        }
+        TopicCommand::Alter(args) => alter(args, global).await,
+        TopicCommand::AddPartitions { name, partitions, dry_run, format } => {
+            let admin = global.admin()?;
+            let answer = admin.add_partitions(v1::AddPartitionsRequest { name, partitions, dry_run }).await?;
+            said(dry_run, &format!("{partitions} partitions"));
+            show(answer.topic, format)
+        }
+        TopicCommand::Trim(args) => trim(args, global).await,
+        TopicCommand::Delete { name, dry_run } => {
+            let admin = global.admin()?;
+            let answer = admin.delete_topic(v1::DeleteTopicRequest { name: name.clone(), dry_run }).await?;
+            let partitions = answer.topic.map_or(0, |t| t.partitions);
+            said(dry_run, &format!("topic {name} with {partitions} partitions deleted"));
+            Ok(())
+        }
+    }
+}
+
+/// Talk about what was done, or would be.
+fn said(dry_run: bool, what: &str) {
+    eprintln!("{}{what}", if dry_run { "would be: " } else { "" });
+}
+
+async fn create(args: CreateArgs, global: &Global) -> Result<(), Failure> {
+    let request = v1::CreateTopicRequest {
+        name: args.name.clone(),
+        partitions: args.partitions,
+        replication_factor: args.replication_factor,
+        configs: args.config.into_iter().collect(),
+        dry_run: args.dry_run,
+        wait: args.wait,
+        timeout_ms: global.timeout_ms(),
+    };
+    let answer = global.admin()?.create_topic(request).await?;
+    let replicas = answer.topic.as_ref().and_then(|t| t.partitions.first()).map_or(0, |p| p.replicas.len());
+    said(args.dry_run, &format!("topic {} with {} partitions created", args.name, args.partitions));
+    if (1..3).contains(&replicas) {
+        eprintln!("warning: with {replicas} replicas, losing one broker stops writes or loses records; use -r 3");
+    }
+    show(answer.topic, args.format)
+}
+
+async fn alter(args: AlterArgs, global: &Global) -> Result<(), Failure> {
+    if args.config.is_empty() && args.unset.is_empty() {
+        return Err(Failure::usage("nothing to change: give -c KEY=VALUE or --unset KEY"));
+    }
+    let (set, unset) = (args.config.into_iter().collect(), args.unset);
+    let request = v1::AlterTopicRequest { name: args.name.clone(), set, unset, dry_run: args.dry_run };
+    let answer = global.admin()?.alter_topic(request).await?;
+    said(args.dry_run, &format!("topic {} altered", args.name));
+    let mut configs: Vec<_> = answer.topic.map(|t| t.configs).unwrap_or_default().into_iter().collect();
+    configs.sort();
+    match args.format.format {
+        OutputFormat::Json => {
+            let configs: serde_json::Map<_, _> = configs.into_iter().map(|(k, v)| (k, Value::String(v))).collect();
+            print_json(&json!({"name": args.name, "configs": configs}))
+        }
+        OutputFormat::Text => print_table(&["CONFIG", "VALUE"], configs.into_iter().map(|(k, v)| vec![k, v]).collect()),
+    }
+}
+
+async fn trim(args: TrimArgs, global: &Global) -> Result<(), Failure> {
+    let (topic, partition, before_offset, dry_run) = (args.name, args.partition, args.before, args.dry_run);
+    let request = v1::TrimPartitionRequest { topic: topic.clone(), partition, before_offset, dry_run };
+    let log_start = global.admin()?.trim_partition(request).await?.log_start;
+    match args.format.format {
+        OutputFormat::Json => print_json(&json!({"topic": topic, "partition": partition, "log_start": log_start})),
+        OutputFormat::Text => {
+            said(dry_run, &format!("{topic}-{partition} trimmed"));
+            print_line(&format!("{topic}-{partition} begins at offset {log_start}"))
+        }
+    }
+}
+
+async fn list(format: FormatArg, global: &Global) -> Result<(), Failure> {
+    let answer = global.admin()?.list_topics(v1::ListTopicsRequest {}).await.map_err(Failure::of_read)?;
+    let mut topics = answer.topics;
+    topics.sort_by(|a, b| a.name.cmp(&b.name));
+    match format.format {
+        OutputFormat::Json => {
+            let topics: Vec<Value> = topics
+                .iter()
+                .map(
+                    |t| json!({"name": t.name, "partitions": t.partitions, "replication_factor": t.replication_factor}),
+                )
+                .collect();
+            print_json(&json!({ "topics": topics }))
+        }
+        OutputFormat::Text => {
+            let row = |t: v1::TopicSummary| vec![t.name, t.partitions.to_string(), t.replication_factor.to_string()];
+            print_table(&["TOPIC", "PARTITIONS", "REPLICAS"], topics.into_iter().map(row).collect())
+        }
+    }
+}
+
+fn show(topic: Option<v1::TopicDescription>, format: FormatArg) -> Result<(), Failure> {
+    let Some(topic) = topic else {
+        return Ok(()); // A dry run of a creation has nothing to describe.
+    };
+    match format.format {
+        OutputFormat::Json => print_json(&describe_json(&topic)),
+        OutputFormat::Text => {
+            let mut configs: Vec<String> = topic.configs.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            configs.sort();
+            if !configs.is_empty() {
+                eprintln!("configs: {}", configs.join(" "));
+            }
+            print_table(
+                &["PARTITION", "LEADER", "EPOCH", "REPLICAS", "LOG START", "HIGH WATERMARK", "SIZE"],
+                topic.partitions.iter().map(row).collect(),
+            )
+        }
+    }
+}
+
+fn row(p: &v1::PartitionDescription) -> Vec<String> {
+    let known = |n: i64| if n < 0 { "?".to_string() } else { n.to_string() };
+    vec![
+        p.partition.to_string(),
+        if p.leader == 0 { "none".into() } else { p.leader.to_string() },
+        p.epoch.to_string(),
+        ids(&p.replicas),
+        known(p.log_start),
+        known(p.high_watermark),
+        units::human_bytes(p.bytes),
+    ]
+}
+
+/// The description's JSON, an interface.
+fn describe_json(topic: &v1::TopicDescription) -> Value {
+    let partitions: Vec<Value> = topic
+        .partitions
+        .iter()
+        .map(|p| {
+            json!({
+                "partition": p.partition, "leader": p.leader, "epoch": p.epoch, "replicas": p.replicas,
+                "log_start": p.log_start, "high_watermark": p.high_watermark, "bytes": p.bytes,
+            })
+        })
+        .collect();
+    json!({"name": topic.name, "partitions": partitions})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptions_json_is_frozen() {
+        let p = v1::PartitionDescription {
+            partition: 0,
+            leader: 2,
+            epoch: 3,
+            replicas: vec![2, 1, 3],
+            log_start: 5,
+            high_watermark: 9,
+            bytes: 1234,
+            raft_group: 77,
+        };
+        let topic = v1::TopicDescription { name: "t".into(), partitions: vec![p], ..Default::default() };
+        let want = json!({"name":"t","partitions":[{"partition":0,"leader":2,"epoch":3,"replicas":[2,1,3],
+            "log_start":5,"high_watermark":9,"bytes":1234}]});
+        assert_eq!(describe_json(&topic), want);
+    }
+
+    #[test]
+    fn trim_offsets() {
+        assert_eq!(parse_before("end"), Ok(-1));
+        assert_eq!(parse_before("7"), Ok(7));
+        assert!(parse_before("-1").is_err());
+    }
+}

@@ -1,0 +1,383 @@
+//! A cluster of fake brokers on loopback, for the client's tests: real tonic servers over one shared
+//! in-memory log per partition, with the rules of idempotence and seeded faults.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{
+    proto::v1::{self, ErrorCode},
+    record::{BatchHeader, BatchLimits, append_patched, validate_batch},
+    seam::Rng,
+    types::{LeaderEpoch, Offset},
+};
+
+/// One in so many requests meets this fault; 0: never.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// Appended, and the stream breaks before the answer.
+    pub break_after: u64,
+    /// The stream breaks before the append.
+    pub break_before: u64,
+    /// The leader moves to the next broker.
+    pub move_leader: u64,
+    /// Appended, answered OUTCOME_UNKNOWN.
+    pub unknown: u64,
+    /// Not appended, answered UNAVAILABLE.
+    pub unavailable: u64,
+    /// A consume stream breaks after an answer.
+    pub break_consume: u64,
+}
+
+#[derive(Default)]
+pub struct Partition {
+    pub batches: Vec<(i64, Bytes)>,
+    pub next_offset: i64,
+    pub leader: u64,
+    pub epoch: i32,
+    producer: Option<(i64, i16)>,
+    next_sequence: i32,
+    /// (sequence, base offset, count)
+    recent: VecDeque<(i32, i64, i32)>,
+}
+
+pub struct Shared {
+    pub partitions: Vec<Partition>,
+    pub addresses: Vec<String>,
+    pub faults: Faults,
+    pub injected: u64,
+    /// Requests to this broker are read and never answered.
+    pub hung: Option<u64>,
+    /// Answer all produces with this.
+    pub refuse: Option<ErrorCode>,
+    /// Hide the leader in NOT_LEADER.
+    pub hide_hints: bool,
+    next_producer: i64,
+    rng: Rng,
+}
+
+#[derive(Clone)]
+pub struct Fake {
+    shared: Arc<Mutex<Shared>>,
+    id: u64,
+}
+
+/// What became of a request.
+enum Did {
+    Answer(v1::produce_response::Result),
+    Break,
+    Nothing,
+}
+
+impl Fake {
+    /// Starts brokers 1, 2, ...; topic "t" has so many partitions, led in turn.
+    pub async fn start(brokers: u64, partitions: usize, seed: u64) -> Fake {
+        let partitions = (0..partitions as u64)
+            .map(|p| Partition { leader: p % brokers + 1, epoch: 1, ..Default::default() })
+            .collect();
+        let shared = Arc::new(Mutex::new(Shared {
+            partitions,
+            addresses: vec![],
+            faults: Faults::default(),
+            injected: 0,
+            hung: None,
+            refuse: None,
+            hide_hints: false,
+            next_producer: 1000,
+            rng: Rng::seeded(seed),
+        }));
+        for id in 1..=brokers {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("bound").to_string();
+            shared.lock().expect("lock").addresses.push(address);
+            let fake = Fake { shared: shared.clone(), id };
+            tokio::spawn(
+                tonic::transport::Server::builder()
+                    .add_service(v1::produce_server::ProduceServer::new(fake.clone()))
+                    .add_service(v1::consume_server::ConsumeServer::new(fake.clone()))
+                    .add_service(v1::cluster_server::ClusterServer::new(fake.clone()))
+                    .add_service(v1::topics_server::TopicsServer::new(fake))
+                    .serve_with_incoming(TcpListenerStream::new(listener)),
+            );
+        }
+        Fake { shared, id: 0 }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().expect("lock")
+    }
+
+    fn handle(&self, request: &v1::ProduceRequest) -> Did {
+        let mut s = self.lock();
+        if s.hung == Some(self.id) {
+            return Did::Nothing;
+        }
+        if let Some(code) = s.refuse {
+            return error(code, v1::Effect::None);
+        }
+        let faults = s.faults;
+        let hits = |s: &mut Shared, one_in: u64| {
+            let hit = one_in > 0 && s.rng.below(one_in) == 0;
+            s.injected += u64::from(hit);
+            hit
+        };
+        let p = request.partition as usize;
+        if hits(&mut s, faults.move_leader) {
+            let brokers = s.addresses.len() as u64;
+            s.partitions[p].leader = s.partitions[p].leader % brokers + 1;
+            s.partitions[p].epoch += 1;
+        }
+        let (leader, epoch) = (s.partitions[p].leader, s.partitions[p].epoch);
+        if leader != self.id {
+            let hint = v1::LeaderHint { broker: leader, address: s.addresses[leader as usize - 1].clone(), epoch };
+            let leader = if s.hide_hints { None } else { Some(hint) };
+            let code = ErrorCode::NotLeader as i32;
+            return Did::Answer(v1::produce_response::Result::Error(v1::Error { code, leader, ..Default::default() }));
+        }
+        if hits(&mut s, faults.break_before) {
+            return Did::Break;
+        }
+        if hits(&mut s, faults.unavailable) {
+            return error(ErrorCode::Unavailable, v1::Effect::None);
+        }
+        let result = s.partitions[p].append(request);
+        if hits(&mut s, faults.break_after) {
+            return Did::Break;
+        }
+        if hits(&mut s, faults.unknown) {
+            return error(ErrorCode::OutcomeUnknown, v1::Effect::Unknown);
+        }
+        match result {
+            Ok(receipt) => Did::Answer(v1::produce_response::Result::Receipt(receipt)),
+            Err(code) => error(code, v1::Effect::None),
+        }
+    }
+}
+
+fn error(code: ErrorCode, effect: v1::Effect) -> Did {
+    let error =
+        v1::Error { code: code as i32, effect: effect as i32, message: "injected".into(), ..Default::default() };
+    Did::Answer(v1::produce_response::Result::Error(error))
+}
+
+impl Partition {
+    fn append(&mut self, request: &v1::ProduceRequest) -> Result<v1::Receipt, ErrorCode> {
+        let Some(v1::produce_request::Payload::Batch(batch)) = &request.payload else {
+            return Err(ErrorCode::InvalidRequest);
+        };
+        let header = validate_batch(batch, &BatchLimits::default()).map_err(|_| ErrorCode::CorruptBatch)?;
+        let receipt = |base_offset, count, duplicate| v1::Receipt {
+            topic: request.topic.clone(),
+            partition: request.partition,
+            base_offset,
+            count,
+            duplicate,
+            ..Default::default()
+        };
+        // Refused before anything is remembered of it.
+        let is_wrong_offset = request.expected_offset.is_some_and(|expected| expected != self.next_offset);
+        if header.is_idempotent() {
+            let id = (header.producer_id, header.producer_epoch);
+            if self.producer == Some(id)
+                && let Some((_, base, count)) = self.recent.iter().find(|r| r.0 == header.base_sequence)
+            {
+                return Ok(receipt(*base, *count, true));
+            }
+            if self.producer.is_some_and(|known| known.0 == id.0 && known.1 > id.1) {
+                return Err(ErrorCode::FencedProducer);
+            }
+            // As Kafka: from a producer that it does not know a broker takes any sequence.
+            let expected = match self.producer {
+                Some(known) if known == id => self.next_sequence,
+                Some(known) if known.0 == id.0 => 0,
+                Some(_) | None => header.base_sequence,
+            };
+            if header.base_sequence != expected {
+                return Err(ErrorCode::OutOfOrderSequence);
+            }
+            if is_wrong_offset {
+                return Err(ErrorCode::WrongOffset);
+            }
+            if self.producer != Some(id) {
+                self.recent.clear();
+            }
+            (self.producer, self.next_sequence) = (Some(id), header.base_sequence + header.count);
+        }
+        if is_wrong_offset {
+            return Err(ErrorCode::WrongOffset);
+        }
+        let base = self.next_offset;
+        let mut patched = BytesMut::new();
+        append_patched(&mut patched, batch, Offset(base), LeaderEpoch(self.epoch));
+        self.batches.push((base, patched.freeze()));
+        self.next_offset += i64::from(header.count);
+        self.recent.push_back((header.base_sequence, base, header.count));
+        if self.recent.len() > 5 {
+            self.recent.pop_front();
+        }
+        Ok(receipt(base, header.count, false))
+    }
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl v1::produce_server::Produce for Fake {
+    type ProduceStream = Answers<v1::ProduceResponse>;
+
+    async fn produce(
+        &self,
+        request: Request<Streaming<v1::ProduceRequest>>,
+    ) -> Result<Response<Self::ProduceStream>, Status> {
+        let (to, answers) = mpsc::channel(16);
+        let (fake, mut requests) = (self.clone(), request.into_inner());
+        tokio::spawn(async move {
+            while let Ok(Some(request)) = requests.message().await {
+                let answer = match fake.handle(&request) {
+                    Did::Answer(_) if request.acks() == v1::Acks::None => continue,
+                    Did::Answer(result) => {
+                        Ok(v1::ProduceResponse { correlation_id: request.correlation_id, result: Some(result) })
+                    }
+                    Did::Break => Err(Status::unavailable("injected")),
+                    Did::Nothing => continue,
+                };
+                let is_end = answer.is_err();
+                if to.send(answer).await.is_err() || is_end {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+}
+
+#[tonic::async_trait]
+impl v1::consume_server::Consume for Fake {
+    type ConsumeStream = Answers<v1::ConsumeResponse>;
+
+    async fn consume(&self, request: Request<v1::ConsumeRequest>) -> Result<Response<Self::ConsumeStream>, Status> {
+        let request = request.into_inner();
+        let Some(v1::consume_request::Start::Offset(offset)) = request.start else {
+            return Err(Status::invalid_argument("an offset"));
+        };
+        let mut s = self.lock();
+        let one_in = s.faults.break_consume;
+        let p = &s.partitions[request.partition as usize];
+        let end = p.next_offset;
+        let mut answers = vec![];
+        for (base, bytes) in &p.batches {
+            let header = BatchHeader::parse(bytes).expect("ours");
+            if base + i64::from(header.count) > offset {
+                answers.push(Ok(v1::ConsumeResponse {
+                    data: Some(v1::consume_response::Data::Batches(bytes.clone())),
+                    high_watermark: end,
+                    ..Default::default()
+                }));
+            }
+        }
+        if one_in > 0 && answers.len() > 1 {
+            s.injected += 1;
+            let keep = 1 + s.rng.below(one_in) as usize;
+            answers.truncate(keep);
+            answers.push(Err(Status::unavailable("injected")));
+        }
+        Ok(Response::new(Box::pin(futures_util::stream::iter(answers))))
+    }
+}
+
+#[tonic::async_trait]
+impl v1::cluster_server::Cluster for Fake {
+    async fn get_metadata(
+        &self,
+        request: Request<v1::GetMetadataRequest>,
+    ) -> Result<Response<v1::GetMetadataResponse>, Status> {
+        let s = self.lock();
+        let brokers = s.addresses.iter().zip(1..).map(|(address, id)| v1::BrokerInfo {
+            id,
+            client_address: address.clone(),
+            alive: true,
+            ..Default::default()
+        });
+        let partitions = s.partitions.iter().zip(0..).map(|(p, partition)| v1::PartitionRouting {
+            partition,
+            leader: p.leader,
+            epoch: p.epoch,
+            replicas: vec![],
+        });
+        let partitions: Vec<_> = partitions.collect();
+        let topics = request.into_inner().topics.into_iter().map(|name| v1::TopicRouting {
+            partitions: if name == "t" { partitions.clone() } else { vec![] },
+            name,
+            ..Default::default()
+        });
+        Ok(Response::new(v1::GetMetadataResponse {
+            cluster_id: "fake".into(),
+            metadata_leader: 1,
+            brokers: brokers.collect(),
+            topics: topics.collect(),
+            ..Default::default()
+        }))
+    }
+
+    async fn init_producer_id(
+        &self,
+        _: Request<v1::InitProducerIdRequest>,
+    ) -> Result<Response<v1::InitProducerIdResponse>, Status> {
+        let mut s = self.lock();
+        s.next_producer += 1;
+        Ok(Response::new(v1::InitProducerIdResponse { producer_id: s.next_producer, producer_epoch: 0 }))
+    }
+
+    async fn health(&self, _: Request<v1::HealthRequest>) -> Result<Response<v1::HealthResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn transfer_leader(
+        &self,
+        _: Request<v1::TransferLeaderRequest>,
+    ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+}
+
+macro_rules! unimplemented_calls {
+    ($($name:ident: $request:ty => $response:ty),+ $(,)?) => {
+        #[tonic::async_trait]
+        impl v1::topics_server::Topics for Fake {
+            async fn list_offset(
+                &self,
+                request: Request<v1::ListOffsetRequest>,
+            ) -> Result<Response<v1::ListOffsetResponse>, Status> {
+                let request = request.into_inner();
+                let offset = match request.at {
+                    Some(v1::list_offset_request::At::Latest(_)) => {
+                        self.lock().partitions[request.partition as usize].next_offset
+                    }
+                    Some(v1::list_offset_request::At::Earliest(_) | v1::list_offset_request::At::TimestampMs(_)) | None => 0,
+                };
+                Ok(Response::new(v1::ListOffsetResponse { offset, epoch: 1 }))
+            }
+            $(async fn $name(&self, _: Request<$request>) -> Result<Response<$response>, Status> {
+                Err(Status::unimplemented("fake"))
+            })+
+        }
+    };
+}
+
+unimplemented_calls! {
+    create_topic: v1::CreateTopicRequest => v1::CreateTopicResponse,
+    list_topics: v1::ListTopicsRequest => v1::ListTopicsResponse,
+    describe_topic: v1::DescribeTopicRequest => v1::DescribeTopicResponse,
+    alter_topic: v1::AlterTopicRequest => v1::AlterTopicResponse,
+    add_partitions: v1::AddPartitionsRequest => v1::AddPartitionsResponse,
+    trim_partition: v1::TrimPartitionRequest => v1::TrimPartitionResponse,
+    delete_topic: v1::DeleteTopicRequest => v1::DeleteTopicResponse,
+}

@@ -1,0 +1,28 @@
+//! The Rust client: producer, consumer, admin calls, over the public gRPC API and nothing else.
+//!
+//! Promises: what is sent resolves exactly once (`producer`); what is read is dense and in order
+//! (`consumer`); every error says what it did to the log ([`ClientError::effect`]); every wait has a
+//! deadline. Leaves out: consumer groups (the next issue), TLS, and anything a broker decides.
+
+mod admin;
+mod consumer;
+mod error;
+mod metadata;
+mod net;
+mod partitioner;
+mod producer;
+
+pub use admin::{Admin, OffsetAt};
+pub use consumer::{Chunk, ConsumeOptions, ConsumedRecord, Consumer, Start};
+pub use error::{BrokerError, ClientError, ERROR_TRAILER, Effect, ErrorCode};
+pub use metadata::{Leader, Metadata};
+pub use net::{Cluster, World};
+pub use partitioner::{Partitioner, murmur2, partition_of_key};
+pub use producer::{Acks, Deliveries, Delivery, Outcome, Producer, ProducerOptions, SendError, TopicHandle};
+
+pub use crate::proto::v1;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod fake_tests;

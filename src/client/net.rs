@@ -1,0 +1,365 @@
+//! Connections, one set per cluster: channels to brokers, what is known of the cluster, and calls
+//! that find a broker that answers.
+//!
+//! Promises: every connect and every call is bounded in time; metadata is asked for at most every
+//! [`REFRESH_MS_MIN`] however many callers want it; a frozen broker costs a call [`HEDGE_MS`], not
+//! its whole deadline, because the next broker is asked beside it. Leaves out: what calls mean.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, timeout};
+use tonic::transport::{Channel, Endpoint};
+
+use super::error::{ClientError, Effect};
+use super::metadata::Metadata;
+use crate::{
+    proto::v1,
+    seam::{Clock, Net, Rng, SystemClock, TcpNet},
+};
+
+/// A broker on the same continent answers a SYN in a fraction of this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Ping every second, give up three seconds later: a frozen broker's streams break by themselves.
+/// Moving to another leader does not wait for it; see `producer::driver`.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a broker may think before another one is asked the same beside it.
+const HEDGE_MS: u64 = 300;
+/// One answer of one broker.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// At most ten metadata requests a second: enough to follow an election, no burden for a broker.
+const REFRESH_MS_MIN: u64 = 100;
+/// Between rounds over all brokers when none could do it.
+const ROUND_PAUSE_MS: u64 = 100;
+/// Flow-control windows: what a fast broker may send before the application read it.
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// The largest message taken: an answer of `bytes_max` <= 8 MiB, or one batch of 8 MiB, and its frame.
+pub const MESSAGE_BYTES_MAX: usize = 17 * 1024 * 1024;
+/// Channels kept. A cluster has a few dozen brokers; addresses that changed are dropped at this bound.
+const CHANNELS_MAX: usize = 1024;
+
+/// The world as the client sees it.
+#[derive(Clone)]
+pub struct World {
+    pub net: Arc<dyn Net>,
+    pub clock: Arc<dyn Clock>,
+    pub rng: Arc<Rng>,
+}
+
+impl World {
+    /// The real one.
+    pub fn system() -> World {
+        World { net: Arc::new(TcpNet), clock: Arc::new(SystemClock), rng: Arc::new(Rng::from_system()) }
+    }
+}
+
+/// One cluster as its clients see it. Clone; all clones share connections and metadata.
+#[derive(Clone)]
+pub struct Cluster {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    world: World,
+    bootstrap: Vec<String>,
+    channels: Mutex<HashMap<String, Channel>>,
+    metadata: Mutex<Metadata>,
+    /// When metadata was last asked for; the lock makes concurrent refreshes one.
+    refreshed: tokio::sync::Mutex<Option<Instant>>,
+}
+
+impl Cluster {
+    /// `bootstrap`: client addresses (host:port) of some brokers; the others are learned. Connects
+    /// to nothing yet.
+    pub fn new(bootstrap: Vec<String>) -> Result<Cluster, ClientError> {
+        Cluster::with_world(bootstrap, World::system())
+    }
+
+    pub fn with_world(bootstrap: Vec<String>, world: World) -> Result<Cluster, ClientError> {
+        if bootstrap.is_empty() {
+            return Err(ClientError::Invalid { detail: "no broker address was given".into() });
+        }
+        for address in &bootstrap {
+            endpoint(address)?;
+        }
+        Ok(Cluster {
+            inner: Arc::new(Inner {
+                world,
+                bootstrap,
+                channels: Mutex::default(),
+                metadata: Mutex::default(),
+                refreshed: tokio::sync::Mutex::default(),
+            }),
+        })
+    }
+
+    pub fn world(&self) -> &World {
+        &self.inner.world
+    }
+
+    /// What is known now; may be old, may be empty.
+    pub fn metadata(&self) -> Metadata {
+        self.inner.metadata.lock().expect("no holder panics").clone()
+    }
+
+    /// Looks something up in what is known now.
+    pub fn look<T>(&self, f: impl FnOnce(&Metadata) -> T) -> T {
+        f(&self.inner.metadata.lock().expect("no holder panics"))
+    }
+
+    /// Takes in what a broker said about a leader. Returns whether that was news.
+    pub fn learn_leader(&self, topic: &str, partition: i32, hint: &v1::LeaderHint) -> bool {
+        self.inner.metadata.lock().expect("no holder panics").learn_leader(topic, partition, hint)
+    }
+
+    /// Asks for brokers and the leaders of `topics`; waits its turn if somebody just did.
+    pub async fn refresh(&self, topics: &[String]) -> Result<(), ClientError> {
+        let asked = Instant::now();
+        let mut refreshed = self.inner.refreshed.lock().await;
+        if let Some(last) = *refreshed {
+            let known = self.look(|m| topics.iter().all(|t| m.topic(t).is_some()));
+            if last > asked && known {
+                return Ok(()); // Somebody asked while we waited for the lock.
+            }
+            tokio::time::sleep_until(last + Duration::from_millis(REFRESH_MS_MIN)).await;
+        }
+        *refreshed = Some(Instant::now());
+        let mut all = self.look(|m| m.topic_names());
+        all.extend(topics.iter().filter(|t| self.look(|m| m.topic(t).is_none())).cloned());
+        let request = v1::GetMetadataRequest { topics: all, all_topics: false };
+        let answer = self
+            .hedged("metadata", |address, channel| {
+                let request = request.clone();
+                async move { unary(&address, cluster_client(channel).get_metadata(request)).await }
+            })
+            .await?;
+        self.inner.metadata.lock().expect("no holder panics").update(answer);
+        Ok(())
+    }
+
+    /// Addresses worth asking, best first: brokers said to be alive, the others, the bootstrap list.
+    pub fn candidates(&self) -> Vec<String> {
+        let mut list = self.look(|m| m.addresses());
+        for address in &self.inner.bootstrap {
+            if !list.contains(address) {
+                list.push(address.clone());
+            }
+        }
+        list
+    }
+
+    /// A channel for unary calls; connects when first used.
+    pub fn channel(&self, address: &str) -> Result<Channel, ClientError> {
+        let mut channels = self.inner.channels.lock().expect("no holder panics");
+        if let Some(channel) = channels.get(address) {
+            return Ok(channel.clone());
+        }
+        if channels.len() >= CHANNELS_MAX {
+            channels.clear();
+        }
+        let channel = endpoint(address)?.connect_with_connector_lazy(self.connector(address));
+        channels.insert(address.to_string(), channel.clone());
+        Ok(channel)
+    }
+
+    /// A connection of its own, for a stream that must not share flow control with anything.
+    pub async fn connect(&self, address: &str) -> Result<Channel, ClientError> {
+        endpoint(address)?
+            .connect_with_connector(self.connector(address))
+            .await
+            .map_err(|e| ClientError::Connect { address: address.to_string(), detail: chain(&e) })
+    }
+
+    fn connector(
+        &self,
+        address: &str,
+    ) -> impl tower::Service<
+        http::Uri,
+        Response = TokioIo<Box<dyn crate::seam::Stream>>,
+        Error = std::io::Error,
+        Future: Send,
+    > + Send
+    + 'static {
+        let (net, address) = (self.inner.world.net.clone(), address.to_string());
+        tower::service_fn(move |_: http::Uri| {
+            let (net, address) = (net.clone(), address.clone());
+            async move {
+                let slow = || std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection within 2 s");
+                let stream = timeout(CONNECT_TIMEOUT, net.connect(&address)).await.map_err(|_| slow())??;
+                Ok(TokioIo::new(stream))
+            }
+        })
+    }
+
+    /// Asks brokers the same until one answers, the next one when the last has thought for
+    /// [`HEDGE_MS`] or failed. Only for calls that change nothing, or nothing that matters.
+    pub async fn hedged<T, F>(&self, what: &'static str, call: impl Fn(String, Channel) -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let candidates = self.candidates();
+        let mut waiting = candidates.iter();
+        let mut running = FuturesUnordered::new();
+        let mut last: Option<ClientError> = None;
+        loop {
+            let more = match waiting.next() {
+                Some(address) => {
+                    running.push(call(address.clone(), self.channel(address)?));
+                    true
+                }
+                None => false,
+            };
+            if running.is_empty() {
+                break;
+            }
+            let hedge = Duration::from_millis(HEDGE_MS);
+            let got = if more { timeout(hedge, running.next()).await.ok().flatten() } else { running.next().await };
+            match got {
+                Some(Ok(answer)) => return Ok(answer),
+                Some(Err(error)) if !error.is_retriable() => return Err(error),
+                Some(Err(error)) => last = Some(error),
+                None => {}
+            }
+        }
+        let last = match last {
+            Some(error @ ClientError::Broker(_)) => return Err(error),
+            Some(error) => error.to_string(),
+            None => "nothing answered".into(),
+        };
+        Err(ClientError::NoBroker { what, tried: candidates.join(", "), last })
+    }
+
+    /// A call that only asks: repeated over all brokers until `deadline`.
+    pub async fn ask<T, F>(
+        &self,
+        what: &'static str,
+        deadline: Duration,
+        call: impl Fn(String, Channel) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        self.until(what, deadline, || self.hedged(what, &call)).await
+    }
+
+    /// A call that changes something: one broker at a time, repeated only while it surely had no effect.
+    pub async fn change<T, F>(
+        &self,
+        what: &'static str,
+        deadline: Duration,
+        call: impl Fn(String, Channel) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        self.until(what, deadline, || self.change_once(&call)).await
+    }
+
+    async fn change_once<T, F>(&self, call: impl Fn(String, Channel) -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let mut last = None;
+        // Who answers at all, and who leads: a frozen broker asked first would cost the deadline.
+        self.refresh(&[]).await?;
+        let leader = self.look(|m| m.address(m.metadata_leader).map(str::to_string));
+        let mut candidates = self.candidates();
+        candidates.sort_by_key(|address| Some(address) != leader.as_ref());
+        for address in candidates {
+            match call(address.clone(), self.channel(&address)?).await {
+                Err(error) if error.is_retriable() && error.effect() == Effect::Nothing => last = Some(error),
+                done => return done,
+            }
+        }
+        Err(last.expect("there is at least one bootstrap address"))
+    }
+
+    /// Repeats while the error is retriable and had no effect, until the deadline.
+    async fn until<T, F>(&self, what: &'static str, deadline: Duration, round: impl Fn() -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let end = Instant::now() + deadline;
+        let mut last: Option<ClientError> = None;
+        loop {
+            match tokio::time::timeout_at(end, round()).await {
+                Ok(Err(error)) if error.is_retriable() && error.effect() == Effect::Nothing => last = Some(error),
+                Ok(done) => return done,
+                Err(_) => {
+                    let effect = Effect::Unknown;
+                    let last = last.map_or("no answer came".into(), |e| e.to_string());
+                    return Err(ClientError::Deadline { what: what.into(), waited: deadline, effect, last });
+                }
+            }
+            let pause = Duration::from_millis(ROUND_PAUSE_MS / 2 + self.inner.world.rng.below(ROUND_PAUSE_MS));
+            if Instant::now() + pause >= end {
+                // Nothing was done; the last error says why.
+                return Err(last.expect("a round just failed"));
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// One unary call, bounded in time.
+pub async fn unary<T>(
+    address: &str,
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, ClientError> {
+    unary_within(address, CALL_TIMEOUT, call).await
+}
+
+/// One unary call that may take `limit`, and a little for the way.
+pub async fn unary_within<T>(
+    address: &str,
+    limit: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, ClientError> {
+    match timeout(limit, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(ClientError::from_status(&status, address)),
+        Err(_) => {
+            let detail = format!("no answer within {} ms", limit.as_millis());
+            Err(ClientError::Lost { address: address.to_string(), detail })
+        }
+    }
+}
+
+pub fn cluster_client(channel: Channel) -> v1::cluster_client::ClusterClient<Channel> {
+    v1::cluster_client::ClusterClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+pub fn topics_client(channel: Channel) -> v1::topics_client::TopicsClient<Channel> {
+    v1::topics_client::TopicsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+fn endpoint(address: &str) -> Result<Endpoint, ClientError> {
+    let wrong = || ClientError::Invalid { detail: format!("{address:?} is not an address: write host:port") };
+    let port = address.rsplit_once(':').ok_or_else(wrong)?.1;
+    port.parse::<u16>().map_err(|_| wrong())?;
+    Ok(Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|_| wrong())?
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

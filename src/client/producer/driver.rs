@@ -1,0 +1,445 @@
+//! The one task that moves a producer's batches: it owns the streams and the timers, reads the clock,
+//! and tells `core` what happened.
+//!
+//! Promises: per broker one stream, opened when there is something for it and opened again with growing,
+//! jittered pauses; batches of a partition go to its leader in the order `core` gives; a batch that got
+//! no answer for [`STALL`] makes it ask who leads now, so a frozen leader costs an election, not a
+//! keepalive timeout. Leaves out: which batch may go when (`core`), what is in it (`accumulator`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{sync::mpsc, time::sleep_until};
+
+use super::{
+    Acks, Delivery, Shared,
+    accumulator::Accumulator,
+    connection::{self, Event, StreamId},
+    core::{AttemptId, Now, Verdict},
+};
+use crate::{
+    client::{
+        error::{ClientError, ErrorCode},
+        metadata::Leader,
+        net::Cluster,
+    },
+    proto::v1,
+};
+
+/// Events waiting for the driver; beyond it streams are read no further.
+const EVENTS_MAX: usize = 4096;
+/// Events taken in one go, before sending again.
+const EVENTS_STEP: usize = 256;
+/// Deadlines and stalls are looked for this often.
+const TICK: Duration = Duration::from_millis(100);
+/// Without an answer for so long, ask for the leader. A healthy broker answers in milliseconds; if an
+/// overloaded one does not, ten metadata requests a second at most do not make it worse.
+const STALL: Duration = Duration::from_millis(700);
+/// Pauses between two tries to reach a broker.
+const RECONNECT_MIN_MS: u64 = 50;
+const RECONNECT_MAX_MS: u64 = 1000;
+/// What the broker takes for `timeout_ms`.
+const TIMEOUT_MS_MAX: u128 = 300_000;
+
+/// A broker's stream.
+enum Link {
+    Opening(u64),
+    Open {
+        number: u64,
+        to: mpsc::Sender<v1::ProduceRequest>,
+        outstanding: BTreeMap<AttemptId, (usize, Now)>,
+    },
+    /// Not before this time again.
+    Paused(Now),
+}
+
+pub(super) struct Driver {
+    cluster: Cluster,
+    shared: Arc<Shared>,
+    deliveries: mpsc::UnboundedSender<Delivery>,
+    events: mpsc::Receiver<Event>,
+    to_events: mpsc::Sender<Event>,
+    links: HashMap<u64, (Link, u32)>,
+    next_stream: u64,
+    leaders: Vec<Option<Leader>>,
+    /// Slots that wait for a leader, a link or a pause; looked at again when something changed.
+    parked: BTreeSet<usize>,
+    timers: BTreeSet<(Now, usize)>,
+    wants_refresh: bool,
+    is_refreshing: bool,
+    next_tick: Now,
+}
+
+impl Driver {
+    pub fn new(cluster: Cluster, shared: Arc<Shared>, deliveries: mpsc::UnboundedSender<Delivery>) -> Driver {
+        let (to_events, events) = mpsc::channel(EVENTS_MAX);
+        Driver {
+            cluster,
+            shared,
+            deliveries,
+            events,
+            to_events,
+            links: HashMap::new(),
+            next_stream: 0,
+            leaders: Vec::new(),
+            parked: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            wants_refresh: false,
+            is_refreshing: false,
+            next_tick: Now::ZERO,
+        }
+    }
+
+    /// Until the producer was dropped and everything has ended.
+    pub async fn run(mut self) {
+        let shared = self.shared.clone();
+        let mut batch = Vec::with_capacity(EVENTS_STEP);
+        loop {
+            if self.step() {
+                return;
+            }
+            let wake = shared.opened + self.next_wake();
+            tokio::select! {
+                biased;
+                _ = self.events.recv_many(&mut batch, EVENTS_STEP) => {}
+                () = shared.work.notified() => {}
+                () = sleep_until(wake) => {}
+            }
+            for event in batch.drain(..) {
+                self.on_event(event);
+            }
+        }
+    }
+
+    fn next_wake(&self) -> Duration {
+        let due = self.shared.lock().next_due();
+        let timer = self.timers.first().map(|(at, _)| *at);
+        [due, timer].into_iter().flatten().fold(self.next_tick, Duration::min)
+    }
+
+    /// Sends what can be sent. Returns whether all is over.
+    fn step(&mut self) -> bool {
+        let shared = self.shared.clone();
+        let mut state = shared.lock();
+        let now = shared.now();
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            self.tick(&mut state, now);
+        }
+        while let Some(&(at, slot)) = self.timers.first().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, slot));
+            state.mark(slot);
+        }
+        self.leaders.resize(state.slots.len(), None);
+        // Deliveries make room in windows and mark slots; each round ends at least one batch or stops.
+        loop {
+            while let Some(slot) = state.next_dirty(now) {
+                self.pump(&mut state, slot, now);
+            }
+            let ended = state.take_deliveries();
+            if ended.is_empty() {
+                break;
+            }
+            for delivery in ended {
+                // Received or not: whoever dropped `Deliveries` does not want to know.
+                if let Err(lost) = self.deliveries.send(delivery) {
+                    state.release(lost.0.bytes);
+                    shared.space.notify_waiters();
+                }
+            }
+        }
+        state.end_flush();
+        let is_over = state.is_closed && state.is_empty();
+        let topics = if self.wants_refresh && !self.is_refreshing { Some(state.topic_names()) } else { None };
+        drop(state);
+        if let Some(topics) = topics {
+            self.start_refresh(topics);
+        }
+        is_over
+    }
+
+    fn start_refresh(&mut self, topics: Vec<String>) {
+        (self.wants_refresh, self.is_refreshing) = (false, true);
+        let (cluster, events) = (self.cluster.clone(), self.to_events.clone());
+        tokio::spawn(async move {
+            let got = cluster.refresh(&topics).await;
+            let _ = events.send(Event::Refreshed(got)).await; // The driver may have ended.
+        });
+    }
+
+    fn tick(&mut self, state: &mut Accumulator, now: Now) {
+        state.expire(now);
+        let is_late = |(_, sent): &(usize, Now)| now.saturating_sub(*sent) > STALL;
+        let stalls = self.links.values().any(|(link, _)| match link {
+            // Attempts are in the order of sending: the first is the oldest.
+            Link::Open { outstanding, .. } => outstanding.values().next().is_some_and(is_late),
+            Link::Opening(_) | Link::Paused(_) => true,
+        });
+        self.wants_refresh |= stalls && !state.is_empty();
+    }
+
+    /// Sends what `slot` has, as far as its window, its leader and the link allow.
+    fn pump(&mut self, state: &mut Accumulator, slot: usize, now: Now) {
+        let rng = self.cluster.world().rng.clone();
+        loop {
+            state.seal_if_due(slot, now, &rng);
+            if let Some(at) = state.core.retry_at(slot, now) {
+                self.timers.insert((at, slot));
+            }
+            if !state.core.is_sendable(slot, now) {
+                return;
+            }
+            let Some(leader) = self.leader(state, slot) else {
+                self.wants_refresh = true;
+                self.parked.insert(slot);
+                return;
+            };
+            if !self.send_one(state, slot, leader.broker, now) {
+                self.parked.insert(slot);
+                return;
+            }
+        }
+    }
+
+    fn leader(&mut self, state: &mut Accumulator, slot: usize) -> Option<Leader> {
+        if self.leaders[slot].is_none() {
+            let s = &state.slots[slot];
+            self.leaders[slot] = self.cluster.look(|m| m.leader(&s.topic, s.partition));
+        }
+        self.leaders[slot]
+    }
+
+    /// Hands one batch to the leader's stream; false if there is none now, or it is full.
+    fn send_one(&mut self, state: &mut Accumulator, slot: usize, broker: u64, now: Now) -> bool {
+        let (link, _) = self.links.entry(broker).or_insert((Link::Paused(Now::ZERO), 0));
+        let (to, outstanding) = match link {
+            Link::Open { to, outstanding, .. } => (to, outstanding),
+            Link::Opening(_) => return false,
+            Link::Paused(until) if *until > now => {
+                self.timers.insert((*until, slot));
+                return false;
+            }
+            Link::Paused(_) => {
+                let number = self.next_stream;
+                self.next_stream += 1;
+                *link = Link::Opening(number);
+                let id = StreamId { broker, number };
+                tokio::spawn(connection::run(self.cluster.clone(), id, self.to_events.clone()));
+                return false;
+            }
+        };
+        let Ok(permit) = to.try_reserve() else {
+            // Full, and answers will come; with acks=0 none do: look again soon. Or closed, and
+            // `Closed` is on its way.
+            self.timers.insert((now + Duration::from_millis(2), slot));
+            return false;
+        };
+        let (acks, id) = (state.options.acks, state.producer_id());
+        let Some(send) = state.core.next_send(slot, now) else { return false };
+        let (attempt, expected_offset) = (send.attempt, send.expected);
+        let timeout_ms = send.remaining.as_millis().clamp(1, TIMEOUT_MS_MAX) as u32;
+        match send.batch.encode(id, send.stamp) {
+            Ok(batch) => {
+                let s = &state.slots[slot];
+                permit.send(request(attempt, &s.topic, s.partition, acks, timeout_ms, expected_offset, batch));
+                if acks == Acks::None {
+                    state.core.on_handed_over(attempt);
+                } else {
+                    outstanding.insert(attempt, (slot, now));
+                }
+            }
+            // Nothing was handed over.
+            Err(error) => state.core.on_refused(attempt, Verdict::Final, error, now, 0),
+        }
+        true
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Opened(id, to) => {
+                if let Some((link, failures)) = self.links.get_mut(&id.broker)
+                    && matches!(link, Link::Opening(number) if *number == id.number)
+                {
+                    *failures = 0;
+                    *link = Link::Open { number: id.number, to, outstanding: BTreeMap::new() };
+                }
+                self.unpark();
+            }
+            Event::Answer(id, answer) => self.on_answer(id, answer),
+            Event::Closed(id, error) => self.on_closed(id, error),
+            Event::Refreshed(result) => self.on_refreshed(result),
+        }
+    }
+
+    fn on_answer(&mut self, id: StreamId, answer: v1::ProduceResponse) {
+        let attempt = AttemptId(answer.correlation_id);
+        let slot = match self.links.get_mut(&id.broker) {
+            Some((Link::Open { number, outstanding, .. }, _)) if *number == id.number => outstanding.remove(&attempt),
+            Some((Link::Open { .. } | Link::Opening(_) | Link::Paused(_), _)) | None => None,
+        };
+        // An answer to nothing: a broker's mistake, of no consequence.
+        let Some((slot, _)) = slot else { return };
+        let shared = self.shared.clone();
+        let mut state = shared.lock();
+        let now = shared.now();
+        state.mark(slot);
+        match answer.result {
+            Some(v1::produce_response::Result::Receipt(receipt)) => state.core.on_acked(attempt, receipt),
+            Some(v1::produce_response::Result::Error(error)) => {
+                if error.code() == ErrorCode::NotLeader {
+                    self.on_not_leader(&mut state, slot, id.broker, error.leader.as_ref());
+                }
+                let error = ClientError::from_wire(error);
+                let jitter = self.cluster.world().rng.below(1024) as u32;
+                state.core.on_refused(attempt, verdict(&error), error, now, jitter);
+                // After a NOT_LEADER whose hint was news there is nothing to wait for.
+                if self.leaders[slot].is_some_and(|l| l.broker != id.broker) {
+                    state.core.on_leader_changed(slot);
+                }
+            }
+            None => {
+                let error = ClientError::BadAnswer { detail: "a produce answer without result".into() };
+                state.core.on_refused(attempt, Verdict::Retry, error, now, 0);
+            }
+        }
+    }
+
+    fn on_not_leader(&mut self, state: &mut Accumulator, slot: usize, broker: u64, hint: Option<&v1::LeaderHint>) {
+        let s = &state.slots[slot];
+        if let Some(hint) = hint.filter(|h| h.broker != broker) {
+            self.cluster.learn_leader(&s.topic, s.partition, hint);
+        } else {
+            self.wants_refresh = true;
+        }
+        self.leaders[slot] = self.cluster.look(|m| m.leader(&s.topic, s.partition));
+        // Metadata still says it is the one that denies it: ask again, and again after the pause.
+        self.wants_refresh |= self.leaders[slot].is_none_or(|l| l.broker == broker);
+    }
+
+    fn on_closed(&mut self, id: StreamId, error: ClientError) {
+        let shared = self.shared.clone();
+        let mut state = shared.lock();
+        let now = shared.now();
+        let Some((link, failures)) = self.links.get_mut(&id.broker) else { return };
+        let outstanding = match link {
+            Link::Open { number, outstanding, .. } if *number == id.number => std::mem::take(outstanding),
+            Link::Opening(number) if *number == id.number => BTreeMap::new(),
+            Link::Open { .. } | Link::Opening(_) | Link::Paused(_) => return,
+        };
+        let step = (RECONNECT_MIN_MS << (*failures).min(6)).min(RECONNECT_MAX_MS);
+        *failures = failures.saturating_add(1);
+        let rng = &self.cluster.world().rng;
+        *link = Link::Paused(now + Duration::from_millis(step / 2 + rng.below(step)));
+        for (attempt, (slot, _)) in outstanding {
+            state.core.on_lost(attempt, error.clone(), now, rng.below(1024) as u32);
+            state.mark(slot);
+        }
+        for &slot in &self.parked {
+            state.core.note(slot, &error);
+            state.mark(slot);
+        }
+        self.parked.clear();
+        self.wants_refresh = true;
+    }
+
+    fn on_refreshed(&mut self, result: Result<(), ClientError>) {
+        self.is_refreshing = false;
+        let shared = self.shared.clone();
+        let mut state = shared.lock();
+        if let Err(error) = result {
+            for &slot in &self.parked {
+                state.core.note(slot, &error);
+            }
+        }
+        for name in state.topic_names() {
+            let count = self.cluster.look(|m| m.topic(&name).map_or(0, <[Leader]>::len));
+            state.add_topic(&name, count);
+        }
+        self.leaders.resize(state.slots.len(), None);
+        for slot in 0..state.slots.len() {
+            let s = &state.slots[slot];
+            let now = self.cluster.look(|m| m.leader(&s.topic, s.partition));
+            let known = now.or(self.leaders[slot]);
+            let was = std::mem::replace(&mut self.leaders[slot], known);
+            if let (Some(was), Some(now)) = (was, now)
+                && was.broker != now.broker
+            {
+                state.core.on_leader_changed(slot);
+                state.mark(slot);
+            }
+        }
+        drop(state);
+        self.unpark();
+    }
+
+    fn unpark(&mut self) {
+        let shared = self.shared.clone();
+        let mut state = shared.lock();
+        for slot in std::mem::take(&mut self.parked) {
+            state.mark(slot);
+        }
+    }
+}
+
+fn request(
+    attempt: AttemptId,
+    topic: &str,
+    partition: i32,
+    acks: Acks,
+    timeout_ms: u32,
+    expected_offset: Option<i64>,
+    batch: Bytes,
+) -> v1::ProduceRequest {
+    let acks = match acks {
+        Acks::None => v1::Acks::None,
+        Acks::Leader => v1::Acks::Leader,
+        Acks::All => v1::Acks::All,
+    };
+    v1::ProduceRequest {
+        correlation_id: attempt.0,
+        topic: topic.to_string(),
+        partition,
+        acks: acks as i32,
+        timeout_ms,
+        payload: Some(v1::produce_request::Payload::Batch(batch)),
+        expected_offset,
+    }
+}
+
+/// What may be done about a broker's error. The one table of this kind.
+fn verdict(error: &ClientError) -> Verdict {
+    let or_final = if error.is_retriable() { Verdict::Retry } else { Verdict::Final };
+    match error.code() {
+        Some(ErrorCode::OutOfOrderSequence | ErrorCode::UnknownProducer) => Verdict::Sequence,
+        // The same stamp again finds out what became of it.
+        Some(ErrorCode::OutcomeUnknown) => Verdict::Retry,
+        Some(
+            ErrorCode::NotLeader
+            | ErrorCode::NotEnoughReplicas
+            | ErrorCode::Unavailable
+            | ErrorCode::NoMetadataLeader
+            | ErrorCode::DiskFull
+            | ErrorCode::UnknownTopic
+            | ErrorCode::UnknownPartition
+            | ErrorCode::Internal
+            | ErrorCode::Unspecified,
+        ) => or_final,
+        Some(
+            ErrorCode::InvalidRequest
+            | ErrorCode::CorruptBatch
+            | ErrorCode::BatchTooLarge
+            | ErrorCode::FencedProducer
+            | ErrorCode::WrongOffset
+            | ErrorCode::OffsetOutOfRange
+            | ErrorCode::TopicExists
+            | ErrorCode::InvalidConfig
+            | ErrorCode::InvalidTimestamp
+            | ErrorCode::DecompressionFailed,
+        ) => Verdict::Final,
+        None => or_final,
+    }
+}

@@ -1,0 +1,257 @@
+//! The producer: batches, compresses, spreads over partitions, retries, and says how it ended.
+//!
+//! Promises: every record resolves exactly once, in a [`Delivery`] that names its tag: acknowledged
+//! (with the receipt), failed (surely not in the log), or unknown. Idempotent unless acks=0: retries
+//! never duplicate or reorder. Memory stays below [`ProducerOptions::buffer_bytes_max`]: a record
+//! counts from `send` until its delivery was received, so receive them while you send.
+//! Leaves out: transactions, and where it stops being pure: `core` decides, `driver` does.
+
+mod accumulator;
+mod connection;
+mod core;
+mod driver;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
+
+use self::accumulator::Accumulator;
+pub use self::accumulator::TopicHandle;
+use super::{
+    error::ClientError,
+    net::{Cluster, cluster_client, unary},
+    partitioner::Partitioner,
+};
+use crate::{
+    proto::v1,
+    record::{Codec, Record},
+};
+
+/// When a batch counts as sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Acks {
+    /// Never answered, never promised.
+    None,
+    /// Answered at commit, like `All`.
+    Leader,
+    /// Fsynced on a majority.
+    #[default]
+    All,
+}
+
+#[derive(Clone, Debug)]
+pub struct ProducerOptions {
+    pub acks: Acks,
+    /// How long a record may wait for others of its partition. A batch goes when it is full, too.
+    pub linger: Duration,
+    /// A batch is closed at this size, before compression; one larger record goes alone.
+    pub batch_bytes: usize,
+    pub compression: Codec,
+    pub partitioner: Partitioner,
+    /// From `send` to the outcome, retries included.
+    pub delivery_timeout: Duration,
+    /// All records without a received delivery.
+    pub buffer_bytes_max: usize,
+}
+
+impl Default for ProducerOptions {
+    fn default() -> Self {
+        ProducerOptions {
+            acks: Acks::All,
+            linger: Duration::from_millis(5),
+            batch_bytes: 64 * 1024,
+            compression: Codec::None,
+            partitioner: Partitioner::Key,
+            delivery_timeout: Duration::from_secs(30),
+            buffer_bytes_max: 32 * 1024 * 1024,
+        }
+    }
+}
+
+/// How a batch of records ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Record `i` of the delivery has offset `base_offset + i`.
+    Acked(v1::Receipt),
+    /// acks=0: handed to a connection.
+    Sent,
+    /// Surely not in the log.
+    Failed(ClientError),
+    /// In the log once, or not at all.
+    Unknown(ClientError),
+}
+
+/// The end of one batch: of all records that went in it, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    /// As given to `send`, one per record.
+    pub tags: Vec<u64>,
+    pub outcome: Outcome,
+    bytes: usize,
+}
+
+/// Why a record was not taken. It had no effect, and gets no delivery.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SendError {
+    /// Receive deliveries, then try again.
+    #[error("the producer's memory is used up")]
+    Full,
+    #[error(transparent)]
+    Refused(#[from] ClientError),
+}
+
+/// Handle to a producer. Dropping it sends what was taken; [`Deliveries`] then ends.
+pub struct Producer {
+    cluster: Cluster,
+    shared: Arc<Shared>,
+}
+
+/// Ends after the producer was dropped and everything is resolved.
+pub struct Deliveries {
+    from: mpsc::UnboundedReceiver<Delivery>,
+    shared: Arc<Shared>,
+}
+
+/// What the handle and the driver share. The lock is held for pure steps only, never across an await.
+pub(super) struct Shared {
+    state: Mutex<Accumulator>,
+    /// Something to send.
+    work: Notify,
+    /// Memory became free.
+    space: Notify,
+    opened: Instant,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Accumulator> {
+        self.state.lock().expect("no holder panics")
+    }
+
+    fn now(&self) -> Duration {
+        self.opened.elapsed()
+    }
+}
+
+impl Producer {
+    /// Asks for a producer id (unless acks=0) and starts the driver.
+    pub async fn open(cluster: &Cluster, options: ProducerOptions) -> Result<(Producer, Deliveries), ClientError> {
+        let id = match options.acks {
+            Acks::None => None,
+            Acks::Leader | Acks::All => {
+                let call = |address: String, channel| async move {
+                    unary(&address, cluster_client(channel).init_producer_id(v1::InitProducerIdRequest {})).await
+                };
+                let got = cluster.ask("producer id", options.delivery_timeout, call).await?;
+                let epoch = i16::try_from(got.producer_epoch).map_err(|_| ClientError::BadAnswer {
+                    detail: format!("producer epoch {} is not an i16", got.producer_epoch),
+                })?;
+                Some((got.producer_id, epoch))
+            }
+        };
+        let (to, from) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            state: Mutex::new(Accumulator::new(options, id)),
+            work: Notify::new(),
+            space: Notify::new(),
+            opened: Instant::now(),
+        });
+        tokio::spawn(driver::Driver::new(cluster.clone(), shared.clone(), to).run());
+        let deliveries = Deliveries { from, shared: shared.clone() };
+        Ok((Producer { cluster: cluster.clone(), shared }, deliveries))
+    }
+
+    /// Looks a topic up, waiting up to `deadline` for it to be known.
+    pub async fn topic(&self, name: &str, deadline: Duration) -> Result<TopicHandle, ClientError> {
+        let count = super::admin::partition_count(&self.cluster, name, deadline).await?;
+        Ok(self.shared.lock().add_topic(name, count))
+    }
+
+    /// Takes one record, waiting while memory is used up. `tag` comes back in its delivery.
+    pub async fn send(
+        &self,
+        topic: TopicHandle,
+        partition: Option<i32>,
+        record: &Record,
+        tag: u64,
+    ) -> Result<(), ClientError> {
+        loop {
+            let space = self.shared.space.notified();
+            tokio::pin!(space);
+            space.as_mut().enable();
+            match self.try_send(topic, partition, record, tag) {
+                Ok(()) => return Ok(()),
+                Err(SendError::Full) => space.await,
+                Err(SendError::Refused(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes one record if there is memory for it.
+    pub fn try_send(
+        &self,
+        topic: TopicHandle,
+        partition: Option<i32>,
+        record: &Record,
+        tag: u64,
+    ) -> Result<(), SendError> {
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        let wake = state.append(topic, partition, record, tag, now, &self.cluster.world().rng)?;
+        drop(state);
+        if wake {
+            self.shared.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Compare-and-append: the next record of this partition must get this offset, and each later
+    /// one the next; after the first that does not, all others fail. Set it before the first record.
+    pub fn expect_offset(&self, topic: TopicHandle, partition: i32, offset: i64) -> Result<(), ClientError> {
+        self.shared.lock().expect_offset(topic, partition, offset)
+    }
+
+    /// Sends what lingers, now.
+    pub fn flush(&self) {
+        self.shared.lock().flush();
+        self.shared.work.notify_one();
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.shared.lock().close();
+        self.shared.work.notify_one();
+    }
+}
+
+impl Deliveries {
+    /// The next outcome; `None` when there will be no more.
+    pub async fn recv(&mut self) -> Option<Delivery> {
+        let delivery = self.from.recv().await?;
+        self.release(delivery.bytes);
+        Some(delivery)
+    }
+
+    /// The next outcome, if one is there.
+    pub fn try_recv(&mut self) -> Option<Delivery> {
+        let delivery = self.from.try_recv().ok()?;
+        self.release(delivery.bytes);
+        Some(delivery)
+    }
+
+    fn release(&self, bytes: usize) {
+        self.shared.lock().release(bytes);
+        self.shared.space.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod core_tests;
