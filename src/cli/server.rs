@@ -364,10 +364,7 @@ mod tests {
         probe.counters().commits.store(3, Relaxed);
         probe.counters().tail_bytes.store(17, Relaxed);
         let text = metrics.encode();
-        for line in [
-            "flotilla_writer_commits_total 3",
-            "flotilla_tail_bytes 17",
-        ] {
+        for line in ["flotilla_writer_commits_total 3", "flotilla_tail_bytes 17"] {
             assert!(text.lines().any(|l| l == line), "no line {line:?} in:\n{text}");
         }
     }

@@ -218,3 +218,44 @@ async fn calls_are_answered_and_a_dead_peer_is_noticed() {
     .expect("its death is noticed");
     assert!(node.call(BrokerId(2), Bytes::new(), WITHIN).await.is_err());
 }
+
+/// SAFETY B2: openraft sends its request once and never un-marks the leader, so a request that is
+/// lost would leave a leader that refuses writes.
+#[tokio::test]
+async fn a_transfer_whose_request_is_lost_is_repeated() {
+    let cluster = Cluster::new().await;
+    let last = cluster.write(1).await;
+    for id in 1..=3 {
+        cluster.wait_applied(id, last).await;
+    }
+    let from = cluster.leader().await;
+    let to = if from == 1 { 2 } else { 1 };
+    let target = &cluster.nodes[&to].group.0.core.hosted;
+    let hidden = target.write().unwrap().remove(&GROUP).unwrap();
+    let group = &cluster.nodes[&from].group;
+    let mut moving = Box::pin(group.transfer_leader(Some(BrokerId(to)), WITHIN));
+    let first_request = timeout(Duration::from_millis(200), &mut moving).await;
+    assert!(first_request.is_err(), "a target that hears nothing cannot have taken over");
+    target.write().unwrap().insert(GROUP, hidden);
+    assert_eq!(moving.await.unwrap().broker, BrokerId(to));
+    cluster.write(2).await;
+}
+
+/// SAFETY M1: what openraft calls a leader may be a restarted one that no majority knows of.
+#[tokio::test]
+async fn m1_a_leader_is_ready_only_with_a_majority() {
+    let mut cluster = Cluster::new().await;
+    cluster.write(1).await;
+    let leader = cluster.leader().await;
+    for id in 1..=3 {
+        cluster.kill(id).await;
+    }
+    cluster.start(leader).await;
+    let group = &cluster.nodes[&leader].group;
+    let mut status = group.status();
+    let ready = timeout(Duration::from_secs(2), status.wait_for(|status| status.ready)).await;
+    assert!(ready.is_err(), "ready without a majority: {:?}", group.status().borrow());
+    let term = group.status().borrow().term;
+    let outcome = group.propose(term, Bytes::copy_from_slice(&2u64.to_be_bytes())).await.await;
+    assert!(matches!(outcome, Err(ProposalEnd::Refused(_))), "{outcome:?}");
+}
