@@ -19,7 +19,6 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
-    runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,
 };
@@ -48,6 +47,12 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
 
 const SECONDS_PER_MICRO: f64 = 1e-6;
 
+/// For tasks to be dropped and the database to be closed.
+const RUNTIME_MAX: Duration = Duration::from_secs(3);
+
+/// The same when somebody waits to read why the broker ended, or has told it twice to end.
+const RUNTIME_FAILED_MAX: Duration = Duration::from_millis(500);
+
 /// For clients to take their last answers.
 const LISTENERS_MAX: Duration = Duration::from_secs(2);
 
@@ -67,13 +72,10 @@ pub fn run(args: ServerCommand) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
     let result = runtime.block_on(serve(loaded));
-    end(runtime);
+    // Drops every task and with the last of them the database: RocksDB's threads must not run while
+    // the process's own exit takes down what they use.
+    runtime.shutdown_timeout(if result.is_ok() { RUNTIME_MAX } else { RUNTIME_FAILED_MAX });
     result
-}
-
-/// Everything that matters is on disk and closed; what still runs is of no use to anybody.
-fn end(runtime: Runtime) {
-    runtime.shutdown_background();
 }
 
 /// RocksDB's files and thousands of connections do not fit the usual soft limit of 1,024.
@@ -364,10 +366,7 @@ mod tests {
         probe.counters().commits.store(3, Relaxed);
         probe.counters().tail_bytes.store(17, Relaxed);
         let text = metrics.encode();
-        for line in [
-            "flotilla_writer_commits_total 3",
-            "flotilla_tail_bytes 17",
-        ] {
+        for line in ["flotilla_writer_commits_total 3", "flotilla_tail_bytes 17"] {
             assert!(text.lines().any(|l| l == line), "no line {line:?} in:\n{text}");
         }
     }
