@@ -81,20 +81,22 @@ fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-fn find(file: &Path, number: u32) -> Option<u64> {
+/// Where each write's value lies in a file.
+fn find(file: &Path) -> Vec<(u32, u64)> {
     let bytes = fs::read(file).expect("read");
-    let marker = &value(number)[..10];
-    bytes.windows(marker.len()).position(|window| window == marker).map(|at| at as u64)
+    let marks = bytes.windows(10).enumerate().filter(|(_, window)| window[0] == b'<' && window[9] == b'>');
+    let number = |window: &[u8]| std::str::from_utf8(&window[1..9]).ok()?.parse().ok();
+    marks.filter_map(|(at, window)| Some((number(window)?, at as u64))).collect()
 }
 
-/// The live write-ahead log, with the places of a write in its middle and of the last one.
+/// The live write-ahead log, with the places of an earlier write and of the last one.
 fn live_wal(dir: &Path) -> (PathBuf, u64, u64) {
     let wal = files(dir, "log").pop().expect("a write-ahead log");
-    let last = find(&wal, WRITES - 1).expect("the last write is in the live log");
-    let middle = (0..WRITES - 1).filter_map(|number| find(&wal, number)).filter(|at| *at < last).max();
-    let first = (0..WRITES - 1).rev().take(60).filter_map(|number| find(&wal, number)).min();
-    let _ = middle;
-    (wal, first.expect("an earlier write is in the live log"), last)
+    let found = find(&wal);
+    let place = |number| found.iter().find(|(found, _)| *found == number).map(|(_, at)| *at);
+    let last = place(WRITES - 1).expect("the last write is in the live log");
+    let earlier = (0..WRITES - 1).rev().map_while(place).last();
+    (wal, earlier.expect("an earlier write is in the live log"), last)
 }
 
 fn overwrite(file: &Path, at: u64, bytes: &[u8]) {
@@ -212,7 +214,7 @@ fn a_read_of_a_damaged_file_serves_nothing_and_marks_the_directory() {
     // Opening writes out what is left in the log.
     run(RocksKv::open(dir.path(), small())).map(drop).expect("open");
     let blobs = files(dir.path(), "blob");
-    let (blob, at) = blobs.iter().find_map(|blob| find(blob, 100).map(|at| (blob, at))).expect("in a blob file");
+    let (blob, at) = blobs.iter().find_map(|blob| Some((blob, find(blob).first()?.1))).expect("in a blob file");
     flip(blob, at + 500);
     run(async {
         let kv = RocksKv::open(dir.path(), small()).await.expect("opening does not see it");
