@@ -104,10 +104,8 @@ impl ProduceError {
     }
 
     pub fn leader(&self) -> Option<&LeaderHint> {
-        match self {
-            Self::NotLeader { leader, .. } => leader.as_ref(),
-            _ => None,
-        }
+        let Self::NotLeader { leader, .. } = self else { return None };
+        leader.as_ref()
     }
 }
 
@@ -146,10 +144,8 @@ impl FetchError {
     }
 
     pub fn leader(&self) -> Option<&LeaderHint> {
-        match self {
-            Self::NotLeader { leader, .. } => leader.as_ref(),
-            _ => None,
-        }
+        let Self::NotLeader { leader, .. } = self else { return None };
+        leader.as_ref()
     }
 }
 
@@ -229,10 +225,8 @@ impl AdminError {
     }
 
     pub fn leader(&self) -> Option<&LeaderHint> {
-        match self {
-            Self::NotLeader { leader, .. } => leader.as_ref(),
-            _ => None,
-        }
+        let Self::NotLeader { leader, .. } = self else { return None };
+        leader.as_ref()
     }
 }
 
