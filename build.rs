@@ -9,7 +9,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The reflection service answers from this file.
     let path = PathBuf::from(env::var("OUT_DIR")?).join("flotilla.descriptors");
     fs::write(path, prost_bytes(&descriptors))?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    let codec = "crate::proto::BoundedCodec";
+    tonic_prost_build::configure().bytes(".").codec_path(codec).compile_fds(descriptors)?;
     Ok(())
 }
 

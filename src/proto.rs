@@ -1,6 +1,10 @@
 //! Code generated from `proto/`.
 #![allow(missing_docs, clippy::all)]
 
+mod codec;
+
+pub use codec::{BoundedCodec, PRODUCE_ELEMENTS_MAX};
+
 /// The public API.
 pub mod v1 {
     tonic::include_proto!("flotilla.v1");

@@ -37,6 +37,11 @@ pub trait Replicated: Send + Sync + Sized + 'static {
     /// purged, and the Raft snapshot is that checkpoint. Never goes back. None: purge nothing.
     fn purge_point(&self) -> Option<EntryPosition>;
 
+    /// Sparse index points below this offset are of no more use (the last one at or below it is kept).
+    fn index_floor(&self) -> Offset {
+        Offset(0)
+    }
+
     /// The complete state, with a format version in front.
     fn encode(&self) -> Bytes;
 

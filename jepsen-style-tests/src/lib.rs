@@ -1,1 +1,17 @@
-//! Black-box tests: they know binaries, sockets and public protocols.
+//! Black-box tests: they know the `flotilla` binary, its sockets and its documented output, and link
+//! nothing of it. A run is three things: a [`cluster`] of real processes, a [`workload`] that
+//! records what its client was told, and a [`checker`] (pure, itself tested) that holds that history
+//! against the log read back.
+//!
+//! Left out for now: network faults, power loss and consumer groups.
+
+pub mod by_hand;
+pub mod checker;
+pub mod cluster;
+pub mod command;
+pub mod dataset;
+pub mod knob;
+pub mod partitioner;
+pub mod random;
+pub mod readback;
+pub mod workload;

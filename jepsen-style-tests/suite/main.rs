@@ -1,2 +1,3 @@
-#[test]
-fn placeholder() {}
+//! Integration tests that break nothing: one binary, so that the library is linked once.
+
+mod house;

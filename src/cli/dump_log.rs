@@ -1,18 +1,153 @@
-//! `flotilla dump-log`: needs `storage`; the lead wires it.
+//! `flotilla dump-log`: what one stopped replica has committed, entry by entry, to hold replicas
+//! against each other. Its lines name nothing of the node they come from.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
+use serde::Serialize;
 
-use super::Failure;
+use super::{Failure, output::FormatArg, output::OutputFormat, output::print_json, output::print_line};
+use crate::{
+    metadata::Metadata,
+    partition::CommandView,
+    replicated::Replicated,
+    storage::{EntryKind, GroupLog, LogEntry, RocksKv, RocksOptions, Store, StoreOptions, WriterProbe},
+    types::{LogIndex, METADATA_GROUP, RaftGroupId, ReplicaId, TopicPartition},
+};
+
+/// Entries of one read; bounds the memory of a dump.
+const READ_BYTES: usize = 4 << 20;
 
 #[derive(Args)]
 pub struct DumpLogArgs {
     /// Data directory of a broker that is stopped.
     #[arg(long)]
     dir: PathBuf,
+    /// Only this partition, as topic-number, for example orders-0.
+    #[arg(long, value_name = "TOPIC-N")]
+    only: Option<String>,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+/// One committed entry.
+#[derive(Serialize)]
+struct Line<'a> {
+    topic: &'a str,
+    partition: i32,
+    group: u64,
+    index: u64,
+    term: u64,
+    kind: &'static str,
+    /// Offset that the entry's leader gave its first record. A dead entry's offset is not the
+    /// partition's next one when it is applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base_offset: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u32>,
+    /// CRC32C of the whole payload.
+    crc: String,
 }
 
 pub fn run(args: DumpLogArgs) -> Result<(), Failure> {
-    Err(Failure::failed(format!("dump-log of {} needs storage", args.dir.display())))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| Failure::failed(format!("cannot start: {e}")))?.block_on(dump(args))
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::failed(error.to_string())
+}
+
+async fn dump(args: DumpLogArgs) -> Result<(), Failure> {
+    if !args.dir.is_dir() {
+        return Err(Failure::not_found(format!("{} is not a directory", args.dir.display())));
+    }
+    let kv = RocksKv::open(args.dir.clone(), RocksOptions::default()).await.map_err(failed)?;
+    let options = StoreOptions::default();
+    let on_failure = Arc::new(|_: &_| {}); // Every read hears of a failure itself.
+    let store = Store::open(Arc::new(kv), options, WriterProbe::default(), on_failure).await.map_err(failed)?;
+    let groups = store.groups().await.map_err(failed)?;
+    let metadata = load_metadata(&store, &groups).await?;
+    let mut found = false;
+    for (group, replica) in groups {
+        let Some(partition) = metadata.partition_of(group) else { continue };
+        if args.only.as_ref().is_some_and(|only| *only != partition.to_string()) {
+            continue;
+        }
+        found = true;
+        let log = store.open_log(group, replica).await.map_err(failed)?;
+        dump_group(&log, &partition, args.format.format).await?;
+    }
+    store.close().await.map_err(failed)?;
+    match args.only {
+        Some(only) if !found => Err(Failure::not_found(format!("no replica of {only} lies in {}", args.dir.display()))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+async fn load_metadata(store: &Store, groups: &[(RaftGroupId, ReplicaId)]) -> Result<Metadata, Failure> {
+    let Some((group, replica)) = groups.iter().find(|(group, _)| *group == METADATA_GROUP) else {
+        return Err(failed("the directory holds no metadata, so its partitions have no names"));
+    };
+    let log = store.open_log(*group, *replica).await.map_err(failed)?;
+    let mut metadata = match log.load_applied().await.map_err(failed)? {
+        Some(saved) => (Metadata::decode(&saved.state).map_err(failed)?, saved.position),
+        None => (Metadata::new(), None),
+    };
+    // The saved state may lag by a second: what was committed since names partitions too.
+    let from = metadata.1.map_or(LogIndex(0), |at| LogIndex(at.index.0 + 1));
+    let to = log.committed().map_or(from, |at| LogIndex(at.index.0 + 1));
+    for entry in log.read_all(from, to).await.map_err(failed)? {
+        if entry.kind == EntryKind::Normal {
+            metadata.0.apply(entry.position, &entry.payload);
+        }
+    }
+    Ok(metadata.0)
+}
+
+async fn dump_group(log: &GroupLog, partition: &TopicPartition, format: OutputFormat) -> Result<(), Failure> {
+    let Some(committed) = log.committed() else { return Ok(()) };
+    let mut from = log.purged().map_or(LogIndex(0), |at| LogIndex(at.index.0 + 1));
+    while from <= committed.index {
+        let entries = log.read(from, LogIndex(committed.index.0 + 1), READ_BYTES).await.map_err(failed)?;
+        let Some(last) = entries.last() else { break };
+        from = LogIndex(last.position.index.0 + 1);
+        for entry in &entries {
+            print_entry(log.group(), partition, entry, format)?;
+        }
+    }
+    Ok(())
+}
+
+fn print_entry(group: RaftGroupId, at: &TopicPartition, entry: &LogEntry, format: OutputFormat) -> Result<(), Failure> {
+    let (kind, base_offset, count) = match entry.kind {
+        EntryKind::Blank => ("blank", None, None),
+        EntryKind::Membership => ("membership", None, None),
+        EntryKind::Normal => match CommandView::parse(&entry.payload).map_err(failed)? {
+            CommandView::Append(append) => ("append", Some(append.base_offset.0), Some(append.record_count)),
+            CommandView::Trim(trim) => ("trim", Some(trim.before.0), None),
+        },
+    };
+    let line = Line {
+        topic: &at.topic,
+        partition: at.partition.0,
+        group: group.0,
+        index: entry.position.index.0,
+        term: entry.position.term.0,
+        kind,
+        base_offset,
+        count,
+        crc: format!("{:08x}", crc32c::crc32c(&entry.payload)),
+    };
+    match format {
+        OutputFormat::Json => print_json(&line),
+        OutputFormat::Text => {
+            let offset = base_offset.map_or("-".into(), |offset| offset.to_string());
+            let count = count.map_or("-".into(), |count| count.to_string());
+            print_line(&format!(
+                "{at} index {} term {} {kind} offset {offset} count {count} crc {}",
+                line.index, line.term, line.crc
+            ))
+        }
+    }
 }

@@ -1,19 +1,383 @@
-//! `flotilla server`: a stub; branch w/grpc brings the real one.
+//! `flotilla server`: assembles one broker out of the modules, and ends it in the right order.
+//!
+//! Starting: configuration, log, data directory, listeners, broker; one line on stdout once clients
+//! can be served. Stopping (SAFETY M13) on SIGTERM or SIGINT: readiness off and leaderships handed
+//! over while the listeners still answer, then the listeners, then the store; a second signal ends
+//! the process at once. Whatever must not go on ends it with a message that says what to do.
 
-use std::ffi::OsString;
+mod logs;
+mod notify;
 
-use clap::Args;
+use std::{
+    io::Write,
+    net::SocketAddr,
+    path::Path,
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
 
 use super::Failure;
+use crate::{
+    broker::{Broker, BrokerDeps, BrokerSettings, Readiness},
+    config::{ListenerConfig, Loaded, ServerArgs, ServerConfig},
+    grpc::{self, GrpcOptions},
+    http,
+    metrics::{HistogramSnapshot, Metrics, WriterSnapshot},
+    seam::{Listener, Net, Rng, SystemClock, TcpNet},
+    storage::{Histogram, RocksKv, RocksOptions, Store, StoreError, StoreOptions, WriterProbe, fail_stop},
+};
 
-#[derive(Args)]
-pub struct ServerCommand {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    rest: Vec<OsString>,
+/// What `flotilla server` takes: every key of the configuration as a flag, and the file.
+pub type ServerCommand = ServerArgs;
+
+/// How often readiness is looked at until it is announced.
+const READY_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The broker bounds its own shutdown (5 s of transfers, then answers and a flush). This bounds a
+/// broker that does not keep to it, below the 30 s and more that supervisors wait before SIGKILL.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
+
+const SECONDS_PER_MICRO: f64 = 1e-6;
+
+/// For clients to take their last answers.
+const LISTENERS_MAX: Duration = Duration::from_secs(2);
+
+/// Runs a broker until it is told to stop or must not go on.
+pub fn run(args: ServerCommand) -> Result<(), Failure> {
+    let loaded = args.load().map_err(|error| Failure::usage(error.to_string()))?;
+    let config = &loaded.config;
+    logs::install(config.log_format, &config.log_filter).map_err(Failure::usage)?;
+    logs::abort_on_panic();
+    let span = logs::node_span(config.id);
+    logs::enter_for_good(&span);
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("flotilla")
+        .on_thread_start(move || logs::enter_for_good(&span))
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
+    let result = runtime.block_on(serve(loaded));
+    end(runtime);
+    result
 }
 
-/// Runs a broker until it is told to stop. Brings its own runtime.
-pub fn run(args: ServerCommand) -> Result<(), Failure> {
-    let _ = args.rest;
-    Err(Failure::failed("this build has no server"))
+/// Everything that matters is on disk and closed; what still runs is of no use to anybody.
+fn end(runtime: Runtime) {
+    runtime.shutdown_background();
+}
+
+/// RocksDB's files and thousands of connections do not fit the usual soft limit of 1,024.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, "could not raise the limit of open files");
+    }
+}
+
+async fn serve(loaded: Loaded) -> Result<(), Failure> {
+    let Loaded { config, warnings } = loaded;
+    let mut signals = Signals::listen()?;
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, data_dir = %config.data_dir.display(), pid = std::process::id(), "starting");
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let started = tokio::select! {
+        started = Server::start(&config) => started,
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before it had started");
+            return Ok(());
+        }
+    };
+    let mut server = started?;
+    let signal = server.run_until_signal(&mut signals).await?;
+    tracing::info!(signal, "stopping");
+    notify::tell(notify::STOPPING);
+    tokio::select! {
+        () = server.shutdown() => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        signal = signals.next() => {
+            Err(Failure::failed(format!("{signal} again while stopping: ended at once, nothing more is handed over")))
+        }
+    }
+}
+
+/// A broker and its listeners.
+struct Server {
+    broker: Broker,
+    store: Store,
+    addresses: Addresses,
+    stop_clients: CancellationToken,
+    stop_http: CancellationToken,
+    clients: JoinHandle<Result<(), String>>,
+    http: JoinHandle<Result<(), String>>,
+}
+
+/// As advertised.
+struct Addresses {
+    id: u64,
+    client: String,
+    peer: String,
+    http: String,
+}
+
+impl Server {
+    async fn start(config: &ServerConfig) -> Result<Server, Failure> {
+        let metrics = Metrics::new();
+        let store = open_store(config, &metrics).await?;
+        let net = TcpNet;
+        let (client_listener, client) = bind(&net, "client_bind", &config.client).await?;
+        let (peer_listener, peer) = bind(&net, "peer_bind", &config.peer).await?;
+        let (http_listener, http) = bind(&net, "http_bind", &config.http).await?;
+        let addresses = Addresses { id: config.id.0, client, peer, http };
+        let deps = BrokerDeps {
+            settings: broker_settings(config, &addresses),
+            store: store.clone(),
+            net: Arc::new(net),
+            peer_listener,
+            clock: Arc::new(SystemClock),
+            rng: Arc::new(Rng::from_system()),
+            metrics: metrics.clone(),
+            free_bytes: BrokerDeps::free_bytes_of(config.data_dir.clone()),
+        };
+        let broker = Broker::start(deps).await.map_err(|error| Failure::failed(error.to_string()))?;
+        let (stop_clients, stop_http) = (CancellationToken::new(), CancellationToken::new());
+        let options = GrpcOptions {
+            connections_max: usize::try_from(config.connections_max).unwrap_or(usize::MAX),
+            fetch_bytes_max: usize::try_from(config.fetch_bytes_max).unwrap_or(usize::MAX),
+            metrics: metrics.clone(),
+        };
+        let clients = grpc::serve(broker.clone(), client_listener, options, stop_clients.clone());
+        let clients = tokio::spawn(async move { clients.await.map_err(|error| error.to_string()) });
+        let http = http::serve(http_listener, faces(&broker, metrics), stop_http.clone().cancelled_owned());
+        let http = tokio::spawn(async move { http.await.map_err(|error| error.to_string()) });
+        Ok(Server { broker, store, addresses, stop_clients, stop_http, clients, http })
+    }
+
+    /// Announces readiness once. Ends with the signal's name, or with why the broker must not go on.
+    async fn run_until_signal(&mut self, signals: &mut Signals) -> Result<&'static str, Failure> {
+        let broker = self.broker.clone();
+        let mut failed = pin!(broker.failed());
+        let mut look = tokio::time::interval(READY_INTERVAL);
+        let mut is_announced = false;
+        loop {
+            tokio::select! {
+                signal = signals.next() => return Ok(signal),
+                failed = &mut failed => return Err(Failure::failed(failed.to_string())),
+                ended = &mut self.clients => return Err(listener_ended("client", ended)),
+                ended = &mut self.http => return Err(listener_ended("HTTP", ended)),
+                _ = look.tick(), if !is_announced => {
+                    is_announced = self.broker.readiness() == Readiness::Ready;
+                    if is_announced {
+                        self.announce();
+                    }
+                }
+            }
+        }
+    }
+
+    fn announce(&self) {
+        let Addresses { id, client, peer, http } = &self.addresses;
+        tracing::info!(client, peer, http, "ready");
+        // Whoever started us may not read this.
+        let _ = writeln!(std::io::stdout(), "broker {id} is ready: client {client}, peer {peer}, http {http}");
+        notify::tell(notify::READY);
+    }
+
+    /// SAFETY M13. The listeners outlive the broker's part, so that clients are told who leads now.
+    async fn shutdown(&mut self) {
+        bounded("the broker's shutdown", SHUTDOWN_MAX, self.broker.shutdown()).await;
+        self.stop_clients.cancel();
+        bounded("closing client connections", LISTENERS_MAX, &mut self.clients).await;
+        self.stop_http.cancel();
+        bounded("closing HTTP connections", LISTENERS_MAX, &mut self.http).await;
+        match bounded("closing the store", SHUTDOWN_MAX, self.store.close()).await {
+            // What was not flushed was not acknowledged either.
+            Some(Err(error)) => tracing::warn!(%error, "the store did not close cleanly"),
+            Some(Ok(())) | None => {}
+        }
+    }
+}
+
+async fn bounded<T>(what: &'static str, within: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let result = tokio::time::timeout(within, future).await.ok();
+    if result.is_none() {
+        tracing::warn!(?within, "{what} took too long and was given up");
+    }
+    result
+}
+
+fn listener_ended(what: &str, ended: Result<Result<(), String>, tokio::task::JoinError>) -> Failure {
+    let why = match ended {
+        Ok(Ok(())) => "it ended by itself".to_string(),
+        Ok(Err(error)) => error,
+        Err(error) => error.to_string(),
+    };
+    Failure::failed(format!("the {what} listener failed: {why}"))
+}
+
+async fn open_store(config: &ServerConfig, metrics: &Metrics) -> Result<Store, Failure> {
+    let directory = &config.data_dir;
+    let refused = |error| Failure::failed(refusal(directory, &error));
+    let kv = RocksKv::open(directory.clone(), RocksOptions::default()).await.map_err(refused)?;
+    let tail_bytes_max = usize::try_from(config.tail_bytes_max).unwrap_or(usize::MAX);
+    let options = StoreOptions { tail_bytes_max, ..StoreOptions::default() };
+    let probe = WriterProbe::default();
+    export_writer(metrics, &probe);
+    let on_failure = fail_stop(directory.clone());
+    Store::open(Arc::new(kv), options, probe, on_failure).await.map_err(refused)
+}
+
+/// What is wrong with the directory, and what to do about it.
+fn refusal(directory: &Path, error: &StoreError) -> String {
+    let directory = directory.display();
+    match error {
+        // Both say themselves what to do.
+        StoreError::Damaged { .. } | StoreError::WrongCluster { .. } => {
+            format!("data directory {directory} is refused: {error}")
+        }
+        StoreError::InUse { .. } => {
+            format!("data directory {directory} is in use by another process: stop that one, or set another data_dir")
+        }
+        StoreError::Io { .. } | StoreError::Failed(_) => {
+            format!("data directory {directory} cannot be opened: {error}; check its disk and permissions")
+        }
+    }
+}
+
+async fn bind(net: &dyn Net, key: &str, listener: &ListenerConfig) -> Result<(Box<dyn Listener>, String), Failure> {
+    let address = &listener.bind;
+    let failed = |error: std::io::Error| {
+        Failure::failed(format!("cannot listen on {address} ({key}): {error}; set {key} to a free address"))
+    };
+    let bound = net.bind(address).await.map_err(failed)?;
+    let local: SocketAddr = bound.local_addr().map_err(failed)?;
+    Ok((bound, listener.advertise(local)))
+}
+
+fn broker_settings(config: &ServerConfig, addresses: &Addresses) -> BrokerSettings {
+    BrokerSettings {
+        broker: config.id,
+        peers: config.peers.clone(),
+        peer_override: config.peer_override.clone(),
+        client_address: addresses.client.clone(),
+        peer_address: addresses.peer.clone(),
+        http_address: addresses.http.clone(),
+        rack: config.rack.clone(),
+        heartbeat: Duration::from_millis(config.heartbeat_ms),
+        election_min: Duration::from_millis(config.election_ms_min),
+        election_max: Duration::from_millis(config.election_ms_max),
+        produce_bytes_max: usize::try_from(config.produce_bytes_max).unwrap_or(usize::MAX),
+        disk_reserve_bytes: config.disk_reserve_bytes,
+    }
+}
+
+fn faces(broker: &Broker, metrics: Metrics) -> http::Faces {
+    let broker = broker.clone();
+    http::Faces {
+        metrics: Box::new(move || metrics.encode()),
+        ready: Box::new(move || match broker.readiness() {
+            Readiness::Ready => Ok(()),
+            Readiness::NotReady(reason) => Err(reason),
+        }),
+    }
+}
+
+/// Module `metrics` knows nothing of `storage`: the figures are handed over at each scrape.
+fn export_writer(metrics: &Metrics, probe: &WriterProbe) {
+    let probe = probe.clone();
+    metrics.export_writer(move || {
+        let counters = probe.counters();
+        WriterSnapshot {
+            commits: counters.commits.load(Relaxed),
+            synced_commits: counters.synced_commits.load(Relaxed),
+            bytes: counters.bytes.load(Relaxed),
+            entries: counters.entries.load(Relaxed),
+            queue_bytes: counters.queue_bytes.load(Relaxed),
+            tail_bytes: counters.tail_bytes.load(Relaxed),
+            commit_seconds: snapshot(&counters.commit_latency_us, SECONDS_PER_MICRO),
+            writes_per_commit: snapshot(&counters.writes_per_commit, 1.0),
+            commit_running_seconds: probe.commit_running().unwrap_or_default().as_secs_f64(),
+        }
+    });
+}
+
+fn snapshot(histogram: &Histogram, unit: f64) -> HistogramSnapshot {
+    HistogramSnapshot::new(histogram.bounds(), &histogram.counts(), histogram.sum(), unit)
+}
+
+/// The two signals that mean "stop".
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Signals, Failure> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")));
+        Ok(Signals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        let directory = Path::new("/data/n1");
+        let in_use = StoreError::InUse { directory: "/data/n1".into() };
+        assert!(refusal(directory, &in_use).contains("set another data_dir"));
+        let to_do = "replace the replica".to_string();
+        let damaged = StoreError::Damaged { what: "commit 7 is missing".into(), to_do };
+        let text = refusal(directory, &damaged);
+        assert!(
+            text.contains("/data/n1") && text.contains("commit 7") && text.contains("replace the replica"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn writer_figures_reach_the_metrics_in_their_units() {
+        let (metrics, probe) = (Metrics::new(), WriterProbe::default());
+        export_writer(&metrics, &probe);
+        probe.counters().commits.store(3, Relaxed);
+        probe.counters().tail_bytes.store(17, Relaxed);
+        let text = metrics.encode();
+        for line in [
+            "flotilla_writer_commits_total 3",
+            "flotilla_tail_bytes 17",
+        ] {
+            assert!(text.lines().any(|l| l == line), "no line {line:?} in:\n{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn taken_address_names_the_key() {
+        let taken = TcpNet.bind("127.0.0.1:0").await.unwrap();
+        let bind_to = taken.local_addr().unwrap().to_string();
+        let listener = ListenerConfig { bind: bind_to.clone(), advertised: None };
+        let failure = bind(&TcpNet, "client_bind", &listener).await.err().expect("it is taken");
+        assert!(failure.message.contains(&bind_to) && failure.message.contains("client_bind"), "{}", failure.message);
+    }
 }

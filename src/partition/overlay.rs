@@ -151,7 +151,8 @@ impl Overlay {
     }
 
     /// The batch has an outcome, whichever; if it was applied, the partition knows it now. A ticket
-    /// from before a resync is ignored.
+    /// from before a resync is ignored. Once one was refused or dead, verdicts mean nothing until
+    /// `resync`: a producer's next batch may look out of order.
     pub fn settle(&mut self, ticket: Ticket) {
         let Some(Some(id)) = self.tickets.remove(&ticket) else {
             return;

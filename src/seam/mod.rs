@@ -3,9 +3,11 @@
 //! random generator or a socket. Monotonic time is tokio's, which a simulation pauses.
 
 mod clock;
+mod guard;
 mod net;
 mod rng;
 
 pub use clock::{Clock, SystemClock};
+pub use guard::{ConnectionLimits, GuardedListener, GuardedStream, Silence};
 pub use net::{Listener, Net, NetFuture, Stream, TcpNet};
 pub use rng::Rng;

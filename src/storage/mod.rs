@@ -1,5 +1,37 @@
 //! Everything on disk. The only module that says `rocksdb`.
+//!
+//! A [`Store`] lies on a [`Kv`], which is RocksDB ([`RocksKv`]) or a simulated disk ([`SimKv`]). Through
+//! its one log writer go all writes of the node, in order, so that what a crash leaves of them is a
+//! prefix of what was queued (SAFETY B1). Each Raft group has a [`GroupLog`]: its entries, recent ones
+//! in memory, and what Raft and the state machine save beside them.
+//!
+//! Left out: Raft's rules, and what payloads, votes, memberships and states mean.
 
+mod budget;
+mod directory;
+mod error;
+mod floor;
+mod formats;
+mod keys;
 mod kv;
+mod log;
+mod open;
+mod probe;
+mod rocks;
+mod saved;
+pub mod sim;
+mod store;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod writer;
 
+pub use directory::free_bytes;
+pub use error::{OpenLogError, StoreError, StoreFailed};
 pub use kv::{Family, KeyRange, Kv, KvError, KvFuture, ScanLimit, WriteBatch, WriteOp};
+pub use log::{Done, EntryKind, GroupLog, LogEntry};
+pub use probe::{Histogram, WriterCounters, WriterProbe};
+pub use rocks::{RocksKv, RocksOptions, STORE_FAILED_EXIT_CODE, fail_stop};
+pub use saved::SavedState;
+pub use sim::{SimDisk, SimFault, SimKv};
+pub use store::{Identity, OnFailure, Store, StoreOptions};

@@ -1,0 +1,228 @@
+//! Servers started by hand: `flotilla server --config F`, from the example files in `scripts/` with
+//! nothing changed but ports and the data directory.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    time::Duration,
+};
+
+use crate::{
+    cluster::{Cli, QUICK, TestDir, assert_no_panics, root},
+    command::{signal, wait, wait_for},
+    random::Random,
+};
+
+/// Longer than SIGTERM may take to hand over leaderships.
+const STOP: Duration = Duration::from_secs(30);
+
+pub struct ByHand {
+    pub cli: Cli,
+    servers: BTreeMap<u64, Child>,
+    configs: BTreeMap<u64, PathBuf>,
+    data_dirs: BTreeMap<u64, PathBuf>,
+    dir: TestDir,
+}
+
+impl ByHand {
+    pub fn new(name: &str) -> ByHand {
+        let dir = TestDir::new(name);
+        let texts: Vec<String> = (1..=3).map(|n| example(&format!("n{n}.toml"))).collect();
+        let ports = ports_in(&texts);
+        assert!(ports.len() >= 9, "three listeners a node, {} ports in scripts/n?.toml: {ports:?}", ports.len());
+        let moved: BTreeMap<u16, u16> = ports.iter().copied().zip(free_ports(ports.len())).collect();
+        let (mut configs, mut data_dirs) = (BTreeMap::new(), BTreeMap::new());
+        for (id, text) in (1..).zip(&texts) {
+            let data_dir = dir.path().join(format!("data-{id}"));
+            let config = dir.path().join(format!("n{id}.toml"));
+            let text = with_data_dir(&with_ports(text, &moved), &data_dir);
+            fs::write(&config, text).unwrap_or_else(|error| panic!("{}: {error}", config.display()));
+            configs.insert(id, config);
+            data_dirs.insert(id, data_dir);
+        }
+        let mut cli = Cli::new(dir.path());
+        let clients = texts.iter().map(|text| own_client_port(text)).map(|port| format!("127.0.0.1:{}", moved[&port]));
+        cli.brokers = clients.collect::<Vec<_>>().join(",");
+        ByHand { cli, servers: BTreeMap::new(), configs, data_dirs, dir }
+    }
+
+    /// Starts a server; does not wait for it.
+    pub fn start(&mut self, id: u64) {
+        let config = self.configs[&id].to_string_lossy().into_owned();
+        let log = self.dir.path().join(format!("server-{id}.log"));
+        let log = File::options().create(true).append(true).open(&log).expect("the test's own directory is writable");
+        let mut command = self.cli.command(&["server", "--config", &config]);
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file can be cloned")).stderr(log);
+        let server = command.spawn().expect("the binary can be run");
+        assert!(self.servers.insert(id, server).is_none(), "server {id} runs already");
+    }
+
+    /// SIGTERM, and waits for the end. The exit code.
+    #[track_caller]
+    pub fn stop(&mut self, id: u64) -> Option<i32> {
+        let mut server = self.servers.remove(&id).unwrap_or_else(|| panic!("server {id} does not run"));
+        assert!(signal("TERM", &[server.id()]), "server {id} was gone");
+        let status = wait(&mut server, STOP).unwrap_or_else(|| panic!("server {id} did not stop in {STOP:?}"));
+        status.code()
+    }
+
+    /// SIGTERM to all that run, at once.
+    #[track_caller]
+    pub fn stop_all(&mut self) {
+        let pids: Vec<u32> = self.servers.values().map(Child::id).collect();
+        assert!(signal("TERM", &pids), "a server was gone");
+        for (id, mut server) in std::mem::take(&mut self.servers) {
+            assert!(wait(&mut server, STOP).is_some(), "server {id} did not stop in {STOP:?}");
+        }
+    }
+
+    /// How the server ended by itself, once it has.
+    #[track_caller]
+    pub fn wait_ended(&mut self, id: u64) -> Option<i32> {
+        let mut server = self.servers.remove(&id).unwrap_or_else(|| panic!("server {id} does not run"));
+        wait(&mut server, QUICK).unwrap_or_else(|| panic!("server {id} still runs")).code()
+    }
+
+    pub fn is_running(&mut self, id: u64) -> bool {
+        self.servers.get_mut(&id).is_some_and(|server| server.try_wait().is_ok_and(|status| status.is_none()))
+    }
+
+    pub fn log(&self, id: u64) -> String {
+        fs::read_to_string(self.dir.path().join(format!("server-{id}.log"))).unwrap_or_default()
+    }
+
+    pub fn data_dir(&self, id: u64) -> &Path {
+        &self.data_dirs[&id]
+    }
+
+    /// Empties a stopped node's data directory.
+    pub fn wipe(&mut self, id: u64) {
+        assert!(!self.servers.contains_key(&id), "server {id} runs");
+        let dir = self.data_dir(id);
+        fs::remove_dir_all(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+        fs::create_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    }
+
+    /// The cluster's id, as soon as it is formed and answers.
+    #[track_caller]
+    pub fn wait_cluster_id(&self) -> String {
+        wait_for("a cluster that answers", QUICK, || {
+            self.cli.cluster_id().and_then(|id| if id.is_empty() { Err("no id yet".into()) } else { Ok(id) })
+        })
+    }
+
+    #[track_caller]
+    pub fn finish(mut self) {
+        self.stop_all();
+        assert_no_panics(self.dir.path());
+    }
+}
+
+impl Drop for ByHand {
+    fn drop(&mut self) {
+        for server in self.servers.values_mut() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+fn example(name: &str) -> String {
+    let path = root().join("scripts").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Ports of addresses, outside comments, in the order seen.
+fn ports_in(texts: &[String]) -> Vec<u16> {
+    let mut ports = vec![];
+    for text in texts {
+        for line in text.lines().map(without_comment) {
+            for after in line.split(':').skip(1) {
+                let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+                let port = digits.parse().ok().filter(|port| !ports.contains(port));
+                ports.extend(port);
+            }
+        }
+    }
+    ports
+}
+
+fn without_comment(line: &str) -> &str {
+    line.split('#').next().unwrap_or_default()
+}
+
+fn with_ports(text: &str, moved: &BTreeMap<u16, u16>) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let mut parts = without_comment(line).split(':');
+        out.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            let digits = part.chars().take_while(char::is_ascii_digit).count();
+            let port = part[..digits].parse::<u16>().ok().and_then(|port| moved.get(&port));
+            out.push(':');
+            match port {
+                Some(port) => out.push_str(&format!("{port}{}", &part[digits..])),
+                None => out.push_str(part),
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn with_data_dir(text: &str, dir: &Path) -> String {
+    let mut found = false;
+    let lines = text.lines().map(|line| {
+        let names = line.split('=').next().is_some_and(|name| name.trim() == "data_dir");
+        found |= names;
+        if names { format!("data_dir = {:?}\n", dir.display().to_string()) } else { format!("{line}\n") }
+    });
+    let out = lines.collect();
+    assert!(found, "no data_dir in an example file:\n{text}");
+    out
+}
+
+/// Of `client_bind`.
+fn own_client_port(text: &str) -> u16 {
+    let binds = |line: &&str| line.split('=').next().is_some_and(|name| name.trim() == "client_bind");
+    let line = text.lines().map(without_comment).find(|line| binds(line));
+    let line = line.unwrap_or_else(|| panic!("no client_bind in an example file:\n{text}"));
+    ports_in(&[line.to_string()])[0]
+}
+
+/// Below the range that the kernel takes for outgoing connections, so that nothing else takes them
+/// between here and the server's bind.
+fn free_ports(count: usize) -> Vec<u16> {
+    const FIRST: u64 = 15_000;
+    const LAST: u64 = 32_000;
+    let mut random = Random::seeded(u64::from(std::process::id()));
+    let mut ports: Vec<u16> = vec![];
+    while ports.len() < count {
+        let port = (FIRST + random.below(LAST - FIRST)) as u16;
+        if !ports.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            ports.push(port);
+        }
+    }
+    ports
+}
+
+#[test]
+fn an_example_file_is_moved() {
+    let text = "# the peers' port is :99\nid = 1\ndata_dir = \"data/n1\"\n\
+                peers = [\"1@127.0.0.1:71\", \"2@127.0.0.1:72\"]\n\
+                client_bind = \"127.0.0.1:70\"\npeer_bind = \"127.0.0.1:71\"\n# client_advertised = \"x:98\"\n";
+    assert_eq!(ports_in(&[text.to_string()]), [71, 72, 70]);
+    assert_eq!(own_client_port(text), 70);
+    let moved = BTreeMap::from([(70, 1070), (71, 1071), (72, 1072)]);
+    let out = with_data_dir(&with_ports(text, &moved), Path::new("/d"));
+    assert!(out.contains("data_dir = \"/d\"") && out.contains("\"1@127.0.0.1:1071\", \"2@127.0.0.1:1072\""), "{out}");
+    assert!(
+        out.contains("client_bind = \"127.0.0.1:1070\"") && out.contains("peer_bind = \"127.0.0.1:1071\""),
+        "{out}"
+    );
+    let ports = free_ports(3);
+    assert!(ports[0] != ports[1] && ports[1] != ports[2], "{ports:?}");
+}

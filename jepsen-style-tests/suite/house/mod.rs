@@ -1,0 +1,199 @@
+//! The architecture as a test (ARCHITECTURE.md, "Layers"): every rule is a pure function over a path
+//! and a text, so that each can be shown a planted violation it must reject.
+//!
+//! It reads text, not types: what rustfmt leaves readable it sees, and a macro that builds a path
+//! escapes it. Strings and comments are blanked first, so that prose may name anything.
+
+mod rules;
+mod source;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use rules::{Violation, check_file, check_top_level};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(below: &Path, found: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(below).unwrap_or_else(|error| panic!("{}: {error}", below.display()));
+    for entry in entries {
+        let path = entry.expect("directory entry").path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn report(violations: Vec<Violation>) {
+    let lines: Vec<String> = violations.iter().map(Violation::to_string).collect();
+    assert!(lines.is_empty(), "{} violations of the house rules:\n{}", lines.len(), lines.join("\n"));
+}
+
+#[test]
+fn sources_keep_the_house_rules() {
+    let mut files = vec![];
+    for below in ["src", "jepsen-style-tests", "benches"] {
+        let below = root().join(below);
+        if below.is_dir() {
+            rust_files(&below, &mut files);
+        }
+    }
+    assert!(files.len() > 10, "found only {} source files below {}", files.len(), root().display());
+    let mut violations = vec![];
+    for file in files {
+        let path = file.strip_prefix(root()).expect("below the root").to_string_lossy().replace('\\', "/");
+        if path.contains("/target/") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{path}: {error}"));
+        violations.extend(check_file(&path, &text));
+    }
+    report(violations);
+}
+
+#[test]
+fn the_top_level_holds_only_what_design_lists() {
+    let ignored = fs::read_to_string(root().join(".gitignore")).expect("read .gitignore");
+    let ignored: Vec<&str> = ignored.lines().map(|line| line.trim_matches('/')).collect();
+    let names = fs::read_dir(root()).expect("read the repository's root");
+    let names = names.map(|entry| entry.expect("directory entry").file_name().to_string_lossy().into_owned());
+    report(check_top_level(&names.filter(|name| !ignored.contains(&name.as_str())).collect::<Vec<_>>()));
+}
+
+/// A rule that never fired proves nothing: each has a text that it must reject, and a near miss.
+mod planted {
+    use super::rules::{FILE_LINES_MAX, FUNCTION_LINES_MAX, Rule, check_file, check_top_level};
+
+    #[track_caller]
+    fn rejects(rule: Rule, path: &str, text: &str) {
+        let found: Vec<Rule> = check_file(path, text).into_iter().map(|violation| violation.rule).collect();
+        assert!(!found.is_empty() && found.iter().all(|found| *found == rule), "{path}: {text}: {found:?}");
+    }
+
+    #[track_caller]
+    fn accepts(path: &str, text: &str) {
+        let found = check_file(path, text);
+        assert!(found.is_empty(), "{path}: {text}: {found:?}");
+    }
+
+    #[test]
+    fn an_upward_import() {
+        rejects(Rule::Layers, "src/storage/log.rs", "use crate::raft::RaftNode;");
+        rejects(Rule::Layers, "src/types/mod.rs", "fn f() { crate::record::crc(); }");
+        rejects(Rule::Layers, "src/partition.rs", "use crate::{types::Offset, storage::{Store, GroupLog}};");
+        accepts(
+            "src/storage/log.rs",
+            "use crate::{types::{Offset, raft}, partition::Partition};\nuse crate::storage::Kv;",
+        );
+        accepts("src/storage/log.rs", "// crate::raft adapts this\nconst S: &str = \"crate::raft\";");
+        accepts("src/raft/mod.rs", "use crate::{replicated::Replicated, storage};");
+    }
+
+    #[test]
+    fn an_upward_import_through_super() {
+        rejects(Rule::Layers, "src/storage/mod.rs", "use super::raft::RaftNode;");
+        rejects(Rule::Layers, "src/storage/log.rs", "use super::super::raft::RaftNode;");
+        accepts("src/storage/log.rs", "use super::raft_keys::X;");
+        accepts("src/storage/log/tail.rs", "use super::super::keys::Key;");
+        accepts("src/storage/mod.rs", "#[cfg(test)]\nmod tests {\n    use super::Kv;\n}\n");
+    }
+
+    #[test]
+    fn an_import_between_faces() {
+        rejects(Rule::Layers, "src/grpc/produce.rs", "use crate::http::metrics;");
+        rejects(Rule::Layers, "src/client/mod.rs", "use crate::grpc::convert;");
+        accepts("src/grpc/produce.rs", "use crate::{broker::Broker, grpc::convert};");
+    }
+
+    #[test]
+    fn an_unknown_module() {
+        rejects(Rule::UnknownModule, "src/utils.rs", "");
+        rejects(Rule::UnknownModule, "src/helpers/mod.rs", "");
+        rejects(Rule::UnknownModule, "src/broker/mod.rs", "use crate::utils::x;");
+        accepts("src/broker/mod.rs", "use crate::RecordBatch;");
+    }
+
+    #[test]
+    fn a_heavy_name_outside_its_module() {
+        rejects(Rule::HeavyName, "src/raft/store.rs", "use rocksdb::DB;");
+        rejects(Rule::HeavyName, "src/broker/produce.rs", "use openraft::Raft;");
+        rejects(Rule::HeavyName, "src/http/mod.rs", "fn f() -> tonic::Status { todo() }");
+        rejects(Rule::HeavyName, "src/broker/mod.rs", "use ::rocksdb as db;");
+        accepts("src/storage/rocks.rs", "use rocksdb::DB;");
+        accepts("src/storage/rocks.rs", "mod my_rocksdb { pub fn f() {} }\nuse self::my_rocksdb as openraft_like;");
+        accepts("src/raft/transport.rs", "use tonic::Status;\nuse openraft::Raft;");
+        accepts("src/broker/mod.rs", "//! openraft::Raft never appears here.");
+    }
+
+    #[test]
+    fn a_clock_thread_or_socket_outside_the_seams() {
+        rejects(Rule::Seams, "src/broker/mod.rs", "use std::time::SystemTime;");
+        rejects(Rule::Seams, "src/broker/mod.rs", "use std::time::{Duration, Instant};");
+        rejects(Rule::Seams, "src/raft/mod.rs", "fn f() { std::thread::spawn(|| {}); }");
+        rejects(Rule::Seams, "src/storage/writer.rs", "use std::{sync::Arc, thread};");
+        rejects(Rule::Seams, "src/raft/mod.rs", "fn f() { tokio::task::spawn_blocking(g); }");
+        rejects(Rule::Seams, "src/raft/mod.rs", "fn f() -> u64 { rand::random() }");
+        rejects(Rule::Seams, "src/grpc/mod.rs", "use tokio::net::TcpListener;");
+        rejects(Rule::Seams, "src/grpc/mod.rs", "use tokio::{net::TcpListener, sync::mpsc};");
+        rejects(Rule::Seams, "src/http/mod.rs", "use std::net::TcpStream;");
+        accepts("src/raft/mod.rs", "use std::{net::SocketAddr, time::Duration};\nuse tokio::time::Instant;");
+        accepts("src/raft/mod.rs", "fn f() -> bool { std::thread::panicking() }");
+        accepts("src/raft/mod.rs", "fn f() { operand::apply(); let strand = 1; }");
+        accepts("src/seam/net.rs", "use tokio::net::TcpListener;\nuse std::time::SystemTime;");
+        accepts("src/storage/rocks.rs", "use std::thread;");
+        accepts("src/cli/local.rs", "use std::net::TcpListener;");
+        accepts("src/broker/mod.rs", "#[cfg(test)]\nmod tests {\n    use std::time::SystemTime;\n}\n");
+    }
+
+    #[test]
+    fn io_or_async_in_a_pure_module() {
+        rejects(Rule::Pure, "src/partition/mod.rs", "async fn f() {}");
+        rejects(Rule::Pure, "src/metadata/mod.rs", "fn f() { std::fs::read(\"x\"); }");
+        rejects(Rule::Pure, "src/record/mod.rs", "use tokio::sync::mpsc;");
+        accepts("src/record/mod.rs", "use std::io::Read;");
+        accepts("src/broker/mod.rs", "async fn f() {}");
+    }
+
+    #[test]
+    fn an_unwrap_outside_tests() {
+        rejects(Rule::Unwrap, "src/broker/mod.rs", "fn f() { g().unwrap(); }");
+        accepts("src/broker/mod.rs", "fn f() { g().unwrap_or_default(); }");
+        accepts("src/broker/tests.rs", "fn f() { g().unwrap(); }");
+        accepts("src/broker/mod.rs", "fn f() {}\n#[cfg(test)]\nmod tests {\n    fn f() { g().unwrap(); }\n}\n");
+        rejects(
+            Rule::Unwrap,
+            "src/broker/mod.rs",
+            "#[cfg(test)]\nmod tests {\n    fn f() { \"}\"; }\n}\nfn f() { g().unwrap(); }\n",
+        );
+    }
+
+    #[test]
+    fn a_file_or_function_that_grew() {
+        let long = "// line\n".repeat(FILE_LINES_MAX + 1);
+        rejects(Rule::FileLines, "src/broker/mod.rs", &long);
+        accepts("src/broker/mod.rs", &"// line\n".repeat(FILE_LINES_MAX));
+        let function =
+            |lines: usize| format!("impl X {{\n    pub fn f() {{\n{}    }}\n}}\n", "        g();\n".repeat(lines - 2));
+        rejects(Rule::FunctionLines, "src/broker/mod.rs", &function(FUNCTION_LINES_MAX + 1));
+        accepts("src/broker/mod.rs", &function(FUNCTION_LINES_MAX));
+    }
+
+    #[test]
+    fn a_todo_without_an_issue() {
+        rejects(Rule::Todo, "src/broker/mod.rs", "// TODO: later\n");
+        accepts("src/broker/mod.rs", "// TODO(#12): later\n");
+    }
+
+    #[test]
+    fn a_stranger_at_the_top_level() {
+        let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        assert_eq!(check_top_level(&names(&["src", "Cargo.toml", "target", ".git", "LICENSE"])).len(), 0);
+        assert_eq!(check_top_level(&names(&["tests", "docs", "rust-toolchain.toml", "src"])).len(), 3);
+    }
+}

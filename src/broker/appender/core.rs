@@ -1,0 +1,550 @@
+//! What one led partition's appender decides, without time, tasks or Raft: which batches go into the
+//! next entry, and what every waiter is told.
+//!
+//! Invariants:
+//! - Batches are proposed in arrival order, and again in that order after refusals and dead entries.
+//! - A batch sits in exactly one place: the queue, or one flight.
+//! - A waiter is answered exactly once. Success only for an outcome that apply returned (SAFETY B8).
+//! - "No effect" is said only of batches in the queue, or whose proposal was refused or dead.
+//! - While one flight of this term is refused, dead or unknown, nothing is proposed until all flights have
+//!   outcomes; then the overlay is rebuilt from the applied state (SAFETY M2).
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::{
+    broker::limits,
+    partition::{COMMAND_BATCH_BYTES_MAX, CheckParams, Overlay, Partition, Ticket, Verdict},
+    record::BatchHeader,
+    types::{EntryPosition, Offset, Term, WallMs},
+};
+
+/// A batch that was validated and waits to be proposed.
+pub struct Arrival<W> {
+    pub batch: Bytes,
+    pub header: BatchHeader,
+    pub expected_offset: Option<Offset>,
+    pub deadline: Instant,
+    pub waiter: W,
+}
+
+/// What the topic's configuration says about checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    pub log_append_time: bool,
+    pub timestamp_after_max_ms: i64,
+}
+
+/// The appender's name for one proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FlightId(pub u64);
+
+/// One entry to build and propose in `term`. The batches stay with the core too.
+#[derive(Debug)]
+pub struct Plan {
+    pub id: FlightId,
+    pub term: Term,
+    pub base_offset: Offset,
+    pub append_time: WallMs,
+    pub log_append_time: bool,
+    pub batches: Vec<(Bytes, BatchHeader)>,
+}
+
+/// How a proposal ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlightEnd {
+    Live {
+        position: EntryPosition,
+        base_offset: Offset,
+    },
+    /// Applied without effect.
+    Dead,
+    /// Never appended: no lease.
+    LeaseExpired,
+    /// Never appended: the term is over or leadership is moving. The status says so soon.
+    NotLeader,
+    Unknown,
+}
+
+/// Where a batch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    pub base_offset: Offset,
+    pub position: EntryPosition,
+    pub count: i32,
+    pub duplicate: bool,
+}
+
+/// Why a batch is not known to be in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    NotLeader,
+    NotEnoughReplicas {
+        waited: Duration,
+    },
+    OutcomeUnknown {
+        waited: Duration,
+    },
+    OutOfOrderSequence {
+        producer: i64,
+        expected: i32,
+        got: i32,
+    },
+    Fenced {
+        producer: i64,
+        current: i16,
+        got: i16,
+    },
+    WrongOffset {
+        expected: Offset,
+        actual: Offset,
+    },
+    TimestampTooFar {
+        timestamp: WallMs,
+    },
+    /// Too many of its kind wait already, or leadership was about to move when its time was up.
+    Busy,
+}
+
+pub type Answer<W> = (W, Result<Done, Failed>);
+
+struct Waiter<W> {
+    inner: W,
+    arrived: Instant,
+    deadline: Instant,
+    duplicate: bool,
+}
+
+impl<W> Waiter<W> {
+    fn waited(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.arrived)
+    }
+}
+
+struct Item<W> {
+    /// Fresh for each proposal; means nothing in the queue.
+    ticket: Ticket,
+    batch: Bytes,
+    header: BatchHeader,
+    expected_offset: Option<Offset>,
+    /// Empty: nobody waits any more. In the queue such a batch is dropped.
+    waiters: Vec<Waiter<W>>,
+}
+
+struct Flight<W> {
+    id: FlightId,
+    /// With the offset each batch was given.
+    items: Vec<(Item<W>, Offset)>,
+    /// Failed without effect; kept until all flights have an outcome, to keep the order.
+    without_effect: bool,
+}
+
+/// See the module's head. `W` is whatever the shell answers to.
+pub struct Core<W> {
+    /// Leader-ready in this term, with what was proposed in it (SAFETY M1).
+    session: Option<(Term, Overlay)>,
+    queue: VecDeque<Item<W>>,
+    /// In the order of proposal. Those that came to live or unknown are gone.
+    flights: VecDeque<Flight<W>>,
+    /// Something went wrong in this session: settle all flights, then resync.
+    draining: bool,
+    /// A transfer is near: propose nothing.
+    paused: bool,
+    /// Since when the lease refuses us, with nothing getting through.
+    stalled_since: Option<Instant>,
+    retry_at: Option<Instant>,
+    /// Never later than the first moment at which `tick` has something to say.
+    next_deadline: Option<Instant>,
+    /// Epoch and sequence of the first batch of a producer that was answered without effect in this
+    /// session: its later batches must not overtake it. Matters for producers the partition does not
+    /// know yet, from whom it takes any sequence.
+    owed: BTreeMap<i64, (i16, i32)>,
+    next_ticket: u64,
+    next_flight: u64,
+}
+
+impl<W> Default for Core<W> {
+    fn default() -> Self {
+        Core {
+            session: None,
+            queue: VecDeque::new(),
+            flights: VecDeque::new(),
+            draining: false,
+            paused: false,
+            stalled_since: None,
+            retry_at: None,
+            next_deadline: None,
+            owed: BTreeMap::new(),
+            next_ticket: 0,
+            next_flight: 0,
+        }
+    }
+}
+
+impl<W> Core<W> {
+    /// Leader-ready in `term`: begins with an empty overlay on the applied state.
+    ///
+    /// # Panics
+    /// If the last session was not ended.
+    pub fn begin(&mut self, term: Term, partition: &Partition) {
+        assert!(self.session.is_none(), "a session begins after the last one ended");
+        assert!(self.flights.is_empty() && self.queue.is_empty(), "an ended session leaves nothing behind");
+        self.session = Some((term, Overlay::new(partition)));
+    }
+
+    /// The term is over, or the group is: whoever waits hears what is known.
+    pub fn end(&mut self, now: Instant) -> Vec<Answer<W>> {
+        let mut answers = Vec::new();
+        for flight in std::mem::take(&mut self.flights) {
+            for waiter in flight.items.into_iter().flat_map(|(item, _)| item.waiters) {
+                let failed = match flight.without_effect {
+                    true => Failed::NotLeader,
+                    // It is in our log, and a later leader may commit it.
+                    false => Failed::OutcomeUnknown { waited: waiter.waited(now) },
+                };
+                answers.push((waiter.inner, Err(failed)));
+            }
+        }
+        let queued = std::mem::take(&mut self.queue).into_iter().flat_map(|item| item.waiters);
+        answers.extend(queued.map(|waiter| (waiter.inner, Err(Failed::NotLeader))));
+        let (next_ticket, next_flight) = (self.next_ticket, self.next_flight);
+        *self = Core { next_ticket, next_flight, ..Core::default() };
+        answers
+    }
+
+    /// Queues a batch, or hands its waiter back with why not.
+    pub fn enqueue(&mut self, arrival: Arrival<W>, now: Instant) -> Option<Answer<W>> {
+        if self.session.is_none() {
+            return Some((arrival.waiter, Err(Failed::NotLeader)));
+        }
+        if self.queue.len() >= limits::QUEUE_BATCHES_MAX {
+            return Some((arrival.waiter, Err(Failed::Busy)));
+        }
+        let Arrival { batch, header, expected_offset, deadline, waiter } = arrival;
+        let first_deadline =
+            if self.stalled_since.is_some() { deadline.min(now + limits::LEASE_EXPIRED_MAX) } else { deadline };
+        self.wake_by(first_deadline);
+        let waiter = Waiter { inner: waiter, arrived: now, deadline, duplicate: false };
+        self.queue.push_back(Item { ticket: Ticket(0), batch, header, expected_offset, waiters: vec![waiter] });
+        None
+    }
+
+    /// Whether the queue takes more.
+    pub fn has_room(&self) -> bool {
+        self.queue.len() < limits::QUEUE_BATCHES_MAX
+    }
+
+    /// Whether [`Core::plan`] may have something to propose now: cheap, asks no partition.
+    pub fn wants_to_propose(&self, now: Instant) -> bool {
+        self.session.is_some()
+            && !self.draining
+            && !self.paused
+            && !self.queue.is_empty()
+            && self.flights.len() < limits::PROPOSALS_MAX
+            && self.retry_at.is_none_or(|at| now >= at)
+    }
+
+    /// The next entry, made of as many queued batches as fit. Answers those that need no entry.
+    pub fn plan(
+        &mut self,
+        partition: &Partition,
+        rules: Rules,
+        wall: WallMs,
+        now: Instant,
+        answers: &mut Vec<Answer<W>>,
+    ) -> Option<Plan> {
+        if !self.wants_to_propose(now) {
+            return None;
+        }
+        self.retry_at = None;
+        let (term, mut overlay) = self.session.take().expect("wants_to_propose checked it");
+        let id = FlightId(self.next_flight);
+        let append_time = partition.append_time(wall);
+        let mut flight = Flight { id, items: Vec::new(), without_effect: false };
+        let mut bytes = 0;
+        for _ in 0..limits::ENTRY_BATCHES_MAX {
+            let Some(item) = self.queue.pop_front() else { break };
+            if item.waiters.is_empty() {
+                continue;
+            }
+            if !flight.items.is_empty() && bytes + item.batch.len() > COMMAND_BATCH_BYTES_MAX {
+                self.queue.push_front(item);
+                break;
+            }
+            let params = CheckParams {
+                now: append_time,
+                expected_offset: item.expected_offset,
+                timestamp_after_max_ms: (!rules.log_append_time).then_some(rules.timestamp_after_max_ms),
+            };
+            let verdict = overlay.check(partition, &item.header, &params);
+            let verdict = self.in_sequence(verdict, &item.header);
+            let verdict = match wrong_offset_for_good(verdict, partition, &overlay) {
+                Some(verdict) => verdict,
+                // What it is compared with is not decided yet: it goes when the flights have landed.
+                None => {
+                    self.queue.push_front(item);
+                    break;
+                }
+            };
+            match verdict {
+                Verdict::Append { base_offset } => {
+                    bytes += item.batch.len();
+                    self.take_off(item, base_offset, &mut overlay, &mut flight);
+                }
+                Verdict::DuplicatePending { ticket, base_offset: _ } => self.attach(item, ticket, &mut flight, answers),
+                Verdict::DuplicateCommitted { base_offset, position } => {
+                    let count = item.header.count;
+                    let done = Done { base_offset, position, count, duplicate: true };
+                    answers.extend(item.waiters.into_iter().map(|waiter| (waiter.inner, Ok(done))));
+                }
+                refused @ (Verdict::OutOfOrderSequence { .. }
+                | Verdict::Fenced { .. }
+                | Verdict::WrongOffset { .. }
+                | Verdict::TimestampTooFar { .. }) => {
+                    let failed = refusal(refused, item.header.producer_id);
+                    answers.extend(item.waiters.into_iter().map(|waiter| (waiter.inner, Err(failed))));
+                }
+            }
+        }
+        self.session = Some((term, overlay));
+        let (_, base_offset) = flight.items.first()?;
+        let base_offset = *base_offset;
+        let batches = flight.items.iter().map(|(item, _)| (item.batch.clone(), item.header)).collect();
+        self.next_flight += 1;
+        self.flights.push_back(flight);
+        Some(Plan { id, term, base_offset, append_time, log_append_time: rules.log_append_time, batches })
+    }
+
+    fn in_sequence(&mut self, verdict: Verdict, header: &BatchHeader) -> Verdict {
+        let Verdict::Append { .. } = verdict else { return verdict };
+        match self.owed.get(&header.producer_id) {
+            Some(&(epoch, expected)) if epoch == header.producer_epoch && expected != header.base_sequence => {
+                Verdict::OutOfOrderSequence { expected, got: header.base_sequence }
+            }
+            Some(_) => {
+                self.owed.remove(&header.producer_id);
+                verdict
+            }
+            None => verdict,
+        }
+    }
+
+    fn take_off(&mut self, mut item: Item<W>, base_offset: Offset, overlay: &mut Overlay, flight: &mut Flight<W>) {
+        // A ticket names one try: after a resync the old one is meaningless.
+        item.ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let pushed = overlay.push(item.ticket, &item.header);
+        assert_eq!(pushed, base_offset, "the overlay reserves what it promised");
+        flight.items.push((item, base_offset));
+    }
+
+    /// A retry waits for the outcome of the batch it repeats.
+    fn attach(&mut self, item: Item<W>, ticket: Ticket, planned: &mut Flight<W>, answers: &mut Vec<Answer<W>>) {
+        let flights = self.flights.iter_mut().chain(std::iter::once(planned));
+        let pending = flights.flat_map(|flight| flight.items.iter_mut()).map(|(item, _)| item);
+        let original = pending.into_iter().find(|original| original.ticket == ticket);
+        let original = original.expect("a pending batch of the overlay is in a flight");
+        for mut waiter in item.waiters {
+            if original.waiters.len() >= limits::WAITERS_PER_BATCH_MAX {
+                answers.push((waiter.inner, Err(Failed::Busy)));
+                continue;
+            }
+            waiter.duplicate = true;
+            original.waiters.push(waiter);
+        }
+    }
+
+    /// The outcome of a proposal. Those of sessions that ended are ignored.
+    pub fn landed(&mut self, id: FlightId, end: FlightEnd, now: Instant) -> Vec<Answer<W>> {
+        let Some(at) = self.flights.iter().position(|flight| flight.id == id) else { return Vec::new() };
+        let Some((_, overlay)) = &mut self.session else { return Vec::new() };
+        for (item, _) in &self.flights[at].items {
+            overlay.settle(item.ticket);
+        }
+        match end {
+            FlightEnd::Live { position, base_offset } => {
+                self.stalled_since = None;
+                let flight = self.flights.remove(at).expect("found above");
+                live(flight, position, base_offset)
+            }
+            FlightEnd::Unknown => {
+                // If it is in the log after all, our next entry is dead and we look again.
+                self.draining = true;
+                let flight = self.flights.remove(at).expect("found above");
+                let waiters = flight.items.into_iter().flat_map(|(item, _)| item.waiters);
+                waiters
+                    .map(|w| (w.waited(now), w))
+                    .map(|(waited, w)| (w.inner, Err(Failed::OutcomeUnknown { waited })))
+                    .collect()
+            }
+            FlightEnd::Dead => self.without_effect(at),
+            FlightEnd::LeaseExpired | FlightEnd::NotLeader => {
+                let since = *self.stalled_since.get_or_insert(now);
+                self.wake_by(since + limits::LEASE_EXPIRED_MAX);
+                self.retry_at = Some(now + limits::REFUSED_RETRY);
+                self.without_effect(at)
+            }
+        }
+    }
+
+    fn without_effect(&mut self, at: usize) -> Vec<Answer<W>> {
+        self.draining = true;
+        self.flights[at].without_effect = true;
+        Vec::new()
+    }
+
+    /// Everything proposed has an outcome, and something went wrong: [`Core::resync`] is due.
+    pub fn wants_resync(&self) -> bool {
+        self.draining && self.flights.iter().all(|flight| flight.without_effect)
+    }
+
+    /// Begins again from the applied state; what had no effect goes back to the front, in its old order.
+    pub fn resync(&mut self, partition: &Partition) {
+        assert!(self.wants_resync(), "a resync waits for every outcome (SAFETY M2)");
+        let (_, overlay) = self.session.as_mut().expect("draining happens within a session");
+        overlay.resync(partition);
+        for flight in self.flights.drain(..).rev() {
+            for (item, _) in flight.items.into_iter().rev() {
+                self.queue.push_front(item);
+            }
+        }
+        self.draining = false;
+    }
+
+    /// Propose nothing until [`Core::unpause`]: a leadership transfer wants nothing in flight (SAFETY B2).
+    pub fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    pub fn unpause(&mut self) {
+        self.paused = false;
+    }
+
+    /// No proposal is without an outcome.
+    pub fn is_settled(&self) -> bool {
+        self.flights.iter().all(|flight| flight.without_effect)
+    }
+
+    /// When to call [`Core::tick`] or [`Core::plan`] next, at the latest.
+    pub fn next_wake(&self) -> Option<Instant> {
+        let retry = self.retry_at.filter(|_| !self.draining && !self.paused && !self.queue.is_empty());
+        match (self.next_deadline, retry) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Answers whose time is up: no effect if the batch was never appended, else unknown. A batch whose
+    /// outcome is open stays in its flight and in the overlay, so that a retry finds it.
+    pub fn tick(&mut self, now: Instant) -> Vec<Answer<W>> {
+        if self.next_deadline.is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        let mut sweep =
+            Sweep { now, stalled_since: self.stalled_since, paused: self.paused, broken: BTreeMap::new(), next: None };
+        let mut answers = Vec::new();
+        for flight in &mut self.flights {
+            let never_appended = flight.without_effect;
+            flight.items.iter_mut().for_each(|(item, _)| sweep.item(item, never_appended, &mut answers));
+        }
+        self.queue.iter_mut().for_each(|item| sweep.item(item, true, &mut answers));
+        self.queue.retain(|item| !item.waiters.is_empty());
+        self.next_deadline = sweep.next;
+        for (producer, first) in sweep.broken {
+            if self.owed.len() >= limits::OWED_MAX {
+                self.owed.pop_first();
+            }
+            self.owed.entry(producer).or_insert(first);
+        }
+        answers
+    }
+
+    fn wake_by(&mut self, at: Instant) {
+        self.next_deadline = Some(self.next_deadline.map_or(at, |next| next.min(at)));
+    }
+}
+
+/// One pass over everything that waits, in order.
+struct Sweep {
+    now: Instant,
+    stalled_since: Option<Instant>,
+    paused: bool,
+    /// Producers of which a batch went without effect, with its epoch and sequence: later ones go with it.
+    broken: BTreeMap<i64, (i16, i32)>,
+    /// When to look again.
+    next: Option<Instant>,
+}
+
+impl Sweep {
+    fn item<W>(&mut self, item: &mut Item<W>, never_appended: bool, answers: &mut Vec<Answer<W>>) {
+        if item.waiters.is_empty() {
+            return;
+        }
+        let Sweep { now, stalled_since, paused, .. } = *self;
+        let follows_broken = never_appended && self.broken.contains_key(&item.header.producer_id);
+        let due = |waiter: &Waiter<W>| match stalled_since {
+            _ if follows_broken => now,
+            // The second a waiter grants begins with its own arrival: the lease may come back.
+            Some(since) if never_appended => waiter.deadline.min(since.max(waiter.arrived) + limits::LEASE_EXPIRED_MAX),
+            Some(_) | None => waiter.deadline,
+        };
+        for waiter in item.waiters.extract_if(.., |waiter| due(waiter) <= now) {
+            let waited = waiter.waited(now);
+            let failed = match (never_appended, paused) {
+                (false, _) => Failed::OutcomeUnknown { waited },
+                (true, true) => Failed::Busy,
+                (true, false) => Failed::NotEnoughReplicas { waited },
+            };
+            answers.push((waiter.inner, Err(failed)));
+        }
+        self.next = item.waiters.iter().map(due).chain(self.next).min();
+        if item.waiters.is_empty() && never_appended && item.header.is_idempotent() {
+            let BatchHeader { producer_id, producer_epoch, base_sequence, .. } = item.header;
+            self.broken.entry(producer_id).or_insert((producer_epoch, base_sequence));
+        }
+    }
+}
+
+/// A comparison that failed must have compared with an offset that really was the next one: not with
+/// proposals that may yet come to nothing. None: not decided yet.
+fn wrong_offset_for_good(verdict: Verdict, partition: &Partition, overlay: &Overlay) -> Option<Verdict> {
+    let Verdict::WrongOffset { expected, .. } = verdict else { return Some(verdict) };
+    let applied = partition.next_offset();
+    if expected >= applied && overlay.pending() > 0 {
+        return None;
+    }
+    Some(Verdict::WrongOffset { expected, actual: applied })
+}
+
+fn live<W>(flight: Flight<W>, position: EntryPosition, base_offset: Offset) -> Vec<Answer<W>> {
+    let (_, planned) = flight.items.first().expect("a flight holds a batch");
+    assert_eq!(*planned, base_offset, "a live entry begins where it was planned");
+    let mut answers = Vec::new();
+    for (item, base_offset) in flight.items {
+        let count = item.header.count;
+        for waiter in item.waiters {
+            let done = Done { base_offset, position, count, duplicate: waiter.duplicate };
+            answers.push((waiter.inner, Ok(done)));
+        }
+    }
+    answers
+}
+
+/// # Panics
+/// For verdicts that refuse nothing.
+fn refusal(verdict: Verdict, producer: i64) -> Failed {
+    match verdict {
+        Verdict::OutOfOrderSequence { expected, got } => Failed::OutOfOrderSequence { producer, expected, got },
+        Verdict::Fenced { current_epoch, got } => Failed::Fenced { producer, current: current_epoch, got },
+        Verdict::WrongOffset { expected, actual } => Failed::WrongOffset { expected, actual },
+        Verdict::TimestampTooFar { max_timestamp, limit: _ } => Failed::TimestampTooFar { timestamp: max_timestamp },
+        Verdict::Append { .. } | Verdict::DuplicateCommitted { .. } | Verdict::DuplicatePending { .. } => {
+            unreachable!("{verdict:?} is not a refusal")
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! The task that owns a partition's order while this broker leads it.
+//!
+//! It feeds [`core::Core`] with arrivals, outcomes, time and the group's status, and does what it
+//! says: propose, one admission awaited before the next (SAFETY M2), and answer.
+
+mod core;
+#[cfg(test)]
+mod core_tests;
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep_until},
+};
+
+use self::core::{Answer, Arrival, Core, Done, Failed, FlightEnd, FlightId, Plan, Rules};
+use super::{LeaderHint, ProduceBudget, ProduceError, Receipt, limits, rules::TopicRules};
+use crate::{
+    metrics::RequestProbe,
+    partition::{AppendBuilder, Partition, PartitionResponse},
+    raft::{Group, Pending, ProposalEnd, Refusal, Status},
+    record::BatchHeader,
+    seam::Clock,
+    types::{BrokerId, EntryPosition, LogIndex, Offset, Term, TopicPartition},
+};
+
+/// Who waits for a batch, and its share of the produce budget until it is answered.
+pub struct Reply {
+    pub answer: oneshot::Sender<Result<Receipt, ProduceError>>,
+    pub arrived: Instant,
+    pub bytes: usize,
+    pub _budget: ProduceBudget,
+}
+
+/// A validated batch on its way to the appender.
+pub struct Produce {
+    pub batch: Bytes,
+    pub header: BatchHeader,
+    pub expected_offset: Option<Offset>,
+    pub deadline: Instant,
+    pub reply: Reply,
+}
+
+enum Control {
+    /// Stop proposing; the sender hears when nothing is in flight, or the term is over.
+    Pause(oneshot::Sender<()>),
+    Unpause,
+}
+
+/// What the task needs of the broker.
+pub struct AppenderDeps {
+    pub name: TopicPartition,
+    pub group: Group<Partition>,
+    pub rules: Arc<Mutex<TopicRules>>,
+    pub clock: Arc<dyn Clock>,
+    pub probe: RequestProbe,
+    /// Who leads now, for NOT_LEADER.
+    pub leader_hint: Arc<dyn Fn() -> Option<LeaderHint> + Send + Sync>,
+}
+
+/// Handle to the task; the task ends when the last handle is dropped, or with its group.
+pub struct Appender {
+    arrivals: mpsc::Sender<Produce>,
+    control: mpsc::Sender<Control>,
+}
+
+impl Appender {
+    pub fn start(deps: AppenderDeps) -> Appender {
+        let (arrivals, arrived) = mpsc::channel(limits::QUEUE_BATCHES_MAX);
+        // Transfers are rare and awaited: one at a time.
+        let (control, controls) = mpsc::channel(4);
+        tokio::spawn(Task { deps, core: Core::default(), term: None, arrived, controls, settling: Vec::new() }.run());
+        Appender { arrivals, control }
+    }
+
+    /// Queues a batch behind all earlier ones; hands it back if the queue is full or the task has ended.
+    pub fn enqueue(&self, produce: Produce) -> Result<(), mpsc::error::TrySendError<Produce>> {
+        self.arrivals.try_send(produce)
+    }
+
+    /// Stops proposing and waits, bounded, until nothing is in flight. What arrives waits in the queue.
+    pub async fn pause(&self) {
+        let (settled, wait) = oneshot::channel();
+        if self.control.send(Control::Pause(settled)).await.is_ok() {
+            let _ = tokio::time::timeout(limits::SETTLE_MAX, wait).await;
+        }
+    }
+
+    pub async fn unpause(&self) {
+        let _ = self.control.send(Control::Unpause).await;
+    }
+}
+
+struct Task {
+    deps: AppenderDeps,
+    core: Core<Reply>,
+    /// Of the session.
+    term: Option<Term>,
+    arrived: mpsc::Receiver<Produce>,
+    controls: mpsc::Receiver<Control>,
+    /// Who waits for flights to land.
+    settling: Vec<oneshot::Sender<()>>,
+}
+
+type Admission = Pin<Box<dyn Future<Output = (FlightId, Pending)> + Send>>;
+type Outcome = Pin<Box<dyn Future<Output = (FlightId, Result<(EntryPosition, Bytes), ProposalEnd>)> + Send>>;
+
+/// Whether to go on.
+#[derive(PartialEq)]
+enum Next {
+    Again,
+    Stop,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut status = self.deps.group.status();
+        loop {
+            let Some(term) = self.follow(&mut status).await else { break };
+            self.deps.group.read(|partition| self.core.begin(term, partition));
+            self.term = Some(term);
+            tracing::info!(partition = %self.deps.name, %term, "appender begins");
+            let next = self.lead(term, &mut status).await;
+            let answers = self.core.end(Instant::now());
+            self.answer(answers);
+            self.term = None;
+            self.settling.clear();
+            tracing::info!(partition = %self.deps.name, %term, "appender ends");
+            if next == Next::Stop {
+                break;
+            }
+        }
+        self.refuse_rest();
+    }
+
+    /// Until this replica is leader-ready (SAFETY M1). None: the group or the handle is gone.
+    async fn follow(&mut self, status: &mut watch::Receiver<Status>) -> Option<Term> {
+        loop {
+            let now = status.borrow_and_update().clone();
+            if now.stopped {
+                return None;
+            }
+            if now.leads && now.ready {
+                return Some(now.term);
+            }
+            tokio::select! {
+                biased;
+                changed = status.changed() => changed.ok()?,
+                control = self.controls.recv() => self.control(control?),
+                arrival = self.arrived.recv() => {
+                    // Answered NOT_LEADER: the core has no session.
+                    let arrival = arrival?;
+                    self.arrive(arrival);
+                }
+            }
+        }
+    }
+
+    /// Leads until `term` is over.
+    async fn lead(&mut self, term: Term, status: &mut watch::Receiver<Status>) -> Next {
+        let mut admitting: Option<Admission> = None;
+        let mut flying: FuturesUnordered<Outcome> = FuturesUnordered::new();
+        loop {
+            if admitting.is_none() {
+                admitting = self.next_proposal();
+            }
+            self.report_settled();
+            let wake = self.core.next_wake();
+            let has_room = self.core.has_room();
+            tokio::select! {
+                biased;
+                changed = status.changed() => {
+                    let now = status.borrow_and_update().clone();
+                    if changed.is_err() || now.stopped {
+                        return Next::Stop;
+                    }
+                    if now.term != term || !now.leads || !now.ready {
+                        return Next::Again;
+                    }
+                }
+                (id, pending) = admitted(&mut admitting), if admitting.is_some() => {
+                    admitting = None;
+                    flying.push(Box::pin(async move { (id, pending.await) }));
+                }
+                Some((id, outcome)) = flying.next() => {
+                    let end = self.read_outcome(outcome);
+                    let answers = self.core.landed(id, end, Instant::now());
+                    self.answer(answers);
+                }
+                control = self.controls.recv() => match control {
+                    Some(control) => self.control(control),
+                    None => return Next::Stop,
+                },
+                arrival = self.arrived.recv(), if has_room => match arrival {
+                    Some(arrival) => self.arrive(arrival),
+                    None => return Next::Stop,
+                },
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
+                    let answers = self.core.tick(Instant::now());
+                    self.answer(answers);
+                }
+            }
+        }
+    }
+
+    /// Resyncs if that is due, then takes everything that has arrived into one entry.
+    fn next_proposal(&mut self) -> Option<Admission> {
+        if self.core.wants_resync() {
+            self.deps.group.read(|partition| self.core.resync(partition));
+        }
+        while self.core.has_room()
+            && let Ok(arrival) = self.arrived.try_recv()
+        {
+            self.arrive(arrival);
+        }
+        let now = Instant::now();
+        if !self.core.wants_to_propose(now) {
+            return None;
+        }
+        let rules = self.deps.rules.lock().expect("no holder panics").checks();
+        let wall = self.deps.clock.wall();
+        let mut answers = Vec::new();
+        let plan = self.deps.group.read(|partition| self.core.plan(partition, rules, wall, now, &mut answers));
+        self.answer(answers);
+        let plan = plan?;
+        self.deps.probe.entry_proposed(plan.batches.len() as u64);
+        let (id, term, command) = (plan.id, plan.term, build(&plan));
+        let group = self.deps.group.clone();
+        Some(Box::pin(async move { (id, group.propose(term, command).await) }))
+    }
+
+    fn arrive(&mut self, produce: Produce) {
+        let Produce { batch, header, expected_offset, deadline, reply } = produce;
+        let arrival = Arrival { batch, header, expected_offset, deadline, waiter: reply };
+        let answer = self.core.enqueue(arrival, Instant::now());
+        self.answer(answer);
+    }
+
+    fn control(&mut self, control: Control) {
+        match control {
+            Control::Pause(settled) => {
+                self.core.pause();
+                self.settling.push(settled);
+                self.report_settled();
+            }
+            Control::Unpause => self.core.unpause(),
+        }
+    }
+
+    fn report_settled(&mut self) {
+        if !self.settling.is_empty() && self.core.is_settled() {
+            for settled in self.settling.drain(..) {
+                // Whoever waited may have given up.
+                let _ = settled.send(());
+            }
+        }
+    }
+
+    fn read_outcome(&self, outcome: Result<(EntryPosition, Bytes), ProposalEnd>) -> FlightEnd {
+        match outcome {
+            Ok((position, response)) => match PartitionResponse::decode(&response) {
+                Ok(PartitionResponse::Appended { base_offset }) => FlightEnd::Live { position, base_offset },
+                Ok(PartitionResponse::Dead) => {
+                    self.deps.probe.entry_dead();
+                    FlightEnd::Dead
+                }
+                Ok(PartitionResponse::LogStart { .. } | PartitionResponse::TrimOutOfRange { .. }) | Err(_) => {
+                    tracing::error!(partition = %self.deps.name, %position, "an append was answered as something else");
+                    FlightEnd::Unknown
+                }
+            },
+            Err(ProposalEnd::Refused(Refusal::LeaseExpired)) => FlightEnd::LeaseExpired,
+            Err(ProposalEnd::Refused(Refusal::NotLeader | Refusal::Transferring)) => FlightEnd::NotLeader,
+            Err(ProposalEnd::Unknown) => FlightEnd::Unknown,
+        }
+    }
+
+    /// The acknowledgement: a live outcome means committed and applied, hence fsynced on a majority,
+    /// which the receipt names.
+    fn answer(&self, answers: impl IntoIterator<Item = Answer<Reply>>) {
+        let mut durable: Option<(LogIndex, Vec<BrokerId>)> = None;
+        for (reply, result) in answers {
+            let result = match result {
+                Ok(done) => {
+                    let records = u64::try_from(done.count).unwrap_or(0);
+                    self.deps.probe.produce_acknowledged(records, reply.bytes as u64, reply.arrived.elapsed());
+                    self.receipt(done, &mut durable)
+                }
+                Err(failed) => Err(self.error(failed)),
+            };
+            // Whoever asked may be gone; what happened stands.
+            let _ = reply.answer.send(result);
+        }
+    }
+
+    fn receipt(&self, done: Done, cached: &mut Option<(LogIndex, Vec<BrokerId>)>) -> Result<Receipt, ProduceError> {
+        let Done { base_offset, position, count, duplicate } = done;
+        let durable_on = match cached {
+            Some((index, on)) if *index == position.index => on.clone(),
+            Some(_) | None => {
+                let on = self.deps.group.durable_on(position.index);
+                *cached = Some((position.index, on.clone()));
+                on
+            }
+        };
+        let voters = self.deps.group.voters().len();
+        if durable_on.len() <= voters / 2 {
+            // Committed means flushed on a majority; but the books are those of a leader's term, and
+            // without them we do not vouch for it.
+            let over = self.term.is_none_or(|term| self.deps.group.status().borrow().term != term);
+            if !over {
+                tracing::error!(partition = %self.deps.name, %position, ?durable_on, voters, "committed without a known majority");
+            }
+            let TopicPartition { topic, partition } = self.deps.name.clone();
+            return Err(ProduceError::OutcomeUnknown { topic, partition, waited: Duration::ZERO });
+        }
+        let TopicPartition { topic, partition } = self.deps.name.clone();
+        let (epoch, index) = (position.term.epoch(), position.index);
+        Ok(Receipt { topic, partition, base_offset, count, epoch, index, durable_on, duplicate })
+    }
+
+    fn error(&self, failed: Failed) -> ProduceError {
+        let TopicPartition { topic, partition } = self.deps.name.clone();
+        match failed {
+            Failed::NotLeader => ProduceError::NotLeader { topic, partition, leader: (self.deps.leader_hint)() },
+            Failed::NotEnoughReplicas { waited } => ProduceError::NotEnoughReplicas { topic, partition, waited },
+            Failed::OutcomeUnknown { waited } => ProduceError::OutcomeUnknown { topic, partition, waited },
+            Failed::OutOfOrderSequence { producer, expected, got } => {
+                ProduceError::OutOfOrderSequence { producer, expected, got }
+            }
+            Failed::Fenced { producer, current, got } => ProduceError::FencedProducer { producer, epoch: got, current },
+            Failed::WrongOffset { expected, actual } => ProduceError::WrongOffset { expected, actual },
+            Failed::TimestampTooFar { timestamp } => {
+                let ahead_max = self.deps.rules.lock().expect("no holder panics").timestamp_after_max;
+                ProduceError::InvalidTimestamp { timestamp, ahead_max }
+            }
+            Failed::Busy => {
+                let reason = format!("too many batches of {topic}-{partition} wait, or its leader is moving");
+                ProduceError::Unavailable { reason }
+            }
+        }
+    }
+
+    /// The group is gone: nothing that still waits in the channel was proposed.
+    fn refuse_rest(&mut self) {
+        self.arrived.close();
+        let mut rest = VecDeque::new();
+        while let Ok(produce) = self.arrived.try_recv() {
+            rest.push_back((produce.reply, Err(Failed::NotLeader)));
+        }
+        self.answer(rest);
+    }
+}
+
+async fn admitted(admitting: &mut Option<Admission>) -> (FlightId, Pending) {
+    admitting.as_mut().expect("polled only while there is one").await
+}
+
+/// Copies the batches once, to where they will lie for good.
+fn build(plan: &Plan) -> Bytes {
+    let bytes = plan.batches.iter().map(|(batch, _)| batch.len()).sum();
+    let mut builder = AppendBuilder::new(plan.base_offset, plan.term.epoch(), plan.append_time, bytes);
+    for (batch, header) in &plan.batches {
+        builder.push(batch, header, plan.log_append_time);
+    }
+    builder.finish()
+}
+
+impl TopicRules {
+    fn checks(&self) -> Rules {
+        let timestamp_after_max_ms = i64::try_from(self.timestamp_after_max.as_millis()).unwrap_or(i64::MAX);
+        Rules { log_append_time: self.log_append_time, timestamp_after_max_ms }
+    }
+}

@@ -1,0 +1,192 @@
+//! What brokers ask one another, beside Raft: opaque to module `raft`, which carries it. A version
+//! byte, then postcard. Brokers of one cluster may run different versions: variants are only added.
+
+use std::{
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{AdminError, LeaderNow, PartitionStats, change::Attempt, inner::Inner, limits};
+use crate::{
+    metadata::Change,
+    raft::{CallError, CallHandler},
+    types::{BrokerId, LogIndex, Offset, RaftGroupId, WallMs},
+};
+
+const VERSION: u8 = 1;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Call {
+    /// Who are you, as far as forming a cluster goes?
+    Hello { peers_hash: u64 },
+    /// For the metadata leader: propose this.
+    Change { change: Change, within_ms: u32 },
+    /// For the metadata leader: your confirmed applied index.
+    MetadataIndex,
+    /// For leaders: how large are these partitions?
+    Stats { groups: Vec<RaftGroupId> },
+    /// For a partition's leader.
+    Trim { group: RaftGroupId, before: Option<Offset>, dry_run: bool, within_ms: u32 },
+    /// For a group's leader.
+    Transfer { group: RaftGroupId, to: Option<BrokerId>, within_ms: u32 },
+    /// What is wrong with the groups you lead, and with you?
+    Health,
+    /// Your wall clock.
+    Clock,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    Hello(Hello),
+    Change(Attempt),
+    MetadataIndex(Option<LogIndex>),
+    Stats(Vec<Option<PartitionStats>>),
+    Trim(Result<Offset, AdminError>),
+    Transfer(Result<LeaderNow, AdminError>),
+    Health(NodeHealth),
+    Clock(WallMs),
+    /// Starting, stopping, overloaded, or not able to read the request. Nothing was done.
+    Unavailable,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    pub broker: BrokerId,
+    pub peers_hash: u64,
+    /// It has neither Raft state nor a cluster.
+    pub is_empty: bool,
+    pub cluster_id: Option<u128>,
+}
+
+/// One broker's part of a health report.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeHealth {
+    /// Voters that are far behind, of groups led there.
+    pub lagging: Vec<(RaftGroupId, Vec<BrokerId>)>,
+    /// Sentences.
+    pub problems: Vec<String>,
+}
+
+/// Why a call has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// Not executed.
+    NotDone,
+    /// Sent, not answered.
+    Unknown,
+}
+
+impl Inner {
+    pub async fn call(&self, to: BrokerId, call: &Call, within: Duration) -> Result<Answer, NoAnswer> {
+        match self.raft.call(to, encode(call), within).await {
+            Ok(bytes) => match decode(&bytes) {
+                Some(Answer::Unavailable) => Err(NoAnswer::NotDone),
+                Some(answer) => Ok(answer),
+                None => Err(NoAnswer::Unknown),
+            },
+            Err(CallError::Unreachable(_)) => Err(NoAnswer::NotDone),
+            Err(CallError::NoAnswer { .. }) => Err(NoAnswer::Unknown),
+        }
+    }
+
+    async fn handle(self: Arc<Inner>, call: Call) -> Answer {
+        match call {
+            Call::Hello { peers_hash: _ } => Answer::Hello(self.hello()),
+            Call::Change { change, within_ms } => Answer::Change(self.change_here(change, within(within_ms)).await),
+            Call::MetadataIndex => Answer::MetadataIndex(self.confirmed_index().await),
+            Call::Stats { groups } => Answer::Stats(self.stats_here(&groups)),
+            Call::Trim { group, before, dry_run, within_ms } => {
+                Answer::Trim(self.trim_here(group, before, dry_run, within(within_ms)).await)
+            }
+            Call::Transfer { group, to, within_ms } => {
+                Answer::Transfer(self.transfer_here(group, to, within(within_ms)).await)
+            }
+            Call::Health => Answer::Health(self.health_here()),
+            Call::Clock => Answer::Clock(self.clock.wall()),
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        let cluster_id = self.identity.lock().expect("no holder panics").cluster_id;
+        let is_empty = *self.is_empty.borrow() && cluster_id.is_none();
+        Hello { broker: self.me(), peers_hash: self.peers_hash(), is_empty, cluster_id }
+    }
+}
+
+/// The other side waits no longer than it said, and never longer than an admin request may.
+fn within(ms: u32) -> Duration {
+    Duration::from_millis(ms.into()).min(limits::ADMIN_TIMEOUT)
+}
+
+/// Answers other nodes' requests once the broker behind `slot` is there.
+pub fn handler(slot: Arc<OnceLock<Weak<Inner>>>) -> CallHandler {
+    Arc::new(move |from, bytes| {
+        let inner = slot.get().and_then(Weak::upgrade);
+        Box::pin(async move {
+            let answer = match (inner, decode::<Call>(&bytes)) {
+                (Some(inner), Some(call)) => match inner.call_turns.try_acquire() {
+                    Ok(_turn) => Arc::clone(&inner).handle(call).await,
+                    Err(_) => Answer::Unavailable,
+                },
+                (Some(_), None) => {
+                    tracing::warn!(%from, bytes = bytes.len(), "a node's request cannot be read: another version?");
+                    Answer::Unavailable
+                }
+                (None, _) => Answer::Unavailable,
+            };
+            encode(&answer)
+        })
+    })
+}
+
+fn encode<T: Serialize>(value: &T) -> Bytes {
+    let bytes = postcard::to_extend(value, vec![VERSION]).expect("a Vec takes any length, and our lists know theirs");
+    Bytes::from(bytes)
+}
+
+/// None: from another version, or garbage. Allocates no more than the bytes could hold.
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() > limits::CALL_BYTES_MAX {
+        return None;
+    }
+    let (&version, body) = bytes.split_first()?;
+    (version == VERSION).then(|| postcard::from_bytes(body).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn calls_survive_the_wire() {
+        let calls = [
+            Call::Hello { peers_hash: 7 },
+            Call::Trim { group: RaftGroupId(3), before: Some(Offset(9)), dry_run: true, within_ms: 5 },
+            Call::Clock,
+        ];
+        for call in calls {
+            assert_eq!(decode::<Call>(&encode(&call)), Some(call));
+        }
+        assert_eq!(decode::<Call>(&[VERSION + 1, 0]), None);
+    }
+
+    /// Brokers of different versions talk: numbers of variants never change.
+    #[test]
+    fn call_bytes_are_frozen() {
+        assert_eq!(&encode(&Call::Hello { peers_hash: 5 })[..], &[1, 0, 5]);
+        assert_eq!(&encode(&Call::Clock)[..], &[1, 7]);
+        assert_eq!(&encode(&Answer::Unavailable)[..], &[1, 8]);
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_calls_never_panic(bytes: Vec<u8>) {
+            let _ = (decode::<Call>(&bytes), decode::<Answer>(&bytes));
+        }
+    }
+}

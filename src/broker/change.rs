@@ -1,0 +1,212 @@
+//! Changes of metadata, from any broker: found the leader, propose there, and know whether a failure
+//! had an effect. Every change is safe to repeat (ids are drawn by the asker), so it is retried
+//! until its deadline even when one try's outcome is unknown.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{
+    AdminError, Effect,
+    calls::{Answer, Call, NoAnswer},
+    inner::Inner,
+    limits,
+};
+use crate::{
+    metadata::{Change, Command, Outcome, Refusal, Response, decode_response},
+    raft::ProposalEnd,
+    types::{LogIndex, METADATA_GROUP},
+};
+
+/// One try to propose a change at the metadata leader.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Attempt {
+    /// Applied there at this index.
+    Applied {
+        index: LogIndex,
+        response: Response,
+    },
+    /// Not proposed, or refused: ask again.
+    NoEffect,
+    Unknown,
+}
+
+/// What a change came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Changed {
+    pub index: LogIndex,
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ChangeFailed {
+    Refused {
+        refusal: Refusal,
+        /// An earlier try may have been the one that succeeded.
+        after_unknown: bool,
+    },
+    /// No leader took it in time.
+    NoLeader {
+        waited: Duration,
+    },
+    Unknown {
+        waited: Duration,
+    },
+}
+
+impl Inner {
+    /// Tries until applied, refused, or out of time. On success the change is applied on this broker
+    /// too, if it runs the metadata group and time allows.
+    pub async fn change(&self, change: Change, within: Duration) -> Result<Changed, ChangeFailed> {
+        let started = Instant::now();
+        let deadline = started + within;
+        let mut after_unknown = false;
+        loop {
+            match self.change_once(&change, deadline).await {
+                Attempt::Applied { index, response: Ok(outcome) } => {
+                    self.wait_metadata(index, deadline).await;
+                    return Ok(Changed { index, outcome });
+                }
+                // A leader's registration of the cluster is moments away.
+                Attempt::Applied { response: Err(Refusal::NotFounded), .. } | Attempt::NoEffect => {}
+                Attempt::Applied { index, response: Err(refusal) } => {
+                    self.wait_metadata(index, deadline).await;
+                    return Err(ChangeFailed::Refused { refusal, after_unknown });
+                }
+                Attempt::Unknown => after_unknown = true,
+            }
+            let waited = started.elapsed();
+            if Instant::now() + limits::CHANGE_RETRY >= deadline {
+                return Err(match after_unknown {
+                    true => ChangeFailed::Unknown { waited },
+                    false => ChangeFailed::NoLeader { waited },
+                });
+            }
+            self.wait_retry().await;
+        }
+    }
+
+    /// A moment, or sooner if leadership moved.
+    async fn wait_retry(&self) {
+        let mut leaders = self.raft.leaders_changed();
+        leaders.borrow_and_update();
+        let _ = timeout(limits::CHANGE_RETRY, leaders.changed()).await;
+    }
+
+    async fn change_once(&self, change: &Change, deadline: Instant) -> Attempt {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Some(leader) = self.raft.leader_of(METADATA_GROUP) else { return Attempt::NoEffect };
+        if leader.broker == self.me() {
+            return self.change_here(change.clone(), left).await;
+        }
+        // One try gets a part of the time: a leader that fell silent must not use up all of it.
+        let within = left.min(limits::CALL_WITHIN);
+        let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+        let call = Call::Change { change: change.clone(), within_ms };
+        match self.call(leader.broker, &call, within).await {
+            Ok(Answer::Change(attempt)) => attempt,
+            Ok(_) | Err(NoAnswer::Unknown) => Attempt::Unknown,
+            Err(NoAnswer::NotDone) => Attempt::NoEffect,
+        }
+    }
+
+    /// Proposes on this broker, if it leads the metadata group.
+    pub async fn change_here(&self, change: Change, within: Duration) -> Attempt {
+        let Some(metadata) = self.metadata() else { return Attempt::NoEffect };
+        let status = metadata.status().borrow().clone();
+        if !status.leads || !status.ready {
+            return Attempt::NoEffect;
+        }
+        let deadline = Instant::now() + within;
+        let command = Command::new(self.clock.wall(), change).encode();
+        // Not bounded by the deadline: a proposal dropped on its way in would be neither here nor there.
+        let pending = metadata.propose(status.term, command).await;
+        match timeout_at(deadline, pending).await {
+            Ok(Ok((position, response))) => match decode_response(&response) {
+                Ok(response) => Attempt::Applied { index: position.index, response },
+                Err(error) => {
+                    tracing::error!(%error, "a metadata response cannot be read");
+                    Attempt::Unknown
+                }
+            },
+            Ok(Err(ProposalEnd::Refused(_))) => Attempt::NoEffect,
+            Ok(Err(ProposalEnd::Unknown)) | Err(_) => Attempt::Unknown,
+        }
+    }
+
+    /// Until the metadata applied here reaches `index`, or `deadline`. Whether it did.
+    pub async fn wait_metadata(&self, index: LogIndex, deadline: Instant) -> bool {
+        let Some(metadata) = self.metadata() else { return false };
+        let mut applied = metadata.applied();
+        let reached = applied.wait_for(|applied| applied.is_some_and(|applied| applied >= index));
+        matches!(timeout_at(deadline, reached).await, Ok(Ok(_)))
+    }
+
+    /// As metadata leader: an index that covers every change committed before now.
+    pub async fn confirmed_index(&self) -> Option<LogIndex> {
+        let metadata = self.metadata()?;
+        timeout(limits::CALL_WITHIN, metadata.read_index()).await.ok()?.ok()
+    }
+
+    /// Brings the local metadata up to what was committed before now, within the bound of SAFETY M9;
+    /// goes on with what is there if that fails.
+    pub async fn refresh_metadata(&self) {
+        let deadline = Instant::now() + limits::STALE_WAIT;
+        let ask = async {
+            let leader = self.raft.leader_of(METADATA_GROUP)?;
+            if leader.broker == self.me() {
+                return self.confirmed_index().await;
+            }
+            match self.call(leader.broker, &Call::MetadataIndex, limits::STALE_WAIT).await {
+                Ok(Answer::MetadataIndex(index)) => index,
+                Ok(_) | Err(_) => None,
+            }
+        };
+        if let Ok(Some(index)) = timeout_at(deadline, ask).await {
+            self.wait_metadata(index, deadline).await;
+        }
+    }
+}
+
+impl ChangeFailed {
+    /// For admin requests; `what` names the change.
+    pub fn into_admin(self, what: &str) -> AdminError {
+        let ms = |waited: Duration| u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        match self {
+            ChangeFailed::Refused { refusal, after_unknown: _ } => refused(refusal),
+            ChangeFailed::NoLeader { waited } => {
+                AdminError::NoMetadataLeader { waited_ms: ms(waited), effect: Effect::None }
+            }
+            ChangeFailed::Unknown { waited } => {
+                AdminError::OutcomeUnknown { what: what.to_string(), waited_ms: ms(waited) }
+            }
+        }
+    }
+}
+
+pub fn refused(refusal: Refusal) -> AdminError {
+    let detail = refusal.to_string();
+    match refusal {
+        Refusal::TopicExists { name } => AdminError::TopicExists { topic: name },
+        Refusal::UnknownTopic { name } => AdminError::UnknownTopic { topic: name },
+        Refusal::InvalidConfig { .. } => AdminError::InvalidConfig { detail },
+        Refusal::NotFounded | Refusal::UnknownBroker { .. } | Refusal::Malformed { .. } | Refusal::IdsExhausted => {
+            AdminError::Unavailable { reason: detail }
+        }
+
+        Refusal::AlreadyFounded { .. }
+        | Refusal::InvalidFounders { .. }
+        | Refusal::StorageIdMismatch { .. }
+        | Refusal::InvalidBroker { .. }
+        | Refusal::StorageIdTaken { .. }
+        | Refusal::TooManyBrokers { .. }
+        | Refusal::InvalidName { .. }
+        | Refusal::InvalidPartitions { .. }
+        | Refusal::InvalidReplicationFactor { .. }
+        | Refusal::TooFewBrokers { .. }
+        | Refusal::TooManyPartitions { .. }
+        | Refusal::TooManyTopics { .. }
+        | Refusal::PartitionsNotMore { .. } => AdminError::InvalidRequest { detail },
+    }
+}

@@ -1,0 +1,351 @@
+//! The cluster as a whole: what clients need to route, health, leadership transfers, shutdown.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{StreamExt, future::join_all, stream};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    AdminError, Broker, BrokerView, ClusterView, HealthReport, LeaderNow, PartitionView, TopicView, TopicsWanted,
+    TransferLeaderRequest,
+    calls::{Answer, Call, NoAnswer, NodeHealth},
+    hosted::Hosted,
+    inner::{Inner, Stage},
+    limits,
+    topics::{full_configs, ms, ms_u32, or_default},
+};
+use crate::{
+    metadata::{self, Metadata, Topic},
+    raft::{Leader, TransferError},
+    types::{BrokerId, LogIndex, METADATA_GROUP, PartitionId, RaftGroupId, TopicPartition},
+};
+
+impl Broker {
+    pub(super) async fn view(&self, wanted: TopicsWanted) -> ClusterView {
+        let inner = &self.inner;
+        if let TopicsWanted::Named(names) = &wanted {
+            let missing = |state: &Metadata| names.iter().any(|name| state.topic(name).is_none());
+            if inner.metadata().is_some_and(|metadata| metadata.read(missing)) {
+                inner.refresh_metadata().await;
+            }
+        }
+        let cluster_id = inner.identity.lock().expect("no holder panics").cluster_id;
+        let metadata_leader = inner.raft.leader_of(METADATA_GROUP).map(|leader| leader.broker);
+        let Some(metadata) = inner.metadata() else {
+            return ClusterView {
+                cluster_id,
+                metadata_index: LogIndex(0),
+                metadata_leader,
+                brokers: Vec::new(),
+                topics: Vec::new(),
+            };
+        };
+        let voters: BTreeSet<BrokerId> = metadata.voters().into_iter().map(|(_, broker)| broker).collect();
+        let metadata_index = metadata.applied().borrow().unwrap_or_default();
+        // Copied out: Raft's books are not read under the metadata's lock.
+        let (brokers, topics) = metadata.read(|state| {
+            let brokers: Vec<metadata::Broker> = state.brokers().cloned().collect();
+            let topics: Vec<(String, Option<Topic>)> = match &wanted {
+                TopicsWanted::None => Vec::new(),
+                TopicsWanted::All => state.topics().map(|topic| (topic.name.clone(), Some(topic.clone()))).collect(),
+                TopicsWanted::Named(names) => {
+                    names.iter().map(|name| (name.clone(), state.topic(name).cloned())).collect()
+                }
+            };
+            (brokers, topics)
+        });
+        let views = topics.into_iter().map(|(name, topic)| match topic {
+            Some(topic) => inner.topic_view(&topic),
+            None => TopicView { name, configs: BTreeMap::new(), partitions: Vec::new() },
+        });
+        ClusterView {
+            cluster_id,
+            metadata_index,
+            metadata_leader,
+            brokers: brokers.iter().map(|broker| inner.broker_view(broker, &voters)).collect(),
+            topics: views.collect(),
+        }
+    }
+
+    pub(super) async fn health_report(&self) -> HealthReport {
+        let inner = &self.inner;
+        let Some(metadata) = inner.metadata() else {
+            let problems = match inner.readiness() {
+                super::Readiness::Ready => Vec::new(),
+                super::Readiness::NotReady(why) => vec![why],
+            };
+            return HealthReport { healthy: false, problems, ..HealthReport::default() };
+        };
+        inner.refresh_metadata().await;
+        let (brokers, partitions) = metadata.read(|state| {
+            let brokers: Vec<BrokerId> = state.brokers().map(|broker| broker.id).collect();
+            let partitions = state.topics().flat_map(|topic| {
+                topic.partitions.iter().zip(0..).map(|(info, number)| {
+                    let name = TopicPartition { topic: topic.name.clone(), partition: PartitionId(number) };
+                    (info.group, name, info.replicas.iter().map(|(_, broker)| *broker).collect::<Vec<_>>())
+                })
+            });
+            (brokers, partitions.collect::<Vec<_>>())
+        });
+        let alive: BTreeSet<BrokerId> = brokers.iter().copied().filter(|broker| inner.is_alive(*broker)).collect();
+        let nodes = inner.ask_health(&alive).await;
+        let metadata_led = inner.raft.leader_of(METADATA_GROUP).is_some_and(|leader| alive.contains(&leader.broker));
+        let leaderless =
+            |group: &RaftGroupId| !inner.raft.leader_of(*group).is_some_and(|leader| alive.contains(&leader.broker));
+        assess(&brokers, &alive, &partitions, leaderless, metadata_led, &nodes)
+    }
+
+    pub(super) async fn transfer(&self, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {
+        let inner = &self.inner;
+        let TransferLeaderRequest { partition, to, timeout: asked } = request;
+        let within = or_default(asked, limits::TRANSFER_TIMEOUT);
+        let group = match &partition {
+            None => METADATA_GROUP,
+            Some((topic, number)) => {
+                let found = inner.topic(topic).await?;
+                let info = usize::try_from(number.0).ok().and_then(|i| found.partitions.get(i)).cloned();
+                let unknown = || AdminError::UnknownPartition { topic: topic.clone(), partition: *number };
+                info.ok_or_else(unknown)?.group
+            }
+        };
+        let Some(leader) = inner.raft.leader_of(group) else {
+            return Err(AdminError::TransferFailed { reason: "no leader is known".into() });
+        };
+        if to == Some(leader.broker) {
+            return Ok(LeaderNow { broker: leader.broker, epoch: leader.term.epoch() });
+        }
+        if leader.broker == inner.me() {
+            return inner.transfer_here(group, to, within).await;
+        }
+        let call = Call::Transfer { group, to, within_ms: ms_u32(within) };
+        // The other side's answer at its deadline must still reach us.
+        match inner.call(leader.broker, &call, within + limits::CALL_WITHIN).await {
+            Ok(Answer::Transfer(moved)) => moved,
+            Ok(_) | Err(NoAnswer::Unknown) => {
+                Err(AdminError::OutcomeUnknown { what: "the transfer".into(), waited_ms: ms(within) })
+            }
+            Err(NoAnswer::NotDone) => {
+                let reason = format!("its leader, broker {}, does not answer", leader.broker);
+                Err(AdminError::TransferFailed { reason })
+            }
+        }
+    }
+
+    /// SAFETY M13. What is not transferred in time fails over by the goodbye that Raft says.
+    pub(super) async fn stop(&self) {
+        let inner = &self.inner;
+        if inner.stage.send_replace(Stage::Stopping) == Stage::Stopping {
+            return;
+        }
+        let deadline = Instant::now() + limits::SHUTDOWN_TRANSFERS;
+        let led: Vec<Arc<Hosted>> = inner.routes.hosted().into_iter().filter(|hosted| hosted.status().leads).collect();
+        let transfers = stream::iter(led).for_each_concurrent(limits::TRANSFERS_AT_ONCE, |hosted| async move {
+            let left = deadline.saturating_duration_since(Instant::now());
+            hosted.appender.pause().await;
+            // Still paused afterwards: if nobody took over, what waits is answered when the group stops.
+            match hosted.group.transfer_leader(None, left).await {
+                Ok(leader) => tracing::info!(partition = %hosted.name, to = %leader.broker, "leadership handed over"),
+                Err(error) => tracing::warn!(partition = %hosted.name, %error, "leadership not handed over"),
+            }
+        });
+        if tokio::time::timeout_at(deadline, transfers).await.is_err() {
+            tracing::warn!("not all leaderships were handed over in time: the rest fails over");
+        }
+        if let Some(metadata) = inner.metadata() {
+            let leads = metadata.status().borrow().leads;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if leads && let Err(error) = metadata.transfer_leader(None, left).await {
+                tracing::warn!(%error, "metadata leadership not handed over");
+            }
+        }
+        inner.raft.shutdown().await;
+        if let Err(error) = inner.store.flush().await {
+            tracing::error!(%error, "the last writes could not be flushed");
+        }
+    }
+}
+
+impl Inner {
+    fn broker_view(&self, broker: &metadata::Broker, voters: &BTreeSet<BrokerId>) -> BrokerView {
+        BrokerView {
+            id: broker.id,
+            client_address: broker.client_address.clone(),
+            peer_address: broker.peer_address.clone(),
+            http_address: broker.http_address.clone(),
+            rack: broker.rack.clone().unwrap_or_default(),
+            version: broker.version.clone(),
+            alive: self.is_alive(broker.id),
+            metadata_voter: voters.contains(&broker.id),
+        }
+    }
+
+    fn topic_view(&self, topic: &Topic) -> TopicView {
+        let partitions = topic.partitions.iter().zip(0..).map(|(info, number)| PartitionView {
+            partition: PartitionId(number),
+            leader: self.leader_now(info.group),
+            replicas: info.replicas.iter().map(|(_, broker)| *broker).collect(),
+        });
+        TopicView { name: topic.name.clone(), configs: full_configs(topic), partitions: partitions.collect() }
+    }
+
+    async fn ask_health(&self, alive: &BTreeSet<BrokerId>) -> Vec<(BrokerId, Option<NodeHealth>)> {
+        let asked = alive.iter().map(|broker| async move {
+            if *broker == self.me() {
+                return (*broker, Some(self.health_here()));
+            }
+            match self.call(*broker, &Call::Health, limits::CALL_WITHIN).await {
+                Ok(Answer::Health(health)) => (*broker, Some(health)),
+                Ok(_) | Err(_) => (*broker, None),
+            }
+        });
+        join_all(asked).await
+    }
+
+    pub fn health_here(&self) -> NodeHealth {
+        let me = self.me();
+        let mut health = NodeHealth::default();
+        for hosted in self.routes.hosted().iter().filter(|hosted| hosted.is_ready()).take(limits::CALL_GROUPS_MAX) {
+            let lagging = hosted.group.lagging(limits::LAG_ENTRIES_MAX);
+            if !lagging.is_empty() {
+                health.lagging.push((hosted.group.id(), lagging));
+            }
+        }
+        if let Some(shortage) = self.disk.shortage() {
+            let free = shortage.free_bytes;
+            health.problems.push(format!("broker {me}'s disk is nearly full ({free} bytes free): it refuses writes"));
+        }
+        let orphans = self.orphans.lock().expect("no holder panics").len();
+        if orphans > 0 {
+            let text = "replicas that the metadata does not know; their data is kept";
+            health.problems.push(format!("broker {me} holds {orphans} {text}"));
+        }
+        if self.metadata().is_some_and(|metadata| metadata.status().borrow().stopped) {
+            health.problems.push(format!("broker {me}'s metadata replica has stopped"));
+        }
+        health
+    }
+
+    /// Moves leadership of a group that this broker leads.
+    pub async fn transfer_here(
+        &self,
+        group: RaftGroupId,
+        to: Option<BrokerId>,
+        within: Duration,
+    ) -> Result<LeaderNow, AdminError> {
+        let started = Instant::now();
+        let result = if group == METADATA_GROUP {
+            let metadata = self.metadata().ok_or(AdminError::Unavailable { reason: "not in a cluster yet".into() })?;
+            metadata.transfer_leader(to, within).await
+        } else {
+            let Some(hosted) = self.hosted_group(group) else {
+                return Err(AdminError::TransferFailed { reason: format!("broker {} does not hold it", self.me()) });
+            };
+            // Nothing may be in flight when leadership moves (SAFETY B2); what arrives meanwhile waits.
+            hosted.appender.pause().await;
+            let left = within.saturating_sub(started.elapsed());
+            let result = timeout(within, hosted.group.transfer_leader(to, left)).await;
+            hosted.appender.unpause().await;
+            result.unwrap_or(Err(TransferError::TimedOut(within)))
+        };
+        match result {
+            Ok(Leader { term, broker, replica: _ }) => Ok(LeaderNow { broker, epoch: term.epoch() }),
+            Err(TransferError::NoSuchVoter(broker)) => {
+                Err(AdminError::InvalidRequest { detail: format!("broker {broker} holds no voter of this group") })
+            }
+            Err(error @ (TransferError::NotLeader | TransferError::NoCandidate | TransferError::TimedOut(_))) => {
+                Err(AdminError::TransferFailed { reason: error.to_string() })
+            }
+        }
+    }
+}
+
+type PartitionPlaces = (RaftGroupId, TopicPartition, Vec<BrokerId>);
+
+/// Pure: the report out of what was gathered.
+fn assess(
+    brokers: &[BrokerId],
+    alive: &BTreeSet<BrokerId>,
+    partitions: &[PartitionPlaces],
+    is_leaderless: impl Fn(&RaftGroupId) -> bool,
+    metadata_led: bool,
+    nodes: &[(BrokerId, Option<NodeHealth>)],
+) -> HealthReport {
+    let mut problems = Vec::new();
+    if !metadata_led {
+        problems.push("the metadata group has no live leader: topics cannot be changed".to_string());
+    }
+    for broker in brokers.iter().filter(|broker| !alive.contains(broker)) {
+        problems.push(format!("broker {broker} does not answer"));
+    }
+    for (broker, health) in nodes {
+        match health {
+            Some(health) => problems.extend(health.problems.iter().cloned()),
+            None => problems.push(format!("broker {broker} is up but did not report its health")),
+        }
+    }
+    let lagging: BTreeSet<RaftGroupId> = nodes
+        .iter()
+        .filter_map(|(_, health)| health.as_ref())
+        .flat_map(|h| h.lagging.iter().map(|(g, _)| *g))
+        .collect();
+    let (mut without_leader, mut under_replicated) = (0, 0);
+    for (group, name, replicas) in partitions {
+        let down: Vec<String> = replicas.iter().filter(|b| !alive.contains(b)).map(BrokerId::to_string).collect();
+        if is_leaderless(group) {
+            without_leader += 1;
+            problems.push(format!("{name} has no live leader"));
+        }
+        if !down.is_empty() {
+            under_replicated += 1;
+            problems.push(format!("{name} misses its replicas on brokers {}", down.join(", ")));
+        } else if lagging.contains(group) {
+            under_replicated += 1;
+            problems.push(format!("{name} has replicas that are far behind"));
+        }
+    }
+    let healthy = problems.is_empty();
+    let total = problems.len();
+    problems.truncate(limits::PROBLEMS_MAX);
+    if total > problems.len() {
+        problems.push(format!("and {} more problems", total - problems.len()));
+    }
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    HealthReport {
+        healthy,
+        problems,
+        brokers_alive: count(alive.len()),
+        brokers: count(brokers.len()),
+        partitions: count(partitions.len()),
+        partitions_without_leader: without_leader,
+        partitions_under_replicated: under_replicated,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_names_every_problem_and_counts_the_rest() {
+        let brokers = [1, 2, 3].map(BrokerId);
+        let alive = BTreeSet::from([BrokerId(1), BrokerId(2)]);
+        let name = |n| TopicPartition { topic: "t".into(), partition: PartitionId(n) };
+        let places = |n| (RaftGroupId(n as u64 + 1), name(n), vec![BrokerId(1), BrokerId(3)]);
+        let partitions: Vec<_> = (0..150).map(places).collect();
+        let nodes = [(BrokerId(1), Some(NodeHealth::default())), (BrokerId(2), None)];
+        let report = assess(&brokers, &alive, &partitions, |group| group.0 == 1, true, &nodes);
+        assert!(!report.healthy);
+        assert_eq!((report.brokers_alive, report.partitions_without_leader), (2, 1));
+        assert_eq!(report.partitions_under_replicated, 150);
+        assert_eq!(report.problems[0], "broker 3 does not answer");
+        assert_eq!(report.problems.len(), limits::PROBLEMS_MAX + 1);
+
+        let all = BTreeSet::from(brokers);
+        let nodes = [(BrokerId(1), Some(NodeHealth::default()))];
+        assert!(assess(&brokers, &all, &partitions, |_| false, true, &nodes).healthy);
+    }
+}

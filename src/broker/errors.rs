@@ -1,0 +1,266 @@
+//! Every error a request can end with, one enum per operation. Each variant carries what the wire
+//! needs, and each enum answers the questions a face asks: what happened to the log (`effect`),
+//! whether trying again can help (`is_retriable`), and who leads (`leader`). No face parses text.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{BrokerId, LeaderEpoch, Offset, PartitionId, WallMs};
+
+/// What a failed write did to the log. The chaos checker holds us to this answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Effect {
+    None,
+    /// It may have happened, or may still happen.
+    Unknown,
+}
+
+/// Who leads a partition, as far as this broker heard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderHint {
+    pub broker: BrokerId,
+    /// Its advertised client address; empty if its registration has not reached us yet.
+    pub address: String,
+    pub epoch: LeaderEpoch,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProduceError {
+    #[error("unknown topic {topic:?}")]
+    UnknownTopic { topic: String },
+    #[error("topic {topic:?} has no partition {partition}")]
+    UnknownPartition { topic: String, partition: PartitionId },
+    #[error("this broker does not lead {topic}-{partition}{}", hint_text(.leader))]
+    NotLeader { topic: String, partition: PartitionId, leader: Option<LeaderHint> },
+    #[error("the leader of {topic}-{partition} reached no majority for {} ms; nothing was appended", .waited.as_millis())]
+    NotEnoughReplicas { topic: String, partition: PartitionId, waited: Duration },
+    /// Accepted, but its outcome did not come in time (or its leader lost the term).
+    #[error("outcome unknown after {} ms: the batch for {topic}-{partition} may yet appear", .waited.as_millis())]
+    OutcomeUnknown { topic: String, partition: PartitionId, waited: Duration },
+    #[error("corrupt batch: {detail}")]
+    CorruptBatch { detail: String },
+    #[error("invalid request: {detail}")]
+    InvalidRequest { detail: String },
+    #[error("batch of {bytes} bytes exceeds max.message.bytes = {bytes_max} of topic {topic:?}")]
+    BatchTooLarge { topic: String, bytes: usize, bytes_max: usize },
+    #[error("timestamp {timestamp} is more than {} ms ahead of the broker's clock", .ahead_max.as_millis())]
+    InvalidTimestamp { timestamp: WallMs, ahead_max: Duration },
+    #[error("producer {producer}: sequence {got} arrived where {expected} was expected")]
+    OutOfOrderSequence { producer: i64, expected: i32, got: i32 },
+    #[error("producer {producer}: epoch {epoch} is older than {current}; a newer instance exists")]
+    FencedProducer { producer: i64, epoch: i16, current: i16 },
+    #[error("producer {producer} is not known here any more (expired or evicted); start a new one")]
+    UnknownProducer { producer: i64 },
+    #[error("expected next offset {expected}, it is {actual}; nothing was appended")]
+    WrongOffset { expected: Offset, actual: Offset },
+    #[error("temporarily unavailable: {reason}; nothing was appended")]
+    Unavailable { reason: String },
+    #[error("disk nearly full: {free_bytes} bytes free, {reserve_bytes} are kept back; free space or trim topics")]
+    DiskFull { free_bytes: u64, reserve_bytes: u64 },
+}
+
+impl ProduceError {
+    pub fn effect(&self) -> Effect {
+        match self {
+            Self::UnknownTopic { .. }
+            | Self::UnknownPartition { .. }
+            | Self::NotLeader { .. }
+            | Self::NotEnoughReplicas { .. }
+            | Self::CorruptBatch { .. }
+            | Self::InvalidRequest { .. }
+            | Self::BatchTooLarge { .. }
+            | Self::InvalidTimestamp { .. }
+            | Self::OutOfOrderSequence { .. }
+            | Self::FencedProducer { .. }
+            | Self::UnknownProducer { .. }
+            | Self::WrongOffset { .. }
+            | Self::Unavailable { .. }
+            | Self::DiskFull { .. } => Effect::None,
+            // Admitted by Raft and not refused: it may commit after we stop waiting (SAFETY M2).
+            Self::OutcomeUnknown { .. } => Effect::Unknown,
+        }
+    }
+
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::UnknownTopic { .. }
+            | Self::UnknownPartition { .. }
+            | Self::NotLeader { .. }
+            | Self::NotEnoughReplicas { .. }
+            // Only an idempotent producer may retry this one without risking a duplicate.
+            | Self::OutcomeUnknown { .. }
+            | Self::Unavailable { .. }
+            | Self::DiskFull { .. } => true,
+            Self::CorruptBatch { .. }
+            | Self::InvalidRequest { .. }
+            | Self::BatchTooLarge { .. }
+            | Self::InvalidTimestamp { .. }
+            | Self::OutOfOrderSequence { .. }
+            | Self::FencedProducer { .. }
+            | Self::UnknownProducer { .. }
+            | Self::WrongOffset { .. } => false,
+        }
+    }
+
+    pub fn leader(&self) -> Option<&LeaderHint> {
+        let Self::NotLeader { leader, .. } = self else { return None };
+        leader.as_ref()
+    }
+}
+
+/// Fetch and offset look-ups. None of these changes anything.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    #[error("unknown topic {topic:?}")]
+    UnknownTopic { topic: String },
+    #[error("topic {topic:?} has no partition {partition}")]
+    UnknownPartition { topic: String, partition: PartitionId },
+    #[error("this broker does not lead {topic}-{partition}{}", hint_text(.leader))]
+    NotLeader { topic: String, partition: PartitionId, leader: Option<LeaderHint> },
+    #[error("offset {offset} of {topic}-{partition} is outside {log_start}..{high_watermark}")]
+    OffsetOutOfRange {
+        topic: String,
+        partition: PartitionId,
+        offset: Offset,
+        log_start: Offset,
+        high_watermark: Offset,
+    },
+    #[error("invalid request: {detail}")]
+    InvalidRequest { detail: String },
+    #[error("temporarily unavailable: {reason}")]
+    Unavailable { reason: String },
+}
+
+impl FetchError {
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::UnknownTopic { .. }
+            | Self::UnknownPartition { .. }
+            | Self::NotLeader { .. }
+            | Self::Unavailable { .. } => true,
+            Self::OffsetOutOfRange { .. } | Self::InvalidRequest { .. } => false,
+        }
+    }
+
+    pub fn leader(&self) -> Option<&LeaderHint> {
+        let Self::NotLeader { leader, .. } = self else { return None };
+        leader.as_ref()
+    }
+}
+
+/// Topics, cluster and producer ids. Travels between brokers when a request was forwarded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum AdminError {
+    #[error("invalid request: {detail}")]
+    InvalidRequest { detail: String },
+    #[error("unknown topic {topic:?}")]
+    UnknownTopic { topic: String },
+    #[error("topic {topic:?} has no partition {partition}")]
+    UnknownPartition { topic: String, partition: PartitionId },
+    #[error("topic {topic:?} already exists")]
+    TopicExists { topic: String },
+    #[error("invalid config: {detail}")]
+    InvalidConfig { detail: String },
+    /// Trim beyond the high watermark.
+    #[error("offset {offset} of {topic}-{partition} is outside {log_start}..={high_watermark}")]
+    OffsetOutOfRange {
+        topic: String,
+        partition: PartitionId,
+        offset: Offset,
+        log_start: Offset,
+        high_watermark: Offset,
+    },
+    #[error("no leader of {topic}-{partition} could be reached; nothing was changed")]
+    NotLeader { topic: String, partition: PartitionId, leader: Option<LeaderHint> },
+    #[error("no metadata leader could be reached within {waited_ms} ms{}", effect_text(.effect))]
+    NoMetadataLeader { waited_ms: u64, effect: Effect },
+    #[error("the leader reaches no majority; nothing was changed")]
+    NotEnoughReplicas,
+    #[error("outcome unknown after {waited_ms} ms: {what} may yet happen; look before you repeat it")]
+    OutcomeUnknown { what: String, waited_ms: u64 },
+    #[error("temporarily unavailable: {reason}; nothing was changed")]
+    Unavailable { reason: String },
+    /// A leadership transfer that did not come about; the old leader goes on.
+    #[error("leadership was not transferred: {reason}")]
+    TransferFailed { reason: String },
+    #[error("internal error: {detail}")]
+    Internal { detail: String },
+}
+
+impl AdminError {
+    pub fn effect(&self) -> Effect {
+        match self {
+            Self::InvalidRequest { .. }
+            | Self::UnknownTopic { .. }
+            | Self::UnknownPartition { .. }
+            | Self::TopicExists { .. }
+            | Self::InvalidConfig { .. }
+            | Self::OffsetOutOfRange { .. }
+            | Self::NotLeader { .. }
+            | Self::NotEnoughReplicas
+            | Self::Unavailable { .. }
+            | Self::TransferFailed { .. } => Effect::None,
+            Self::NoMetadataLeader { effect, .. } => *effect,
+            Self::OutcomeUnknown { .. } | Self::Internal { .. } => Effect::Unknown,
+        }
+    }
+
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::NotLeader { .. }
+            | Self::NotEnoughReplicas
+            | Self::Unavailable { .. }
+            | Self::TransferFailed { .. }
+            | Self::UnknownTopic { .. }
+            | Self::UnknownPartition { .. } => true,
+            Self::NoMetadataLeader { effect, .. } => *effect == Effect::None,
+            Self::InvalidRequest { .. }
+            | Self::TopicExists { .. }
+            | Self::InvalidConfig { .. }
+            | Self::OffsetOutOfRange { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::Internal { .. } => false,
+        }
+    }
+
+    pub fn leader(&self) -> Option<&LeaderHint> {
+        let Self::NotLeader { leader, .. } = self else { return None };
+        leader.as_ref()
+    }
+}
+
+/// The broker cannot start, or cannot go on. The process prints it and exits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BrokerFailed {
+    /// SAFETY B5: its replicas are dead; it must answer nothing for them.
+    #[error(
+        "broker {broker} is registered with another data directory (storage id {registered:032x}, this one is {found:032x}): \
+         restore the old directory, or give this machine a new broker id"
+    )]
+    StorageIdMismatch { broker: BrokerId, registered: u128, found: u128 },
+    #[error(
+        "this directory belongs to cluster {found:032x}, the cluster reached is {expected:032x}; check `peers` and the data directory"
+    )]
+    WrongCluster { found: u128, expected: u128 },
+    #[error("invalid setting: {detail}")]
+    InvalidSetting { detail: String },
+    #[error("storage: {detail}")]
+    Storage { detail: String },
+    #[error("raft: {detail}")]
+    Raft { detail: String },
+}
+
+fn hint_text(leader: &Option<LeaderHint>) -> String {
+    match leader {
+        Some(hint) => format!("; broker {} does ({}, epoch {})", hint.broker, hint.address, hint.epoch),
+        None => "; no leader is known".into(),
+    }
+}
+
+fn effect_text(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::None => "; nothing was changed",
+        Effect::Unknown => "; the change may yet happen",
+    }
+}

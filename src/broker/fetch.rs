@@ -1,0 +1,272 @@
+//! Reading: whole batches from an offset, long polls, and offsets by place or time. SAFETY B7 holds:
+//! an offset above the high watermark is out of range only once a majority confirmed that it is.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, timeout};
+
+use super::{
+    Broker, FetchError, FetchRequest, Fetched, FoundOffset, OffsetAt,
+    cursors::Cursor,
+    hosted::{Bounds, Hosted},
+    limits,
+    routes::Found,
+    walk::{WalkError, Walker, batches_of},
+};
+use crate::{
+    record::{BatchHeader, DECODED_BYTES_MAX_DEFAULT, iter_records},
+    types::{Offset, PartitionId, WallMs},
+};
+
+/// What lies at an offset now.
+enum Place {
+    Readable,
+    /// The high watermark: nothing yet.
+    AtEnd,
+}
+
+impl Broker {
+    pub(super) async fn fetch_batches(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+        let arrived = Instant::now();
+        let hosted = self.hosted_for_read(&request.topic, request.partition)?;
+        let FetchRequest { offset, wait, .. } = request;
+        if offset.0 < 0 {
+            return Err(FetchError::InvalidRequest { detail: format!("offset {offset} is negative") });
+        }
+        let bytes_max = match request.bytes_max {
+            0 => limits::FETCH_BYTES_DEFAULT,
+            asked => asked.min(limits::FETCH_BYTES_MAX),
+        };
+        let waited = match self.place(&hosted, offset).await? {
+            Place::Readable => Duration::ZERO,
+            Place::AtEnd => {
+                let readable = self.wait_past(&hosted, offset, wait.min(limits::FETCH_WAIT_MAX)).await?;
+                if !readable {
+                    let Bounds { log_start, high_watermark } = hosted.bounds();
+                    return Ok(Fetched { batches: Vec::new(), high_watermark, log_start, next_offset: offset });
+                }
+                arrived.elapsed()
+            }
+        };
+        let fetched = self.read_page(&hosted, offset, bytes_max).await?;
+        let bytes = fetched.batches.iter().map(|batch| batch.len() as u64).sum();
+        self.inner.probe.fetch_answered(bytes, arrived.elapsed().saturating_sub(waited));
+        Ok(fetched)
+    }
+
+    /// SAFETY B7, in its order.
+    async fn place(&self, hosted: &Hosted, offset: Offset) -> Result<Place, FetchError> {
+        let bounds = hosted.bounds();
+        if offset < bounds.log_start {
+            return Err(out_of_range(hosted, offset, bounds));
+        }
+        if offset < bounds.high_watermark {
+            return match hosted.status().leads {
+                // Committed data stays true on a leader that is not ready, or deposed and unaware.
+                true => Ok(Place::Readable),
+                false => Err(self.not_leader(hosted)),
+            };
+        }
+        if !hosted.is_ready() {
+            return Err(self.not_leader(hosted));
+        }
+        if offset == bounds.high_watermark {
+            return Ok(Place::AtEnd);
+        }
+        self.confirm(hosted).await?;
+        let bounds = hosted.bounds();
+        match offset.cmp(&bounds.high_watermark) {
+            std::cmp::Ordering::Less if offset < bounds.log_start => Err(out_of_range(hosted, offset, bounds)),
+            std::cmp::Ordering::Less => Ok(Place::Readable),
+            std::cmp::Ordering::Equal => Ok(Place::AtEnd),
+            std::cmp::Ordering::Greater => Err(out_of_range(hosted, offset, bounds)),
+        }
+    }
+
+    /// A majority confirmed that we lead, and all that was committed before is applied here.
+    async fn confirm(&self, hosted: &Hosted) -> Result<(), FetchError> {
+        match timeout(limits::FETCH_CONFIRM_MAX, hosted.group.read_index()).await {
+            Ok(Ok(_)) => Ok(()),
+            // No confirmation is never "out of range".
+            Ok(Err(_)) | Err(_) => Err(self.not_leader(hosted)),
+        }
+    }
+
+    /// Waits for the first record at `offset`. False: none came in time.
+    async fn wait_past(&self, hosted: &Hosted, offset: Offset, wait: Duration) -> Result<bool, FetchError> {
+        let deadline = Instant::now() + wait;
+        let (mut applied, mut status) = (hosted.group.applied(), hosted.group.status());
+        loop {
+            applied.borrow_and_update();
+            if hosted.bounds().high_watermark > offset {
+                return Ok(true);
+            }
+            tokio::select! {
+                biased;
+                changed = applied.changed() => changed.map_err(|_| self.not_leader(hosted))?,
+                changed = status.changed() => {
+                    let now = status.borrow_and_update().clone();
+                    if changed.is_err() || !now.leads || now.stopped {
+                        // The reader finds the new leader sooner than its poll would end.
+                        return Err(self.not_leader(hosted));
+                    }
+                }
+                () = tokio::time::sleep_until(deadline) => return Ok(false),
+            }
+        }
+    }
+
+    async fn read_page(&self, hosted: &Hosted, offset: Offset, bytes_max: usize) -> Result<Fetched, FetchError> {
+        let turn = timeout(limits::FETCH_CONFIRM_MAX, self.inner.reads.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(FetchError::Unavailable { reason: "too many fetches read from disk at once".into() });
+        };
+        let mut tried = 0;
+        loop {
+            match page(hosted, offset, bytes_max).await {
+                Ok(fetched) => return Ok(fetched),
+                // A trim overtook us: by now either the log start says so, or another place is found.
+                Err(WalkError::Purged) if tried == 0 => {
+                    tried += 1;
+                    let bounds = hosted.bounds();
+                    if offset < bounds.log_start {
+                        return Err(out_of_range(hosted, offset, bounds));
+                    }
+                    hosted.cursors.forget(offset);
+                }
+                Err(error) => {
+                    let reason = format!("reading {} at offset {offset}: {error}", hosted.name);
+                    tracing::warn!(partition = %hosted.name, %offset, %error, "fetch failed");
+                    return Err(FetchError::Unavailable { reason });
+                }
+            }
+        }
+    }
+
+    pub(super) async fn look_up(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+        at: OffsetAt,
+    ) -> Result<FoundOffset, FetchError> {
+        let hosted = self.hosted_for_read(topic, partition)?;
+        if !hosted.is_ready() {
+            return Err(self.not_leader(&hosted));
+        }
+        self.confirm(&hosted).await?;
+        let bounds = hosted.bounds();
+        let offset = match at {
+            OffsetAt::Earliest => bounds.log_start,
+            OffsetAt::Latest => bounds.high_watermark,
+            OffsetAt::Time(time) => {
+                let found = first_at(&hosted, time, bounds).await;
+                found.map_err(|error| FetchError::Unavailable { reason: error.to_string() })?
+            }
+        };
+        Ok(FoundOffset { offset, epoch: hosted.status().term.epoch() })
+    }
+
+    fn hosted_for_read(&self, topic: &str, partition: PartitionId) -> Result<Arc<Hosted>, FetchError> {
+        match self.inner.routes.find(topic, partition) {
+            Found::UnknownTopic => Err(FetchError::UnknownTopic { topic: topic.into() }),
+            Found::UnknownPartition => Err(FetchError::UnknownPartition { topic: topic.into(), partition }),
+            Found::Elsewhere(group) => {
+                let leader = self.inner.leader_hint(group);
+                Err(FetchError::NotLeader { topic: topic.into(), partition, leader })
+            }
+            Found::Here(hosted) => Ok(hosted),
+        }
+    }
+
+    fn not_leader(&self, hosted: &Hosted) -> FetchError {
+        let leader = self.inner.hint_elsewhere(&hosted.group);
+        FetchError::NotLeader { topic: hosted.name.topic.clone(), partition: hosted.name.partition, leader }
+    }
+}
+
+fn out_of_range(hosted: &Hosted, offset: Offset, bounds: Bounds) -> FetchError {
+    let Bounds { log_start, high_watermark } = bounds;
+    let (topic, partition) = (hosted.name.topic.clone(), hosted.name.partition);
+    FetchError::OffsetOutOfRange { topic, partition, offset, log_start, high_watermark }
+}
+
+/// Whole batches from `offset`, at least one, and the reader's next place remembered.
+async fn page(hosted: &Hosted, offset: Offset, bytes_max: usize) -> Result<Fetched, WalkError> {
+    let mut walker = Walker::to_offset(hosted, offset).await?;
+    let (mut batches, mut bytes, mut next_offset) = (Vec::new(), 0, offset);
+    let mut cursor = walker.cursor();
+    'filling: while bytes < bytes_max {
+        let entries = walker.next(bytes_max - bytes).await?;
+        if entries.is_empty() {
+            break;
+        }
+        for entry in entries {
+            cursor = Cursor { index: entry.index, expect: entry.append.base_offset };
+            if entry.append.end_offset() <= offset {
+                continue;
+            }
+            for batch in batches_of(&entry.append) {
+                let (header, batch) = batch?;
+                if header.last_offset() < offset {
+                    continue;
+                }
+                if !batches.is_empty() && bytes + batch.len() > bytes_max {
+                    break 'filling;
+                }
+                bytes += batch.len();
+                next_offset = Offset(header.last_offset().0 + 1);
+                batches.push(batch);
+            }
+        }
+        cursor = walker.cursor();
+    }
+    let Bounds { log_start, high_watermark } = hosted.bounds();
+    if next_offset > offset {
+        hosted.cursors.moved(offset, next_offset, cursor);
+    }
+    Ok(Fetched { batches, high_watermark, log_start, next_offset })
+}
+
+/// The first offset at or after the log start whose record has this timestamp or a later one.
+async fn first_at(hosted: &Hosted, time: WallMs, bounds: Bounds) -> Result<Offset, WalkError> {
+    let point = hosted.group.log().find_time(time).await.map_err(|e| WalkError::Failed(e.to_string()))?;
+    let mut walker = Walker::from_point(hosted, point, bounds.log_start).await;
+    loop {
+        let entries = walker.next(limits::FIND_TIME_READ_BYTES).await?;
+        if entries.is_empty() {
+            return Ok(bounds.high_watermark);
+        }
+        for entry in entries {
+            if entry.append.max_timestamp < time || entry.append.end_offset() <= bounds.log_start {
+                continue;
+            }
+            for batch in batches_of(&entry.append) {
+                let (header, batch) = batch?;
+                if header.max_timestamp < time || header.last_offset() < bounds.log_start {
+                    continue;
+                }
+                if let Some(offset) = first_record_at(&header, &batch, time, bounds.log_start) {
+                    return Ok(offset);
+                }
+            }
+        }
+    }
+}
+
+/// Within one batch. A batch that cannot be decoded is found as a whole: its reader will say why.
+fn first_record_at(header: &BatchHeader, batch: &bytes::Bytes, time: WallMs, log_start: Offset) -> Option<Offset> {
+    let whole = Some(header.base_offset.max(log_start));
+    if header.is_log_append_time() {
+        return whole;
+    }
+    let Ok(records) = iter_records(batch, DECODED_BYTES_MAX_DEFAULT) else { return whole };
+    for record in records {
+        match record {
+            Ok((offset, record)) if record.timestamp >= time && offset >= log_start => return Some(offset),
+            Ok(_) => {}
+            Err(_) => return whole,
+        }
+    }
+    // The header's max timestamp promised one, but it lies below the log start, or lied.
+    None
+}

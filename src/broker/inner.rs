@@ -1,0 +1,307 @@
+//! What all parts of a broker share, and how it starts.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, Weak},
+    time::Duration,
+};
+
+use tokio::sync::{Semaphore, watch};
+
+use super::{
+    Broker, BrokerFailed, LeaderHint, Readiness, calls, disk, forming, limits, produce::Budget, reconcile, retention,
+    routes::Routes,
+};
+use crate::{
+    config::{Peer, founders, peers_hash},
+    metadata::Metadata,
+    metrics::{Metrics, RequestProbe},
+    partition::Partition,
+    raft::{Group, NodeDeps, RaftNode, RaftSettings},
+    seam::{Clock, Listener, Net, Rng},
+    storage::{Identity, Store, StoreError},
+    types::{BrokerId, METADATA_GROUP, RaftGroupId, ReplicaId},
+};
+
+/// Who this broker is and how it behaves.
+#[derive(Clone, Debug)]
+pub struct BrokerSettings {
+    pub broker: BrokerId,
+    /// The seed list, this broker included.
+    pub peers: Vec<Peer>,
+    /// Where to dial a peer instead of its address.
+    pub peer_override: BTreeMap<BrokerId, String>,
+    /// Advertised addresses, host:port.
+    pub client_address: String,
+    pub peer_address: String,
+    pub http_address: String,
+    pub rack: Option<String>,
+    pub heartbeat: Duration,
+    pub election_min: Duration,
+    pub election_max: Duration,
+    pub produce_bytes_max: usize,
+    pub disk_reserve_bytes: u64,
+}
+
+/// Everything a broker is made of.
+pub struct BrokerDeps {
+    pub settings: BrokerSettings,
+    pub store: Store,
+    pub net: Arc<dyn Net>,
+    /// The bound listener for other nodes.
+    pub peer_listener: Box<dyn Listener>,
+    pub clock: Arc<dyn Clock>,
+    pub rng: Arc<Rng>,
+    pub metrics: Metrics,
+    pub free_bytes: disk::FreeBytes,
+}
+
+impl BrokerDeps {
+    /// The free space of a directory on a real disk.
+    pub fn free_bytes_of(directory: PathBuf) -> disk::FreeBytes {
+        disk::free_bytes_of(directory)
+    }
+}
+
+/// Shared by the faces' handle and the broker's tasks.
+pub struct Inner {
+    pub settings: BrokerSettings,
+    pub store: Store,
+    pub raft: RaftNode,
+    pub clock: Arc<dyn Clock>,
+    pub rng: Arc<Rng>,
+    pub probe: RequestProbe,
+    pub disk: disk::DiskGuard,
+    pub budget: Budget,
+    pub routes: Routes,
+    /// Turns of fetches that read.
+    pub reads: Semaphore,
+    /// Turns of other nodes' requests.
+    pub call_turns: Semaphore,
+    /// Set once the metadata group runs here.
+    pub metadata: watch::Sender<Option<Group<Metadata>>>,
+    pub identity: Mutex<Identity>,
+    /// The directory held no Raft state and no cluster id when this process started, and still does.
+    pub is_empty: watch::Sender<bool>,
+    pub stage: watch::Sender<Stage>,
+    pub failed: watch::Sender<Option<BrokerFailed>>,
+    /// Groups with data here that metadata does not know. Kept.
+    pub orphans: Mutex<BTreeSet<RaftGroupId>>,
+    /// Producer ids of our current block, not given out yet.
+    pub producer_ids: tokio::sync::Mutex<std::ops::Range<i64>>,
+    /// Our wall clock is near the median of our peers' (SAFETY M4).
+    pub clock_agrees: watch::Sender<bool>,
+}
+
+/// How far the broker has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Not part of a cluster yet; why.
+    Forming(String),
+    /// The metadata group runs here; registration is not confirmed.
+    Joining,
+    Running,
+    Stopping,
+}
+
+impl Broker {
+    /// Starts everything and returns at once; the cluster forms, or is joined, in the background.
+    /// `readiness` says when, `failed` when it must not.
+    pub async fn start(deps: BrokerDeps) -> Result<Broker, BrokerFailed> {
+        let BrokerDeps { settings, store, net, peer_listener, clock, rng, metrics, free_bytes } = deps;
+        check(&settings)?;
+        let identity = identify(&store, &settings, &rng).await?;
+        let groups = store.groups().await.map_err(storage_failed)?;
+        let slot: Arc<OnceLock<Weak<Inner>>> = Arc::default();
+        let raft = RaftNode::start(NodeDeps {
+            store: store.clone(),
+            net,
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
+            settings: RaftSettings {
+                broker: settings.broker,
+                cluster: identity.cluster_id,
+                heartbeat: settings.heartbeat,
+                election_min: settings.election_min,
+                election_max: settings.election_max,
+            },
+            listen: peer_listener,
+            on_call: calls::handler(Arc::clone(&slot)),
+        })
+        .await;
+        let inner = Arc::new(Inner {
+            disk: disk::DiskGuard::new(free_bytes, settings.disk_reserve_bytes),
+            budget: Budget::new(settings.produce_bytes_max),
+            settings,
+            store,
+            raft,
+            clock,
+            rng,
+            probe: metrics.requests(),
+            routes: Routes::default(),
+            reads: Semaphore::new(limits::FETCH_READS_MAX),
+            call_turns: Semaphore::new(limits::CALLS_MAX),
+            metadata: watch::Sender::new(None),
+            is_empty: watch::Sender::new(groups.is_empty() && identity.cluster_id.is_none()),
+            identity: Mutex::new(identity),
+            stage: watch::Sender::new(Stage::Forming("starting".into())),
+            failed: watch::Sender::new(None),
+            orphans: Mutex::default(),
+            producer_ids: tokio::sync::Mutex::new(0..0),
+            clock_agrees: watch::Sender::new(false),
+        });
+        let _ = slot.set(Arc::downgrade(&inner));
+        export(&metrics, &inner);
+        let replica = groups.iter().find(|(group, _)| *group == METADATA_GROUP).map(|(_, replica)| *replica);
+        spawn_tasks(&inner, replica);
+        Ok(Broker { inner })
+    }
+}
+
+fn spawn_tasks(inner: &Arc<Inner>, replica: Option<ReplicaId>) {
+    inner.set_seed_peers();
+    let forming = Arc::clone(inner);
+    tokio::spawn(async move {
+        if let Err(failed) = forming::join_cluster(&forming, replica).await {
+            forming.fail(failed);
+        }
+    });
+    tokio::spawn(reconcile::run(Arc::clone(inner)));
+    tokio::spawn(retention::run(Arc::clone(inner)));
+    let guard = Arc::clone(inner);
+    tokio::spawn(async move { guard.disk.run().await });
+}
+
+impl Inner {
+    pub fn me(&self) -> BrokerId {
+        self.settings.broker
+    }
+
+    pub fn fail(&self, failed: BrokerFailed) {
+        tracing::error!(%failed, "the broker stops");
+        self.failed.send_if_modified(|now| {
+            let first = now.is_none();
+            now.get_or_insert(failed);
+            first
+        });
+    }
+
+    /// The metadata group, if it runs here.
+    pub fn metadata(&self) -> Option<Group<Metadata>> {
+        self.metadata.borrow().clone()
+    }
+
+    pub fn founders(&self) -> Vec<BrokerId> {
+        founders(&self.settings.peers)
+    }
+
+    pub fn peers_hash(&self) -> u64 {
+        peers_hash(&self.settings.peers)
+    }
+
+    /// Other brokers of the seed list.
+    pub fn other_peers(&self) -> impl Iterator<Item = &Peer> {
+        self.settings.peers.iter().filter(|peer| peer.id != self.me())
+    }
+
+    fn set_seed_peers(&self) {
+        for peer in self.other_peers() {
+            self.set_peer(peer.id, peer.address.clone());
+        }
+    }
+
+    /// An override stands above what anyone says.
+    pub fn set_peer(&self, broker: BrokerId, address: String) {
+        let address = self.settings.peer_override.get(&broker).cloned().unwrap_or(address);
+        self.raft.set_peer(broker, address);
+    }
+
+    pub fn leader_hint(&self, group: RaftGroupId) -> Option<LeaderHint> {
+        let leader = self.raft.leader_of(group)?;
+        let address = self.metadata().and_then(|metadata| {
+            metadata.read(|state| state.broker(leader.broker).map(|broker| broker.client_address.clone()))
+        });
+        Some(LeaderHint { broker: leader.broker, address: address.unwrap_or_default(), epoch: leader.term.epoch() })
+    }
+
+    /// As [`Inner::leader_hint`], unless it would name this broker, which knows better.
+    pub fn hint_elsewhere(&self, group: &Group<Partition>) -> Option<LeaderHint> {
+        let leads = group.status().borrow().leads;
+        self.leader_hint(group.id()).filter(|hint| leads || hint.broker != self.me())
+    }
+
+    pub fn is_alive(&self, broker: BrokerId) -> bool {
+        broker == self.me() || self.raft.peer_alive(broker)
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        *self.stage.borrow() == Stage::Stopping
+    }
+
+    pub fn readiness(&self) -> Readiness {
+        if let Some(failed) = &*self.failed.borrow() {
+            return Readiness::NotReady(failed.to_string());
+        }
+        match &*self.stage.borrow() {
+            Stage::Forming(why) => return Readiness::NotReady(why.clone()),
+            Stage::Joining => return Readiness::NotReady("this broker is not registered yet".into()),
+            Stage::Stopping => return Readiness::NotReady("this broker is stopping".into()),
+            Stage::Running => {}
+        }
+        match self.raft.leader_of(METADATA_GROUP) {
+            Some(_) => Readiness::Ready,
+            None => Readiness::NotReady("no metadata leader is known".into()),
+        }
+    }
+}
+
+fn check(settings: &BrokerSettings) -> Result<(), BrokerFailed> {
+    let BrokerSettings { broker, peers, .. } = settings;
+    let detail = if broker.0 == 0 {
+        "a broker id is at least 1".to_string()
+    } else if !peers.iter().any(|peer| peer.id == *broker) {
+        format!("broker {broker} is not in its own `peers` list")
+    } else {
+        return Ok(());
+    };
+    Err(BrokerFailed::InvalidSetting { detail })
+}
+
+/// The directory's identity; a new directory gets one before anything else is written to it.
+async fn identify(store: &Store, settings: &BrokerSettings, rng: &Rng) -> Result<Identity, BrokerFailed> {
+    if let Some(identity) = store.identity().await.map_err(storage_failed)? {
+        if identity.broker != settings.broker {
+            let (found, asked) = (identity.broker, settings.broker);
+            let detail = format!("the data directory belongs to broker {found}, not {asked}");
+            return Err(BrokerFailed::InvalidSetting { detail });
+        }
+        return Ok(identity);
+    }
+    let identity = Identity { broker: settings.broker, cluster_id: None, storage_id: rng.u128() };
+    store.save_identity(identity).await.map_err(storage_failed)?;
+    Ok(identity)
+}
+
+pub fn storage_failed(error: StoreError) -> BrokerFailed {
+    BrokerFailed::Storage { detail: error.to_string() }
+}
+
+fn export(metrics: &Metrics, inner: &Arc<Inner>) {
+    let weak = Arc::downgrade(inner);
+    metrics.on_scrape(move |gauges| {
+        let Some(inner) = weak.upgrade() else { return };
+        let level = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        gauges.produce_bytes_in_flight.set(level(inner.budget.bytes_in_use() as u64));
+        gauges.disk_free_bytes.set(level(inner.disk.free_bytes().unwrap_or(0)));
+        gauges.disk_full.set(i64::from(inner.disk.shortage().is_some()));
+        let Some(metadata) = inner.metadata() else { return };
+        let brokers: Vec<BrokerId> = metadata.read(|state| state.brokers().map(|broker| broker.id).collect());
+        gauges.brokers_alive.set(brokers.iter().filter(|broker| inner.is_alive(**broker)).count() as i64);
+        let hosted = inner.routes.hosted();
+        gauges.raft_groups.set(hosted.len() as i64 + 1);
+        gauges.raft_groups_led.set(hosted.iter().filter(|hosted| hosted.status().leads).count() as i64);
+        let leaderless = hosted.iter().filter(|hosted| inner.raft.leader_of(hosted.group.id()).is_none()).count();
+        gauges.raft_groups_leaderless.set(leaderless as i64);
+    });
+}

@@ -1,0 +1,91 @@
+//! Every bound of this module, with its reason. What a user may set lies in `config`.
+
+use std::time::Duration;
+
+/// Batches waiting for one partition's appender, in its channel and again in its own queue. Sixteen
+/// entries of 1 KiB batches; more would only wait longer. Full: UNAVAILABLE.
+pub const QUEUE_BATCHES_MAX: usize = 16_384;
+
+/// Proposals of one partition without an outcome. Small, so that under load the next entry grows
+/// while these are under way: cost is per entry. Enough to keep the replication window of 2 to 4 full.
+pub const PROPOSALS_MAX: usize = 4;
+
+/// Batches checked and put into one entry: bounds how long the partition's lock is held.
+pub const ENTRY_BATCHES_MAX: usize = 4_096;
+
+/// Waiters on one batch: the first and retries that attached. A client has five requests in flight.
+pub const WAITERS_PER_BATCH_MAX: usize = 64;
+
+/// Producers per partition whose next sequence is remembered after one of their batches went without
+/// effect. More at once than have batches in one stalled queue only in theory.
+pub const OWED_MAX: usize = 1_000;
+
+/// After a refusal by the lease, when to propose again. A heartbeat round renews the lease.
+pub const REFUSED_RETRY: Duration = Duration::from_millis(20);
+
+/// Refused for this long without an entry getting through: NOT_ENOUGH_REPLICAS (SAFETY B8).
+pub const LEASE_EXPIRED_MAX: Duration = Duration::from_secs(1);
+
+/// The shortest and longest deadline of a produce, and the one for a request that names none.
+pub const PRODUCE_TIMEOUT_MAX: Duration = Duration::from_secs(300);
+pub const PRODUCE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Bytes of one fetch answer; a larger wish is cut to it. The largest batch fits.
+pub const FETCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A fetch that names no size.
+pub const FETCH_BYTES_DEFAULT: usize = 1024 * 1024;
+/// The longest long poll: clients behind dead links must not hold state for ever.
+pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Fetches reading at once on this node: each holds at most one read of FETCH_BYTES_MAX beside its answer.
+pub const FETCH_READS_MAX: usize = 32;
+/// How long one fetch waits for its turn, and its confirmations, before it says UNAVAILABLE.
+pub const FETCH_CONFIRM_MAX: Duration = Duration::from_secs(5);
+/// Remembered reading positions per partition: more sequential readers than this re-seek.
+pub const CURSORS_MAX: usize = 64;
+/// Bytes read at a time while looking for a timestamp.
+pub const FIND_TIME_READ_BYTES: usize = 1024 * 1024;
+
+/// Groups opened at the same time after a start: bound by disk reads, not by CPU (SAFETY N5).
+pub const OPENING_MAX: usize = 16;
+/// A group without an announced leader: after this its next initial member initialises it (SAFETY B6).
+pub const INITIALIZE_AFTER: Duration = Duration::from_secs(2);
+/// How often reconciling looks again when nothing changed: retries of what failed.
+pub const RECONCILE_EVERY: Duration = Duration::from_secs(1);
+
+/// One round of asking peers while the cluster is formed, and between retries of registration.
+pub const FORMING_EVERY: Duration = Duration::from_millis(200);
+/// One node-to-node call, unless its request has a deadline of its own.
+pub const CALL_WITHIN: Duration = Duration::from_secs(2);
+/// Between two tries of a forwarded change that had no effect.
+pub const CHANGE_RETRY: Duration = Duration::from_millis(50);
+/// Admin requests that name no deadline.
+pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Leadership transfers that name no deadline.
+pub const TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Reads that may be stale wait this long for the metadata leader's index (SAFETY M9).
+pub const STALE_WAIT: Duration = Duration::from_millis(500);
+/// A decoded node-to-node request: forwarded configs and lists of groups fit many times over.
+pub const CALL_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Groups named in one node-to-node question or answer.
+pub const CALL_GROUPS_MAX: usize = 10_000;
+/// Forwarded requests worked on at once: beyond it the caller hears UNAVAILABLE.
+pub const CALLS_MAX: usize = 1_024;
+
+/// Entries a voter may be behind before health calls its partition under-replicated.
+pub const LAG_ENTRIES_MAX: u64 = 1_000;
+/// Problems named one by one in a health report; the rest is counted.
+pub const PROBLEMS_MAX: usize = 100;
+
+/// How often free disk space is read.
+pub const DISK_CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How often a leader looks whether retention lets records go.
+pub const RETENTION_EVERY: Duration = Duration::from_secs(10);
+/// How far a leader's clock may be from the median of its peers' before time retention stops (SAFETY M4).
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
+
+/// All leadership transfers of a shutdown together (SAFETY M13).
+pub const SHUTDOWN_TRANSFERS: Duration = Duration::from_secs(5);
+/// Before one transfer: how long the appender's proposals may take to settle.
+pub const SETTLE_MAX: Duration = Duration::from_secs(1);
+/// Transfers at once.
+pub const TRANSFERS_AT_ONCE: usize = 8;

@@ -1,0 +1,141 @@
+//! From a produce request to the partition's queue: everything that can be refused at once.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc::error::TrySendError, oneshot},
+    time::Instant,
+};
+
+use super::{
+    Broker, ProduceError, ProduceRequest, Receipt,
+    appender::{Produce, Reply},
+    limits,
+    routes::Found,
+};
+use crate::{
+    record::{BATCH_BYTES_MAX, BatchError, BatchLimits, validate_batch},
+    types::PartitionId,
+};
+
+/// A part of the node-wide produce budget, held by a batch until it is answered.
+#[derive(Debug)]
+pub struct ProduceBudget {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// The node's bytes of batches that are not answered yet.
+pub struct Budget {
+    semaphore: Arc<Semaphore>,
+    bytes_max: usize,
+}
+
+impl Budget {
+    /// `bytes_max` is raised to the largest batch, so that one always fits.
+    pub fn new(bytes_max: usize) -> Budget {
+        // Permits are counted in u32.
+        let bytes_max = bytes_max.clamp(BATCH_BYTES_MAX, u32::MAX as usize);
+        Budget { semaphore: Arc::new(Semaphore::new(bytes_max)), bytes_max }
+    }
+
+    pub async fn reserve(&self, bytes: usize) -> ProduceBudget {
+        let bytes = bytes.min(self.bytes_max) as u32;
+        // Never closed; if it were, running without a budget is better than a panic.
+        ProduceBudget { _permit: Arc::clone(&self.semaphore).acquire_many_owned(bytes).await.ok() }
+    }
+
+    pub fn bytes_in_use(&self) -> usize {
+        self.bytes_max - self.semaphore.available_permits()
+    }
+}
+
+/// An enqueued produce. Resolves once, to the receipt or to why not; dropping it does not withdraw the batch.
+#[derive(Debug)]
+pub struct Waiting {
+    answer: oneshot::Receiver<Result<Receipt, ProduceError>>,
+    topic: String,
+    partition: PartitionId,
+    since: Instant,
+}
+
+impl Future for Waiting {
+    type Output = Result<Receipt, ProduceError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(context));
+        Poll::Ready(answer.unwrap_or_else(|_| {
+            // The appender is gone without a word (shutdown): it may have proposed the batch.
+            let (topic, partition, waited) = (self.topic.clone(), self.partition, self.since.elapsed());
+            Err(ProduceError::OutcomeUnknown { topic, partition, waited })
+        }))
+    }
+}
+
+impl Broker {
+    pub(super) fn enqueue(&self, request: ProduceRequest, budget: ProduceBudget) -> Result<Waiting, ProduceError> {
+        let ProduceRequest { topic, partition, acks: _, timeout, batch, expected_offset } = request;
+        let hosted = match self.inner.routes.find(&topic, partition) {
+            Found::UnknownTopic => return Err(ProduceError::UnknownTopic { topic }),
+            Found::UnknownPartition => return Err(ProduceError::UnknownPartition { topic, partition }),
+            Found::Elsewhere(group) => {
+                let leader = self.inner.leader_hint(group);
+                return Err(ProduceError::NotLeader { topic, partition, leader });
+            }
+            Found::Here(hosted) => hosted,
+        };
+        if let Some(shortage) = self.inner.disk.shortage() {
+            return Err(shortage.into());
+        }
+        let rules = hosted.rules();
+        let limits = BatchLimits { batch_bytes_max: rules.batch_bytes_max };
+        let header = validate_batch(&batch, &limits).map_err(|error| refused(error, &topic))?;
+        let since = Instant::now();
+        let (answer, wait) = oneshot::channel();
+        let deadline = since + timeout_of(timeout);
+        let reply = Reply { answer, arrived: since, bytes: batch.len(), _budget: budget };
+        let sent = hosted.appender.enqueue(Produce { batch, header, expected_offset, deadline, reply });
+        match sent {
+            Ok(()) => Ok(Waiting { answer: wait, topic, partition, since }),
+            Err(TrySendError::Full(_)) => {
+                let reason = format!("{} batches of {topic}-{partition} wait already", limits::QUEUE_BATCHES_MAX);
+                Err(ProduceError::Unavailable { reason })
+            }
+            Err(TrySendError::Closed(_)) => Err(ProduceError::NotLeader { topic, partition, leader: None }),
+        }
+    }
+}
+
+fn timeout_of(asked: Duration) -> Duration {
+    if asked.is_zero() {
+        return limits::PRODUCE_TIMEOUT_DEFAULT;
+    }
+    asked.min(limits::PRODUCE_TIMEOUT_MAX)
+}
+
+fn refused(error: BatchError, topic: &str) -> ProduceError {
+    let detail = error.to_string();
+    match error {
+        BatchError::TooLarge { got, max } => {
+            ProduceError::BatchTooLarge { topic: topic.into(), bytes: got, bytes_max: max }
+        }
+        BatchError::Short { .. }
+        | BatchError::LengthTooSmall { .. }
+        | BatchError::LengthMismatch { .. }
+        | BatchError::Crc { .. } => ProduceError::CorruptBatch { detail },
+        BatchError::Magic { .. }
+        | BatchError::NoRecords { .. }
+        | BatchError::TooManyRecords { .. }
+        | BatchError::LogAppendTime { .. }
+        | BatchError::CountMismatch { .. }
+        | BatchError::Control { .. }
+        | BatchError::Transactional { .. }
+        | BatchError::Codec { .. }
+        | BatchError::Producer { .. } => ProduceError::InvalidRequest { detail },
+    }
+}

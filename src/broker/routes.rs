@@ -1,0 +1,57 @@
+//! From a topic's name to what this broker knows of its partitions: rebuilt whenever metadata changes,
+//! read by every request. A request resolves its topic here once, to one Raft group, so that a late
+//! request cannot reach a namesake (SAFETY M11).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, RwLock},
+};
+
+use super::hosted::Hosted;
+use crate::types::{PartitionId, RaftGroupId};
+
+/// One topic, by partition number.
+pub struct TopicRoute {
+    pub partitions: Vec<PartitionRoute>,
+}
+
+pub struct PartitionRoute {
+    pub group: RaftGroupId,
+    /// None: no replica here, or not opened yet.
+    pub hosted: Option<Arc<Hosted>>,
+}
+
+pub enum Found {
+    UnknownTopic,
+    UnknownPartition,
+    /// Not here; the group still tells who leads.
+    Elsewhere(RaftGroupId),
+    Here(Arc<Hosted>),
+}
+
+#[derive(Default)]
+pub struct Routes(RwLock<BTreeMap<String, TopicRoute>>);
+
+impl Routes {
+    pub fn find(&self, topic: &str, partition: PartitionId) -> Found {
+        let topics = self.0.read().expect("no holder panics");
+        let Some(route) = topics.get(topic) else { return Found::UnknownTopic };
+        let Some(found) = usize::try_from(partition.0).ok().and_then(|i| route.partitions.get(i)) else {
+            return Found::UnknownPartition;
+        };
+        match &found.hosted {
+            Some(hosted) => Found::Here(Arc::clone(hosted)),
+            None => Found::Elsewhere(found.group),
+        }
+    }
+
+    /// Every replica that runs here, in order of topic and partition.
+    pub fn hosted(&self) -> Vec<Arc<Hosted>> {
+        let topics = self.0.read().expect("no holder panics");
+        topics.values().flat_map(|topic| &topic.partitions).filter_map(|route| route.hosted.clone()).collect()
+    }
+
+    pub fn replace(&self, topics: BTreeMap<String, TopicRoute>) {
+        *self.0.write().expect("no holder panics") = topics;
+    }
+}

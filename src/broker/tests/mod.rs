@@ -1,0 +1,5 @@
+//! Whole brokers in one process: simulated disks, loopback sockets, one runtime a node so that
+//! dropping it is a SIGKILL.
+
+mod cluster;
+mod rig;

@@ -1,0 +1,259 @@
+//! A cluster of brokers that a test can crash, restart and ask.
+
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{
+    runtime::Runtime,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    broker::{
+        Acks, Broker, BrokerDeps, BrokerSettings, CreateTopicRequest, Effect, FetchRequest, ProduceError,
+        ProduceRequest, Readiness, Receipt,
+    },
+    config::Peer,
+    metrics::Metrics,
+    record::{BatchBuilder, Codec, Producer, Record, decode_records},
+    seam::{Listener, Net, Rng, SystemClock, TcpNet},
+    storage::{SimDisk, Store, StoreOptions, WriterProbe},
+    types::{BrokerId, Offset, PartitionId, WallMs},
+};
+
+/// Longer than any election: what is not true by then is not coming.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Node {
+    pub broker: Broker,
+    runtime: Option<Runtime>,
+}
+
+pub struct Cluster {
+    pub nodes: BTreeMap<u64, Node>,
+    pub disks: BTreeMap<u64, SimDisk>,
+    peers: Vec<Peer>,
+    /// Processes started so far: no two draw the same numbers.
+    started: u64,
+}
+
+impl Cluster {
+    /// All of `size` brokers, formed and ready.
+    pub async fn start(size: u64, seed: u64) -> Cluster {
+        println!("seed {seed}");
+        // RUST_LOG shows what happened.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        let mut cluster = Cluster::unstarted(size, seed).await;
+        for id in 1..=size {
+            cluster.run(id).await;
+        }
+        for id in 1..=size {
+            cluster.wait_ready(id).await;
+        }
+        cluster
+    }
+
+    pub async fn unstarted(size: u64, seed: u64) -> Cluster {
+        let mut peers = Vec::new();
+        for id in 1..=size {
+            // The port is free again when it is bound for good.
+            let listener = TcpNet.bind("127.0.0.1:0").await.unwrap();
+            peers.push(Peer { id: BrokerId(id), address: listener.local_addr().unwrap().to_string() });
+        }
+        let disks = (1..=size).map(|id| (id, SimDisk::new(seed + id))).collect();
+        Cluster { nodes: BTreeMap::new(), disks, peers, started: 0 }
+    }
+
+    pub async fn run(&mut self, id: u64) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let address = self.peers[id as usize - 1].address.clone();
+        self.started += 1;
+        let seed = self.started;
+        let (disk, peers) = (self.disks[&id].clone(), self.peers.clone());
+        let started = runtime.spawn(async move {
+            let on_failure = Arc::new(move |error: &_| panic!("store of {id}: {error:?}"));
+            let kv = Arc::new(disk.open());
+            let store = Store::open(kv, StoreOptions::default(), WriterProbe::default(), on_failure).await.unwrap();
+            let deps = BrokerDeps {
+                peer_listener: bind(&address).await,
+                settings: settings(id, &address, peers),
+                store,
+                net: Arc::new(TcpNet),
+                clock: Arc::new(SystemClock),
+                rng: Arc::new(Rng::seeded(seed)),
+                metrics: Metrics::new(),
+                free_bytes: Arc::new(|| Some(1 << 40)),
+            };
+            Broker::start(deps).await.unwrap()
+        });
+        let broker = started.await.unwrap();
+        self.nodes.insert(id, Node { broker, runtime: Some(runtime) });
+    }
+
+    pub async fn wait_ready(&self, id: u64) {
+        let broker = self.broker(id);
+        until(&format!("broker {id} is ready"), || async { broker.readiness() == Readiness::Ready }).await;
+    }
+
+    /// SIGKILL, and what was not synced may be lost.
+    pub fn kill(&mut self, id: u64, seed: u64) {
+        let mut node = self.nodes.remove(&id).unwrap();
+        node.runtime.take().unwrap().shutdown_background();
+        self.disks[&id].crash(seed);
+    }
+
+    pub fn broker(&self, id: u64) -> Broker {
+        self.nodes[&id].broker.clone()
+    }
+
+    pub fn any(&self) -> Broker {
+        self.nodes.values().next().unwrap().broker.clone()
+    }
+
+    pub async fn create(&self, name: &str, partitions: u32) {
+        let request = CreateTopicRequest {
+            name: name.into(),
+            partitions: Some(partitions),
+            replication_factor: Some(3),
+            wait: true,
+            ..CreateTopicRequest::default()
+        };
+        self.any().create_topic(request).await.unwrap();
+    }
+
+    /// Who leads a partition, as seen by a live broker.
+    pub async fn leader(&self, topic: &str) -> Option<u64> {
+        let description = self.any().describe_topic(topic).await.ok()?;
+        let leader = description.partitions[0].leader?.broker.0;
+        self.nodes.contains_key(&leader).then_some(leader)
+    }
+
+    /// Produces until acknowledged: retries like an idempotent client. Panics after PATIENCE.
+    pub async fn produce(&self, topic: &str, sequence: i32) -> Receipt {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let error = match self.leader(topic).await {
+                Some(leader) => match try_produce(&self.broker(leader), topic, sequence).await {
+                    Ok(receipt) => return receipt,
+                    Err(error) => Some(error),
+                },
+                None => None,
+            };
+            assert!(Instant::now() < deadline, "sequence {sequence} was not acknowledged: {error:?}");
+            assert!(error.as_ref().is_none_or(ProduceError::is_retriable), "{error:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await; // A client's backoff.
+        }
+    }
+
+    /// Every value from the log start, through the leader, in order; offsets are checked to be dense.
+    pub async fn read_all(&self, topic: &str) -> Vec<(i64, i32)> {
+        let mut leader = None;
+        until("a leader", || async { self.leader(topic).await.is_some() }).await;
+        leader = leader.or(self.leader(topic).await);
+        read_all(&self.broker(leader.unwrap()), topic, 0).await
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A killed node's socket is closed when its runtime is gone, which takes a moment.
+async fn bind(address: &str) -> Box<dyn Listener> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match TcpNet.bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) => assert!(Instant::now() < deadline, "{address}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn settings(id: u64, address: &str, peers: Vec<Peer>) -> BrokerSettings {
+    BrokerSettings {
+        broker: BrokerId(id),
+        peers,
+        peer_override: BTreeMap::new(),
+        client_address: format!("client-{id}:7070"),
+        peer_address: address.to_string(),
+        http_address: format!("http-{id}:7080"),
+        rack: None,
+        heartbeat: Duration::from_millis(100),
+        election_min: Duration::from_millis(400),
+        election_max: Duration::from_millis(800),
+        produce_bytes_max: 64 << 20,
+        disk_reserve_bytes: 1,
+    }
+}
+
+pub async fn try_produce(broker: &Broker, topic: &str, sequence: i32) -> Result<Receipt, ProduceError> {
+    let request = ProduceRequest {
+        topic: topic.into(),
+        partition: PartitionId(0),
+        acks: Acks::All,
+        timeout: Duration::from_secs(5),
+        batch: batch(sequence),
+        expected_offset: None,
+    };
+    let budget = broker.reserve_produce(request.batch.len()).await;
+    let result = match broker.produce(request, budget) {
+        Ok(waiting) => timeout(PATIENCE, waiting).await.expect("a produce is answered by its deadline"),
+        Err(error) => {
+            assert_eq!(error.effect(), Effect::None);
+            Err(error)
+        }
+    };
+    result
+}
+
+/// One record whose value is its sequence, from the one producer of these tests.
+fn batch(sequence: i32) -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None);
+    builder.producer(Producer { id: 5, epoch: 0, base_sequence: sequence });
+    let value = Some(Bytes::copy_from_slice(&sequence.to_be_bytes()));
+    builder.push(&Record { value, timestamp: WallMs(1_000 + i64::from(sequence)), ..Record::default() }).unwrap();
+    builder.build().unwrap()
+}
+
+pub async fn read_all(broker: &Broker, topic: &str, from: i64) -> Vec<(i64, i32)> {
+    let mut values = Vec::new();
+    let mut offset = Offset(from);
+    loop {
+        let request = FetchRequest {
+            topic: topic.into(),
+            partition: PartitionId(0),
+            offset,
+            bytes_max: 1_000,
+            wait: Duration::ZERO,
+        };
+        let fetched = broker.fetch(request).await.unwrap();
+        if fetched.batches.is_empty() {
+            assert_eq!(fetched.high_watermark, offset, "all of it was read");
+            return values;
+        }
+        for batch in &fetched.batches {
+            for (at, record) in decode_records(batch, 1 << 20).unwrap() {
+                assert_eq!(at, offset, "offsets are dense");
+                offset.0 += 1;
+                let value = record.value.unwrap();
+                values.push((at.0, i32::from_be_bytes(value[..].try_into().unwrap())));
+            }
+        }
+        assert_eq!(fetched.next_offset, offset);
+    }
+}
+
+/// Waits for a condition, which is named if it does not come.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

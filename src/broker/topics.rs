@@ -1,0 +1,388 @@
+//! Topics: create, list, describe, alter, add partitions, trim, delete; producer ids.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{
+    AddPartitionsRequest, AdminError, AlterTopicRequest, Broker, CreateTopicRequest, DeleteTopicRequest, LeaderNow,
+    PartitionDescription, PartitionStats, ProducerIdentity, TopicDescription, TopicSummary, TrimRequest,
+    calls::{Answer, Call, NoAnswer},
+    change::{ChangeFailed, refused},
+    hosted::Hosted,
+    inner::Inner,
+    limits,
+};
+use crate::{
+    metadata::{
+        AddPartitions, AllocateProducerIds, AlterTopic, Change, CreateTopic, DeleteTopic, Metadata, Outcome, Refusal,
+        Topic, TopicConfig,
+    },
+    partition::{PartitionResponse, encode_trim},
+    raft::{Group, ProposalEnd},
+    types::{BrokerId, Offset, PartitionId, RaftGroupId, TopicId, TopicPartition},
+};
+
+impl Broker {
+    pub(super) async fn create(&self, request: CreateTopicRequest) -> Result<TopicDescription, AdminError> {
+        let inner = &self.inner;
+        let deadline = Instant::now() + or_default(request.timeout, limits::ADMIN_TIMEOUT);
+        let wish = CreateTopic {
+            name: request.name.clone(),
+            topic_id: TopicId(inner.rng.u128()),
+            partitions: number("partitions", request.partitions)?,
+            replication_factor: number("replication factor", request.replication_factor)?,
+            configs: request.configs,
+        };
+        if request.dry_run {
+            let topic = inner.metadata_state().await?.read(|state| state.check_create(&wish)).map_err(refused)?;
+            return Ok(describe(inner, &topic));
+        }
+        if let Some(shortage) = inner.disk.shortage() {
+            return Err(shortage.into());
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let what = format!("topic {:?}", request.name);
+        inner.change(Change::CreateTopic(wish), left).await.map_err(|failed| failed.into_admin(&what))?;
+        if request.wait {
+            self.wait_led(&request.name, deadline).await?;
+        }
+        inner.describe_known(&request.name)
+    }
+
+    /// Until every partition of a topic has an announced leader.
+    async fn wait_led(&self, name: &str, deadline: Instant) -> Result<(), AdminError> {
+        let inner = &self.inner;
+        let started = Instant::now();
+        let mut leaders = inner.raft.leaders_changed();
+        loop {
+            leaders.borrow_and_update();
+            let groups = inner.known_groups(name);
+            let missing = groups.iter().filter(|group| inner.raft.leader_of(**group).is_none()).count();
+            if !groups.is_empty() && missing == 0 {
+                return Ok(());
+            }
+            // Also looks again by itself: the topic may reach this broker's metadata after its leaders do.
+            let look_again = Instant::now() + limits::CHANGE_RETRY * 2;
+            let _ = timeout_at(deadline.min(look_again), leaders.changed()).await;
+            if Instant::now() >= deadline {
+                let what = format!("topic {name:?} is created, but {missing} of its partitions have no leader yet; it");
+                return Err(AdminError::OutcomeUnknown { what, waited_ms: ms(started.elapsed()) });
+            }
+        }
+    }
+
+    pub(super) async fn list(&self) -> Result<Vec<TopicSummary>, AdminError> {
+        let metadata = self.inner.metadata_state().await?;
+        Ok(metadata.read(|state| state.topics().map(summary).collect()))
+    }
+
+    pub(super) async fn describe(&self, name: &str) -> Result<TopicDescription, AdminError> {
+        self.inner.topic(name).await?;
+        let mut description = self.inner.describe_known(name)?;
+        let groups: Vec<RaftGroupId> = description.partitions.iter().map(|partition| partition.raft_group).collect();
+        let stats = self.inner.stats_of(&groups).await;
+        for partition in &mut description.partitions {
+            partition.stats = stats.get(&partition.raft_group).copied();
+        }
+        Ok(description)
+    }
+
+    pub(super) async fn alter(&self, request: AlterTopicRequest) -> Result<TopicDescription, AdminError> {
+        let inner = &self.inner;
+        let AlterTopicRequest { name, set, unset, dry_run } = request;
+        let topic_id = inner.topic(&name).await?.id;
+        let wish = AlterTopic { name: name.clone(), topic_id, set, unset };
+        if dry_run {
+            let topic = inner.metadata_state().await?.read(|state| state.check_alter(&wish)).map_err(refused)?;
+            return Ok(describe(inner, &topic));
+        }
+        let what = format!("the change of topic {name:?}");
+        let changed = inner.change(Change::AlterTopic(wish), limits::ADMIN_TIMEOUT).await;
+        changed.map_err(|failed| failed.into_admin(&what))?;
+        inner.describe_known(&name)
+    }
+
+    pub(super) async fn add(&self, request: AddPartitionsRequest) -> Result<TopicDescription, AdminError> {
+        let inner = &self.inner;
+        let AddPartitionsRequest { name, partitions, dry_run } = request;
+        let topic_id = inner.topic(&name).await?.id;
+        let partitions = number("partitions", Some(partitions))?;
+        let wish = AddPartitions { name: name.clone(), topic_id, partitions };
+        if dry_run {
+            let checked = inner.metadata_state().await?.read(|state| state.check_add_partitions(&wish));
+            return Ok(describe(inner, &checked.map_err(refused)?));
+        }
+        match inner.change(Change::AddPartitions(wish), limits::ADMIN_TIMEOUT).await {
+            Ok(_) => {}
+            // An earlier try of ours did it.
+            Err(ChangeFailed::Refused {
+                refusal: Refusal::PartitionsNotMore { have, asked, .. },
+                after_unknown: true,
+            }) if have == asked => {}
+            Err(failed) => return Err(failed.into_admin(&format!("adding partitions to topic {name:?}"))),
+        }
+        inner.describe_known(&name)
+    }
+
+    pub(super) async fn delete(&self, request: DeleteTopicRequest) -> Result<TopicSummary, AdminError> {
+        let inner = &self.inner;
+        let DeleteTopicRequest { name, dry_run } = request;
+        let topic = inner.topic(&name).await?;
+        if dry_run {
+            return Ok(summary(&topic));
+        }
+        let wish = DeleteTopic { name: name.clone(), topic_id: topic.id };
+        match inner.change(Change::DeleteTopic(wish), limits::ADMIN_TIMEOUT).await {
+            Ok(_) => {}
+            // An earlier try of ours did it: the id is that of no other topic.
+            Err(ChangeFailed::Refused { refusal: Refusal::UnknownTopic { .. }, after_unknown: true }) => {}
+            Err(failed) => return Err(failed.into_admin(&format!("deleting topic {name:?}"))),
+        }
+        Ok(summary(&topic))
+    }
+
+    pub(super) async fn trim(&self, request: TrimRequest) -> Result<Offset, AdminError> {
+        let inner = &self.inner;
+        let TrimRequest { topic, partition, before, dry_run } = request;
+        let found = inner.topic(&topic).await?;
+        let info = usize::try_from(partition.0).ok().and_then(|i| found.partitions.get(i));
+        let Some(info) = info else { return Err(AdminError::UnknownPartition { topic, partition }) };
+        let within = limits::TRANSFER_TIMEOUT;
+        let call = Call::Trim { group: info.group, before, dry_run, within_ms: ms_u32(within) };
+        let Some(leader) = inner.raft.leader_of(info.group) else {
+            return Err(AdminError::NotLeader { topic, partition, leader: None });
+        };
+        if leader.broker == inner.me() {
+            return inner.trim_here(info.group, before, dry_run, within).await;
+        }
+        match inner.call(leader.broker, &call, within).await {
+            Ok(Answer::Trim(trimmed)) => trimmed,
+            Ok(_) | Err(NoAnswer::Unknown) => {
+                let what = format!("the trim of {topic}-{partition}");
+                Err(AdminError::OutcomeUnknown { what, waited_ms: ms(within) })
+            }
+            Err(NoAnswer::NotDone) => {
+                let leader = inner.leader_hint(info.group);
+                Err(AdminError::NotLeader { topic, partition, leader })
+            }
+        }
+    }
+
+    pub(super) async fn next_producer_id(&self) -> Result<ProducerIdentity, AdminError> {
+        let inner = &self.inner;
+        let mut block = inner.producer_ids.lock().await;
+        if block.is_empty() {
+            let change = Change::AllocateProducerIds(AllocateProducerIds { broker: inner.me() });
+            // A block lost to an unknown outcome is only a gap: ids are never reused.
+            let changed = inner.change(change, limits::ADMIN_TIMEOUT).await;
+            let changed = changed.map_err(|failed| failed.into_admin("a block of producer ids"))?;
+            match changed.outcome {
+                Outcome::ProducerIds { first, count } => *block = first..first.saturating_add(count),
+                other => return Err(AdminError::Internal { detail: format!("producer ids were answered {other:?}") }),
+            }
+        }
+        match block.next() {
+            Some(id) => Ok(ProducerIdentity { id, epoch: 0 }),
+            None => Err(AdminError::Internal { detail: "an empty block of producer ids".into() }),
+        }
+    }
+}
+
+impl Inner {
+    /// The metadata group, brought up to date within SAFETY M9's bound.
+    pub async fn metadata_state(&self) -> Result<Group<Metadata>, AdminError> {
+        self.refresh_metadata().await;
+        self.metadata().ok_or_else(|| AdminError::Unavailable { reason: "this broker is not in a cluster yet".into() })
+    }
+
+    /// A topic; an unknown one is looked for in fresh metadata before it is called unknown.
+    pub async fn topic(&self, name: &str) -> Result<Topic, AdminError> {
+        let known = |metadata: &Group<Metadata>| metadata.read(|state| state.topic(name).cloned());
+        if let Some(topic) = self.metadata().as_ref().and_then(known) {
+            return Ok(topic);
+        }
+        let metadata = self.metadata_state().await?;
+        known(&metadata).ok_or_else(|| AdminError::UnknownTopic { topic: name.to_string() })
+    }
+
+    fn known_groups(&self, name: &str) -> Vec<RaftGroupId> {
+        let Some(metadata) = self.metadata() else { return Vec::new() };
+        metadata.read(|state| {
+            let partitions = state.topic(name).into_iter().flat_map(|topic| &topic.partitions);
+            partitions.map(|partition| partition.group).collect()
+        })
+    }
+
+    fn describe_known(&self, name: &str) -> Result<TopicDescription, AdminError> {
+        let topic = self.metadata().and_then(|metadata| metadata.read(|state| state.topic(name).cloned()));
+        match topic {
+            Some(topic) => Ok(describe(self, &topic)),
+            None => Err(AdminError::UnknownTopic { topic: name.to_string() }),
+        }
+    }
+
+    pub fn leader_now(&self, group: RaftGroupId) -> Option<LeaderNow> {
+        let leader = self.raft.leader_of(group)?;
+        Some(LeaderNow { broker: leader.broker, epoch: leader.term.epoch() })
+    }
+
+    pub fn hosted_group(&self, group: RaftGroupId) -> Option<Arc<Hosted>> {
+        self.routes.hosted().into_iter().find(|hosted| hosted.group.id() == group)
+    }
+
+    /// Sizes of partitions, each asked of its leader, all brokers at once.
+    async fn stats_of(&self, groups: &[RaftGroupId]) -> BTreeMap<RaftGroupId, PartitionStats> {
+        let mut by_leader: BTreeMap<BrokerId, Vec<RaftGroupId>> = BTreeMap::new();
+        for group in groups {
+            if let Some(leader) = self.raft.leader_of(*group) {
+                by_leader.entry(leader.broker).or_default().push(*group);
+            }
+        }
+        let asked = by_leader.into_iter().map(|(leader, groups)| async move {
+            let stats = if leader == self.me() {
+                self.stats_here(&groups)
+            } else {
+                let call = Call::Stats { groups: groups.clone() };
+                match self.call(leader, &call, limits::CALL_WITHIN).await {
+                    Ok(Answer::Stats(stats)) => stats,
+                    Ok(_) | Err(_) => Vec::new(),
+                }
+            };
+            groups.into_iter().zip(stats).collect::<Vec<_>>()
+        });
+        let found = join_all(asked).await.into_iter().flatten();
+        found.filter_map(|(group, stats)| stats.map(|stats| (group, stats))).collect()
+    }
+
+    /// Of those that this broker leads.
+    pub fn stats_here(&self, groups: &[RaftGroupId]) -> Vec<Option<PartitionStats>> {
+        let hosted: BTreeMap<RaftGroupId, Arc<Hosted>> =
+            self.routes.hosted().into_iter().map(|hosted| (hosted.group.id(), hosted)).collect();
+        let stats = groups.iter().take(limits::CALL_GROUPS_MAX).map(|group| {
+            let hosted = hosted.get(group).filter(|hosted| hosted.is_ready())?;
+            Some(hosted.group.read(|state| PartitionStats {
+                log_start: state.log_start(),
+                high_watermark: state.next_offset(),
+                bytes: state.retained_bytes(),
+            }))
+        });
+        stats.collect()
+    }
+
+    /// Trims a partition that this broker leads. The purge follows by itself (SAFETY M5).
+    pub async fn trim_here(
+        &self,
+        group: RaftGroupId,
+        before: Option<Offset>,
+        dry_run: bool,
+        within: Duration,
+    ) -> Result<Offset, AdminError> {
+        let started = Instant::now();
+        let Some(hosted) = self.hosted_group(group) else {
+            let reason = format!("raft group {group} does not run on broker {}", self.me());
+            return Err(AdminError::Unavailable { reason });
+        };
+        let TopicPartition { topic, partition } = hosted.name.clone();
+        let not_leader =
+            || AdminError::NotLeader { topic: hosted.name.topic.clone(), partition, leader: self.leader_hint(group) };
+        let status = hosted.status();
+        if !status.leads || !status.ready {
+            return Err(not_leader());
+        }
+        match timeout(within, hosted.group.read_index()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => return Err(AdminError::NotEnoughReplicas),
+        }
+        let bounds = hosted.bounds();
+        let before = before.unwrap_or(bounds.high_watermark);
+        if before.0 < 0 || before > bounds.high_watermark {
+            return Err(out_of_range(topic, partition, before, bounds.log_start, bounds.high_watermark));
+        }
+        if dry_run || before <= bounds.log_start {
+            return Ok(before.max(bounds.log_start));
+        }
+        let append_time = hosted.group.read(|state| state.append_time(self.clock.wall()));
+        let pending = hosted.group.propose(status.term, encode_trim(append_time, before)).await;
+        let unknown = || AdminError::OutcomeUnknown {
+            what: format!("the trim of {}", hosted.name),
+            waited_ms: ms(started.elapsed()),
+        };
+        match timeout_at(started + within, pending).await {
+            Ok(Ok((_, response))) => match PartitionResponse::decode(&response) {
+                Ok(PartitionResponse::LogStart { log_start }) => Ok(log_start),
+                Ok(PartitionResponse::TrimOutOfRange { before, next_offset }) => {
+                    Err(out_of_range(topic, partition, before, bounds.log_start, next_offset))
+                }
+                Ok(PartitionResponse::Appended { .. } | PartitionResponse::Dead) | Err(_) => {
+                    Err(AdminError::Internal { detail: "a trim was answered as something else".into() })
+                }
+            },
+            Ok(Err(ProposalEnd::Refused(_))) => Err(not_leader()),
+            Ok(Err(ProposalEnd::Unknown)) | Err(_) => Err(unknown()),
+        }
+    }
+}
+
+fn out_of_range(
+    topic: String,
+    partition: PartitionId,
+    offset: Offset,
+    log_start: Offset,
+    high_watermark: Offset,
+) -> AdminError {
+    AdminError::OffsetOutOfRange { topic, partition, offset, log_start, high_watermark }
+}
+
+fn describe(inner: &Inner, topic: &Topic) -> TopicDescription {
+    let partitions = topic.partitions.iter().zip(0..).map(|(info, number)| PartitionDescription {
+        partition: PartitionId(number),
+        leader: inner.leader_now(info.group),
+        replicas: info.replicas.iter().map(|(_, broker)| *broker).collect(),
+        raft_group: info.group,
+        stats: None,
+    });
+    TopicDescription {
+        name: topic.name.clone(),
+        id: topic.id,
+        configs: full_configs(topic),
+        partitions: partitions.collect(),
+    }
+}
+
+/// Every known key with its value, defaults too.
+pub fn full_configs(topic: &Topic) -> BTreeMap<String, String> {
+    let entries = TopicConfig::entries(&topic.configs).into_iter();
+    entries.map(|entry| (entry.key.to_string(), entry.value)).collect()
+}
+
+fn summary(topic: &Topic) -> TopicSummary {
+    TopicSummary {
+        name: topic.name.clone(),
+        partitions: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
+        replication_factor: u32::try_from(topic.replication_factor).unwrap_or(0),
+    }
+}
+
+/// Metadata counts in i32 and takes 0 for its default.
+fn number(what: &str, asked: Option<u32>) -> Result<i32, AdminError> {
+    match asked {
+        None => Ok(0),
+        Some(0) => Err(AdminError::InvalidRequest { detail: format!("{what}: 0 asked for, at least 1 is needed") }),
+        Some(n) => i32::try_from(n)
+            .map_err(|_| AdminError::InvalidRequest { detail: format!("{what}: {n} asked for, that is too many") }),
+    }
+}
+
+pub fn or_default(asked: Duration, default: Duration) -> Duration {
+    if asked.is_zero() { default } else { asked.min(limits::PRODUCE_TIMEOUT_MAX) }
+}
+
+pub fn ms(waited: Duration) -> u64 {
+    u64::try_from(waited.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub fn ms_u32(within: Duration) -> u32 {
+    u32::try_from(within.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,107 @@
+//! The server's configuration: one TOML file, every key also a flag and an environment variable.
+//!
+//! Promises: flag over environment over file over default; every value is validated before anything
+//! starts, and an error names the key, the offending value and the rule. Leaves out: topic configs
+//! (module `metadata`) and anything that could change while the server runs.
+
+mod args;
+mod peers;
+mod validate;
+
+pub use args::ServerArgs;
+pub use peers::{FOUNDERS_MAX, Peer, founders, peers_hash};
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use crate::types::BrokerId;
+
+/// Everything a server needs to know to start. Validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    pub id: BrokerId,
+    pub data_dir: PathBuf,
+    /// By id. Before founding it is the seed list (SAFETY B6); afterwards a hint where to look.
+    pub peers: Vec<Peer>,
+    pub rack: Option<String>,
+    /// Clients' gRPC.
+    pub client: ListenerConfig,
+    /// Node to node.
+    pub peer: ListenerConfig,
+    pub http: ListenerConfig,
+    pub heartbeat_ms: u64,
+    pub election_ms_min: u64,
+    pub election_ms_max: u64,
+    /// The node's budget for recent entries kept in memory.
+    pub tail_bytes_max: u64,
+    /// The node's budget for produce requests in flight.
+    pub produce_bytes_max: u64,
+    /// The node's budget for fetch answers being built or sent.
+    pub fetch_bytes_max: u64,
+    /// Client connections at once.
+    pub connections_max: u32,
+    /// Writes stop while the disk has less than this free.
+    pub disk_reserve_bytes: u64,
+    pub log_format: LogFormat,
+    /// In tracing's filter syntax.
+    pub log_filter: String,
+    /// Where to dial a peer instead of its address. Tests put proxies there.
+    pub peer_override: BTreeMap<BrokerId, String>,
+}
+
+/// One listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerConfig {
+    /// host:port to listen on; port 0 lets the system choose.
+    pub bind: String,
+    /// host:port that others are told. None: the address that was bound.
+    pub advertised: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// A configuration and what the operator should hear about it, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    pub config: ServerConfig,
+    pub warnings: Vec<String>,
+}
+
+/// Why the server cannot start with what it was given.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration file {path}: {error}")]
+    Read { path: String, error: std::io::Error },
+    #[error("the configuration file {path} is not valid: {error}")]
+    Parse { path: String, error: String },
+    #[error("{key} is missing: {rule}")]
+    Missing { key: &'static str, rule: &'static str },
+    #[error("{key} is {value:?}: {rule}")]
+    Rule { key: &'static str, value: String, rule: String },
+}
+
+impl ListenerConfig {
+    /// What others are told, once the listener is bound.
+    pub fn advertise(&self, bound: SocketAddr) -> String {
+        self.advertised.clone().unwrap_or_else(|| bound.to_string())
+    }
+}
+
+impl ServerConfig {
+    /// The seed list's hash, exchanged before founding (SAFETY B6).
+    pub fn peers_hash(&self) -> u64 {
+        peers_hash(&self.peers)
+    }
+
+    /// Who votes first in the metadata group, lowest id first; the first of them founds.
+    pub fn founders(&self) -> Vec<BrokerId> {
+        founders(&self.peers)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! The rules of values, each checked with the others in view.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use bytesize::ByteSize;
+use tracing_subscriber::EnvFilter;
+
+use super::args::{self, Raw, Size};
+use super::{ConfigError, ListenerConfig, Loaded, LogFormat, Peer, ServerConfig};
+use crate::types::{ALLOCATED_REPLICA_MIN, BrokerId};
+
+/// Peers are a seed list, not the cluster; metadata allows as many brokers.
+const PEERS_MAX: usize = 1_000;
+/// The largest batch, with room for a second one: less could never admit it.
+const BUDGET_MIN: ByteSize = ByteSize::mib(16);
+/// More would make a crashed leader's partitions wait for minutes.
+const ELECTION_MS_LIMIT: u64 = 60_000;
+/// Names of racks travel in metadata, which bounds them.
+const RACK_BYTES_MAX: usize = 255;
+
+impl Raw {
+    /// Fills in defaults and checks every rule.
+    pub(super) fn validate(self) -> Result<Loaded, ConfigError> {
+        let id = required("id", self.id, "give this broker a number from 1 to 65535, another on each")?;
+        if !(1..ALLOCATED_REPLICA_MIN).contains(&id) {
+            return Err(rule("id", id, "must be from 1 to 65535"));
+        }
+        let id = BrokerId(id);
+        let data_dir = required("data_dir", self.data_dir, "say where this broker keeps its data")?;
+        if data_dir.as_os_str().is_empty() {
+            return Err(rule("data_dir", "", "must not be empty"));
+        }
+        let what = "list the brokers that form the cluster as id@host:port, this one included";
+        let peers = peers(required("peers", self.peers, what)?)?;
+        if let Some(rack) = &self.rack
+            && (rack.is_empty() || rack.len() > RACK_BYTES_MAX)
+        {
+            return Err(rule("rack", rack, "must be 1 to 255 bytes long"));
+        }
+        let client = listener(
+            ["client_bind", "client_advertised"],
+            self.client_bind,
+            args::CLIENT_BIND,
+            self.client_advertised,
+        )?;
+        let own = peers.iter().find(|p| p.id == id).map(|p| p.address.clone());
+        let peer_advertised = self.peer_advertised.or(own);
+        let peer = listener(["peer_bind", "peer_advertised"], self.peer_bind, args::PEER_BIND, peer_advertised)?;
+        let http = listener(["http_bind", "http_advertised"], self.http_bind, args::HTTP_BIND, self.http_advertised)?;
+        let (heartbeat_ms, election_ms_min, election_ms_max) =
+            timers(self.heartbeat_ms, self.election_ms_min, self.election_ms_max)?;
+        let log_filter = self.log_filter.unwrap_or_else(|| args::LOG_FILTER.to_string());
+        EnvFilter::try_new(&log_filter)
+            .map_err(|error| rule("log_filter", &log_filter, format!("is no filter: {error}")))?;
+        let connections_max = self.connections_max.unwrap_or(args::CONNECTIONS_MAX);
+        if connections_max == 0 {
+            return Err(rule("connections_max", 0, "must be 1 or more"));
+        }
+        let config = ServerConfig {
+            id,
+            data_dir,
+            peer_override: overrides(self.peer_override.unwrap_or_default())?,
+            peers,
+            rack: self.rack,
+            client,
+            peer,
+            http,
+            heartbeat_ms,
+            election_ms_min,
+            election_ms_max,
+            tail_bytes_max: budget("tail_bytes_max", self.tail_bytes_max, args::TAIL_BYTES_MAX)?,
+            produce_bytes_max: budget("produce_bytes_max", self.produce_bytes_max, args::PRODUCE_BYTES_MAX)?,
+            fetch_bytes_max: budget("fetch_bytes_max", self.fetch_bytes_max, args::FETCH_BYTES_MAX)?,
+            connections_max,
+            disk_reserve_bytes: self.disk_reserve_bytes.map_or(args::DISK_RESERVE_BYTES, |size| size.0).as_u64(),
+            log_format: self.log_format.unwrap_or(LogFormat::Text),
+            log_filter,
+        };
+        let warnings = warnings(&config);
+        Ok(Loaded { config, warnings })
+    }
+}
+
+/// What an operator should know though nothing is wrong.
+fn warnings(config: &ServerConfig) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let listeners = [&config.client, &config.peer, &config.http];
+    let open: Vec<&str> = listeners.iter().map(|l| l.bind.as_str()).filter(|bind| !is_loopback(bind)).collect();
+    if !open.is_empty() {
+        warnings.push(format!(
+            "listening on {}: there is no authentication and no encryption yet, so whoever reaches these ports can \
+             read, write and delete everything",
+            open.join(", ")
+        ));
+    }
+    if !config.peers.iter().any(|p| p.id == config.id) {
+        let id = config.id;
+        warnings.push(format!("peers do not list this broker ({id}): it can join a cluster, but not form one"));
+    }
+    if !config.peer_override.is_empty() {
+        warnings
+            .push("peer_override is set: links to peers do not go where the cluster says; for tests only".to_string());
+    }
+    warnings
+}
+
+fn peers(lines: Vec<String>) -> Result<Vec<Peer>, ConfigError> {
+    if lines.is_empty() || lines.len() > PEERS_MAX {
+        return Err(rule("peers", format!("a list of {}", lines.len()), format!("must list 1 to {PEERS_MAX} brokers")));
+    }
+    let mut peers = Vec::with_capacity(lines.len());
+    for line in lines {
+        let peer: Peer = line.parse().map_err(|why: String| rule("peers", &line, why))?;
+        if !(1..ALLOCATED_REPLICA_MIN).contains(&peer.id.0) {
+            return Err(rule("peers", &line, "the id before the @ must be from 1 to 65535"));
+        }
+        peers.push(peer);
+    }
+    peers.sort_unstable();
+    if let Some(pair) = peers.windows(2).find(|pair| pair[0].id == pair[1].id) {
+        return Err(rule("peers", format!("{},{}", pair[0], pair[1]), "each id may be there only once"));
+    }
+    let mut seen = BTreeSet::new();
+    match peers.iter().find(|peer| !seen.insert(peer.address.as_str())) {
+        Some(peer) => Err(rule("peers", peer, "each address may be there only once")),
+        None => Ok(peers),
+    }
+}
+
+fn overrides(lines: Vec<String>) -> Result<BTreeMap<BrokerId, String>, ConfigError> {
+    let mut overrides = BTreeMap::new();
+    for line in lines {
+        let refuse = |why: &str| rule("peer_override", &line, why);
+        let (id, address) = line.split_once('=').ok_or_else(|| refuse("write ID=HOST:PORT"))?;
+        let id = id.parse().map(BrokerId).map_err(|_| refuse("before the = there must be a broker's number"))?;
+        host_port(address).map_err(|why| refuse(&why))?;
+        if overrides.insert(id, address.to_string()).is_some() {
+            return Err(refuse("each id may be there only once"));
+        }
+    }
+    Ok(overrides)
+}
+
+fn listener(
+    [bind_key, advertised_key]: [&'static str; 2],
+    bind: Option<String>,
+    default: &str,
+    advertised: Option<String>,
+) -> Result<ListenerConfig, ConfigError> {
+    let bind = bind.unwrap_or_else(|| default.to_string());
+    let (host, _) = host_port(&bind).map_err(|why| rule(bind_key, &bind, why))?;
+    let is_wildcard = parse_ip(host).is_some_and(|ip| ip.is_unspecified());
+    match &advertised {
+        None if is_wildcard => {
+            let why = format!("nobody can dial this address: set {advertised_key} to the one that others shall use");
+            Err(rule(bind_key, &bind, why))
+        }
+        None => Ok(ListenerConfig { bind, advertised }),
+        Some(address) => match host_port(address) {
+            Err(why) => Err(rule(advertised_key, address, why)),
+            Ok((_, 0)) => Err(rule(advertised_key, address, "nobody can dial port 0")),
+            Ok((host, _)) if parse_ip(host).is_some_and(|ip| ip.is_unspecified()) => {
+                Err(rule(advertised_key, address, "nobody can dial this address"))
+            }
+            Ok(_) => Ok(ListenerConfig { bind, advertised }),
+        },
+    }
+}
+
+fn timers(heartbeat: Option<u64>, min: Option<u64>, max: Option<u64>) -> Result<(u64, u64, u64), ConfigError> {
+    let heartbeat = heartbeat.unwrap_or(args::HEARTBEAT_MS);
+    let min = min.unwrap_or(args::ELECTION_MS_MIN);
+    let max = max.unwrap_or(args::ELECTION_MS_MAX);
+    if heartbeat < 10 {
+        return Err(rule("heartbeat_ms", heartbeat, "must be 10 or more"));
+    }
+    if min / 2 < heartbeat {
+        let why =
+            format!("must be at least twice heartbeat_ms ({heartbeat}), or one late heartbeat starts an election");
+        return Err(rule("election_ms_min", min, why));
+    }
+    if max <= min {
+        let why = format!("must be above election_ms_min ({min}), or all followers campaign at once");
+        return Err(rule("election_ms_max", max, why));
+    }
+    if max > ELECTION_MS_LIMIT {
+        return Err(rule("election_ms_max", max, format!("must be {ELECTION_MS_LIMIT} or less")));
+    }
+    Ok((heartbeat, min, max))
+}
+
+fn budget(key: &'static str, given: Option<Size>, default: ByteSize) -> Result<u64, ConfigError> {
+    let size = given.map_or(default, |size| size.0);
+    if size < BUDGET_MIN {
+        return Err(rule(key, size, format!("must be {BUDGET_MIN} or more, to hold the largest batches")));
+    }
+    Ok(size.as_u64())
+}
+
+fn required<T>(key: &'static str, value: Option<T>, rule: &'static str) -> Result<T, ConfigError> {
+    value.ok_or(ConfigError::Missing { key, rule })
+}
+
+fn rule(key: &'static str, value: impl ToString, rule: impl Into<String>) -> ConfigError {
+    ConfigError::Rule { key, value: value.to_string(), rule: rule.into() }
+}
+
+/// `host:port` as a user writes it; IPv6 hosts in brackets.
+pub(super) fn host_port(text: &str) -> Result<(&str, u16), String> {
+    let rule = "write host:port, for example 127.0.0.1:7071";
+    let (host, port) = text.rsplit_once(':').ok_or(rule)?;
+    let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+    // 253 bytes is the longest host name; metadata bounds addresses.
+    if host.is_empty() || host.len() > 253 || bare_v6 || host.contains(|c: char| c.is_whitespace() || c == '@') {
+        return Err(rule.to_string());
+    }
+    let port = port.parse().map_err(|_| format!("the port {port:?} is not a number from 0 to 65535"))?;
+    Ok((host, port))
+}
+
+fn is_loopback(bind: &str) -> bool {
+    let Ok((host, _)) = host_port(bind) else { return false };
+    host == "localhost" || parse_ip(host).is_some_and(|ip| ip.is_loopback())
+}
+
+fn parse_ip(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}

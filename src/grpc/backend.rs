@@ -1,0 +1,130 @@
+//! What the services need of a broker. Two implementations: [`Broker`], and the tests' script of one.
+
+use std::future::Future;
+
+use crate::{
+    broker::{
+        AddPartitionsRequest, AdminError, AlterTopicRequest, Broker, ClusterView, CreateTopicRequest,
+        DeleteTopicRequest, FetchError, FetchRequest, Fetched, FoundOffset, HealthReport, LeaderNow, OffsetAt,
+        ProduceBudget, ProduceError, ProduceRequest, ProducerIdentity, Readiness, Receipt, TopicDescription,
+        TopicSummary, TopicsWanted, TransferLeaderRequest, TrimRequest, Waiting,
+    },
+    types::{Offset, PartitionId, WallMs},
+};
+
+/// The methods mean what [`Broker`]'s of the same name mean.
+pub trait Backend: Clone + Send + Sync + Unpin + 'static {
+    type Budget: Send + 'static;
+    type Waiting: Future<Output = Result<Receipt, ProduceError>> + Send + Unpin + 'static;
+
+    fn reserve_produce(&self, bytes: usize) -> impl Future<Output = Self::Budget> + Send;
+    fn produce(&self, request: ProduceRequest, budget: Self::Budget) -> Result<Self::Waiting, ProduceError>;
+    fn fetch(&self, request: FetchRequest) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
+    fn find_offset(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+        at: OffsetAt,
+    ) -> impl Future<Output = Result<FoundOffset, FetchError>> + Send;
+    fn create_topic(
+        &self,
+        request: CreateTopicRequest,
+    ) -> impl Future<Output = Result<TopicDescription, AdminError>> + Send;
+    fn list_topics(&self) -> impl Future<Output = Result<Vec<TopicSummary>, AdminError>> + Send;
+    fn describe_topic(&self, name: &str) -> impl Future<Output = Result<TopicDescription, AdminError>> + Send;
+    fn alter_topic(
+        &self,
+        request: AlterTopicRequest,
+    ) -> impl Future<Output = Result<TopicDescription, AdminError>> + Send;
+    fn add_partitions(
+        &self,
+        request: AddPartitionsRequest,
+    ) -> impl Future<Output = Result<TopicDescription, AdminError>> + Send;
+    fn trim_partition(&self, request: TrimRequest) -> impl Future<Output = Result<Offset, AdminError>> + Send;
+    fn delete_topic(
+        &self,
+        request: DeleteTopicRequest,
+    ) -> impl Future<Output = Result<TopicSummary, AdminError>> + Send;
+    fn init_producer_id(&self) -> impl Future<Output = Result<ProducerIdentity, AdminError>> + Send;
+    fn cluster_view(&self, topics: TopicsWanted) -> impl Future<Output = ClusterView> + Send;
+    fn health(&self) -> impl Future<Output = HealthReport> + Send;
+    fn transfer_leader(
+        &self,
+        request: TransferLeaderRequest,
+    ) -> impl Future<Output = Result<LeaderNow, AdminError>> + Send;
+    fn readiness(&self) -> Readiness;
+    fn now(&self) -> WallMs;
+}
+
+impl Backend for Broker {
+    type Budget = ProduceBudget;
+    type Waiting = Waiting;
+
+    async fn reserve_produce(&self, bytes: usize) -> ProduceBudget {
+        Broker::reserve_produce(self, bytes).await
+    }
+
+    fn produce(&self, request: ProduceRequest, budget: ProduceBudget) -> Result<Waiting, ProduceError> {
+        Broker::produce(self, request, budget)
+    }
+
+    async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+        Broker::fetch(self, request).await
+    }
+
+    async fn find_offset(&self, topic: &str, partition: PartitionId, at: OffsetAt) -> Result<FoundOffset, FetchError> {
+        Broker::find_offset(self, topic, partition, at).await
+    }
+
+    async fn create_topic(&self, request: CreateTopicRequest) -> Result<TopicDescription, AdminError> {
+        Broker::create_topic(self, request).await
+    }
+
+    async fn list_topics(&self) -> Result<Vec<TopicSummary>, AdminError> {
+        Broker::list_topics(self).await
+    }
+
+    async fn describe_topic(&self, name: &str) -> Result<TopicDescription, AdminError> {
+        Broker::describe_topic(self, name).await
+    }
+
+    async fn alter_topic(&self, request: AlterTopicRequest) -> Result<TopicDescription, AdminError> {
+        Broker::alter_topic(self, request).await
+    }
+
+    async fn add_partitions(&self, request: AddPartitionsRequest) -> Result<TopicDescription, AdminError> {
+        Broker::add_partitions(self, request).await
+    }
+
+    async fn trim_partition(&self, request: TrimRequest) -> Result<Offset, AdminError> {
+        Broker::trim_partition(self, request).await
+    }
+
+    async fn delete_topic(&self, request: DeleteTopicRequest) -> Result<TopicSummary, AdminError> {
+        Broker::delete_topic(self, request).await
+    }
+
+    async fn init_producer_id(&self) -> Result<ProducerIdentity, AdminError> {
+        Broker::init_producer_id(self).await
+    }
+
+    async fn cluster_view(&self, topics: TopicsWanted) -> ClusterView {
+        Broker::cluster_view(self, topics).await
+    }
+
+    async fn health(&self) -> HealthReport {
+        Broker::health(self).await
+    }
+
+    async fn transfer_leader(&self, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {
+        Broker::transfer_leader(self, request).await
+    }
+
+    fn readiness(&self) -> Readiness {
+        Broker::readiness(self)
+    }
+
+    fn now(&self) -> WallMs {
+        Broker::now(self)
+    }
+}

@@ -1,0 +1,76 @@
+//! The Cluster service.
+
+use tonic::{Request, Response, Status};
+
+use super::{Backend, RequestError, Services, convert, decode, limits};
+use crate::{
+    broker::{TopicsWanted, TransferLeaderRequest},
+    proto::v1::{self, cluster_server::Cluster},
+    types::BrokerId,
+};
+
+#[tonic::async_trait]
+impl<B: Backend> Cluster for Services<B> {
+    async fn get_metadata(
+        &self,
+        request: Request<v1::GetMetadataRequest>,
+    ) -> Result<Response<v1::GetMetadataResponse>, Status> {
+        self.answer("get_metadata", self.metadata(request.into_inner()).await)
+    }
+
+    async fn health(&self, _: Request<v1::HealthRequest>) -> Result<Response<v1::HealthResponse>, Status> {
+        let report = self.backend.health().await;
+        self.answer("health", Ok::<_, RequestError>(convert::health(report)))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<v1::TransferLeaderRequest>,
+    ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
+        self.answer("transfer_leader", self.transfer(request.into_inner()).await)
+    }
+
+    async fn init_producer_id(
+        &self,
+        _: Request<v1::InitProducerIdRequest>,
+    ) -> Result<Response<v1::InitProducerIdResponse>, Status> {
+        let identity = self.backend.init_producer_id().await;
+        let answer = identity.map(|identity| v1::InitProducerIdResponse {
+            producer_id: identity.id,
+            producer_epoch: identity.epoch.into(),
+        });
+        self.answer("init_producer_id", answer)
+    }
+}
+
+impl<B: Backend> Services<B> {
+    async fn metadata(&self, request: v1::GetMetadataRequest) -> Result<v1::GetMetadataResponse, RequestError> {
+        let named = request.topics.len();
+        if named > limits::TOPICS_NAMED_MAX {
+            let detail = format!("{named} topics are named; ask for all_topics beyond {}", limits::TOPICS_NAMED_MAX);
+            return Err(RequestError::Invalid { detail });
+        }
+        let wanted = match (request.all_topics, named) {
+            (true, _) => TopicsWanted::All,
+            (false, 0) => TopicsWanted::None,
+            (false, _) => {
+                request.topics.iter().try_for_each(|name| decode::topic_name(name))?;
+                TopicsWanted::Named(request.topics)
+            }
+        };
+        Ok(convert::metadata(self.backend.cluster_view(wanted).await))
+    }
+
+    async fn transfer(&self, request: v1::TransferLeaderRequest) -> Result<v1::TransferLeaderResponse, v1::Error> {
+        let partition = if request.topic.is_empty() {
+            None
+        } else {
+            decode::topic_name(&request.topic)?;
+            Some((request.topic, decode::partition(request.partition)?))
+        };
+        let to = (request.to_broker != 0).then_some(BrokerId(request.to_broker));
+        let timeout = decode::timeout(request.timeout_ms)?;
+        let now = self.backend.transfer_leader(TransferLeaderRequest { partition, to, timeout }).await?;
+        Ok(v1::TransferLeaderResponse { leader: now.broker.0, epoch: now.epoch.0 })
+    }
+}

@@ -1,0 +1,207 @@
+//! What clients send, checked value by value before the broker hears of it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+
+use super::{RequestError, limits};
+use crate::{
+    broker::{Acks, OffsetAt, ProduceRequest},
+    proto::v1,
+    record::{BatchBuilder, Codec, EncodeError, Record},
+    types::{Offset, PartitionId, WallMs},
+};
+
+pub(super) fn topic_name(name: &str) -> Result<(), RequestError> {
+    let length = name.len();
+    if length == 0 {
+        return Err(RequestError::invalid("the topic name is empty"));
+    }
+    if length > limits::NAME_BYTES_MAX {
+        let detail = format!("a topic name of {length} bytes; at most {} are allowed", limits::NAME_BYTES_MAX);
+        return Err(RequestError::Invalid { detail });
+    }
+    Ok(())
+}
+
+pub(super) fn partition(partition: i32) -> Result<PartitionId, RequestError> {
+    if partition < 0 {
+        return Err(RequestError::invalid(format!("partition is {partition}; partitions count from 0")));
+    }
+    Ok(PartitionId(partition))
+}
+
+pub(super) fn offset(field: &str, offset: i64) -> Result<Offset, RequestError> {
+    if offset < 0 {
+        return Err(RequestError::invalid(format!("{field} is {offset}; offsets count from 0")));
+    }
+    Ok(Offset(offset))
+}
+
+/// Zero stays zero: the broker knows each call's default.
+pub(super) fn timeout(timeout_ms: u32) -> Result<Duration, RequestError> {
+    if timeout_ms > limits::TIMEOUT_MS_MAX {
+        let detail = format!("timeout_ms is {timeout_ms}; at most {} is allowed", limits::TIMEOUT_MS_MAX);
+        return Err(RequestError::Invalid { detail });
+    }
+    Ok(Duration::from_millis(timeout_ms.into()))
+}
+
+/// A count of which 0 means "the default".
+pub(super) fn count(field: &str, count: i32) -> Result<Option<u32>, RequestError> {
+    match u32::try_from(count) {
+        Ok(0) => Ok(None),
+        Ok(count) => Ok(Some(count)),
+        Err(_) => Err(RequestError::invalid(format!("{field} is {count}; it cannot be negative"))),
+    }
+}
+
+pub(super) fn configs(
+    configs: impl IntoIterator<Item = (String, String)>,
+) -> Result<BTreeMap<String, String>, RequestError> {
+    let configs: BTreeMap<String, String> = configs.into_iter().collect();
+    config_names(configs.len())?;
+    Ok(configs)
+}
+
+pub(super) fn config_names(count: usize) -> Result<(), RequestError> {
+    if count > limits::CONFIGS_MAX {
+        let detail = format!("{count} configs in one request; at most {} are allowed", limits::CONFIGS_MAX);
+        return Err(RequestError::Invalid { detail });
+    }
+    Ok(())
+}
+
+pub(super) fn offset_at(at: Option<v1::list_offset_request::At>) -> Result<OffsetAt, RequestError> {
+    use v1::list_offset_request::At;
+    match at {
+        Some(At::Earliest(true)) => Ok(OffsetAt::Earliest),
+        Some(At::Latest(true)) => Ok(OffsetAt::Latest),
+        Some(At::TimestampMs(timestamp_ms)) => Ok(OffsetAt::Time(WallMs(timestamp_ms))),
+        Some(At::Earliest(false) | At::Latest(false)) => {
+            Err(RequestError::invalid("earliest or latest is false; leave out what is not asked for"))
+        }
+        None => Err(RequestError::invalid("none of earliest, latest and timestamp_ms is set")),
+    }
+}
+
+pub(super) fn acks(acks: i32) -> Result<Acks, RequestError> {
+    match v1::Acks::try_from(acks) {
+        Ok(v1::Acks::All) => Ok(Acks::All),
+        Ok(v1::Acks::Leader) => Ok(Acks::Leader),
+        Ok(v1::Acks::None) => Ok(Acks::None),
+        Err(_) => Err(RequestError::invalid(format!("acks is {acks}; it is 0 (all), 1 (leader) or 2 (none)"))),
+    }
+}
+
+/// `now` stamps plain records that carry no timestamp.
+pub(super) fn produce(request: v1::ProduceRequest, acks: Acks, now: WallMs) -> Result<ProduceRequest, RequestError> {
+    topic_name(&request.topic)?;
+    let timeout = match request.timeout_ms {
+        0 => limits::TIMEOUT_DEFAULT,
+        timeout_ms => timeout(timeout_ms)?,
+    };
+    let batch = match request.payload {
+        Some(v1::produce_request::Payload::Batch(batch)) => batch,
+        Some(v1::produce_request::Payload::Records(records)) => build(records, now)?,
+        None => return Err(RequestError::invalid("neither batch nor records is set")),
+    };
+    Ok(ProduceRequest {
+        topic: request.topic,
+        partition: partition(request.partition)?,
+        acks,
+        timeout,
+        batch,
+        expected_offset: request.expected_offset.map(|at| offset("expected_offset", at)).transpose()?,
+    })
+}
+
+fn build(records: v1::Records, now: WallMs) -> Result<Bytes, RequestError> {
+    let mut builder = BatchBuilder::new(codec(records.compression)?);
+    for record in records.records {
+        let record = Record {
+            key: record.key,
+            value: record.value,
+            headers: record.headers.into_iter().map(|header| (header.key, header.value)).collect(),
+            timestamp: record.timestamp_ms.map_or(now, WallMs),
+        };
+        builder.push(&record).map_err(encode_error)?;
+    }
+    builder.build().map_err(encode_error)
+}
+
+fn encode_error(error: EncodeError) -> RequestError {
+    let detail = error.to_string();
+    match error {
+        EncodeError::Empty => RequestError::Invalid { detail },
+        EncodeError::TooLarge { .. } => RequestError::RecordsTooLarge { detail },
+        EncodeError::Compress { .. } => RequestError::Compress { detail },
+    }
+}
+
+fn codec(compression: i32) -> Result<Codec, RequestError> {
+    match v1::Compression::try_from(compression) {
+        Ok(v1::Compression::None) => Ok(Codec::None),
+        Ok(v1::Compression::Gzip) => Ok(Codec::Gzip),
+        Ok(v1::Compression::Snappy) => Ok(Codec::Snappy),
+        Ok(v1::Compression::Lz4) => Ok(Codec::Lz4),
+        Ok(v1::Compression::Zstd) => Ok(Codec::Zstd),
+        Err(_) => Err(RequestError::invalid(format!("compression is {compression}; it is 0 to 4"))),
+    }
+}
+
+/// A Consume call, checked.
+#[derive(Clone, Debug)]
+pub(super) struct Consume {
+    pub topic: String,
+    pub partition: PartitionId,
+    pub start: Start,
+    pub end_offset: Option<Offset>,
+    /// None: no limit.
+    pub records_max: Option<u64>,
+    pub stop_at_end: bool,
+    pub raw: bool,
+    pub wait: Duration,
+    pub bytes_max: usize,
+}
+
+/// Where a Consume begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    Offset(Offset),
+    Find(OffsetAt),
+}
+
+pub(super) fn consume(request: v1::ConsumeRequest) -> Result<Consume, RequestError> {
+    use v1::consume_request::Start as Asked;
+    topic_name(&request.topic)?;
+    let start = match request.start {
+        Some(Asked::Offset(at)) => Start::Offset(offset("offset", at)?),
+        Some(Asked::Earliest(true)) => Start::Find(OffsetAt::Earliest),
+        Some(Asked::Latest(true)) => Start::Find(OffsetAt::Latest),
+        Some(Asked::TimestampMs(timestamp_ms)) => Start::Find(OffsetAt::Time(WallMs(timestamp_ms))),
+        Some(Asked::Earliest(false) | Asked::Latest(false)) => {
+            return Err(RequestError::invalid("earliest or latest is false; leave out what is not asked for"));
+        }
+        None => return Err(RequestError::invalid("none of offset, earliest, latest and timestamp_ms is set")),
+    };
+    let wait = match request.wait_ms_max {
+        0 => limits::CONSUME_WAIT_DEFAULT,
+        wait_ms => Duration::from_millis(wait_ms.into()).min(limits::CONSUME_WAIT_MAX),
+    };
+    let bytes_max = match request.bytes_max {
+        0 => limits::CONSUME_BYTES_DEFAULT,
+        bytes_max => usize::try_from(bytes_max).map_or(limits::CONSUME_BYTES_MAX, |b| b.min(limits::CONSUME_BYTES_MAX)),
+    };
+    Ok(Consume {
+        topic: request.topic,
+        partition: partition(request.partition)?,
+        start,
+        end_offset: request.end_offset.map(|at| offset("end_offset", at)).transpose()?,
+        records_max: (request.records_max > 0).then_some(request.records_max),
+        stop_at_end: request.stop_at_end,
+        raw: request.raw,
+        wait,
+        bytes_max,
+    })
+}

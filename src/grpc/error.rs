@@ -1,0 +1,215 @@
+//! The one table from what went wrong to what the wire says.
+//!
+//! Every error of the broker and of these services becomes a [`v1::Error`]; a call that ends with it
+//! carries it whole in the trailer [`ERROR_TRAILER`]. No arm is a wildcard: a new error does not
+//! compile until it has its place here.
+
+use prost::Message;
+use tonic::{Code, Status, metadata::MetadataValue};
+
+use super::limits::MESSAGE_BYTES_MAX;
+use crate::{
+    broker::{AdminError, Effect, FetchError, LeaderHint, ProduceError},
+    proto::v1::{self, ErrorCode},
+    types::Offset,
+};
+
+/// Trailer with the encoded [`v1::Error`].
+pub const ERROR_TRAILER: &str = "flotilla-error-bin";
+
+/// What these services themselves refuse.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    #[error("invalid request: {detail}")]
+    Invalid { detail: String },
+    /// gRPC's own words for a message beyond the limit or not decodable.
+    #[error("the stream ends here: {detail}")]
+    TooLarge { detail: String },
+    #[error("the stream ends here, the last message could not be read: {detail}")]
+    Unreadable { detail: String },
+    #[error("the records do not fit a batch: {detail}")]
+    RecordsTooLarge { detail: String },
+    #[error("the records could not be compressed: {detail}")]
+    Compress { detail: String },
+    #[error("the batch at offset {offset} cannot be decoded: {detail}; read it raw, or from {next} on")]
+    Decompression { offset: Offset, next: Offset, detail: String },
+    #[error("the stored batch at offset {offset} is malformed: {detail}")]
+    StoredBatch { offset: Offset, detail: String },
+    #[error("this broker serves {streams_max} {what} streams already; use another broker or retry later")]
+    TooManyStreams { what: &'static str, streams_max: usize },
+    #[error("this broker is stopping; use another one")]
+    Stopping,
+}
+
+impl RequestError {
+    pub fn invalid(detail: impl Into<String>) -> RequestError {
+        RequestError::Invalid { detail: detail.into() }
+    }
+}
+
+impl From<RequestError> for v1::Error {
+    fn from(error: RequestError) -> v1::Error {
+        let (code, retriable) = match &error {
+            RequestError::Invalid { .. } | RequestError::Unreadable { .. } => (ErrorCode::InvalidRequest, false),
+            RequestError::TooLarge { .. } | RequestError::RecordsTooLarge { .. } => (ErrorCode::BatchTooLarge, false),
+            RequestError::Decompression { .. } => (ErrorCode::DecompressionFailed, false),
+            RequestError::StoredBatch { .. } | RequestError::Compress { .. } => (ErrorCode::Internal, false),
+            RequestError::TooManyStreams { .. } | RequestError::Stopping => (ErrorCode::Unavailable, true),
+        };
+        // Refused before the broker heard of it, or a read: nothing was appended.
+        wire(code, &error, Effect::None, retriable, None)
+    }
+}
+
+impl From<ProduceError> for v1::Error {
+    fn from(error: ProduceError) -> v1::Error {
+        use ProduceError as E;
+        let code = match &error {
+            E::UnknownTopic { .. } => ErrorCode::UnknownTopic,
+            E::UnknownPartition { .. } => ErrorCode::UnknownPartition,
+            E::NotLeader { .. } => ErrorCode::NotLeader,
+            E::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+            E::OutcomeUnknown { .. } => ErrorCode::OutcomeUnknown,
+            E::CorruptBatch { .. } => ErrorCode::CorruptBatch,
+            E::InvalidRequest { .. } => ErrorCode::InvalidRequest,
+            E::BatchTooLarge { .. } => ErrorCode::BatchTooLarge,
+            E::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
+            E::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequence,
+            E::FencedProducer { .. } => ErrorCode::FencedProducer,
+            E::UnknownProducer { .. } => ErrorCode::UnknownProducer,
+            E::WrongOffset { .. } => ErrorCode::WrongOffset,
+            E::Unavailable { .. } => ErrorCode::Unavailable,
+            E::DiskFull { .. } => ErrorCode::DiskFull,
+        };
+        let mut wire = wire(code, &error, error.effect(), error.is_retriable(), error.leader());
+        if let E::WrongOffset { actual, .. } = &error {
+            wire.actual_offset = Some(actual.0);
+        }
+        wire
+    }
+}
+
+impl From<FetchError> for v1::Error {
+    fn from(error: FetchError) -> v1::Error {
+        use FetchError as E;
+        let code = match &error {
+            E::UnknownTopic { .. } => ErrorCode::UnknownTopic,
+            E::UnknownPartition { .. } => ErrorCode::UnknownPartition,
+            E::NotLeader { .. } => ErrorCode::NotLeader,
+            E::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            E::InvalidRequest { .. } => ErrorCode::InvalidRequest,
+            E::Unavailable { .. } => ErrorCode::Unavailable,
+        };
+        let mut wire = wire(code, &error, Effect::None, error.is_retriable(), error.leader());
+        if let E::OffsetOutOfRange { log_start, high_watermark, .. } = &error {
+            wire.log_start = Some(log_start.0);
+            wire.high_watermark = Some(high_watermark.0);
+        }
+        wire
+    }
+}
+
+impl From<AdminError> for v1::Error {
+    fn from(error: AdminError) -> v1::Error {
+        use AdminError as E;
+        let code = match &error {
+            E::InvalidRequest { .. } => ErrorCode::InvalidRequest,
+            E::UnknownTopic { .. } => ErrorCode::UnknownTopic,
+            E::UnknownPartition { .. } => ErrorCode::UnknownPartition,
+            E::TopicExists { .. } => ErrorCode::TopicExists,
+            E::InvalidConfig { .. } => ErrorCode::InvalidConfig,
+            E::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            E::NotLeader { .. } => ErrorCode::NotLeader,
+            E::NoMetadataLeader { .. } => ErrorCode::NoMetadataLeader,
+            E::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
+            E::OutcomeUnknown { .. } => ErrorCode::OutcomeUnknown,
+            E::Unavailable { .. } | E::TransferFailed { .. } => ErrorCode::Unavailable,
+            E::Internal { .. } => ErrorCode::Internal,
+        };
+        let mut wire = wire(code, &error, error.effect(), error.is_retriable(), error.leader());
+        if let E::OffsetOutOfRange { log_start, high_watermark, .. } = &error {
+            wire.log_start = Some(log_start.0);
+            wire.high_watermark = Some(high_watermark.0);
+        }
+        wire
+    }
+}
+
+fn wire(
+    code: ErrorCode,
+    error: &dyn std::error::Error,
+    effect: Effect,
+    retriable: bool,
+    leader: Option<&LeaderHint>,
+) -> v1::Error {
+    let effect = match effect {
+        Effect::None => v1::Effect::None,
+        Effect::Unknown => v1::Effect::Unknown,
+    };
+    v1::Error {
+        code: code.into(),
+        message: clip(error.to_string()),
+        effect: effect.into(),
+        retriable,
+        leader: leader.map(|hint| v1::LeaderHint {
+            broker: hint.broker.0,
+            address: clip(hint.address.clone()),
+            epoch: hint.epoch.0,
+        }),
+        actual_offset: None,
+        log_start: None,
+        high_watermark: None,
+    }
+}
+
+/// Messages quote what a client sent, and trailers are small.
+fn clip(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        let cut = (0..=MESSAGE_BYTES_MAX).rev().find(|at| message.is_char_boundary(*at));
+        message.truncate(cut.expect("0 is a boundary"));
+        message.push('…');
+    }
+    message
+}
+
+/// The status that ends a call with this error.
+pub fn status(error: impl Into<v1::Error>) -> Status {
+    let error = error.into();
+    let code = status_code(error.code(), error.effect());
+    let mut status = Status::new(code, error.message.clone());
+    status.metadata_mut().insert_bin(ERROR_TRAILER, MetadataValue::from_bytes(&error.encode_to_vec()));
+    status
+}
+
+/// What tools that know only gRPC see. Generic clients retry UNAVAILABLE by themselves, so nothing
+/// whose effect is unknown may become it.
+fn status_code(code: ErrorCode, effect: v1::Effect) -> Code {
+    match code {
+        ErrorCode::Unspecified => Code::Unknown,
+        ErrorCode::InvalidRequest
+        | ErrorCode::CorruptBatch
+        | ErrorCode::BatchTooLarge
+        | ErrorCode::InvalidConfig
+        | ErrorCode::InvalidTimestamp => Code::InvalidArgument,
+        ErrorCode::UnknownTopic | ErrorCode::UnknownPartition => Code::NotFound,
+        // Not UNAVAILABLE: asking the same broker again does not help.
+        ErrorCode::NotLeader
+        | ErrorCode::OutOfOrderSequence
+        | ErrorCode::FencedProducer
+        | ErrorCode::UnknownProducer
+        | ErrorCode::DecompressionFailed => Code::FailedPrecondition,
+        ErrorCode::NotEnoughReplicas | ErrorCode::Unavailable | ErrorCode::NoMetadataLeader => match effect {
+            v1::Effect::None => Code::Unavailable,
+            v1::Effect::Unknown => Code::Unknown,
+        },
+        ErrorCode::OutcomeUnknown => Code::DeadlineExceeded,
+        ErrorCode::WrongOffset => Code::Aborted,
+        ErrorCode::OffsetOutOfRange => Code::OutOfRange,
+        ErrorCode::TopicExists => Code::AlreadyExists,
+        ErrorCode::DiskFull => Code::ResourceExhausted,
+        ErrorCode::Internal => Code::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! The table, spelled out: changing a row changes what clients see.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::*;
+use crate::types::{BrokerId, LeaderEpoch, PartitionId, WallMs};
+
+fn hint() -> Option<LeaderHint> {
+    Some(LeaderHint { broker: BrokerId(2), address: "host2:7070".into(), epoch: LeaderEpoch(7) })
+}
+
+fn topic() -> String {
+    "orders".into()
+}
+
+const P: PartitionId = PartitionId(3);
+const WAITED: Duration = Duration::from_millis(1_000);
+
+/// Every variant with its code. A variant missing here is caught by the compiler in the table above,
+/// a code that nothing maps to by `every_code_is_reachable`.
+fn table() -> Vec<(v1::Error, ErrorCode, Code)> {
+    let mut rows = Vec::new();
+    let mut row = |error: v1::Error, code, status| rows.push((error, code, status));
+    use ErrorCode as C;
+    use ProduceError as P_;
+    row(P_::UnknownTopic { topic: topic() }.into(), C::UnknownTopic, Code::NotFound);
+    row(P_::UnknownPartition { topic: topic(), partition: P }.into(), C::UnknownPartition, Code::NotFound);
+    let not_leader = P_::NotLeader { topic: topic(), partition: P, leader: hint() };
+    row(not_leader.into(), C::NotLeader, Code::FailedPrecondition);
+    let no_quorum = P_::NotEnoughReplicas { topic: topic(), partition: P, waited: WAITED };
+    row(no_quorum.into(), C::NotEnoughReplicas, Code::Unavailable);
+    let unknown = P_::OutcomeUnknown { topic: topic(), partition: P, waited: WAITED };
+    row(unknown.into(), C::OutcomeUnknown, Code::DeadlineExceeded);
+    row(P_::CorruptBatch { detail: "crc".into() }.into(), C::CorruptBatch, Code::InvalidArgument);
+    row(P_::InvalidRequest { detail: "x".into() }.into(), C::InvalidRequest, Code::InvalidArgument);
+    let large = P_::BatchTooLarge { topic: topic(), bytes: 9, bytes_max: 8 };
+    row(large.into(), C::BatchTooLarge, Code::InvalidArgument);
+    let timestamp = P_::InvalidTimestamp { timestamp: WallMs(9), ahead_max: WAITED };
+    row(timestamp.into(), C::InvalidTimestamp, Code::InvalidArgument);
+    let sequence = P_::OutOfOrderSequence { producer: 1, expected: 2, got: 3 };
+    row(sequence.into(), C::OutOfOrderSequence, Code::FailedPrecondition);
+    let fenced = P_::FencedProducer { producer: 1, epoch: 2, current: 3 };
+    row(fenced.into(), C::FencedProducer, Code::FailedPrecondition);
+    row(P_::UnknownProducer { producer: 1 }.into(), C::UnknownProducer, Code::FailedPrecondition);
+    let wrong = P_::WrongOffset { expected: Offset(5), actual: Offset(6) };
+    row(wrong.into(), C::WrongOffset, Code::Aborted);
+    row(P_::Unavailable { reason: "x".into() }.into(), C::Unavailable, Code::Unavailable);
+    row(P_::DiskFull { free_bytes: 1, reserve_bytes: 2 }.into(), C::DiskFull, Code::ResourceExhausted);
+
+    use FetchError as F;
+    row(F::UnknownTopic { topic: topic() }.into(), C::UnknownTopic, Code::NotFound);
+    row(F::UnknownPartition { topic: topic(), partition: P }.into(), C::UnknownPartition, Code::NotFound);
+    let not_leader = F::NotLeader { topic: topic(), partition: P, leader: None };
+    row(not_leader.into(), C::NotLeader, Code::FailedPrecondition);
+    row(out_of_range().into(), C::OffsetOutOfRange, Code::OutOfRange);
+    row(F::InvalidRequest { detail: "x".into() }.into(), C::InvalidRequest, Code::InvalidArgument);
+    row(F::Unavailable { reason: "x".into() }.into(), C::Unavailable, Code::Unavailable);
+
+    use AdminError as A;
+    row(A::InvalidRequest { detail: "x".into() }.into(), C::InvalidRequest, Code::InvalidArgument);
+    row(A::UnknownTopic { topic: topic() }.into(), C::UnknownTopic, Code::NotFound);
+    row(A::UnknownPartition { topic: topic(), partition: P }.into(), C::UnknownPartition, Code::NotFound);
+    row(A::TopicExists { topic: topic() }.into(), C::TopicExists, Code::AlreadyExists);
+    row(A::InvalidConfig { detail: "x".into() }.into(), C::InvalidConfig, Code::InvalidArgument);
+    let trim = A::OffsetOutOfRange {
+        topic: topic(),
+        partition: P,
+        offset: Offset(9),
+        log_start: Offset(1),
+        high_watermark: Offset(4),
+    };
+    row(trim.into(), C::OffsetOutOfRange, Code::OutOfRange);
+    let not_leader = A::NotLeader { topic: topic(), partition: P, leader: None };
+    row(not_leader.into(), C::NotLeader, Code::FailedPrecondition);
+    let none = A::NoMetadataLeader { waited_ms: 1, effect: Effect::None };
+    row(none.into(), C::NoMetadataLeader, Code::Unavailable);
+    let unknown = A::NoMetadataLeader { waited_ms: 1, effect: Effect::Unknown };
+    row(unknown.into(), C::NoMetadataLeader, Code::Unknown);
+    row(A::NotEnoughReplicas.into(), C::NotEnoughReplicas, Code::Unavailable);
+    let unknown = A::OutcomeUnknown { what: "x".into(), waited_ms: 1 };
+    row(unknown.into(), C::OutcomeUnknown, Code::DeadlineExceeded);
+    row(A::Unavailable { reason: "x".into() }.into(), C::Unavailable, Code::Unavailable);
+    row(A::TransferFailed { reason: "x".into() }.into(), C::Unavailable, Code::Unavailable);
+    row(A::Internal { detail: "x".into() }.into(), C::Internal, Code::Internal);
+
+    use RequestError as R;
+    row(R::invalid("x").into(), C::InvalidRequest, Code::InvalidArgument);
+    row(R::Unreadable { detail: "x".into() }.into(), C::InvalidRequest, Code::InvalidArgument);
+    row(R::TooLarge { detail: "x".into() }.into(), C::BatchTooLarge, Code::InvalidArgument);
+    row(R::RecordsTooLarge { detail: "x".into() }.into(), C::BatchTooLarge, Code::InvalidArgument);
+    row(R::Compress { detail: "x".into() }.into(), C::Internal, Code::Internal);
+    let bomb = R::Decompression { offset: Offset(1), next: Offset(2), detail: "x".into() };
+    row(bomb.into(), C::DecompressionFailed, Code::FailedPrecondition);
+    let stored = R::StoredBatch { offset: Offset(1), detail: "x".into() };
+    row(stored.into(), C::Internal, Code::Internal);
+    row(R::TooManyStreams { what: "produce", streams_max: 1 }.into(), C::Unavailable, Code::Unavailable);
+    row(R::Stopping.into(), C::Unavailable, Code::Unavailable);
+    rows
+}
+
+fn out_of_range() -> FetchError {
+    FetchError::OffsetOutOfRange {
+        topic: topic(),
+        partition: P,
+        offset: Offset(9),
+        log_start: Offset(1),
+        high_watermark: Offset(4),
+    }
+}
+
+#[test]
+fn every_error_maps_to_its_code_and_status() {
+    for (error, code, status_code) in table() {
+        assert_eq!(error.code(), code, "{error:?}");
+        assert!(!error.message.is_empty());
+        let status = status(error.clone());
+        assert_eq!(status.code(), status_code, "{error:?}");
+        assert_eq!(status.message(), error.message);
+        let trailer = status.metadata().get_bin(ERROR_TRAILER).expect("trailer").to_bytes().expect("base64");
+        assert_eq!(v1::Error::decode(trailer).expect("an Error"), error);
+    }
+}
+
+#[test]
+fn every_code_is_reachable() {
+    let reached: BTreeSet<i32> = table().iter().map(|(error, _, _)| error.code).collect();
+    // The range ends where the enum does: a new code must be produced by something.
+    let all: BTreeSet<i32> = (1..).take_while(|code| ErrorCode::try_from(*code).is_ok()).collect();
+    assert_eq!(reached, all);
+    assert_eq!(all.len(), 21);
+}
+
+#[test]
+fn a_generic_client_never_retries_what_may_have_happened() {
+    for (error, _, status) in table() {
+        if error.effect() == v1::Effect::Unknown {
+            assert_ne!(status, Code::Unavailable, "{error:?}");
+        }
+    }
+}
+
+#[test]
+fn details_travel() {
+    let error: v1::Error = ProduceError::NotLeader { topic: topic(), partition: P, leader: hint() }.into();
+    let leader = error.leader.expect("hint");
+    assert_eq!((leader.broker, leader.address.as_str(), leader.epoch), (2, "host2:7070", 7));
+    assert!(error.retriable);
+    let error: v1::Error = ProduceError::WrongOffset { expected: Offset(5), actual: Offset(6) }.into();
+    assert_eq!(error.actual_offset, Some(6));
+    assert!(!error.retriable);
+    let error: v1::Error = out_of_range().into();
+    assert_eq!((error.log_start, error.high_watermark), (Some(1), Some(4)));
+    let error: v1::Error = ProduceError::OutcomeUnknown { topic: topic(), partition: P, waited: WAITED }.into();
+    assert_eq!(error.effect(), v1::Effect::Unknown);
+}
+
+#[test]
+fn messages_are_clipped_at_a_character() {
+    let error: v1::Error = RequestError::invalid("ä".repeat(5_000)).into();
+    assert!(error.message.len() <= MESSAGE_BYTES_MAX + '…'.len_utf8(), "{}", error.message.len());
+    assert!(error.message.ends_with('…'));
+}

@@ -1,0 +1,80 @@
+//! What a client may ask for, and what happens beyond: each limit here is one that a stranger meets.
+
+use std::time::Duration;
+
+use crate::seam::Silence;
+
+/// One `ProduceRequest` on the wire. Twice the largest batch: plain records may shrink when the broker builds
+/// the batch. Beyond it the stream ends with BATCH_TOO_LARGE.
+pub const PRODUCE_MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// Any other request: names and configs. Beyond it the call ends with OUT_OF_RANGE.
+pub const REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// Unanswered requests of one Produce stream; the broker does not read further.
+pub const PRODUCE_IN_FLIGHT_MAX: usize = 1_024;
+
+/// Batch bytes of unanswered requests of one Produce stream: so that one stream cannot hold the whole produce
+/// budget of the node. The broker does not read further.
+pub const PRODUCE_STREAM_BYTES_MAX: usize = 32 << 20;
+
+/// Produce streams of the whole node: each may hold one partly received message. Beyond it UNAVAILABLE.
+pub const PRODUCE_STREAMS_MAX: usize = 4_096;
+
+/// Consume streams of the whole node: each may hold one small answer whatever the budget says. Beyond it UNAVAILABLE.
+pub const CONSUME_STREAMS_MAX: usize = 16_384;
+
+/// An answer beyond the node's fetch budget (`fetch_bytes_max`): small instead of late, so that a client that
+/// takes its answers slowly takes nothing from the others but size. One batch is sent whole even if it is larger.
+pub const CONSUME_SMALL_BYTES: usize = 64 << 10;
+
+/// `bytes_max` of a Consume: when 0, and at most.
+pub const CONSUME_BYTES_DEFAULT: usize = 1 << 20;
+pub const CONSUME_BYTES_MAX: usize = 8 << 20;
+
+/// What the records of one batch may decode to: a compressed bomb ends in DECOMPRESSION_FAILED.
+pub const DECODED_BYTES_MAX: usize = crate::record::DECODED_BYTES_MAX_DEFAULT;
+
+/// `wait_ms_max` of a Consume: when 0, and at most.
+pub const CONSUME_WAIT_DEFAULT: Duration = Duration::from_secs(5);
+pub const CONSUME_WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// `timeout_ms`: when 0 (produce), and at most (everywhere).
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+pub const TIMEOUT_MS_MAX: u32 = 300_000;
+
+/// As in Kafka. Checked here so that no error message carries a megabyte of somebody's name.
+pub const NAME_BYTES_MAX: usize = 249;
+
+/// Topics named in one GetMetadata; more want `all_topics`.
+pub const TOPICS_NAMED_MAX: usize = 10_000;
+
+/// Configs in one request; there are a few dozen.
+pub const CONFIGS_MAX: usize = 256;
+
+/// Error messages: they travel in trailers.
+pub const MESSAGE_BYTES_MAX: usize = 1_024;
+
+/// A connection must show the HTTP/2 preface and the head of its SETTINGS frame soon; afterwards HTTP/2 pings
+/// watch it. (Connections beyond `connections_max` are closed at once.)
+pub const SILENCE: Silence = Silence::Opening { bytes: 24 + 9, within: Duration::from_secs(10) };
+
+/// Calls of one connection at once; HTTP/2 makes the client wait. A consumer of many partitions has a stream each.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
+
+/// A peer that answers no ping for this long after an idle interval is gone: its streams end.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Request headers: names and a few tens of bytes of metadata.
+pub const HEADERS_BYTES_MAX: u32 = 16 << 10;
+
+/// Flow control: what a client may send ahead of our reading. Enough for 1 GB/s at a millisecond.
+pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+pub const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// Fewer, larger frames than HTTP/2's 16 KiB: batches are large.
+pub const FRAME_BYTES_MAX: u32 = 256 << 10;
+
+/// How often the health service looks at the broker's readiness.
+pub const HEALTH_INTERVAL: Duration = Duration::from_millis(200);

@@ -1,0 +1,176 @@
+//! The public gRPC API (`proto/flotilla/v1`) on its listener: decode, call the broker, encode.
+//!
+//! Promises: requests of one Produce stream reach the broker in the order sent; nothing a client sends
+//! panics, or allocates beyond `limits`; a full stream is not read on; every failure carries the
+//! encoded error of the table in `error`. When told to stop, it answers what is pending and ends
+//! every stream. Leaves out: decisions (module `broker`), the node-to-node listener (module `raft`).
+
+mod answer;
+mod backend;
+mod cluster;
+mod connection;
+mod consume;
+mod convert;
+mod decode;
+mod error;
+mod health;
+pub mod limits;
+mod produce;
+#[cfg(test)]
+mod tests;
+mod topics;
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tonic::{Response, Status, transport::Server};
+
+pub use backend::Backend;
+pub use error::{ERROR_TRAILER, RequestError, status};
+
+use crate::{
+    metrics::{Metrics, RequestProbe},
+    proto::{
+        self,
+        v1::{
+            self, cluster_server::ClusterServer, consume_server::ConsumeServer, produce_server::ProduceServer,
+            topics_server::TopicsServer,
+        },
+    },
+    seam::{ConnectionLimits, GuardedListener, Listener},
+};
+
+/// Our services by their full names.
+const SERVICES: [&str; 4] = ["flotilla.v1.Produce", "flotilla.v1.Consume", "flotilla.v1.Topics", "flotilla.v1.Cluster"];
+
+/// What the configuration says about this listener.
+#[derive(Clone, Debug)]
+pub struct GrpcOptions {
+    /// Connections at once; one more is closed.
+    pub connections_max: usize,
+    /// Bytes of large answers that wait for their clients, all streams together.
+    pub fetch_bytes_max: usize,
+    pub metrics: Metrics,
+}
+
+/// Serves until `stop` is cancelled and every connection has closed. The caller bounds that wait:
+/// a client may be slow to take its last answers.
+pub async fn serve<B: Backend>(
+    backend: B,
+    listener: Box<dyn Listener>,
+    options: GrpcOptions,
+    stop: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let connections = ConnectionLimits { connections_max: options.connections_max, silence: limits::SILENCE };
+    let listener = GuardedListener::new(listener, "client", connections);
+    let incoming = connection::incoming(listener, options.metrics.requests());
+    let services = Services::new(backend, options, stop.clone());
+    let mut server = Server::builder()
+        .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
+        .http2_max_header_list_size(limits::HEADERS_BYTES_MAX)
+        .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
+        .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
+        .max_frame_size(limits::FRAME_BYTES_MAX);
+    let small = limits::REQUEST_BYTES_MAX;
+    server
+        .add_service(ProduceServer::new(services.clone()).max_decoding_message_size(limits::PRODUCE_MESSAGE_BYTES_MAX))
+        .add_service(ConsumeServer::new(services.clone()).max_decoding_message_size(small))
+        .add_service(TopicsServer::new(services.clone()).max_decoding_message_size(small))
+        .add_service(ClusterServer::new(services.clone()).max_decoding_message_size(small))
+        .add_service(health::service(services.backend.clone(), stop.clone()).await)
+        .add_service(
+            reflection().build_v1().expect("the descriptors come from our own build").max_decoding_message_size(small),
+        )
+        .add_service(
+            reflection()
+                .build_v1alpha()
+                .expect("the descriptors come from our own build")
+                .max_decoding_message_size(small),
+        )
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+        .await
+}
+
+/// Lists what this listener serves, not what nodes say to one another.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    let builder = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name("grpc.health.v1.Health");
+    SERVICES.into_iter().fold(builder, |builder, name| builder.with_service_name(name))
+}
+
+/// Implements every service.
+#[derive(Clone)]
+struct Services<B> {
+    backend: B,
+    shared: Arc<Shared>,
+}
+
+/// What all streams of the node share.
+struct Shared {
+    stop: CancellationToken,
+    produce_streams: Arc<Semaphore>,
+    consume_streams: Arc<Semaphore>,
+    /// One permit per byte of large answers.
+    answer_bytes: Arc<Semaphore>,
+    probe: RequestProbe,
+}
+
+impl<B: Backend> Services<B> {
+    fn new(backend: B, options: GrpcOptions, stop: CancellationToken) -> Services<B> {
+        let fetch_bytes_max = options.fetch_bytes_max.min(Semaphore::MAX_PERMITS);
+        let shared = Shared {
+            stop,
+            produce_streams: Arc::new(Semaphore::new(limits::PRODUCE_STREAMS_MAX)),
+            consume_streams: Arc::new(Semaphore::new(limits::CONSUME_STREAMS_MAX)),
+            answer_bytes: Arc::new(Semaphore::new(fetch_bytes_max)),
+            probe: options.metrics.requests(),
+        };
+        let answer_bytes = shared.answer_bytes.clone();
+        options.metrics.on_scrape(move |gauges| {
+            let used = fetch_bytes_max - answer_bytes.available_permits();
+            gauges.fetch_bytes_in_flight.set(i64::try_from(used).unwrap_or(i64::MAX));
+        });
+        Services { backend, shared: Arc::new(shared) }
+    }
+
+    /// Ends a unary call: counts it, and turns an error into its status.
+    fn answer<T>(&self, api: &'static str, result: Result<T, impl Into<v1::Error>>) -> Result<Response<T>, Status> {
+        match result {
+            Ok(answer) => {
+                self.shared.probe.request_finished(api, "ok");
+                Ok(Response::new(answer))
+            }
+            Err(error) => Err(self.shared.failed(api, error)),
+        }
+    }
+}
+
+impl Shared {
+    /// Counts a failure and makes it a status.
+    fn failed(&self, api: &'static str, error: impl Into<v1::Error>) -> Status {
+        status(self.counted(api, error))
+    }
+
+    /// Counts a failure that travels inside a stream.
+    fn counted(&self, api: &'static str, error: impl Into<v1::Error>) -> v1::Error {
+        let error = error.into();
+        let code = error.code().as_str_name();
+        self.probe.request_finished(api, code);
+        tracing::debug!(api, code, message = error.message, "request failed");
+        error
+    }
+}
+
+/// A place among the node's streams of one kind.
+fn stream_slot(
+    slots: &Arc<Semaphore>,
+    what: &'static str,
+    streams_max: usize,
+) -> Result<OwnedSemaphorePermit, RequestError> {
+    slots.clone().try_acquire_owned().map_err(|_| RequestError::TooManyStreams { what, streams_max })
+}

@@ -1,0 +1,261 @@
+//! The Produce stream.
+//!
+//! One request is taken off the stream at a time: checked, granted its part of the node's produce
+//! budget, and handed to the broker before the next is looked at, so the broker sees them in the
+//! order sent. Answers leave as outcomes arrive. While the stream has its share in flight, or the
+//! node's budget is used up, nothing is read, and HTTP/2 flow control stops the client; the same
+//! happens when the client takes no answers, since then nothing polls this stream.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::{Backend, RequestError, Services, convert, decode, limits, status, stream_slot};
+use crate::{
+    broker::{Acks, ProduceError, ProduceRequest, Receipt},
+    proto::v1::{self, produce_response::Result as Outcome},
+};
+
+/// Requests handled before other tasks get their turn, if none of them makes the stream wait.
+const STEPS_PER_POLL: usize = 64;
+
+const API: &str = "produce";
+
+#[tonic::async_trait]
+impl<B: Backend> v1::produce_server::Produce for Services<B> {
+    type ProduceStream = ProduceStream<B>;
+
+    async fn produce(
+        &self,
+        request: Request<Streaming<v1::ProduceRequest>>,
+    ) -> Result<Response<ProduceStream<B>>, Status> {
+        let slot = stream_slot(&self.shared.produce_streams, API, limits::PRODUCE_STREAMS_MAX)
+            .map_err(|error| self.shared.failed(API, error))?;
+        Ok(Response::new(ProduceStream {
+            services: self.clone(),
+            input: request.into_inner(),
+            admitting: None,
+            pending: FuturesUnordered::new(),
+            pending_bytes: 0,
+            ending: None,
+            stop: Box::pin(self.shared.stop.clone().cancelled_owned()),
+            _slot: slot,
+        }))
+    }
+}
+
+/// The answers of one Produce call.
+pub(super) struct ProduceStream<B: Backend> {
+    services: Services<B>,
+    input: Streaming<v1::ProduceRequest>,
+    /// The one request that waits for the node's budget.
+    admitting: Option<BoxFuture<'static, (B::Budget, Admission)>>,
+    pending: FuturesUnordered<InFlight<B::Waiting>>,
+    /// Batch bytes of `pending`.
+    pending_bytes: usize,
+    /// Nothing more is read; with this the call ends once everything is answered.
+    ending: Option<Result<(), Status>>,
+    stop: Pin<Box<WaitForCancellationFutureOwned>>,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// A request that was read and checked.
+struct Admission {
+    correlation_id: u64,
+    request: ProduceRequest,
+}
+
+/// A request in the broker's hands.
+struct InFlight<W> {
+    correlation_id: u64,
+    bytes: usize,
+    waiting: W,
+}
+
+impl<W: Future + Unpin> Future for InFlight<W> {
+    type Output = (u64, usize, W::Output);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        this.waiting.poll_unpin(cx).map(|outcome| (this.correlation_id, this.bytes, outcome))
+    }
+}
+
+/// What one step of the stream came to.
+enum Step {
+    Answer(v1::ProduceResponse),
+    /// Something moved: look again.
+    Again,
+    /// Everything waits.
+    Idle,
+}
+
+impl<B: Backend> Stream for ProduceStream<B> {
+    type Item = Result<v1::ProduceResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        for _ in 0..STEPS_PER_POLL {
+            match this.step(cx) {
+                Step::Answer(answer) => return Poll::Ready(Some(Ok(answer))),
+                Step::Again => {}
+                Step::Idle => return this.poll_end(),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<B: Backend> ProduceStream<B> {
+    fn step(&mut self, cx: &mut Context<'_>) -> Step {
+        // Answers first: they free what reading needs.
+        if let Poll::Ready(Some((correlation_id, bytes, outcome))) = self.pending.poll_next_unpin(cx) {
+            self.pending_bytes -= bytes;
+            return Step::Answer(self.outcome(correlation_id, outcome));
+        }
+        if let Some(admitting) = &mut self.admitting {
+            return match admitting.poll_unpin(cx) {
+                Poll::Ready((budget, admission)) => {
+                    self.admitting = None;
+                    self.admit(budget, admission)
+                }
+                Poll::Pending => Step::Idle,
+            };
+        }
+        if self.ending.is_none() && self.stop.poll_unpin(cx).is_ready() {
+            self.ending = Some(Err(status(RequestError::Stopping)));
+        }
+        if self.ending.is_some() || !self.has_room() {
+            return Step::Idle;
+        }
+        match self.input.poll_next_unpin(cx) {
+            Poll::Ready(Some(Ok(request))) => self.read(request),
+            Poll::Ready(Some(Err(error))) => {
+                self.ending = Some(Err(self.unreadable(error)));
+                Step::Again
+            }
+            Poll::Ready(None) => {
+                self.ending = Some(Ok(()));
+                Step::Again
+            }
+            Poll::Pending => Step::Idle,
+        }
+    }
+
+    fn poll_end(&mut self) -> Poll<Option<Result<v1::ProduceResponse, Status>>> {
+        if !self.pending.is_empty() || self.admitting.is_some() {
+            return Poll::Pending;
+        }
+        match self.ending.take() {
+            Some(Err(status)) => {
+                self.ending = Some(Ok(()));
+                Poll::Ready(Some(Err(status)))
+            }
+            Some(Ok(())) => {
+                self.ending = Some(Ok(()));
+                Poll::Ready(None)
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    /// One request may overshoot the bytes; it was read before its size was known.
+    fn has_room(&self) -> bool {
+        self.pending.len() < limits::PRODUCE_IN_FLIGHT_MAX && self.pending_bytes < limits::PRODUCE_STREAM_BYTES_MAX
+    }
+
+    fn read(&mut self, request: v1::ProduceRequest) -> Step {
+        let correlation_id = request.correlation_id;
+        let acks = match decode::acks(request.acks) {
+            Ok(acks) => acks,
+            Err(error) => return self.refuse(correlation_id, Acks::All, error),
+        };
+        match decode::produce(request, acks, self.services.backend.now()) {
+            Ok(request) => {
+                let backend = self.services.backend.clone();
+                let admission = Admission { correlation_id, request };
+                self.admitting = Some(Box::pin(async move {
+                    let budget = backend.reserve_produce(admission.request.batch.len()).await;
+                    (budget, admission)
+                }));
+                Step::Again
+            }
+            Err(error) => self.refuse(correlation_id, acks, error),
+        }
+    }
+
+    fn admit(&mut self, budget: B::Budget, admission: Admission) -> Step {
+        let Admission { correlation_id, request } = admission;
+        let (acks, bytes) = (request.acks, request.batch.len());
+        match self.services.backend.produce(request, budget) {
+            Ok(waiting) => match acks {
+                Acks::All | Acks::Leader => {
+                    self.pending_bytes += bytes;
+                    self.pending.push(InFlight { correlation_id, bytes, waiting });
+                    Step::Again
+                }
+                // Nobody waits for it; its budget stays with the batch.
+                Acks::None => Step::Again,
+            },
+            Err(error) => self.refuse(correlation_id, acks, error),
+        }
+    }
+
+    /// A failure of one request; the stream goes on.
+    fn refuse(&self, correlation_id: u64, acks: Acks, error: impl Into<v1::Error>) -> Step {
+        let error = self.services.shared.counted(API, error);
+        match acks {
+            Acks::All | Acks::Leader => {
+                Step::Answer(v1::ProduceResponse { correlation_id, result: Some(Outcome::Error(error)) })
+            }
+            Acks::None => Step::Again,
+        }
+    }
+
+    fn outcome(&self, correlation_id: u64, outcome: Result<Receipt, ProduceError>) -> v1::ProduceResponse {
+        let result = match outcome {
+            // The broker's promise, passed on: fsynced on a majority, named in `durable_on`.
+            Ok(receipt) => {
+                self.services.shared.probe.request_finished(API, "ok");
+                Outcome::Receipt(convert::receipt(receipt))
+            }
+            Err(error) => Outcome::Error(self.services.shared.counted(API, error)),
+        };
+        v1::ProduceResponse { correlation_id, result: Some(result) }
+    }
+
+    /// A message that gRPC or protobuf could not take: where the next one begins is lost with it.
+    fn unreadable(&self, error: Status) -> Status {
+        let detail = error.message().to_string();
+        match error.code() {
+            Code::OutOfRange | Code::ResourceExhausted => {
+                self.services.shared.failed(API, RequestError::TooLarge { detail })
+            }
+            Code::Internal | Code::InvalidArgument => {
+                self.services.shared.failed(API, RequestError::Unreadable { detail })
+            }
+            // The client went away or cancelled: gRPC's own words are right.
+            Code::Ok
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::Unimplemented
+            | Code::Unavailable
+            | Code::DataLoss
+            | Code::Unauthenticated => error,
+        }
+    }
+}

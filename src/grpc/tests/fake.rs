@@ -1,0 +1,309 @@
+//! A broker of one partition in memory, whose answers a test can hold back.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+
+use super::super::Backend;
+use crate::{
+    broker::{
+        AddPartitionsRequest, AdminError, AlterTopicRequest, ClusterView, CreateTopicRequest, DeleteTopicRequest,
+        FetchError, FetchRequest, Fetched, FoundOffset, HealthReport, LeaderHint, LeaderNow, OffsetAt,
+        PartitionDescription, ProduceError, ProduceRequest, ProducerIdentity, Readiness, Receipt, TopicDescription,
+        TopicSummary, TopicsWanted, TransferLeaderRequest, TrimRequest,
+    },
+    record::{BatchHeader, append_patched},
+    types::{BrokerId, LeaderEpoch, LogIndex, Offset, PartitionId, RaftGroupId, TopicId, WallMs},
+};
+
+pub const TOPIC: &str = "orders";
+pub const EPOCH: LeaderEpoch = LeaderEpoch(3);
+
+#[derive(Clone)]
+pub struct Fake {
+    state: Arc<Mutex<State>>,
+    /// One permit lets one produce be answered.
+    pub answers: Arc<Semaphore>,
+    /// The produce budget, in bytes.
+    pub budget: Arc<Semaphore>,
+    /// Produces handed over so far.
+    pub submitted: Arc<watch::Sender<usize>>,
+    appended: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    batches: Vec<(BatchHeader, Bytes)>,
+    next_offset: i64,
+    log_start: i64,
+    requests: Vec<ProduceRequest>,
+    in_flight: usize,
+    in_flight_max: usize,
+    not_ready: Option<String>,
+    fetch_bytes_max: Vec<usize>,
+    /// The next fetches fail with it.
+    moves_to: Option<i64>,
+}
+
+impl Fake {
+    pub fn new() -> Fake {
+        Fake {
+            state: Arc::default(),
+            answers: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            budget: Arc::new(Semaphore::new(1 << 30)),
+            submitted: Arc::new(watch::Sender::new(0)),
+            appended: Arc::default(),
+        }
+    }
+
+    /// Answers nothing until permits are added to `answers`.
+    pub fn holding() -> Fake {
+        Fake { answers: Arc::new(Semaphore::new(0)), ..Fake::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub fn requests(&self) -> Vec<ProduceRequest> {
+        self.state().requests.clone()
+    }
+
+    pub fn in_flight_max(&self) -> usize {
+        self.state().in_flight_max
+    }
+
+    pub fn fetch_bytes_max(&self) -> Vec<usize> {
+        self.state().fetch_bytes_max.clone()
+    }
+
+    pub fn set_ready(&self, ready: Result<(), &str>) {
+        self.state().not_ready = ready.err().map(Into::into);
+    }
+
+    /// Retention, between a look-up and the fetch that follows it.
+    pub fn trim_at_next_fetch(&self, log_start: i64) {
+        self.state().moves_to = Some(log_start);
+    }
+
+    pub fn append(&self, batch: &[u8]) -> Offset {
+        let mut state = self.state();
+        let base = Offset(state.next_offset);
+        let mut patched = BytesMut::new();
+        append_patched(&mut patched, batch, base, EPOCH);
+        let header = BatchHeader::parse(&patched).unwrap();
+        state.next_offset = header.last_offset().0 + 1;
+        state.batches.push((header, patched.freeze()));
+        drop(state);
+        self.appended.notify_waiters();
+        base
+    }
+
+    fn check(&self, topic: &str, partition: PartitionId) -> Result<(), FetchError> {
+        if topic != TOPIC {
+            return Err(FetchError::UnknownTopic { topic: topic.into() });
+        }
+        if partition != PartitionId(0) {
+            return Err(FetchError::UnknownPartition { topic: topic.into(), partition });
+        }
+        Ok(())
+    }
+
+    fn try_fetch(&self, request: &FetchRequest) -> Result<Fetched, FetchError> {
+        let mut state = self.state();
+        if let Some(log_start) = state.moves_to.take() {
+            state.log_start = log_start;
+        }
+        if !(state.log_start..=state.next_offset).contains(&request.offset.0) {
+            return Err(FetchError::OffsetOutOfRange {
+                topic: request.topic.clone(),
+                partition: request.partition,
+                offset: request.offset,
+                log_start: Offset(state.log_start),
+                high_watermark: Offset(state.next_offset),
+            });
+        }
+        state.fetch_bytes_max.push(request.bytes_max);
+        let (mut batches, mut bytes, mut next_offset) = (Vec::new(), 0, request.offset);
+        for (header, batch) in state.batches.iter().filter(|(header, _)| header.last_offset() >= request.offset) {
+            if !batches.is_empty() && bytes + batch.len() > request.bytes_max {
+                break;
+            }
+            bytes += batch.len();
+            batches.push(batch.clone());
+            next_offset = Offset(header.last_offset().0 + 1);
+        }
+        let (high_watermark, log_start) = (Offset(state.next_offset), Offset(state.log_start));
+        Ok(Fetched { batches, high_watermark, log_start, next_offset })
+    }
+}
+
+pub fn description(name: &str) -> TopicDescription {
+    let leader = LeaderNow { broker: BrokerId(1), epoch: EPOCH };
+    let partition = |partition, leader| PartitionDescription {
+        partition: PartitionId(partition),
+        leader,
+        replicas: vec![BrokerId(1), BrokerId(2), BrokerId(3)],
+        raft_group: RaftGroupId(7),
+        stats: None,
+    };
+    TopicDescription {
+        name: name.into(),
+        id: TopicId(0xabc),
+        configs: BTreeMap::from([("retention.ms".into(), "1000".into())]),
+        partitions: vec![partition(0, Some(leader)), partition(1, None)],
+    }
+}
+
+impl Backend for Fake {
+    type Budget = OwnedSemaphorePermit;
+    type Waiting = BoxFuture<'static, Result<Receipt, ProduceError>>;
+
+    async fn reserve_produce(&self, bytes: usize) -> OwnedSemaphorePermit {
+        self.budget.clone().acquire_many_owned(bytes as u32).await.unwrap()
+    }
+
+    fn produce(&self, request: ProduceRequest, budget: Self::Budget) -> Result<Self::Waiting, ProduceError> {
+        let (topic, partition) = (request.topic.clone(), request.partition);
+        if topic != TOPIC {
+            return Err(ProduceError::UnknownTopic { topic });
+        }
+        if partition != PartitionId(0) {
+            let hint = LeaderHint { broker: BrokerId(2), address: "two:7070".into(), epoch: EPOCH };
+            return Err(ProduceError::NotLeader { topic, partition, leader: Some(hint) });
+        }
+        let header = BatchHeader::parse(&request.batch)
+            .map_err(|error| ProduceError::CorruptBatch { detail: error.to_string() })?;
+        let mut state = self.state();
+        let expected = Offset(state.next_offset);
+        if let Some(offset) = request.expected_offset.filter(|offset| *offset != expected) {
+            return Err(ProduceError::WrongOffset { expected: offset, actual: expected });
+        }
+        state.requests.push(request.clone());
+        state.in_flight += 1;
+        state.in_flight_max = state.in_flight_max.max(state.in_flight);
+        drop(state);
+        let base_offset = self.append(&request.batch);
+        self.submitted.send_modify(|count| *count += 1);
+        let this = self.clone();
+        let receipt = Receipt {
+            topic,
+            partition,
+            base_offset,
+            count: header.count,
+            epoch: EPOCH,
+            index: LogIndex(base_offset.0 as u64 + 10),
+            durable_on: vec![BrokerId(1), BrokerId(2)],
+            duplicate: false,
+        };
+        Ok(async move {
+            this.answers.acquire().await.unwrap().forget();
+            this.state().in_flight -= 1;
+            drop(budget);
+            Ok(receipt)
+        }
+        .boxed())
+    }
+
+    async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+        self.check(&request.topic, request.partition)?;
+        let deadline = tokio::time::Instant::now() + request.wait;
+        loop {
+            let appended = self.appended.notified();
+            let fetched = self.try_fetch(&request)?;
+            if !fetched.batches.is_empty() || tokio::time::timeout_at(deadline, appended).await.is_err() {
+                return Ok(fetched);
+            }
+        }
+    }
+
+    async fn find_offset(&self, topic: &str, partition: PartitionId, at: OffsetAt) -> Result<FoundOffset, FetchError> {
+        self.check(topic, partition)?;
+        let state = self.state();
+        let offset = match at {
+            OffsetAt::Earliest => Offset(state.log_start),
+            OffsetAt::Latest => Offset(state.next_offset),
+            // By batch, as a broker that reads no records finds it.
+            OffsetAt::Time(time) => {
+                let found = state.batches.iter().find(|(header, _)| header.max_timestamp >= time);
+                found.map_or(Offset(state.next_offset), |(header, _)| header.base_offset)
+            }
+        };
+        Ok(FoundOffset { offset, epoch: EPOCH })
+    }
+
+    async fn create_topic(&self, request: CreateTopicRequest) -> Result<TopicDescription, AdminError> {
+        match request.name.as_str() {
+            TOPIC => Err(AdminError::TopicExists { topic: request.name }),
+            name => Ok(TopicDescription { configs: request.configs, ..description(name) }),
+        }
+    }
+
+    async fn list_topics(&self) -> Result<Vec<TopicSummary>, AdminError> {
+        Ok(vec![TopicSummary { name: TOPIC.into(), partitions: 2, replication_factor: 3 }])
+    }
+
+    async fn describe_topic(&self, name: &str) -> Result<TopicDescription, AdminError> {
+        match name {
+            TOPIC => Ok(description(name)),
+            _ => Err(AdminError::UnknownTopic { topic: name.into() }),
+        }
+    }
+
+    async fn alter_topic(&self, request: AlterTopicRequest) -> Result<TopicDescription, AdminError> {
+        Ok(description(&request.name))
+    }
+
+    async fn add_partitions(&self, request: AddPartitionsRequest) -> Result<TopicDescription, AdminError> {
+        Ok(description(&request.name))
+    }
+
+    async fn trim_partition(&self, request: TrimRequest) -> Result<Offset, AdminError> {
+        Ok(request.before.unwrap_or(Offset(self.state().next_offset)))
+    }
+
+    async fn delete_topic(&self, request: DeleteTopicRequest) -> Result<TopicSummary, AdminError> {
+        Ok(TopicSummary { name: request.name, partitions: 2, replication_factor: 3 })
+    }
+
+    async fn init_producer_id(&self) -> Result<ProducerIdentity, AdminError> {
+        Ok(ProducerIdentity { id: 9, epoch: 0 })
+    }
+
+    async fn cluster_view(&self, _: TopicsWanted) -> ClusterView {
+        ClusterView {
+            cluster_id: Some(0xc1),
+            metadata_index: LogIndex(5),
+            metadata_leader: None,
+            brokers: Vec::new(),
+            topics: Vec::new(),
+        }
+    }
+
+    async fn health(&self) -> HealthReport {
+        HealthReport { problems: vec!["broker 3 is down".into()], brokers: 3, ..HealthReport::default() }
+    }
+
+    async fn transfer_leader(&self, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {
+        match request.to {
+            Some(broker) => Ok(LeaderNow { broker, epoch: EPOCH }),
+            None => Err(AdminError::TransferFailed { reason: "no other voter is alive".into() }),
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        match &self.state().not_ready {
+            Some(reason) => Readiness::NotReady(reason.clone()),
+            None => Readiness::Ready,
+        }
+    }
+
+    fn now(&self) -> WallMs {
+        WallMs(1_000)
+    }
+}

@@ -1,0 +1,336 @@
+//! Deciding and changing. `check_*` decide with `&self` and are what a dry run calls; `apply` calls
+//! the same and then changes the state, so that a dry run and the real thing cannot differ.
+
+use bytes::Bytes;
+
+use super::command::{
+    AddPartitions, AllocateProducerIds, AlterTopic, Change, Command, CreateTopic, DeleteTopic, ForgetDeleted, Found,
+    RegisterBroker,
+};
+use super::limits::{
+    ADDRESS_BYTES_MAX, BROKERS_MAX, DELETED_GROUPS_MAX, LABEL_BYTES_MAX, PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX,
+    PRODUCER_ID_BLOCK, REPLICATION_FACTOR_DEFAULT, REPLICATION_FACTOR_MAX, TOPICS_MAX, check_topic_name, clip,
+};
+use super::placement::Placer;
+use super::response::{self, Outcome, Refusal, Response};
+use super::state::{Broker, DeletedGroup, Metadata, PartitionInfo, Topic};
+use super::topic_config::TopicConfig;
+use crate::replicated::{Applied, Replicated, SnapshotAt, StateDecodeError};
+use crate::types::{ALLOCATED_REPLICA_MIN, BrokerId, EntryPosition, PartitionId, RaftGroupId, ReplicaId, TopicId};
+
+impl Replicated for Metadata {
+    const SNAPSHOT_AT: SnapshotAt = SnapshotAt::LastApplied;
+
+    /// # Panics
+    /// If entries do not come in order: a broker whose log lies must stop.
+    fn apply(&mut self, at: EntryPosition, command: &Bytes) -> Applied {
+        let is_next = self.applied.is_none_or(|last| at.index > last.index && at.term >= last.term);
+        assert!(is_next, "entry {at} comes after {:?}", self.applied);
+        self.applied = Some(at);
+        // Bytes that cannot be read are refused alike by every broker of this version; commands of newer
+        // versions are not proposed before the feature level says that all brokers know them.
+        let response = match Command::decode(command) {
+            Ok(command) => self.change(at, command),
+            Err(error) => Err(Refusal::Malformed { detail: error.to_string() }),
+        };
+        Applied { response: response::encode(&response), index_point: None }
+    }
+
+    fn checkpoint_due(&self, _: &Bytes) -> bool {
+        false
+    }
+
+    fn checkpoint_taken(&mut self, _: EntryPosition) {}
+
+    /// Whoever drives a `LastApplied` group purges by its own policy (SAFETY M8).
+    fn purge_point(&self) -> Option<EntryPosition> {
+        None
+    }
+
+    fn encode(&self) -> Bytes {
+        self.to_bytes()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Metadata, StateDecodeError> {
+        Metadata::from_bytes(bytes)
+    }
+}
+
+impl Metadata {
+    /// The topic as it would be if it were created now.
+    pub fn check_create(&self, wish: &CreateTopic) -> Result<Topic, Refusal> {
+        self.check_founded()?;
+        check_topic_name(&wish.name)?;
+        let taken = self.topics.get(&wish.name).or_else(|| self.topic_by_id(wish.topic_id));
+        if let Some(topic) = taken {
+            return Err(Refusal::TopicExists { name: topic.name.clone() });
+        }
+        if self.topics.len() >= TOPICS_MAX {
+            return Err(Refusal::TooManyTopics { have: self.topics.len() });
+        }
+        let partitions = if wish.partitions == 0 { 1 } else { wish.partitions };
+        let replication_factor = self.check_replication_factor(wish.replication_factor)?;
+        TopicConfig::parse(&wish.configs, replication_factor)?;
+        Ok(Topic {
+            name: wish.name.clone(),
+            id: wish.topic_id,
+            configs: wish.configs.clone(),
+            replication_factor,
+            partitions: self.place(partitions, 0, replication_factor)?,
+            created_at: self.clock,
+        })
+    }
+
+    /// The topic as it would be with the partitions added.
+    pub fn check_add_partitions(&self, wish: &AddPartitions) -> Result<Topic, Refusal> {
+        let mut topic = self.named(&wish.name, wish.topic_id)?.clone();
+        let have = i32::try_from(topic.partitions.len()).expect("limited to PARTITIONS_PER_TOPIC_MAX");
+        if wish.partitions <= have {
+            return Err(Refusal::PartitionsNotMore { name: topic.name, have, asked: wish.partitions });
+        }
+        topic.partitions.extend(self.place(wish.partitions, have, topic.replication_factor)?);
+        Ok(topic)
+    }
+
+    /// The topic as it would be with its configs changed.
+    pub fn check_alter(&self, wish: &AlterTopic) -> Result<Topic, Refusal> {
+        let mut topic = self.named(&wish.name, wish.topic_id)?.clone();
+        for key in &wish.unset {
+            TopicConfig::check_key(key)?;
+            topic.configs.remove(key);
+        }
+        topic.configs.extend(wish.set.clone());
+        TopicConfig::parse(&topic.configs, topic.replication_factor)?;
+        Ok(topic)
+    }
+
+    /// The topic that would go.
+    pub fn check_delete(&self, wish: &DeleteTopic) -> Result<&Topic, Refusal> {
+        self.named(&wish.name, wish.topic_id)
+    }
+
+    fn change(&mut self, at: EntryPosition, command: Command) -> Response {
+        self.clock = self.clock.max(command.now);
+        match command.change {
+            Change::Found(wish) => self.found(wish),
+            Change::RegisterBroker(wish) => self.register_broker(wish),
+            Change::CreateTopic(wish) => self.create_topic(&wish),
+            Change::AddPartitions(wish) => {
+                let topic = self.check_add_partitions(&wish)?;
+                self.put_topic(topic);
+                Ok(Outcome::PartitionsAdded { partitions: wish.partitions })
+            }
+            Change::AlterTopic(wish) => {
+                let topic = self.check_alter(&wish)?;
+                self.put_topic(topic);
+                Ok(Outcome::TopicAltered)
+            }
+            Change::DeleteTopic(wish) => self.delete_topic(at, &wish),
+            Change::AllocateProducerIds(wish) => self.allocate_producer_ids(&wish),
+            Change::ForgetDeleted(wish) => self.forget_deleted(&wish),
+        }
+    }
+
+    fn found(&mut self, wish: Found) -> Response {
+        match self.cluster_id {
+            Some(cluster_id) if cluster_id == wish.cluster_id => return Ok(Outcome::Founded { cluster_id }),
+            Some(cluster_id) => return Err(Refusal::AlreadyFounded { cluster_id }),
+            None => {}
+        }
+        let is_rising = wish.founders.windows(2).all(|pair| pair[0] < pair[1]);
+        if wish.founders.is_empty() || wish.founders.len() > BROKERS_MAX || !is_rising {
+            return Err(Refusal::InvalidFounders { rule: "must be distinct broker ids in rising order".to_string() });
+        }
+        if let Some(id) = wish.founders.iter().find(|id| !is_broker_id(**id)) {
+            return Err(Refusal::InvalidFounders { rule: format!("{id} {BROKER_ID_RULE}") });
+        }
+        self.cluster_id = Some(wish.cluster_id);
+        self.founders = wish.founders;
+        Ok(Outcome::Founded { cluster_id: wish.cluster_id })
+    }
+
+    fn register_broker(&mut self, wish: RegisterBroker) -> Response {
+        self.check_founded()?;
+        check_broker(&wish)?;
+        let broker = wish.id;
+        let twin = self.brokers.values().find(|b| b.storage_id == wish.storage_id && b.id != broker);
+        if let Some(owner) = twin {
+            return Err(Refusal::StorageIdTaken { broker, owner: owner.id, storage_id: wish.storage_id });
+        }
+        let known = self.brokers.get(&broker);
+        if let Some(known) = known
+            && known.storage_id != wish.storage_id
+        {
+            // An emptied directory has forgotten its votes: its replicas must not answer again (SAFETY B5).
+            let (registered, offered) = (known.storage_id, wish.storage_id);
+            return Err(Refusal::StorageIdMismatch { broker, registered, offered });
+        }
+        if known.is_none() && self.brokers.len() >= BROKERS_MAX {
+            return Err(Refusal::TooManyBrokers { have: self.brokers.len() });
+        }
+        let (metadata_replica, registered_at) = match known {
+            Some(known) => (known.metadata_replica, known.registered_at),
+            None if self.founders.contains(&broker) => (ReplicaId(broker.0), self.clock),
+            None => {
+                let replica = ReplicaId(self.next_replica);
+                self.next_replica = self.next_replica.checked_add(1).ok_or(Refusal::IdsExhausted)?;
+                (replica, self.clock)
+            }
+        };
+        let RegisterBroker { id, storage_id, client_address, peer_address, http_address, rack, version } = wish;
+        #[rustfmt::skip]
+        let entry = Broker {
+            id, storage_id, client_address, peer_address, http_address, rack, version, metadata_replica, registered_at,
+        };
+        self.brokers.insert(id, entry);
+        Ok(Outcome::BrokerRegistered { metadata_replica })
+    }
+
+    fn create_topic(&mut self, wish: &CreateTopic) -> Response {
+        // A proposer that did not learn the outcome proposes again with the same id.
+        if self.topics.get(&wish.name).is_some_and(|topic| topic.id == wish.topic_id) {
+            return Ok(Outcome::TopicCreated { topic_id: wish.topic_id });
+        }
+        let topic = self.check_create(wish)?;
+        self.put_topic(topic);
+        Ok(Outcome::TopicCreated { topic_id: wish.topic_id })
+    }
+
+    fn delete_topic(&mut self, at: EntryPosition, wish: &DeleteTopic) -> Response {
+        let topic = self.check_delete(wish)?;
+        let partitions = i32::try_from(topic.partitions.len()).expect("limited to PARTITIONS_PER_TOPIC_MAX");
+        let replication_factor = topic.replication_factor;
+        let topic = self.topics.remove(&wish.name).expect("it was just found");
+        self.by_id.remove(&topic.id);
+        for PartitionInfo { group, replicas, .. } in topic.partitions {
+            self.by_group.remove(&group);
+            self.deleted.insert(group, DeletedGroup { topic_id: topic.id, at: at.index, replicas });
+        }
+        while self.deleted.len() > DELETED_GROUPS_MAX {
+            self.deleted.pop_first();
+        }
+        Ok(Outcome::TopicDeleted { partitions, replication_factor })
+    }
+
+    fn allocate_producer_ids(&mut self, wish: &AllocateProducerIds) -> Response {
+        self.check_founded()?;
+        if !self.brokers.contains_key(&wish.broker) {
+            return Err(Refusal::UnknownBroker { broker: wish.broker });
+        }
+        let first = self.next_producer_id;
+        self.next_producer_id = first.checked_add(PRODUCER_ID_BLOCK).ok_or(Refusal::IdsExhausted)?;
+        Ok(Outcome::ProducerIds { first, count: PRODUCER_ID_BLOCK })
+    }
+
+    fn forget_deleted(&mut self, wish: &ForgetDeleted) -> Response {
+        for group in &wish.groups {
+            let Some(deleted) = self.deleted.get_mut(group) else { continue };
+            deleted.replicas.retain(|(_, broker)| *broker != wish.broker);
+            if deleted.replicas.is_empty() {
+                self.deleted.remove(group);
+            }
+        }
+        Ok(Outcome::DeletedForgotten)
+    }
+
+    fn check_founded(&self) -> Result<(), Refusal> {
+        self.cluster_id.map(|_| ()).ok_or(Refusal::NotFounded)
+    }
+
+    /// By name and id: a late command must not reach a namesake (SAFETY M11).
+    fn named(&self, name: &str, id: TopicId) -> Result<&Topic, Refusal> {
+        let topic = self.topics.get(name).filter(|topic| topic.id == id);
+        topic.ok_or_else(|| Refusal::UnknownTopic { name: clip(name) })
+    }
+
+    fn check_replication_factor(&self, asked: i32) -> Result<i32, Refusal> {
+        let have = self.brokers.len();
+        if !(0..=REPLICATION_FACTOR_MAX).contains(&asked) {
+            let rule = format!("must be from 1 to {REPLICATION_FACTOR_MAX}");
+            return Err(Refusal::InvalidReplicationFactor { asked, rule });
+        }
+        let brokers = i32::try_from(have).expect("limited to BROKERS_MAX");
+        // Founders count before they have registered: a topic made in a cluster's first second must not
+        // quietly get fewer replicas than it would get a second later.
+        let expected = brokers.max(i32::try_from(self.founders.len()).expect("limited to BROKERS_MAX"));
+        let wanted = if asked == 0 { REPLICATION_FACTOR_DEFAULT.min(expected) } else { asked };
+        if wanted > brokers {
+            return Err(Refusal::TooFewBrokers { asked: wanted, have });
+        }
+        Ok(wanted)
+    }
+
+    /// New partitions with the next free ids, which are not taken yet: see [`Metadata::put_topic`].
+    fn place(&self, total: i32, have: i32, replication_factor: i32) -> Result<Vec<PartitionInfo>, Refusal> {
+        if !(1..=PARTITIONS_PER_TOPIC_MAX).contains(&total) {
+            let rule = format!("a topic has from 1 to {PARTITIONS_PER_TOPIC_MAX}");
+            return Err(Refusal::InvalidPartitions { asked: total, rule });
+        }
+        let new = u64::try_from(total - have).expect("the caller asked for more than there are");
+        let width = u64::try_from(replication_factor).expect("checked to be 1 or more");
+        let (asked, have, max) = (new as usize, self.partitions_total(), PARTITIONS_MAX);
+        if have + asked > max {
+            return Err(Refusal::TooManyPartitions { asked, have, max });
+        }
+        self.next_group.checked_add(new).ok_or(Refusal::IdsExhausted)?;
+        self.next_replica.checked_add(new * width).ok_or(Refusal::IdsExhausted)?;
+        // Reachable only if brokers could go: placement must not run short.
+        if self.brokers.len() < width as usize {
+            return Err(Refusal::TooFewBrokers { asked: replication_factor, have: self.brokers.len() });
+        }
+        let mut placer = Placer::new(self);
+        let one = |i: u64| {
+            let group = RaftGroupId(self.next_group + i);
+            let first = self.next_replica + i * width;
+            let brokers = placer.place(group, width as usize);
+            let replicas: Vec<_> = (first..).map(ReplicaId).zip(brokers).collect();
+            PartitionInfo { group, initial: replicas.clone(), replicas }
+        };
+        Ok((0..new).map(one).collect())
+    }
+
+    /// Stores a topic that a check has made, and takes the ids that it was given.
+    fn put_topic(&mut self, topic: Topic) {
+        for (number, partition) in (0..).map(PartitionId).zip(&topic.partitions) {
+            self.by_group.insert(partition.group, (topic.name.clone(), number));
+            self.next_group = self.next_group.max(partition.group.0 + 1);
+            for (replica, _) in &partition.replicas {
+                self.next_replica = self.next_replica.max(replica.0 + 1);
+            }
+        }
+        self.by_id.insert(topic.id, topic.name.clone());
+        self.topics.insert(topic.name.clone(), topic);
+    }
+}
+
+const BROKER_ID_RULE: &str = "must be from 1 to 65535";
+
+/// Ids from 65,536 on are replica ids in the metadata group (DESIGN.md part 5).
+fn is_broker_id(id: BrokerId) -> bool {
+    (1..ALLOCATED_REPLICA_MIN).contains(&id.0)
+}
+
+fn check_broker(wish: &RegisterBroker) -> Result<(), Refusal> {
+    let refuse = |field: &str, value: &str, rule: &str| {
+        let (field, value, rule) = (field.to_string(), clip(value), rule.to_string());
+        Err(Refusal::InvalidBroker { broker: wish.id, field, value, rule })
+    };
+    if !is_broker_id(wish.id) {
+        return refuse("id", &wish.id.to_string(), BROKER_ID_RULE);
+    }
+    for (field, value) in [
+        ("client_address", &wish.client_address),
+        ("peer_address", &wish.peer_address),
+        ("http_address", &wish.http_address),
+    ] {
+        if value.is_empty() || value.len() > ADDRESS_BYTES_MAX {
+            return refuse(field, value, "must be 1 to 261 bytes long");
+        }
+    }
+    for (field, value) in [("rack", wish.rack.as_deref().unwrap_or("none")), ("version", &wish.version)] {
+        if value.is_empty() || value.len() > LABEL_BYTES_MAX {
+            return refuse(field, value, "must be 1 to 255 bytes long");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! What the metadata group's entries say. A version byte, then postcard of [`Command`].
+//!
+//! A command is a wish, decided in `apply` on every replica alike. Whatever must be drawn or read
+//! from the world (ids, the clock) is drawn by the proposer and travels in it. Persisted: variants
+//! and fields are only ever added at the end, behind a feature level.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::codec::{self, MalformedBytes};
+use crate::types::{BrokerId, RaftGroupId, TopicId, WallMs};
+
+/// Version byte of encoded commands.
+pub const COMMAND_VERSION: u8 = 1;
+
+/// One entry of the metadata group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// The proposing leader's wall clock: the only "now" that `apply` sees.
+    pub now: WallMs,
+    pub change: Change,
+}
+
+/// What to change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// The first command of a cluster's life (SAFETY B6). Repeating it is harmless.
+    Found(Found),
+    /// A broker reports itself at each start, and after a change of address.
+    RegisterBroker(RegisterBroker),
+    CreateTopic(CreateTopic),
+    AddPartitions(AddPartitions),
+    AlterTopic(AlterTopic),
+    DeleteTopic(DeleteTopic),
+    AllocateProducerIds(AllocateProducerIds),
+    /// A broker has deleted its data of these deleted groups, durably: their tombstones may go.
+    ForgetDeleted(ForgetDeleted),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Drawn by the founder.
+    pub cluster_id: u128,
+    /// The first voters of the metadata group; their replica ids in it are their broker ids.
+    pub founders: Vec<BrokerId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterBroker {
+    pub id: BrokerId,
+    /// The random identity of the broker's data directory (SAFETY B5).
+    pub storage_id: u128,
+    /// Advertised addresses, host:port.
+    pub client_address: String,
+    pub peer_address: String,
+    pub http_address: String,
+    pub rack: Option<String>,
+    /// Of the broker's software.
+    pub version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateTopic {
+    pub name: String,
+    /// Drawn by the proposer. A repetition with the same id answers as the first did.
+    pub topic_id: TopicId,
+    /// 0: one.
+    pub partitions: i32,
+    /// 0: three, or all brokers if there are fewer (founders that have yet to register included).
+    pub replication_factor: i32,
+    pub configs: BTreeMap<String, String>,
+}
+
+/// Topics are named by name *and* id, so that a late command cannot reach a namesake (SAFETY M11).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddPartitions {
+    pub name: String,
+    pub topic_id: TopicId,
+    /// The new total.
+    pub partitions: i32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlterTopic {
+    pub name: String,
+    pub topic_id: TopicId,
+    pub set: BTreeMap<String, String>,
+    /// Back to the default. Taken before `set`.
+    pub unset: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteTopic {
+    pub name: String,
+    pub topic_id: TopicId,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllocateProducerIds {
+    pub broker: BrokerId,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetDeleted {
+    pub broker: BrokerId,
+    pub groups: Vec<RaftGroupId>,
+}
+
+impl Command {
+    pub fn new(now: WallMs, change: Change) -> Command {
+        Command { now, change }
+    }
+
+    pub fn encode(&self) -> Bytes {
+        codec::encode(COMMAND_VERSION, self)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Command, MalformedBytes> {
+        codec::decode(COMMAND_VERSION, bytes)
+    }
+}

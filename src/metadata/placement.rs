@@ -1,0 +1,132 @@
+//! Where a new partition's replicas go.
+//!
+//! Promises: a pure function of the state, so every replica of the metadata group computes the same;
+//! no two replicas of a partition on one broker, nor in one rack while there are enough racks; beyond
+//! that, replicas are spread by load, and so are preferred leaders. Leaves out: moving what is placed,
+//! and whether a broker is alive (which is no part of the state).
+
+use std::{cmp::Ordering, collections::BTreeMap};
+
+use super::state::Metadata;
+use crate::types::{BrokerId, RaftGroupId};
+
+/// Loads of all brokers, kept up to date while partitions are placed one after another.
+pub(super) struct Placer {
+    /// A broker without a rack is a rack of its own.
+    racks: Vec<Rack>,
+}
+
+struct Rack {
+    nodes: Vec<Node>,
+    /// Sums over `nodes`.
+    replicas: u64,
+    leaders: u64,
+    /// Replicas of the partition that is being placed.
+    taken: u64,
+}
+
+struct Node {
+    id: BrokerId,
+    replicas: u64,
+    /// Partitions whose first replica it has.
+    leaders: u64,
+    taken: bool,
+}
+
+/// One broker: which rack, which of its nodes.
+type Slot = (usize, usize);
+
+impl Placer {
+    pub(super) fn new(state: &Metadata) -> Placer {
+        let mut nodes: BTreeMap<BrokerId, Node> =
+            state.brokers().map(|b| (b.id, Node { id: b.id, replicas: 0, leaders: 0, taken: false })).collect();
+        for partition in state.topics().flat_map(|t| &t.partitions) {
+            for (i, (_, broker)) in partition.replicas.iter().enumerate() {
+                if let Some(node) = nodes.get_mut(broker) {
+                    node.replicas += 1;
+                    node.leaders += u64::from(i == 0);
+                }
+            }
+        }
+        // Keys: a rack's name, or the broker's id where it has none. Ordered, so deterministic.
+        let mut racks: BTreeMap<(Option<&str>, BrokerId), Vec<Node>> = BTreeMap::new();
+        for broker in state.brokers() {
+            let node = nodes.remove(&broker.id).expect("one node was made for each broker");
+            let own = if broker.rack.is_some() { BrokerId(0) } else { broker.id };
+            racks.entry((broker.rack.as_deref(), own)).or_default().push(node);
+        }
+        Placer { racks: racks.into_values().map(Rack::new).collect() }
+    }
+
+    /// Brokers for one partition, the preferred leader first. There must be `count` brokers.
+    pub(super) fn place(&mut self, group: RaftGroupId, count: usize) -> Vec<BrokerId> {
+        let mut slots: Vec<Slot> = (0..count).map(|_| self.take_one(group)).collect();
+        // The one that leads least leads; ties fall differently for each group, so that the leaders
+        // a dead broker leaves behind go to many others and not all to its neighbour.
+        slots.sort_by_key(|slot| {
+            let node = self.node(*slot);
+            (node.leaders, mix(group.0, node.id.0))
+        });
+        for (i, (rack, node)) in slots.iter().copied().enumerate() {
+            let rack = &mut self.racks[rack];
+            let is_leader = u64::from(i == 0);
+            rack.taken = 0;
+            rack.leaders += is_leader;
+            rack.nodes[node].leaders += is_leader;
+            rack.nodes[node].taken = false;
+        }
+        slots.iter().map(|slot| self.node(*slot).id).collect()
+    }
+
+    /// First the rack, by its load per broker, then the broker in it: choosing the least loaded broker
+    /// at once would leave one rack's brokers behind whenever two of them are the least loaded.
+    fn take_one(&mut self, group: RaftGroupId) -> Slot {
+        let open = self.racks.iter().enumerate().filter(|(_, rack)| rack.nodes.iter().any(|n| !n.taken));
+        let (i, _) = open
+            .min_by(|(_, a), (_, b)| a.compare(b, group))
+            .expect("the replication factor was checked against the number of brokers");
+        let rack = &mut self.racks[i];
+        let free = rack.nodes.iter_mut().enumerate().filter(|(_, n)| !n.taken);
+        let (j, node) = free
+            .min_by_key(|(_, n)| (n.replicas, n.leaders, mix(group.0, n.id.0)))
+            .expect("only racks with a free broker were looked at");
+        node.taken = true;
+        node.replicas += 1;
+        rack.replicas += 1;
+        rack.taken += 1;
+        (i, j)
+    }
+
+    fn node(&self, (rack, node): Slot) -> &Node {
+        &self.racks[rack].nodes[node]
+    }
+}
+
+impl Rack {
+    fn new(nodes: Vec<Node>) -> Rack {
+        let replicas = nodes.iter().map(|n| n.replicas).sum();
+        let leaders = nodes.iter().map(|n| n.leaders).sum();
+        Rack { nodes, replicas, leaders, taken: 0 }
+    }
+
+    /// Less: should take the next replica of `group`.
+    fn compare(&self, other: &Rack, group: RaftGroupId) -> Ordering {
+        // a / m < b / n without fractions. Both are far below 2^32.
+        let (m, n) = (self.nodes.len() as u64, other.nodes.len() as u64);
+        let by_load = |a: u64, b: u64| (a * n).cmp(&(b * m));
+        let tie = |rack: &Rack| mix(group.0, rack.nodes[0].id.0);
+        self.taken
+            .cmp(&other.taken)
+            .then(by_load(self.replicas, other.replicas))
+            .then(by_load(self.leaders, other.leaders))
+            .then_with(|| tie(self).cmp(&tie(other)))
+    }
+}
+
+/// Scatters (splitmix64's finish). Part of the replicated decision: changing it is a feature level.
+fn mix(group: u64, broker: u64) -> u64 {
+    let mut x = group.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ broker.wrapping_mul(0xd1b5_4a32_d192_ed03);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}

@@ -1,0 +1,102 @@
+//! What applying a command came to: an [`Outcome`] or a [`Refusal`]. A version byte, then postcard.
+//!
+//! A refusal changed nothing, always.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::codec::{self, MalformedBytes};
+use crate::types::{BrokerId, ReplicaId, TopicId};
+
+/// Version byte of encoded responses. They travel between brokers of different versions.
+pub const RESPONSE_VERSION: u8 = 1;
+
+/// The answer to a command.
+pub type Response = Result<Outcome, Refusal>;
+
+/// Done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    Founded {
+        cluster_id: u128,
+    },
+    BrokerRegistered {
+        /// The broker's own replica of the metadata group.
+        metadata_replica: ReplicaId,
+    },
+    TopicCreated {
+        topic_id: TopicId,
+    },
+    PartitionsAdded {
+        /// The new total.
+        partitions: i32,
+    },
+    TopicAltered,
+    TopicDeleted {
+        partitions: i32,
+        replication_factor: i32,
+    },
+    /// `first..first + count` belong to the asking broker for good.
+    ProducerIds {
+        first: i64,
+        count: i64,
+    },
+    DeletedForgotten,
+}
+
+/// Not done, and nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    #[error("the metadata command cannot be read: {detail}")]
+    Malformed { detail: String },
+    #[error("the cluster is not founded yet")]
+    NotFounded,
+    #[error("this cluster was founded as {cluster_id:032x} and cannot be founded again")]
+    AlreadyFounded { cluster_id: u128 },
+    #[error("founders: {rule}")]
+    InvalidFounders { rule: String },
+    #[error(
+        "broker {broker} is registered with storage id {registered:032x}, but its data directory has {offered:032x}: \
+         the directory was emptied or belongs to another broker. Give it back its directory, or start it under a new id"
+    )]
+    StorageIdMismatch { broker: BrokerId, registered: u128, offered: u128 },
+    #[error("broker {broker}: {field} is {value:?}, {rule}")]
+    InvalidBroker { broker: BrokerId, field: String, value: String, rule: String },
+    #[error("storage id {storage_id:032x} of broker {broker} belongs to broker {owner}: a copied data directory")]
+    StorageIdTaken { broker: BrokerId, owner: BrokerId, storage_id: u128 },
+    #[error("broker {broker} is not registered")]
+    UnknownBroker { broker: BrokerId },
+    #[error("{have} brokers are registered, no more are allowed")]
+    TooManyBrokers { have: usize },
+    #[error("topic {name:?} exists already")]
+    TopicExists { name: String },
+    #[error("topic {name:?} does not exist")]
+    UnknownTopic { name: String },
+    #[error("{name:?} is not a topic name: {rule}")]
+    InvalidName { name: String, rule: String },
+    #[error("topic config {key}={value:?}: {rule}")]
+    InvalidConfig { key: String, value: String, rule: String },
+    #[error("{asked} partitions asked for: {rule}")]
+    InvalidPartitions { asked: i32, rule: String },
+    #[error("replication factor {asked}: {rule}")]
+    InvalidReplicationFactor { asked: i32, rule: String },
+    #[error("replication factor {asked} needs as many brokers, {have} are registered")]
+    TooFewBrokers { asked: i32, have: usize },
+    #[error("the cluster has {have} partitions and {asked} more would pass its limit of {max}")]
+    TooManyPartitions { asked: usize, have: usize, max: usize },
+    #[error("the cluster has {have} topics, no more are allowed")]
+    TooManyTopics { have: usize },
+    #[error("topic {name:?} has {have} partitions and cannot be changed to {asked}: partitions can only be added")]
+    PartitionsNotMore { name: String, have: i32, asked: i32 },
+    #[error("ids of this kind are used up")]
+    IdsExhausted,
+}
+
+pub(super) fn encode(response: &Response) -> Bytes {
+    codec::encode(RESPONSE_VERSION, response)
+}
+
+/// The inverse of what `apply` put into `Applied.response`.
+pub fn decode_response(bytes: &[u8]) -> Result<Response, MalformedBytes> {
+    codec::decode(RESPONSE_VERSION, bytes)
+}

@@ -1,0 +1,334 @@
+//! The metadata group's state and the ways to read it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::codec::{self, MalformedBytes};
+use super::limits;
+use super::topic_config::TopicConfig;
+use crate::replicated::StateDecodeError;
+use crate::types::{
+    ALLOCATED_REPLICA_MIN, BrokerId, EntryPosition, LogIndex, PartitionId, RaftGroupId, ReplicaId, TopicId,
+    TopicPartition, WallMs,
+};
+
+/// Version byte of the encoded state. Consumer groups and offsets will come with version 2.
+pub const STATE_VERSION: u8 = 1;
+
+/// What the encoded commands may be: raised by a command once every broker knows the next one.
+pub const FEATURE_LEVEL: u32 = 1;
+
+/// What the cluster agrees on besides records. Serialized field by field in this order: frozen.
+///
+/// Invariants, checked again whenever a state is decoded:
+/// - every group id in `topics` and `deleted` is below `next_group`, and names one thing only;
+/// - every allocated replica id is below `next_replica`, and names one placement only;
+/// - every topic has at least one partition, and configs that parse.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    pub(super) applied: Option<EntryPosition>,
+    /// The largest leader's clock seen.
+    pub(super) clock: WallMs,
+    pub(super) cluster_id: Option<u128>,
+    pub(super) feature_level: u32,
+    pub(super) founders: Vec<BrokerId>,
+    pub(super) brokers: BTreeMap<BrokerId, Broker>,
+    pub(super) topics: BTreeMap<String, Topic>,
+    /// Oldest first, since group ids only grow.
+    pub(super) deleted: BTreeMap<RaftGroupId, DeletedGroup>,
+    /// The next replica id to hand out. Never goes back (SAFETY B5).
+    pub(super) next_replica: u64,
+    /// The next group id to hand out. Never goes back (SAFETY B5).
+    pub(super) next_group: u64,
+    /// The first producer id of the next block. Never goes back.
+    pub(super) next_producer_id: i64,
+    /// Derived: which topic and partition each living group is.
+    #[serde(skip)]
+    pub(super) by_group: BTreeMap<RaftGroupId, (String, PartitionId)>,
+    /// Derived: names by id.
+    #[serde(skip)]
+    pub(super) by_id: BTreeMap<TopicId, String>,
+}
+
+/// A registered broker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Broker {
+    pub id: BrokerId,
+    pub storage_id: u128,
+    /// Advertised addresses, host:port.
+    pub client_address: String,
+    pub peer_address: String,
+    pub http_address: String,
+    pub rack: Option<String>,
+    pub version: String,
+    /// Its replica of the metadata group: its own id for a founder, an allocated one for others.
+    pub metadata_replica: ReplicaId,
+    /// When it registered first.
+    pub registered_at: WallMs,
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topic {
+    pub name: String,
+    pub id: TopicId,
+    /// As the user set them; [`Topic::config`] says what they mean.
+    pub configs: BTreeMap<String, String>,
+    pub replication_factor: i32,
+    /// By partition number, without gaps.
+    pub partitions: Vec<PartitionInfo>,
+    pub created_at: WallMs,
+}
+
+/// A partition's Raft group and where its replicas are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionInfo {
+    pub group: RaftGroupId,
+    /// The members the group was created with, for ever the same (SAFETY B6).
+    pub initial: Vec<(ReplicaId, BrokerId)>,
+    /// The members it should have now; the first is the preferred leader.
+    pub replicas: Vec<(ReplicaId, BrokerId)>,
+}
+
+/// A tombstone (SAFETY M11): the positive word that a group's data may go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedGroup {
+    pub topic_id: TopicId,
+    /// The entry that deleted it.
+    pub at: LogIndex,
+    /// Replicas whose brokers have not yet said that their data is gone.
+    pub replicas: Vec<(ReplicaId, BrokerId)>,
+}
+
+/// A replica that a broker must run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionPlacement {
+    pub topic: String,
+    pub topic_id: TopicId,
+    pub partition: PartitionId,
+    pub group: RaftGroupId,
+    /// The broker's own.
+    pub replica: ReplicaId,
+    pub initial: Vec<(ReplicaId, BrokerId)>,
+}
+
+/// Deleted data that a broker must remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeletedPlacement {
+    pub group: RaftGroupId,
+    pub replica: ReplicaId,
+    pub at: LogIndex,
+}
+
+impl Metadata {
+    /// Of a cluster that is not founded yet.
+    pub fn new() -> Metadata {
+        Metadata {
+            applied: None,
+            clock: WallMs(0),
+            cluster_id: None,
+            feature_level: FEATURE_LEVEL,
+            founders: Vec::new(),
+            brokers: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            deleted: BTreeMap::new(),
+            next_replica: ALLOCATED_REPLICA_MIN,
+            // 0 is the metadata group itself.
+            next_group: 1,
+            next_producer_id: 0,
+            by_group: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+        }
+    }
+
+    /// None until founded.
+    pub fn cluster_id(&self) -> Option<u128> {
+        self.cluster_id
+    }
+
+    pub fn feature_level(&self) -> u32 {
+        self.feature_level
+    }
+
+    /// The last command applied. Blank and membership entries do not show here.
+    pub fn applied(&self) -> Option<EntryPosition> {
+        self.applied
+    }
+
+    pub fn founders(&self) -> &[BrokerId] {
+        &self.founders
+    }
+
+    /// By id.
+    pub fn brokers(&self) -> impl Iterator<Item = &Broker> {
+        self.brokers.values()
+    }
+
+    pub fn broker(&self, id: BrokerId) -> Option<&Broker> {
+        self.brokers.get(&id)
+    }
+
+    /// By name.
+    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.topics.values()
+    }
+
+    pub fn topic(&self, name: &str) -> Option<&Topic> {
+        self.topics.get(name)
+    }
+
+    pub fn topic_by_id(&self, id: TopicId) -> Option<&Topic> {
+        self.topics.get(self.by_id.get(&id)?)
+    }
+
+    pub fn partition(&self, at: &TopicPartition) -> Option<&PartitionInfo> {
+        let i = usize::try_from(at.partition.0).ok()?;
+        self.topics.get(&at.topic)?.partitions.get(i)
+    }
+
+    /// Which partition a living group is.
+    pub fn partition_of(&self, group: RaftGroupId) -> Option<TopicPartition> {
+        let (topic, partition) = self.by_group.get(&group)?;
+        Some(TopicPartition { topic: topic.clone(), partition: *partition })
+    }
+
+    /// Of the whole cluster.
+    pub fn partitions_total(&self) -> usize {
+        self.by_group.len()
+    }
+
+    /// Every replica that `broker` must run now, by topic and partition.
+    pub fn groups_on(&self, broker: BrokerId) -> Vec<PartitionPlacement> {
+        let mut placements = Vec::new();
+        for topic in self.topics.values() {
+            for (partition, info) in (0..).map(PartitionId).zip(&topic.partitions) {
+                let Some((replica, _)) = info.replicas.iter().find(|(_, b)| *b == broker) else { continue };
+                placements.push(PartitionPlacement {
+                    topic: topic.name.clone(),
+                    topic_id: topic.id,
+                    partition,
+                    group: info.group,
+                    replica: *replica,
+                    initial: info.initial.clone(),
+                });
+            }
+        }
+        placements
+    }
+
+    /// Deleted groups whose data `broker` has not yet confirmed to be gone. Anything else that a broker
+    /// finds on its disk and not in [`Metadata::groups_on`] is a surprise, and kept.
+    pub fn deleted_on(&self, broker: BrokerId) -> Vec<DeletedPlacement> {
+        let here = |(group, deleted): (&RaftGroupId, &DeletedGroup)| {
+            let (replica, _) = deleted.replicas.iter().find(|(_, b)| *b == broker)?;
+            Some(DeletedPlacement { group: *group, replica: *replica, at: deleted.at })
+        };
+        self.deleted.iter().filter_map(here).collect()
+    }
+
+    /// Whether a tombstone of `group` is kept.
+    pub fn is_deleted(&self, group: RaftGroupId) -> bool {
+        self.deleted.contains_key(&group)
+    }
+
+    pub(super) fn to_bytes(&self) -> Bytes {
+        codec::encode(STATE_VERSION, self)
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Metadata, StateDecodeError> {
+        let mut state: Metadata = codec::decode(STATE_VERSION, bytes).map_err(|error| match error {
+            MalformedBytes::Version { found, known } => StateDecodeError::Version { found, known },
+            MalformedBytes::Empty | MalformedBytes::Body(_) => StateDecodeError::Malformed(error.to_string()),
+        })?;
+        state.index().map_err(StateDecodeError::Malformed)?;
+        Ok(state)
+    }
+
+    /// Builds what is derived and checks the invariants.
+    fn index(&mut self) -> Result<(), String> {
+        self.check_counters()?;
+        let mut groups = BTreeMap::new();
+        let mut ids = BTreeMap::new();
+        let mut replicas: Vec<ReplicaId> = self.brokers.values().map(|b| b.metadata_replica).collect();
+        for (name, topic) in &self.topics {
+            self.check_topic(name, topic)?;
+            if ids.insert(topic.id, name.clone()).is_some() {
+                return Err(format!("topic id {} is there twice", topic.id));
+            }
+            for (number, partition) in (0..).map(PartitionId).zip(&topic.partitions) {
+                if groups.insert(partition.group, (name.clone(), number)).is_some() {
+                    return Err(format!("group {} is there twice", partition.group));
+                }
+                // `initial` may name replicas that have since moved away, but never twice in all.
+                let moved = partition.initial.iter().filter(|r| !partition.replicas.contains(r));
+                replicas.extend(partition.replicas.iter().chain(moved).map(|(replica, _)| *replica));
+            }
+        }
+        if let Some(group) = self.deleted.keys().find(|g| groups.contains_key(g)) {
+            return Err(format!("group {group} is both alive and deleted"));
+        }
+        replicas.extend(self.deleted.values().flat_map(|d| &d.replicas).map(|(replica, _)| *replica));
+        replicas.sort_unstable();
+        if let Some(pair) = replicas.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("replica {} is there twice", pair[0]));
+        }
+        if let Some(last) = replicas.last().filter(|last| last.0 >= self.next_replica) {
+            return Err(format!("replica {last} was never allocated, the next is {}", self.next_replica));
+        }
+        (self.by_group, self.by_id) = (groups, ids);
+        Ok(())
+    }
+
+    fn check_counters(&self) -> Result<(), String> {
+        if self.next_replica < ALLOCATED_REPLICA_MIN || self.next_group < 1 || self.next_producer_id < 0 {
+            let (r, g, p) = (self.next_replica, self.next_group, self.next_producer_id);
+            return Err(format!("next ids went back: replica {r}, group {g}, producer {p}"));
+        }
+        if let Some((id, broker)) = self.brokers.iter().find(|(id, broker)| **id != broker.id) {
+            return Err(format!("broker {} is stored under {id}", broker.id));
+        }
+        match self.deleted.keys().find(|g| !self.was_allocated(**g)) {
+            Some(group) => Err(format!("deleted group {group} was never allocated")),
+            None => Ok(()),
+        }
+    }
+
+    fn check_topic(&self, name: &str, topic: &Topic) -> Result<(), String> {
+        limits::check_topic_name(name).map_err(|e| e.to_string())?;
+        if topic.name != *name {
+            return Err(format!("topic {:?} is stored under {name:?}", topic.name));
+        }
+        TopicConfig::parse(&topic.configs, topic.replication_factor).map_err(|e| e.to_string())?;
+        if topic.partitions.is_empty() {
+            return Err(format!("topic {name:?} has no partitions"));
+        }
+        let bad = |p: &&PartitionInfo| {
+            let lists = [&p.initial, &p.replicas];
+            let is_own = lists.iter().any(|l| l.iter().any(|(r, _)| r.0 < ALLOCATED_REPLICA_MIN));
+            !self.was_allocated(p.group) || lists.iter().any(|l| l.is_empty()) || is_own
+        };
+        match topic.partitions.iter().find(bad) {
+            Some(p) => Err(format!("topic {name:?} has an impossible partition: {p:?}")),
+            None => Ok(()),
+        }
+    }
+
+    fn was_allocated(&self, group: RaftGroupId) -> bool {
+        (1..self.next_group).contains(&group.0)
+    }
+}
+
+impl Default for Metadata {
+    fn default() -> Metadata {
+        Metadata::new()
+    }
+}
+
+impl Topic {
+    /// What the configs mean.
+    pub fn config(&self) -> TopicConfig {
+        TopicConfig::parse(&self.configs, self.replication_factor).expect("checked when they were stored or decoded")
+    }
+}

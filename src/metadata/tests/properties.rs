@@ -1,0 +1,192 @@
+//! What holds after any sequence of commands.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+use crate::types::{RaftGroupId, ReplicaId};
+
+/// A command by small numbers: names and brokers collide often.
+#[derive(Clone, Debug)]
+enum Step {
+    Register { id: u64, storage: u128, rack: u8 },
+    Create { name: u8, fresh: u128, partitions: i32, factor: i32 },
+    Add { name: u8, partitions: i32 },
+    Alter { name: u8, retention: i64 },
+    Delete { name: u8 },
+    ProducerIds { broker: u64 },
+    Forget { broker: u64, groups: Vec<u64> },
+    Garbage(Vec<u8>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => (0..9u64, 0..2u128, 0..4u8).prop_map(|(id, storage, rack)| Step::Register { id, storage, rack }),
+        5 => (0..6u8, any::<u128>(), -1..6i32, -1..5i32)
+            .prop_map(|(name, fresh, partitions, factor)| Step::Create { name, fresh, partitions, factor }),
+        2 => (0..6u8, 0..9i32).prop_map(|(name, partitions)| Step::Add { name, partitions }),
+        1 => (0..6u8, -2..3i64).prop_map(|(name, retention)| Step::Alter { name, retention }),
+        3 => (0..6u8).prop_map(|name| Step::Delete { name }),
+        1 => (0..9u64).prop_map(|broker| Step::ProducerIds { broker }),
+        1 => (0..9u64, vec(0..40u64, 0..8)).prop_map(|(broker, groups)| Step::Forget { broker, groups }),
+        1 => vec(any::<u8>(), 0..40).prop_map(Step::Garbage),
+    ]
+}
+
+/// The bytes to apply in `state`.
+fn command(state: &Metadata, step: &Step) -> bytes::Bytes {
+    let name = |n: &u8| format!("topic-{n}");
+    let id = |n: &u8| state.topic(&name(n)).map_or(TopicId(0), |t| t.id);
+    let change = match step {
+        Step::Register { id, storage, rack } => {
+            let mut broker = registration(*id);
+            broker.storage_id += storage;
+            broker.rack = (*rack > 0).then(|| format!("rack-{rack}"));
+            Change::RegisterBroker(broker)
+        }
+        Step::Create { name: n, fresh, partitions, factor } => {
+            Change::CreateTopic(CreateTopic { topic_id: TopicId(*fresh), ..creation(&name(n), *partitions, *factor) })
+        }
+        Step::Add { name: n, partitions } => {
+            Change::AddPartitions(AddPartitions { name: name(n), topic_id: id(n), partitions: *partitions })
+        }
+        Step::Alter { name: n, retention } => Change::AlterTopic(AlterTopic {
+            name: name(n),
+            topic_id: id(n),
+            set: BTreeMap::from([("retention.ms".to_string(), retention.to_string())]),
+            unset: vec![],
+        }),
+        Step::Delete { name: n } => Change::DeleteTopic(DeleteTopic { name: name(n), topic_id: id(n) }),
+        Step::ProducerIds { broker } => Change::AllocateProducerIds(AllocateProducerIds { broker: BrokerId(*broker) }),
+        Step::Forget { broker, groups } => Change::ForgetDeleted(ForgetDeleted {
+            broker: BrokerId(*broker),
+            groups: groups.iter().copied().map(RaftGroupId).collect(),
+        }),
+        Step::Garbage(bytes) => return bytes::Bytes::from(bytes.clone()),
+    };
+    Command::new(WallMs(5), change).encode()
+}
+
+/// Everything ever handed out, and to what.
+#[derive(Default)]
+struct Ledger {
+    groups: BTreeMap<RaftGroupId, (TopicId, usize)>,
+    replicas: BTreeMap<ReplicaId, (RaftGroupId, BrokerId)>,
+    initial: BTreeMap<RaftGroupId, Vec<(ReplicaId, BrokerId)>>,
+    producer_ids: BTreeSet<i64>,
+}
+
+impl Ledger {
+    /// SAFETY B5 and B6: an id that was handed out once never means anything else, and a group's
+    /// initial members never change, whatever was deleted in between.
+    fn check(&mut self, state: &Metadata, response: &Response) {
+        for broker in state.brokers() {
+            let place = (crate::types::METADATA_GROUP, broker.id);
+            assert_eq!(*self.replicas.entry(broker.metadata_replica).or_insert(place), place, "{broker:?}");
+        }
+        for topic in state.topics() {
+            for (i, partition) in topic.partitions.iter().enumerate() {
+                let place = (topic.id, i);
+                assert_eq!(*self.groups.entry(partition.group).or_insert(place), place, "{partition:?}");
+                let initial = self.initial.entry(partition.group).or_insert_with(|| partition.initial.clone());
+                assert_eq!(*initial, partition.initial);
+                for (replica, broker) in partition.replicas.iter().chain(&partition.initial) {
+                    let place = (partition.group, *broker);
+                    assert_eq!(*self.replicas.entry(*replica).or_insert(place), place, "{partition:?}");
+                }
+                let brokers: BTreeSet<_> = partition.replicas.iter().map(|(_, b)| *b).collect();
+                assert_eq!(brokers.len(), partition.replicas.len(), "one broker twice: {partition:?}");
+            }
+        }
+        if let Ok(Outcome::ProducerIds { first, count }) = response {
+            assert!((*first..*first + *count).all(|id| self.producer_ids.insert(id)), "handed out twice from {first}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn ids_are_never_reused_and_initial_never_changes(steps in vec(step(), 1..60)) {
+        let mut cluster = Cluster::founded(4, |_| None);
+        let mut ledger = Ledger::default();
+        for step in &steps {
+            let before = cluster.state.clone();
+            let bytes = command(&cluster.state, step);
+            let response = cluster.apply_bytes(&bytes);
+            ledger.check(&cluster.state, &response);
+            if response.is_err() {
+                // Only what every entry moves may differ: a refusal changes nothing.
+                let mut after = cluster.state.clone();
+                (after.applied, after.clock) = (before.applied, before.clock);
+                prop_assert_eq!(after, before);
+            }
+        }
+    }
+
+    /// A replica that starts from a snapshot and one that applied everything go on alike (SAFETY M8).
+    #[test]
+    fn a_decoded_state_goes_on_like_the_original(steps in vec(step(), 1..40), cut in 0..40usize) {
+        let mut original = Cluster::founded(4, |id| Some(format!("rack-{}", id % 2)));
+        let mut copy = original.clone();
+        for (i, step) in steps.iter().enumerate() {
+            if i == cut {
+                copy.state = Metadata::decode(&original.state.encode()).expect("our own bytes");
+            }
+            let bytes = command(&original.state, step);
+            prop_assert_eq!(original.apply_bytes(&bytes), copy.apply_bytes(&bytes));
+            prop_assert_eq!(&original.state, &copy.state);
+            prop_assert_eq!(original.state.encode(), copy.state.encode());
+        }
+    }
+
+    /// A dry run and the real thing agree, and the dry run changes nothing.
+    #[test]
+    fn a_check_says_what_apply_does(steps in vec(step(), 0..20), name in 0..6u8, partitions in -1..6i32, factor in -1..6i32) {
+        let mut cluster = Cluster::founded(4, |_| None);
+        for step in &steps {
+            let bytes = command(&cluster.state, step);
+            let _ = cluster.apply_bytes(&bytes);
+        }
+        let wish = CreateTopic { topic_id: TopicId(1), ..creation(&format!("topic-{name}"), partitions, factor) };
+        let checked = cluster.state.check_create(&wish);
+        match (checked, cluster.apply(Change::CreateTopic(wish))) {
+            (Ok(mut planned), Ok(_)) => {
+                let real = cluster.state.topic(&planned.name).expect("it was created").clone();
+                planned.created_at = real.created_at;
+                prop_assert_eq!(planned, real);
+            }
+            (checked, applied) => prop_assert_eq!(checked.unwrap_err(), applied.unwrap_err()),
+        }
+    }
+
+    #[test]
+    fn hostile_bytes_never_panic(bytes in vec(any::<u8>(), 0..300), version in 0..3u8) {
+        let mut versioned = vec![version];
+        versioned.extend(&bytes);
+        for bytes in [bytes, versioned] {
+            let _ = Command::decode(&bytes);
+            let _ = decode_response(&bytes);
+            let _ = Metadata::decode(&bytes);
+        }
+    }
+
+    /// A damaged state is an error, or a state that keeps the invariants: applying to it is safe.
+    #[test]
+    fn a_flipped_state_is_refused_or_sound(steps in vec(step(), 0..20), at in any::<prop::sample::Index>(), bit in 0..8u8) {
+        let mut cluster = Cluster::founded(4, |_| None);
+        for step in &steps {
+            let bytes = command(&cluster.state, step);
+            let _ = cluster.apply_bytes(&bytes);
+        }
+        let mut bytes = cluster.state.encode().to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        if let Ok(state) = Metadata::decode(&bytes) {
+            let mut damaged = Cluster { state, index: u64::MAX - 1 };
+            damaged.state.applied = None;
+            let _ = damaged.apply(Change::CreateTopic(creation("after", 3, 2)));
+            damaged.state.topics().for_each(|t| { let _ = t.config(); });
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Every metric's name, label and meaning (the log writer's are in `writer`), and the probes through which
+//! components report.
+//!
+//! One registry per broker, so that two brokers in one process do not share counters. A probe's
+//! methods are named after events; whoever calls them knows nothing of Prometheus. Series are
+//! bounded: no label holds a topic, partition or client, and every label value is `&'static str`.
+//! Leaves out: serving them (module `http`).
+
+mod writer;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, prometheus_text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+
+pub use writer::{HistogramSnapshot, WriterSnapshot};
+
+/// Of what [`Metrics::encode`] returns.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Every name begins with this.
+const PREFIX: &str = "flotilla";
+
+/// 0.25 ms to about 16 s, by factors of two: from one fsync on a good disk to half a request timeout.
+const LATENCY_BUCKETS: (f64, f64, u16) = (0.000_25, 2.0, 17);
+
+/// A broker's metrics. Clones share them.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Mutex<Registry>,
+    fills: Mutex<Vec<Fill>>,
+    gauges: Gauges,
+    raft: RaftProbe,
+    requests: RequestProbe,
+}
+
+type Fill = Box<dyn Fn(&Gauges) + Send + Sync>;
+
+/// Levels, set at each scrape by what [`Metrics::on_scrape`] was given, except where a field says otherwise.
+#[derive(Clone, Debug, Default)]
+pub struct Gauges {
+    pub produce_bytes_in_flight: Gauge,
+    pub fetch_bytes_in_flight: Gauge,
+    pub disk_free_bytes: Gauge,
+    /// 1 while produces are refused because the disk is nearly full.
+    pub disk_full: Gauge,
+    pub raft_groups: Gauge,
+    pub raft_groups_led: Gauge,
+    /// Groups here that know no leader.
+    pub raft_groups_leaderless: Gauge,
+    /// The furthest a live follower of a group led here is behind, in entries.
+    pub raft_lag_entries_max: Gauge,
+    /// The furthest a group's applied index is behind its committed one, in entries.
+    pub raft_apply_lag_entries_max: Gauge,
+    pub brokers_alive: Gauge,
+    /// Client connections; kept by [`RequestProbe`].
+    pub connections: Gauge,
+    /// Links to peers that are up; kept by [`RaftProbe`].
+    pub peer_links: Gauge,
+}
+
+/// What module `raft` reports.
+#[derive(Clone, Debug, Default)]
+pub struct RaftProbe {
+    elections: Counter,
+    leaderships_won: Counter,
+    leaderships_lost: Counter,
+    transfers: Family<ResultLabel, Counter>,
+    frames_refused: Family<ReasonLabel, Counter>,
+    links: Gauge,
+}
+
+impl RaftProbe {
+    /// A replica here began to campaign.
+    pub fn election_started(&self) {
+        self.elections.inc();
+    }
+
+    /// A replica here became leader-ready.
+    pub fn leadership_won(&self) {
+        self.leaderships_won.inc();
+    }
+
+    pub fn leadership_lost(&self) {
+        self.leaderships_lost.inc();
+    }
+
+    /// `result`: for example "ok", "timeout".
+    pub fn transfer_finished(&self, result: &'static str) {
+        self.transfers.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// A peer's frame was not acted on. `reason`: for example "crc", "no_such_replica", "term_too_high".
+    pub fn frame_refused(&self, reason: &'static str) {
+        self.frames_refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    pub fn link_up(&self) {
+        self.links.inc();
+    }
+
+    pub fn link_down(&self) {
+        self.links.dec();
+    }
+}
+
+/// What the faces and module `broker` report.
+#[derive(Clone, Debug)]
+pub struct RequestProbe {
+    requests: Family<RequestLabels, Counter>,
+    produce_seconds: Histogram,
+    fetch_seconds: Histogram,
+    produced_bytes: Counter,
+    produced_records: Counter,
+    fetched_bytes: Counter,
+    batches_per_entry: Histogram,
+    dead_entries: Counter,
+    producers_evicted: Counter,
+    connections: Gauge,
+}
+
+impl RequestProbe {
+    /// Any request. `api`: for example "produce", "create_topic". `result`: "ok" or an error's name.
+    pub fn request_finished(&self, api: &'static str, result: &'static str) {
+        self.requests.get_or_create(&RequestLabels { api, result }).inc();
+    }
+
+    /// Records were acknowledged, `elapsed` after they had been read off the wire.
+    pub fn produce_acknowledged(&self, records: u64, bytes: u64, elapsed: Duration) {
+        self.produced_records.inc_by(records);
+        self.produced_bytes.inc_by(bytes);
+        self.produce_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    /// A fetch was answered with data. `elapsed` leaves out what it waited for records to arrive.
+    pub fn fetch_answered(&self, bytes: u64, elapsed: Duration) {
+        self.fetched_bytes.inc_by(bytes);
+        self.fetch_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    /// An appender proposed one entry.
+    pub fn entry_proposed(&self, batches: u64) {
+        self.batches_per_entry.observe(batches as f64);
+    }
+
+    /// A proposal of ours was applied dead: its batches are proposed again.
+    pub fn entry_dead(&self) {
+        self.dead_entries.inc();
+    }
+
+    /// Producer states went because a partition had too many (SAFETY M4).
+    pub fn producers_evicted(&self, count: u64) {
+        self.producers_evicted.inc_by(count);
+    }
+
+    pub fn connection_opened(&self) {
+        self.connections.inc();
+    }
+
+    pub fn connection_closed(&self) {
+        self.connections.dec();
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    api: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+impl Metrics {
+    pub fn new() -> Metrics {
+        let gauges = Gauges::default();
+        let raft = RaftProbe { links: gauges.peer_links.clone(), ..RaftProbe::default() };
+        let requests = RequestProbe::new(gauges.connections.clone());
+        let mut registry = Registry::with_prefix(PREFIX);
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The broker's version", version);
+        gauges.register(&mut registry);
+        raft.register(&mut registry);
+        requests.register(&mut registry);
+        Metrics(Arc::new(Inner { registry: Mutex::new(registry), fills: Mutex::default(), gauges, raft, requests }))
+    }
+
+    pub fn raft(&self) -> RaftProbe {
+        self.0.raft.clone()
+    }
+
+    pub fn requests(&self) -> RequestProbe {
+        self.0.requests.clone()
+    }
+
+    /// `fill` sets gauges before each scrape. It must be quick and must not block.
+    pub fn on_scrape(&self, fill: impl Fn(&Gauges) + Send + Sync + 'static) {
+        self.0.fills.lock().expect(UNPOISONED).push(Box::new(fill));
+    }
+
+    /// The log writer's figures, read at each scrape. Once per broker.
+    pub fn export_writer(&self, read: impl Fn() -> WriterSnapshot + Send + Sync + 'static) {
+        let collector = writer::WriterCollector::new(read);
+        self.0.registry.lock().expect(UNPOISONED).register_collector(Box::new(collector));
+    }
+
+    /// All metrics in Prometheus' text format ([`CONTENT_TYPE`]).
+    pub fn encode(&self) -> String {
+        for fill in self.0.fills.lock().expect(UNPOISONED).iter() {
+            fill(&self.0.gauges);
+        }
+        let mut text = String::new();
+        let registry = self.0.registry.lock().expect(UNPOISONED);
+        prometheus_text::encode(&mut text, &registry).expect("writing to a String cannot fail");
+        text
+    }
+}
+
+const UNPOISONED: &str = "no code that holds this lock panics";
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Gauges {
+    fn register(&self, registry: &mut Registry) {
+        let mut bytes = |name: &str, help: &str, gauge: &Gauge| {
+            registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
+        };
+        bytes("produce_in_flight", "Produce requests in flight", &self.produce_bytes_in_flight);
+        bytes("fetch_in_flight", "Fetch answers being built or sent", &self.fetch_bytes_in_flight);
+        bytes("disk_free", "Free space of the data directory's disk", &self.disk_free_bytes);
+        let mut level = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
+        level("disk_full", "1 while produces are refused because the disk is nearly full", &self.disk_full);
+        level("raft_groups", "Raft groups with a replica here", &self.raft_groups);
+        level("raft_groups_led", "Raft groups led from here", &self.raft_groups_led);
+        level("raft_groups_leaderless", "Raft groups here that know no leader", &self.raft_groups_leaderless);
+        level("raft_lag_entries_max", "Entries the slowest live follower is behind", &self.raft_lag_entries_max);
+        let help = "Entries the slowest state machine here is behind its log";
+        level("raft_apply_lag_entries_max", help, &self.raft_apply_lag_entries_max);
+        level("brokers_alive", "Brokers with a live link to this one, itself included", &self.brokers_alive);
+        level("connections", "Client connections", &self.connections);
+        level("peer_links", "Links to other brokers that are up", &self.peer_links);
+    }
+}
+
+impl RaftProbe {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("raft_elections", "Campaigns begun by replicas here", self.elections.clone());
+        let help = "Times a replica here became leader-ready";
+        registry.register("raft_leaderships_won", help, self.leaderships_won.clone());
+        registry.register(
+            "raft_leaderships_lost",
+            "Times a replica here stopped leading",
+            self.leaderships_lost.clone(),
+        );
+        registry.register("raft_transfers", "Leader transfers from here, by result", self.transfers.clone());
+        registry.register("raft_frames_refused", "Peer frames not acted on, by reason", self.frames_refused.clone());
+    }
+}
+
+impl RequestProbe {
+    fn new(connections: Gauge) -> RequestProbe {
+        RequestProbe {
+            requests: Family::default(),
+            produce_seconds: latency_histogram(),
+            fetch_seconds: latency_histogram(),
+            produced_bytes: Counter::<u64, AtomicU64>::default(),
+            produced_records: Counter::default(),
+            fetched_bytes: Counter::default(),
+            batches_per_entry: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
+            dead_entries: Counter::default(),
+            producers_evicted: Counter::default(),
+            connections,
+        }
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("requests", "Requests finished, by API and result", self.requests.clone());
+        let help = "From a produce request's arrival to its acknowledgement";
+        registry.register_with_unit("produce_latency", help, Unit::Seconds, self.produce_seconds.clone());
+        let help = "From a fetch request's arrival to its answer, waiting for records left out";
+        registry.register_with_unit("fetch_latency", help, Unit::Seconds, self.fetch_seconds.clone());
+        registry.register_with_unit("produced", "Bytes acknowledged", Unit::Bytes, self.produced_bytes.clone());
+        registry.register("produced_records", "Records acknowledged", self.produced_records.clone());
+        registry.register_with_unit("fetched", "Bytes of records sent", Unit::Bytes, self.fetched_bytes.clone());
+        let help = "Record batches that one Raft entry carries";
+        registry.register("entry_batches", help, self.batches_per_entry.clone());
+        registry.register("entries_dead", "Proposals applied dead and proposed again", self.dead_entries.clone());
+        let help = "Producer states dropped because a partition had too many";
+        registry.register("producers_evicted", help, self.producers_evicted.clone());
+    }
+}
+
+fn latency_histogram() -> Histogram {
+    let (start, factor, length) = LATENCY_BUCKETS;
+    Histogram::new(exponential_buckets(start, factor, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_show_in_the_text() {
+        let metrics = Metrics::new();
+        metrics.raft().election_started();
+        metrics.raft().link_up();
+        metrics.raft().frame_refused("crc");
+        metrics.requests().request_finished("produce", "not_leader");
+        metrics.requests().produce_acknowledged(3, 300, Duration::from_millis(2));
+        metrics.on_scrape(|gauges| {
+            gauges.disk_free_bytes.set(17);
+        });
+        let text = metrics.encode();
+        for line in [
+            "flotilla_raft_elections_total 1",
+            "flotilla_peer_links 1",
+            "flotilla_raft_frames_refused_total{reason=\"crc\"} 1",
+            "flotilla_requests_total{api=\"produce\",result=\"not_leader\"} 1",
+            "flotilla_produced_records_total 3",
+            "flotilla_produced_bytes_total 300",
+            "flotilla_produce_latency_seconds_bucket{le=\"0.002\"} 1",
+            "flotilla_produce_latency_seconds_count 1",
+            "flotilla_disk_free_bytes 17",
+        ] {
+            assert!(text.lines().any(|l| l == line), "no line {line:?} in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn two_brokers_in_one_process_share_nothing() {
+        let (one, two) = (Metrics::new(), Metrics::new());
+        one.raft().election_started();
+        assert!(two.encode().contains("flotilla_raft_elections_total 0"));
+    }
+}

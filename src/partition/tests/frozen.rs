@@ -1,0 +1,151 @@
+//! Bytes that lie on disks, as literals.
+
+use super::*;
+use proptest::prelude::*;
+
+/// One record at offset 258, value `v`, timestamp 7, producer 9 epoch 1 sequence 2, in term 3.
+const BATCH: &[u8] = &[
+    0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 57, 0, 0, 0, 3, 2, 0x4f, 0xa8, 0xae, 0x0f, 0, 0, 0, 0, 0, 0, //
+    0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1, //
+    14, 0, 0, 0, 1, 2, b'v', 0,
+];
+
+fn one() -> (Bytes, BatchHeader) {
+    batch(1, 1, WallMs(7), Some(Producer { id: 9, epoch: 1, base_sequence: 2 }))
+}
+
+#[test]
+fn command_bytes_are_frozen() {
+    let command = append(Offset(258), LeaderEpoch(3), WallMs(0x0102_0304), &[one()]);
+    let header: &[u8] = &[1, 1, 0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7];
+    assert_eq!(command, [header, BATCH].concat());
+    let view = AppendView::parse(&command).unwrap();
+    assert_eq!((view.append_time, view.base_offset, view.record_count), (WallMs(0x0102_0304), Offset(258), 1));
+    assert_eq!((view.max_timestamp, view.end_offset()), (WallMs(7), Offset(259)));
+    assert_eq!(view.batches, BATCH);
+    assert_eq!(view.check(), Ok(()));
+    assert_eq!(CommandView::parse(&command), Ok(CommandView::Append(view)));
+
+    let trim = encode_trim(WallMs(5), Offset(258));
+    assert_eq!(trim, &[1, 2, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 1, 2][..]);
+    let view = TrimView { append_time: WallMs(5), before: Offset(258) };
+    assert_eq!(CommandView::parse(&trim), Ok(CommandView::Trim(view)));
+    assert_eq!(AppendView::parse(&trim), Err(CommandError::Kind { kind: 2 }));
+}
+
+#[test]
+fn state_bytes_are_frozen() {
+    let mut partition = Partition::default();
+    let first = append(Offset(0), LeaderEpoch(3), WallMs(1000), &[one(), batch(2, 1, WallMs(8), None)]);
+    drive(&mut partition, None, at(3, 1), &first);
+    drive(&mut partition, Some(at(3, 1)), at(3, 2), &encode_trim(WallMs(1001), Offset(2)));
+    let next = batch(1, 1, WallMs(6), Some(Producer { id: 9, epoch: 1, base_sequence: 3 }));
+    drive(&mut partition, Some(at(3, 2)), at(4, 4), &append(Offset(3), LeaderEpoch(4), WallMs(999), &[next]));
+    let frozen: &[u8] = &[
+        1, // version
+        128, 128, 128, 32, 128, 144, 228, 192, 4, 128, 128, 4, 160, 141, 6, 128, 240, 178, 82, // limits
+        4, 8, 210, 15, 16, // log start 2, next offset 4, clock 1001, max timestamp 8
+        215, 1, 187, 255, 3, // bytes 215, to the next index point 65,467
+        2, 6, 4, 8, 6, // epochs 3 from 2, 4 from 3
+        1, 3, 1, 6, 146, 1, 16, // checkpoint T3-1: next offset 3, 146 bytes, timestamp 8
+        1, 210, 15, 12, // segment: since 1001, timestamp 6
+        1, 18, 2, 210, 15, 2, // producer 9: epoch 1, last append 1001, two batches
+        4, 4, 0, 3, 1, // sequence 2, offset 0, T3-1
+        6, 6, 6, 4, 4, // sequence 3, offset 3, T4-4
+        0, // evicted
+    ];
+    assert_eq!(partition.encode(), frozen, "{:?}", &partition.encode()[..]);
+    assert_eq!(Partition::decode(frozen).unwrap().encode(), frozen);
+}
+
+#[test]
+fn malformed_commands_are_errors() {
+    let good = append(Offset(0), LeaderEpoch(0), WallMs(0), &[one()]);
+    let forged = |at: usize, bytes: &[u8]| {
+        let mut forged = good.to_vec();
+        forged[at..at + bytes.len()].copy_from_slice(bytes);
+        CommandView::parse(&forged.into()).map(|command| match command {
+            CommandView::Append(append) => append.check(),
+            CommandView::Trim(_) => Ok(()),
+        })
+    };
+    for len in [0, 1, 2, 30, 90] {
+        assert_eq!(CommandView::parse(&good.slice(..len)), Err(CommandError::Length { len }));
+    }
+    assert_eq!(forged(0, &[2]), Err(CommandError::Version { found: 2 }));
+    assert_eq!(forged(1, &[3]), Err(CommandError::Kind { kind: 3 }));
+    assert_eq!(forged(1, &[2]), Err(CommandError::Length { len: good.len() }));
+    let offsets = |base: i64, record_count| Err(CommandError::Offsets { base_offset: Offset(base), record_count });
+    assert_eq!(forged(10, &[0xff; 8]), offsets(-1, 1));
+    assert_eq!(forged(10, &i64::MAX.to_be_bytes()), offsets(i64::MAX, 1));
+    assert_eq!(forged(18, &[0; 4]), offsets(0, 0));
+    let inconsistent =
+        |at: usize, bytes: &[u8]| matches!(forged(at, bytes), Ok(Err(CommandError::Inconsistent { .. })));
+    assert!(inconsistent(18, &[0, 0, 0, 2]), "more records than its batches have");
+    assert!(inconsistent(29, &[9]), "another max timestamp");
+    assert!(inconsistent(17, &[9]), "another base offset than its batch");
+    assert!(inconsistent(30 + 57, &[0, 0, 0, 2]), "a batch of two records with a delta of one");
+    assert!(matches!(forged(30 + 16, &[1]), Ok(Err(CommandError::Batch(_)))));
+    let cut = good.slice(..good.len() - 1);
+    assert!(matches!(AppendView::parse(&cut).unwrap().check(), Err(CommandError::Batch(_))));
+}
+
+#[test]
+fn an_entry_takes_a_mebibyte_or_one_larger_batch() {
+    let large = batch(1, 1_048_000, WallMs(0), None);
+    let small = batch(1, 100, WallMs(0), None);
+    let mut builder = AppendBuilder::new(Offset(0), LeaderEpoch(0), WallMs(0), usize::MAX);
+    assert!(builder.is_empty() && builder.fits(COMMAND_BATCH_BYTES_MAX + 1));
+    assert_eq!(builder.push(&large.0, &large.1, false), Offset(0));
+    assert!(builder.fits(COMMAND_BATCH_BYTES_MAX - large.0.len()));
+    assert!(!builder.fits(COMMAND_BATCH_BYTES_MAX - large.0.len() + 1));
+    assert_eq!(builder.push(&small.0, &small.1, true), Offset(1));
+    assert_eq!(builder.next_offset(), Offset(2));
+    assert_eq!(AppendView::parse(&builder.finish()).unwrap().check(), Ok(()));
+}
+
+proptest! {
+    #[test]
+    fn hostile_commands_never_panic(bytes: Vec<u8>, flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+        let check = |bytes: Vec<u8>| {
+            if let Ok(CommandView::Append(append)) = CommandView::parse(&bytes.into()) {
+                let _ = append.check();
+            }
+        };
+        check(bytes.clone());
+        check([&[1, 1], &bytes[..]].concat());
+        let mut good = append(Offset(5), LeaderEpoch(0), WallMs(0), &[one(), one()]).to_vec();
+        for (at, byte) in flips {
+            let at = at.index(good.len());
+            good[at] = byte;
+        }
+        check(good);
+    }
+
+    /// A client's batch that passes the broker's checks must never stop a replica.
+    #[test]
+    fn what_validation_lets_through_can_be_applied(
+        flips in prop::collection::vec((17..61usize, any::<u8>()), 1..6),
+        codec in 0..5u8,
+    ) {
+        let mut bytes = batch(3, 100, WallMs(7), Some(Producer { id: 9, epoch: 1, base_sequence: 2 })).0.to_vec();
+        bytes[22] = codec;
+        for (at, byte) in flips {
+            bytes[at] = byte;
+        }
+        // Agreeing counts, so that large ones get past the first check.
+        let count = i32::from_be_bytes([bytes[57], bytes[58], bytes[59], bytes[60]]);
+        bytes[23..27].copy_from_slice(&count.wrapping_sub(1).to_be_bytes());
+        let crc = crc32c::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        let bytes = Bytes::from(bytes);
+        if let Ok(header) = validate_batch(&bytes, &BatchLimits::default()) {
+            let mut partition = Partition::default();
+            let command = append(Offset(0), LeaderEpoch(1), WallMs(5), &[(bytes, header)]);
+            let (applied, _) = drive(&mut partition, None, at(1, 1), &command);
+            prop_assert_eq!(response(&applied), PartitionResponse::Appended { base_offset: Offset(0) });
+            prop_assert!(Partition::decode(&partition.encode()).is_ok());
+            partition.retained_bytes();
+        }
+    }
+}

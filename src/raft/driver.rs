@@ -1,0 +1,301 @@
+//! Drives a [`Replicated`] state machine for openraft: applies entries in order, keeps what a
+//! restart needs, and serves the Raft snapshot.
+//!
+//! Nothing here waits for a disk: applied state and checkpoints are queued to the one log writer,
+//! behind the entries they rest on, so that no prefix of the write-ahead log ever holds state that
+//! runs ahead of its log (SAFETY B1).
+
+use std::{
+    io,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use openraft::{
+    EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, SnapshotMeta,
+    storage::{ApplyResponder, EntryResponder, RaftStateMachine},
+};
+use tokio::{sync::watch, time::Instant};
+
+use super::types::{
+    Answer, RaftEntry, RaftLogId, RaftStoredMembership, Types, decode_membership, encode_membership, log_id, position,
+};
+use crate::{
+    replicated::{Replicated, SnapshotAt},
+    storage::{GroupLog, SavedState},
+    types::{EntryPosition, LogIndex},
+};
+
+/// Applied state is kept at least this often while entries come, so that a restart re-applies little.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// The parts of a replica that the driver writes and others read.
+pub(super) struct Shared<S> {
+    pub state: RwLock<S>,
+    pub applied: watch::Sender<Option<LogIndex>>,
+    /// The state machine's purge point, for the task that purges.
+    pub purge_point: watch::Sender<Option<EntryPosition>>,
+}
+
+impl<S: Replicated> Shared<S> {
+    pub fn read<T>(&self, f: impl FnOnce(&S) -> T) -> T {
+        f(&self.state.read().expect("applying does not panic and leave the process alive"))
+    }
+
+    fn write<T>(&self, f: impl FnOnce(&mut S) -> T) -> T {
+        f(&mut self.state.write().expect("applying does not panic and leave the process alive"))
+    }
+}
+
+pub(super) struct Driver<S: Replicated> {
+    shared: Arc<Shared<S>>,
+    log: GroupLog,
+    applied: Option<EntryPosition>,
+    membership: RaftStoredMembership,
+    /// Position of the snapshot that `get_current_snapshot` gives. Never goes back (SAFETY M5).
+    snapshot: Option<EntryPosition>,
+    saved: Saved,
+}
+
+/// What was last queued as applied state.
+struct Saved {
+    at: Instant,
+    position: Option<EntryPosition>,
+    state_bytes: usize,
+    /// Bytes of commands applied since.
+    command_bytes: usize,
+}
+
+impl<S: Replicated> Driver<S> {
+    /// Loads what the disk has of the state machine, or begins with `fresh`.
+    pub async fn load(log: GroupLog, fresh: S) -> io::Result<(Driver<S>, Arc<Shared<S>>)> {
+        let loaded = log.load_applied().await.map_err(io::Error::other)?;
+        let (state, applied, membership, state_bytes) = match loaded {
+            Some(saved) => {
+                let state = S::decode(&saved.state).map_err(io::Error::other)?;
+                let membership = decode_membership(&saved.membership).map_err(io::Error::other)?;
+                (state, saved.position, membership, saved.state.len())
+            }
+            None => (fresh, None, RaftStoredMembership::default(), 0),
+        };
+        let snapshot = match S::SNAPSHOT_AT {
+            // State from an installed snapshot learns of its purge point only with the next trim.
+            SnapshotAt::PurgePoint => state.purge_point().max(log.purged()),
+            SnapshotAt::LastApplied => log.checkpoint(),
+        };
+        if snapshot < log.purged() {
+            return Err(io::Error::other(format!("snapshot {snapshot:?} is below the purge point {:?}", log.purged())));
+        }
+        let shared = Arc::new(Shared {
+            applied: watch::Sender::new(applied.map(|at| at.index)),
+            purge_point: watch::Sender::new(state.purge_point()),
+            state: RwLock::new(state),
+        });
+        let saved = Saved { at: Instant::now(), position: applied, state_bytes, command_bytes: 0 };
+        Ok((Driver { shared: shared.clone(), log, applied, membership, snapshot, saved }, shared))
+    }
+
+    fn apply_one(&mut self, entry: RaftEntry, responder: Option<ApplyResponder<Types>>) {
+        let at = position(&entry.log_id);
+        let mut answer = Answer::default();
+        match entry.payload {
+            EntryPayload::Blank => {}
+            EntryPayload::Membership(membership) => {
+                self.membership = RaftStoredMembership::new(Some(entry.log_id), membership);
+            }
+            EntryPayload::Normal(command) => {
+                if self.shared.read(|state| state.checkpoint_due(&command.0)) {
+                    self.checkpoint();
+                }
+                let (applied, purge_point) =
+                    self.shared.write(|state| (state.apply(at, &command.0), state.purge_point()));
+                if let Some(point) = applied.index_point {
+                    self.log.put_index_point(point.offset, at.index, point.max_timestamp_before);
+                }
+                self.saved.command_bytes += command.0.len();
+                answer = Answer(applied.response);
+                self.applied = Some(at);
+                self.offer_purge_point(purge_point);
+            }
+        }
+        self.applied = Some(at);
+        if let Some(responder) = responder {
+            responder.send(answer);
+        }
+    }
+
+    /// Keeps the state before the entry that is about to be applied.
+    fn checkpoint(&mut self) {
+        let Some(at) = self.applied else { return };
+        self.shared.write(|state| state.checkpoint_taken(at));
+        let state = self.save();
+        self.log.save_checkpoint(state);
+    }
+
+    /// The purge that a new purge point allows must find applied state on disk that knows of it,
+    /// or a restart would have a snapshot below what was purged. So that state is queued first.
+    fn offer_purge_point(&mut self, point: Option<EntryPosition>) {
+        if S::SNAPSHOT_AT == SnapshotAt::PurgePoint && *self.shared.purge_point.borrow() != point {
+            self.save();
+            self.shared.purge_point.send_replace(point);
+        }
+    }
+
+    fn save(&mut self) -> SavedState {
+        let state = self.shared.read(S::encode);
+        let saved = SavedState {
+            position: self.applied,
+            membership: encode_membership(&self.membership),
+            state: state.clone(),
+        };
+        self.log.save_applied(saved.clone());
+        self.saved = Saved { at: Instant::now(), position: self.applied, state_bytes: state.len(), command_bytes: 0 };
+        saved
+    }
+
+    /// Once a second, and no more bytes of state than of commands, so that a large state is not
+    /// written for every few records.
+    fn save_if_due(&mut self) {
+        let due = self.saved.at.elapsed() >= SAVE_EVERY && self.saved.command_bytes >= self.saved.state_bytes;
+        if due && self.saved.position != self.applied {
+            self.save();
+        }
+    }
+
+    fn publish(&self) {
+        self.shared.applied.send_replace(self.applied.map(|at| at.index));
+    }
+
+    async fn snapshot_at(&self, at: EntryPosition) -> io::Result<RaftSnapshot> {
+        let saved = self.log.load_checkpoint(at.index).await.map_err(io::Error::other)?;
+        let saved = saved.ok_or_else(|| io::Error::other(format!("checkpoint {at} is missing")))?;
+        snapshot_of(saved)
+    }
+}
+
+/// A replica that is closed keeps what it applied, so that its next start re-applies nothing.
+impl<S: Replicated> Drop for Driver<S> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() && self.saved.position != self.applied {
+            self.save();
+        }
+    }
+}
+
+pub(super) type RaftSnapshot = openraft::alias::SnapshotOf<Types, Bytes>;
+
+fn snapshot_of(saved: SavedState) -> io::Result<RaftSnapshot> {
+    let last_membership = decode_membership(&saved.membership).map_err(io::Error::other)?;
+    let meta = SnapshotMeta { last_log_id: saved.position.map(log_id), last_membership };
+    Ok(Snapshot { meta, snapshot: saved.state })
+}
+
+impl<S: Replicated> RaftStateMachine<Types> for Driver<S> {
+    type SnapshotData = Bytes;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, RaftStoredMembership)> {
+        Ok((self.applied.map(log_id), self.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        while let Some(next) = entries.next().await {
+            let (entry, responder) = next?;
+            self.apply_one(entry, responder);
+        }
+        self.publish();
+        self.save_if_due();
+        Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Builder> {
+        Some(self.get_snapshot_builder().await)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        let saved = match S::SNAPSHOT_AT {
+            SnapshotAt::LastApplied => {
+                // Applied state goes first: a checkpoint must never be ahead of it (SAFETY B1).
+                let saved = self.save();
+                if saved.position.is_some() {
+                    self.log.save_checkpoint(saved.clone());
+                }
+                Some(Source::Built(saved))
+            }
+            SnapshotAt::PurgePoint => self.shared.read(S::purge_point).max(self.snapshot).map(Source::Checkpoint),
+        };
+        // It exists from here on, in the queue at least: what openraft is told later cannot be less.
+        self.snapshot = self.snapshot.max(saved.as_ref().and_then(Source::position));
+        Builder { log: self.log.clone(), source: saved }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &openraft::alias::SnapshotMetaOf<Types>,
+        snapshot: Bytes,
+    ) -> io::Result<()> {
+        let state = S::decode(&snapshot).map_err(io::Error::other)?;
+        let saved = SavedState {
+            position: meta.last_log_id.as_ref().map(position),
+            membership: encode_membership(&meta.last_membership),
+            state: snapshot,
+        };
+        let at = saved.position;
+        let state_bytes = saved.state.len();
+        self.log.install(saved).await.map_err(io::Error::other)?;
+        (self.applied, self.snapshot, self.membership) = (at, at, meta.last_membership.clone());
+        self.saved = Saved { at: Instant::now(), position: at, state_bytes, command_bytes: 0 };
+        let purge_point = state.purge_point();
+        self.shared.write(|current| *current = state);
+        self.shared.purge_point.send_replace(purge_point);
+        self.publish();
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<RaftSnapshot>> {
+        match self.snapshot {
+            Some(at) => self.snapshot_at(at).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// What a snapshot is built from.
+enum Source {
+    Built(SavedState),
+    Checkpoint(EntryPosition),
+}
+
+impl Source {
+    fn position(&self) -> Option<EntryPosition> {
+        match self {
+            Source::Built(saved) => saved.position,
+            Source::Checkpoint(at) => Some(*at),
+        }
+    }
+}
+
+pub(super) struct Builder {
+    log: GroupLog,
+    source: Option<Source>,
+}
+
+impl RaftSnapshotBuilder<Types> for Builder {
+    type SnapshotData = Bytes;
+
+    async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
+        match self.source.take() {
+            None => Err(io::Error::other("a snapshot was asked for before anything could be purged")),
+            Some(Source::Built(saved)) => snapshot_of(saved),
+            Some(Source::Checkpoint(at)) => {
+                let saved = self.log.load_checkpoint(at.index).await.map_err(io::Error::other)?;
+                snapshot_of(saved.ok_or_else(|| io::Error::other(format!("checkpoint {at} is missing")))?)
+            }
+        }
+    }
+}

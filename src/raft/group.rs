@@ -1,0 +1,295 @@
+//! One replica of one Raft group, as the layers above use it.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use openraft::{
+    Raft, ReadPolicy,
+    async_runtime::WatchReceiver,
+    errors::{ClientWriteError, ForwardReason, ForwardToLeader},
+    raft::ClientWriteResult,
+};
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
+
+use super::{
+    core::Core,
+    driver::{Driver, Shared},
+    network::Matches,
+    types::{Command, Peer, Reply, Types, position},
+};
+use crate::{
+    replicated::Replicated,
+    storage::GroupLog,
+    types::{BrokerId, EntryPosition, LogIndex, RaftGroupId, ReplicaId, Term},
+};
+
+/// A majority that does not confirm a read for this long is not there.
+const READ_INDEX_WITHIN: Duration = Duration::from_secs(2);
+
+/// Which replica of which group to run here.
+#[derive(Clone, Debug)]
+pub struct GroupSpec {
+    pub group: RaftGroupId,
+    pub replica: ReplicaId,
+    /// The group's first members, immutable for its life (SAFETY B6).
+    pub initial: Vec<(ReplicaId, BrokerId)>,
+}
+
+/// Who leads a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leader {
+    pub term: Term,
+    pub replica: ReplicaId,
+    pub broker: BrokerId,
+}
+
+/// What this replica knows of its group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    pub term: Term,
+    pub leader: Option<Leader>,
+    /// This replica leads in `term`.
+    pub leads: bool,
+    /// This replica is leader-ready in `term` (SAFETY M1): its state holds all that may be committed.
+    pub ready: bool,
+    /// The group stopped because of a failure or a shutdown.
+    pub stopped: bool,
+}
+
+/// Why a proposal has no applied answer (SAFETY M2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposalEnd {
+    /// Never appended: no effect, now or later.
+    #[error("refused: {0:?}")]
+    Refused(Refusal),
+    /// Appended, and its fate is not known here: it may be committed.
+    #[error("outcome unknown")]
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not the leader, or not in the term asked for.
+    NotLeader,
+    /// No quorum answered lately; also right after an election: retry shortly (SAFETY B8).
+    LeaseExpired,
+    /// A leadership transfer is under way.
+    Transferring,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("group {group}: {reason}")]
+    Failed { group: RaftGroupId, reason: String },
+    #[error("group {group} is damaged: {what}")]
+    Damaged { group: RaftGroupId, what: String },
+    #[error("group {0} was deleted here")]
+    Tombstoned(RaftGroupId),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    #[error("not the leader")]
+    NotLeader,
+    #[error("no majority answered")]
+    NoQuorum,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TransferError {
+    #[error("not the leader")]
+    NotLeader,
+    #[error("broker {0} holds no voter of this group")]
+    NoSuchVoter(BrokerId),
+    #[error("no other voter is alive and caught up")]
+    NoCandidate,
+    #[error("no new leader within {0:?}")]
+    TimedOut(Duration),
+}
+
+/// A proposal that reached the Raft core. Resolves once its outcome is known; dropping it does not
+/// withdraw the proposal.
+pub struct Pending(Sent);
+
+enum Sent {
+    Refused(Refusal),
+    Waiting(oneshot::Receiver<ClientWriteResult<Types>>),
+}
+
+impl Future for Pending {
+    type Output = Result<(EntryPosition, Bytes), ProposalEnd>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let receiver = match &mut self.0 {
+            Sent::Refused(refusal) => return Poll::Ready(Err(ProposalEnd::Refused(*refusal))),
+            Sent::Waiting(receiver) => receiver,
+        };
+        Pin::new(receiver).poll(cx).map(|outcome| match outcome {
+            Ok(Ok(done)) => Ok((position(&done.log_id), done.data.0)),
+            Ok(Err(ClientWriteError::ForwardToLeader(why))) => Err(ProposalEnd::Refused(refusal(&why))),
+            // Discarded, a fatal error, or a core that dropped the responder: it may be committed.
+            Ok(Err(_)) | Err(_) => Err(ProposalEnd::Unknown),
+        })
+    }
+}
+
+fn refusal(why: &ForwardToLeader<Types>) -> Refusal {
+    match why.reason {
+        ForwardReason::NotLeader => Refusal::NotLeader,
+        ForwardReason::LeaseExpired => Refusal::LeaseExpired,
+        ForwardReason::LeadershipTransfer => Refusal::Transferring,
+    }
+}
+
+pub(super) struct Inner<S: Replicated> {
+    pub core: Arc<Core>,
+    pub spec: GroupSpec,
+    pub raft: Raft<Types, Driver<S>>,
+    pub log: GroupLog,
+    pub shared: Arc<Shared<S>>,
+    pub status: watch::Sender<Status>,
+    pub matches: Arc<Matches>,
+    /// A transfer is being prepared: proposals are refused before they reach the core (SAFETY B2).
+    pub paused: AtomicBool,
+}
+
+/// Handle to one running replica. Clones share it.
+pub struct Group<S: Replicated>(pub(super) Arc<Inner<S>>);
+
+impl<S: Replicated> Clone for Group<S> {
+    fn clone(&self) -> Self {
+        Group(self.0.clone())
+    }
+}
+
+impl<S: Replicated> Group<S> {
+    pub fn id(&self) -> RaftGroupId {
+        self.0.spec.group
+    }
+
+    pub fn replica(&self) -> ReplicaId {
+        self.0.spec.replica
+    }
+
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.0.status.subscribe()
+    }
+
+    /// The index of the last entry applied here; changes after each batch of applies.
+    pub fn applied(&self) -> watch::Receiver<Option<LogIndex>> {
+        self.0.shared.applied.subscribe()
+    }
+
+    /// Reads the applied state. `f` runs under a lock that applying needs: keep it short.
+    pub fn read<T>(&self, f: impl FnOnce(&S) -> T) -> T {
+        self.0.shared.read(f)
+    }
+
+    /// The replica's log, for reads of applied entries.
+    pub fn log(&self) -> &GroupLog {
+        &self.0.log
+    }
+
+    /// Hands a command to the Raft core, to be appended only if this replica still leads in `term`.
+    /// Returns once the core has it in its queue, so that awaited calls keep their order; whether it
+    /// was appended or refused, `Pending` tells.
+    pub async fn propose(&self, term: Term, command: Bytes) -> Pending {
+        if self.0.paused.load(Ordering::Acquire) {
+            return Pending(Sent::Refused(Refusal::Transferring));
+        }
+        let (sender, receiver) = oneshot::channel();
+        let write = self.0.raft.write(Command(command)).with_leader(term.0).responder(Reply(sender));
+        // A stopped core drops the responder, which reads as an unknown outcome.
+        let _ = write.await;
+        Pending(Sent::Waiting(receiver))
+    }
+
+    /// Confirms leadership with a majority and waits until everything committed before the call is
+    /// applied here (Raft thesis 6.4, ReadIndex).
+    pub async fn read_index(&self) -> Result<LogIndex, ReadError> {
+        let confirmed = timeout(READ_INDEX_WITHIN, self.0.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
+        match confirmed {
+            Ok(Ok(read)) => Ok(LogIndex(read.index())),
+            Ok(Err(e)) if e.forward_to_leader().is_some() => Err(ReadError::NotLeader),
+            Ok(Err(_)) | Err(_) => Err(ReadError::NoQuorum),
+        }
+    }
+
+    /// Brokers whose fsynced log covers `index`, as this leader knows it, in id order. Followers are
+    /// named by their append replies, which they send only after their fsync; this replica only once
+    /// its own flush covers the entry.
+    pub fn durable_on(&self, index: LogIndex) -> Vec<BrokerId> {
+        let term = self.0.status.borrow().term;
+        let mut covering = self.0.matches.covering(term, index);
+        if self.0.log.flushed().is_some_and(|flushed| flushed >= index) {
+            covering.push(self.replica());
+        }
+        let voters = self.voters();
+        let mut brokers: Vec<BrokerId> =
+            voters.iter().filter(|(replica, _)| covering.contains(replica)).map(|(_, broker)| *broker).collect();
+        brokers.sort_unstable();
+        brokers
+    }
+
+    pub fn voters(&self) -> Vec<(ReplicaId, BrokerId)> {
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let voters = membership.voter_ids();
+        voters.filter_map(|id| membership.get_node(&id).map(|peer| (ReplicaId(id), peer.broker))).collect()
+    }
+
+    /// Voters and learners.
+    pub fn members(&self) -> Vec<(ReplicaId, BrokerId)> {
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.nodes().map(|(id, peer)| (ReplicaId(*id), peer.broker)).collect()
+    }
+
+    /// Voters whose acknowledged log is behind this leader's last entry by more than `entries`.
+    pub fn lagging(&self, entries: u64) -> Vec<BrokerId> {
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let Some(replication) = &metrics.replication else { return vec![] };
+        let last = metrics.last_log_index.unwrap_or(0);
+        let membership = metrics.membership_config.membership();
+        let behind = |id: &u64| {
+            let matched = replication.get(id).and_then(|id| id.as_ref()).map_or(0, |id| id.index);
+            *id != self.replica().0 && last.saturating_sub(matched) > entries
+        };
+        let lagging = membership.voter_ids().filter(behind);
+        lagging.filter_map(|id| membership.get_node(&id).map(|peer| peer.broker)).collect()
+    }
+
+    /// Starts a group with its immutable first members (SAFETY B6). Refused, harmlessly, on a replica
+    /// that has any state.
+    pub async fn initialize(&self) -> Result<(), OpenError> {
+        let members = self.0.spec.initial.iter().map(|(id, broker)| (id.0, Peer { broker: *broker }));
+        let members: std::collections::BTreeMap<u64, Peer> = members.collect();
+        match self.0.raft.initialize(members).await {
+            Ok(()) => Ok(()),
+            Err(e) if e.api_error().is_some() => Ok(()),
+            Err(e) => Err(OpenError::Failed { group: self.id(), reason: e.to_string() }),
+        }
+    }
+
+    pub async fn add_learner(&self, replica: ReplicaId, broker: BrokerId) -> Result<(), ReadError> {
+        match self.0.raft.add_learner(replica.0, Peer { broker }, false).await {
+            Ok(_) => Ok(()),
+            Err(e) if e.forward_to_leader().is_some() => Err(ReadError::NotLeader),
+            Err(_) => Err(ReadError::NoQuorum),
+        }
+    }
+}

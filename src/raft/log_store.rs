@@ -1,0 +1,109 @@
+//! openraft's log store on top of [`GroupLog`], which owns the entries. This file only translates.
+
+use std::{
+    fmt::Debug,
+    io,
+    ops::{Bound, RangeBounds},
+};
+
+use openraft::{
+    LogState, OptionalSend, RaftLogReader,
+    storage::{IOFlushed, RaftLogStorage},
+};
+
+use super::types::{
+    RaftEntry, RaftLogId, RaftVote, Types, decode_vote, encode_vote, from_log_entry, log_id, position, to_log_entry,
+};
+use crate::{
+    storage::{GroupLog, LogEntry},
+    types::LogIndex,
+};
+
+/// Bytes of entries that one read for replication returns at most (save one large entry): an
+/// append frame must fit a node frame with room for its head.
+pub(super) const READ_BYTES_MAX: usize = 1 << 20;
+
+#[derive(Clone)]
+pub(super) struct LogStore(pub(super) GroupLog);
+
+fn entries(found: Vec<LogEntry>) -> io::Result<Vec<RaftEntry>> {
+    found.into_iter().map(|entry| from_log_entry(entry).map_err(io::Error::other)).collect()
+}
+
+/// Half-open bounds of a range; the end is capped where the log ends anyway.
+fn bounds(range: &impl RangeBounds<u64>) -> (LogIndex, LogIndex) {
+    let from = match range.start_bound() {
+        Bound::Included(at) => *at,
+        Bound::Excluded(at) => at + 1,
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(at) => at + 1,
+        Bound::Excluded(at) => *at,
+        Bound::Unbounded => u64::MAX,
+    };
+    (LogIndex(from), LogIndex(to))
+}
+
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> io::Result<Vec<RaftEntry>> {
+        let (from, to) = bounds(&range);
+        entries(self.0.read_all(from, to).await.map_err(io::Error::other)?)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<RaftEntry>> {
+        entries(self.0.read(LogIndex(start), LogIndex(end), READ_BYTES_MAX).await.map_err(io::Error::other)?)
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<RaftVote>> {
+        self.0.vote().map(|bytes| decode_vote(&bytes)).transpose().map_err(io::Error::other)
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = LogStore;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
+        Ok(LogState { last_purged_log_id: self.0.purged().map(log_id), last_log_id: self.0.last().map(log_id) })
+    }
+
+    async fn get_log_reader(&mut self) -> LogStore {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &RaftVote) -> io::Result<()> {
+        self.0.save_vote(encode_vote(vote)).await.map_err(io::Error::other)
+    }
+
+    async fn save_committed(&mut self, committed: Option<RaftLogId>) -> io::Result<()> {
+        self.0.save_committed(committed.as_ref().map(position));
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<RaftLogId>> {
+        Ok(self.0.committed().map(log_id))
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = RaftEntry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<LogEntry> = entries.into_iter().map(to_log_entry).collect();
+        // Back-pressure: a full writer queue holds this group's core, and only that (SAFETY M14).
+        self.0.reserve().await;
+        self.0.append(entries, Box::new(move |result| callback.io_completed(result.map_err(io::Error::other))));
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<RaftLogId>) -> io::Result<()> {
+        self.0.truncate_after(last.as_ref().map(position)).await.map_err(io::Error::other)
+    }
+
+    async fn purge(&mut self, upto: RaftLogId) -> io::Result<()> {
+        self.0.purge(position(&upto)).await.map_err(io::Error::other)
+    }
+}

@@ -1,0 +1,27 @@
+//! Consensus: the only module that says `openraft`. It runs many Raft groups on one node over one
+//! stream per ordered pair of nodes, and knows nothing of Kafka's words.
+//!
+//! [`RaftNode`] is a node's side of it, [`Group`] one replica. Below them `log_store` and `driver`
+//! adapt storage and state machines to openraft, and `network`, `link`, `server` and `wire` carry
+//! its messages.
+
+mod core;
+mod driver;
+mod group;
+mod leaders;
+mod link;
+mod log_store;
+mod member;
+mod network;
+mod node;
+mod seeded;
+mod server;
+#[cfg(test)]
+mod tests;
+mod transfer;
+mod types;
+mod watcher;
+mod wire;
+
+pub use group::{Group, GroupSpec, Leader, OpenError, Pending, ProposalEnd, ReadError, Refusal, Status, TransferError};
+pub use node::{CALL_BYTES_MAX, CallError, CallHandler, NodeDeps, RaftNode, RaftSettings};

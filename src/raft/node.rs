@@ -1,0 +1,273 @@
+//! The Raft side of a node: its groups, its links to other nodes, and what they announce.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use openraft::{Config, Raft, SnapshotPolicy};
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Group, GroupSpec, Leader, OpenError, Status,
+    core::{Core, Hosted},
+    driver::Driver,
+    group::Inner,
+    leaders::Leaders,
+    link::{Link, LinkError},
+    log_store::LogStore,
+    member::RaftMember,
+    network::{Factory, Matches},
+    seeded::Seeds,
+    server,
+    watcher::{purge_as_allowed, watch_status},
+    wire::Kind,
+};
+use crate::{
+    replicated::{Replicated, SnapshotAt},
+    seam::{Clock, Listener, Net, Rng},
+    storage::{OpenLogError, Store},
+    types::{BrokerId, RaftGroupId, ReplicaId},
+};
+
+/// Bytes of a request between the layers above two nodes.
+pub const CALL_BYTES_MAX: usize = 8 << 20;
+/// Applied metadata entries between two snapshots, and how many stay in the log below one.
+const METADATA_SNAPSHOT_EVERY: u64 = 10_000;
+const METADATA_ENTRIES_KEPT: u64 = 1_000;
+/// Queues into and out of one group's core: full ones hold their senders, so these bound memory.
+const CORE_QUEUE: u64 = 1_024;
+const APPLY_QUEUE: u64 = 128;
+const SNAPSHOT_WITHIN_MS: u64 = 30_000;
+
+#[derive(Clone, Debug)]
+pub struct RaftSettings {
+    pub broker: BrokerId,
+    /// Checked in every hello: nodes of different clusters never talk. None until known.
+    pub cluster: Option<u128>,
+    pub heartbeat: Duration,
+    pub election_min: Duration,
+    pub election_max: Duration,
+}
+
+/// Answers opaque requests of other nodes.
+pub type CallHandler = Arc<dyn Fn(BrokerId, Bytes) -> Pin<Box<dyn Future<Output = Bytes> + Send>> + Send + Sync>;
+
+pub struct NodeDeps {
+    pub store: Store,
+    pub net: Arc<dyn Net>,
+    pub clock: Arc<dyn Clock>,
+    pub rng: Arc<Rng>,
+    pub settings: RaftSettings,
+    /// Where this node listens for others.
+    pub listen: Box<dyn Listener>,
+    pub on_call: CallHandler,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
+    /// No link to that broker; the request was not sent.
+    #[error("broker {0} is not reachable")]
+    Unreachable(BrokerId),
+    /// Sent, and not answered: it may have been executed.
+    #[error("broker {broker} did not answer within {waited:?}")]
+    NoAnswer { broker: BrokerId, waited: Duration },
+}
+
+/// Clones share it.
+#[derive(Clone)]
+pub struct RaftNode {
+    core: Arc<Core>,
+    tasks: Arc<Mutex<Tasks>>,
+}
+
+#[derive(Default)]
+struct Tasks {
+    serving: Option<JoinHandle<()>>,
+    links: BTreeMap<BrokerId, JoinHandle<()>>,
+    groups: BTreeMap<RaftGroupId, Vec<JoinHandle<()>>>,
+}
+
+impl RaftNode {
+    pub async fn start(deps: NodeDeps) -> RaftNode {
+        let core = Arc::new(Core {
+            cluster: RwLock::new(deps.settings.cluster),
+            settings: deps.settings,
+            incarnation: deps.rng.u64(),
+            store: deps.store,
+            net: deps.net,
+            clock: deps.clock,
+            seeds: Arc::new(Seeds::new(deps.rng.clone())),
+            rng: deps.rng,
+            leaders: Leaders::new(),
+            on_call: deps.on_call,
+            hosted: RwLock::default(),
+            links: RwLock::default(),
+            stopping: CancellationToken::new(),
+        });
+        let serving = tokio::spawn(server::serve(core.clone(), deps.listen));
+        let tasks = Tasks { serving: Some(serving), ..Tasks::default() };
+        RaftNode { core, tasks: Arc::new(Mutex::new(tasks)) }
+    }
+
+    /// Runs a replica. `fresh` is its state if it has none on disk.
+    pub async fn open<S: Replicated>(&self, spec: GroupSpec, fresh: S) -> Result<Group<S>, OpenError> {
+        let group = spec.group;
+        let failed = |reason: String| OpenError::Failed { group, reason };
+        let log = self.core.store.open_log(group, spec.replica).await.map_err(|e| refuse(group, e))?;
+        let (driver, shared) =
+            Driver::load(log.clone(), fresh).await.map_err(|e| OpenError::Damaged { group, what: e.to_string() })?;
+        let matches = Arc::new(Matches::default());
+        let factory = Factory { core: self.core.clone(), group, replica: spec.replica, matches: matches.clone() };
+        let config = Arc::new(config::<S>(&self.core.settings).validate().map_err(|e| failed(e.to_string()))?);
+        let started = Raft::new(spec.replica.0, config, factory, LogStore(log.clone()), driver);
+        let raft = self.core.seeds.scope(started).await.map_err(|e| failed(e.to_string()))?;
+        let inner = Arc::new(Inner {
+            core: self.core.clone(),
+            raft: raft.clone(),
+            log,
+            shared,
+            status: watch::Sender::new(Status::default()),
+            matches,
+            paused: AtomicBool::new(false),
+            spec: spec.clone(),
+        });
+        let member = Arc::new(RaftMember { raft, seeds: self.core.seeds.clone() });
+        let hosted = Hosted { replica: spec.replica, member };
+        self.core.hosted.write().expect("no panic under this lock").insert(group, hosted);
+        let watching = vec![tokio::spawn(watch_status(inner.clone())), tokio::spawn(purge_as_allowed(inner.clone()))];
+        self.tasks().groups.insert(group, watching);
+        Ok(Group(inner))
+    }
+
+    /// Stops a replica; its data stays.
+    pub async fn close(&self, group: RaftGroupId) {
+        let hosted = self.core.hosted.write().expect("no panic under this lock").remove(&group);
+        if let Some(hosted) = hosted {
+            hosted.member.stop().await;
+        }
+        for task in self.tasks().groups.remove(&group).unwrap_or_default() {
+            task.abort();
+        }
+    }
+
+    /// Stops a replica, then deletes its data and leaves a tombstone (SAFETY M11).
+    pub async fn delete(&self, group: RaftGroupId) -> Result<(), OpenError> {
+        self.close(group).await;
+        self.core.leaders.forget(group);
+        let deleted = self.core.store.delete_group(group).await;
+        deleted.map_err(|e| OpenError::Failed { group, reason: e.to_string() })
+    }
+
+    /// Names a peer's address; a link to it is kept from then on.
+    pub fn set_peer(&self, broker: BrokerId, address: String) {
+        if broker == self.core.settings.broker {
+            return;
+        }
+        let link = {
+            let mut links = self.core.links.write().expect("no panic under this lock");
+            links.entry(broker).or_insert_with(|| Link::new(broker)).clone()
+        };
+        link.set_address(address);
+        let core = self.core.clone();
+        self.tasks().links.entry(broker).or_insert_with(|| tokio::spawn(link.run(core)));
+    }
+
+    /// From now on nodes of other clusters are refused.
+    pub fn set_cluster(&self, cluster: u128) {
+        *self.core.cluster.write().expect("no panic under this lock") = Some(cluster);
+    }
+
+    /// A round trip to it was made in the last second.
+    pub fn peer_alive(&self, broker: BrokerId) -> bool {
+        self.core.alive(broker)
+    }
+
+    /// The leader with the highest term announced for a group (SAFETY M10), hosted here or not.
+    pub fn leader_of(&self, group: RaftGroupId) -> Option<Leader> {
+        self.core.leaders.of(group)
+    }
+
+    /// Changes whenever any leader announcement was news.
+    pub fn leaders_changed(&self) -> watch::Receiver<u64> {
+        self.core.leaders.changes()
+    }
+
+    /// Sends an opaque request to a broker's call handler. At most [`CALL_BYTES_MAX`].
+    pub async fn call(&self, to: BrokerId, request: Bytes, within: Duration) -> Result<Bytes, CallError> {
+        if to == self.core.settings.broker {
+            return Ok((self.core.on_call)(to, request).await);
+        }
+        let link = self.core.link(to).ok_or(CallError::Unreachable(to))?;
+        let nobody = (RaftGroupId(0), ReplicaId(0), ReplicaId(0));
+        match link.request(Kind::Call, nobody, request, within).await {
+            Ok(frame) if frame.kind == Kind::CallReply => Ok(frame.body),
+            Ok(_) | Err(LinkError::NoAnswer) => Err(CallError::NoAnswer { broker: to, waited: within }),
+            Err(LinkError::NotSent) => Err(CallError::Unreachable(to)),
+        }
+    }
+
+    /// Says goodbye to all peers and stops every group. Transfer leaderships first (SAFETY M13).
+    pub async fn shutdown(&self) {
+        for link in self.core.links() {
+            link.tell(Kind::Goodbye, Bytes::new());
+        }
+        let groups: Vec<RaftGroupId> =
+            self.core.hosted.read().expect("no panic under this lock").keys().copied().collect();
+        for group in groups {
+            self.close(group).await;
+        }
+        self.core.stopping.cancel();
+        let mut tasks = self.tasks();
+        let links = std::mem::take(&mut tasks.links);
+        for task in links.into_values().chain(tasks.serving.take()) {
+            task.abort();
+        }
+    }
+
+    fn tasks(&self) -> std::sync::MutexGuard<'_, Tasks> {
+        self.tasks.lock().expect("no panic under this lock")
+    }
+}
+
+fn refuse(group: RaftGroupId, error: OpenLogError) -> OpenError {
+    match error {
+        OpenLogError::Damaged { what, .. } => OpenError::Damaged { group, what },
+        OpenLogError::Tombstoned { group } => OpenError::Tombstoned(group),
+        other => OpenError::Failed { group, reason: other.to_string() },
+    }
+}
+
+fn config<S: Replicated>(settings: &RaftSettings) -> Config {
+    let millis = |duration: Duration| duration.as_millis() as u64;
+    // Partitions purge by their own command only; metadata snapshots its full state (SAFETY M8).
+    let (snapshot_policy, kept) = match S::SNAPSHOT_AT {
+        SnapshotAt::PurgePoint => (SnapshotPolicy::Never, u64::MAX),
+        SnapshotAt::LastApplied => (SnapshotPolicy::LogsSinceLast(METADATA_SNAPSHOT_EVERY), METADATA_ENTRIES_KEPT),
+    };
+    Config {
+        cluster_name: "flotilla".into(),
+        heartbeat_interval: millis(settings.heartbeat),
+        election_timeout_min: millis(settings.election_min),
+        election_timeout_max: millis(settings.election_max),
+        install_snapshot_timeout: SNAPSHOT_WITHIN_MS,
+        snapshot_policy,
+        max_in_snapshot_log_to_keep: kept,
+        api_channel_size: Some(CORE_QUEUE),
+        notification_channel_size: Some(CORE_QUEUE),
+        state_machine_channel_size: Some(APPLY_QUEUE),
+        enable_pre_vote: Some(true),
+        // A restarted leader must not resume its term: the leader epoch always changes.
+        enable_leader_restore: Some(false),
+        // A follower with less log than it acknowledged is damaged, never re-fed (SAFETY B5).
+        allow_log_reversion: Some(false),
+        // SAFETY M7: notice the loss of the quorum although nobody proposes.
+        quorum_loss_probe_interval: Some(2 * millis(settings.election_max)),
+        ..Config::default()
+    }
+}

@@ -1,0 +1,220 @@
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::Journal;
+use crate::{
+    raft::{Group, GroupSpec, NodeDeps, ProposalEnd, RaftNode, RaftSettings},
+    seam::{Net, Rng, SystemClock, TcpNet},
+    storage::{Store, StoreOptions, WriterProbe, sim::SimDisk},
+    types::{BrokerId, LogIndex, RaftGroupId, ReplicaId},
+};
+
+const GROUP: RaftGroupId = RaftGroupId(1);
+/// Every wait of these tests; far above what a loaded machine needs.
+const WITHIN: Duration = Duration::from_secs(20);
+
+struct Node {
+    raft: RaftNode,
+    group: Group<Journal>,
+    address: String,
+}
+
+struct Cluster {
+    disks: BTreeMap<u64, SimDisk>,
+    nodes: BTreeMap<u64, Node>,
+}
+
+fn replica(id: u64) -> ReplicaId {
+    ReplicaId(100 + id)
+}
+
+async fn start(id: u64, disk: &SimDisk) -> Node {
+    let fail = Arc::new(|e: &_| eprintln!("the disk failed, as when it was crashed: {e:?}"));
+    let store = Store::open(Arc::new(disk.open()), StoreOptions::default(), WriterProbe::default(), fail);
+    let store = store.await.unwrap();
+    let listen = TcpNet.bind("127.0.0.1:0").await.unwrap();
+    let address = listen.local_addr().unwrap().to_string();
+    let deps = NodeDeps {
+        store,
+        net: Arc::new(TcpNet),
+        clock: Arc::new(SystemClock),
+        rng: Arc::new(Rng::seeded(id)),
+        settings: RaftSettings {
+            broker: BrokerId(id),
+            cluster: Some(7),
+            heartbeat: Duration::from_millis(100),
+            election_min: Duration::from_millis(300),
+            election_max: Duration::from_millis(600),
+        },
+        listen,
+        on_call: Arc::new(|_, request| Box::pin(async move { request })),
+    };
+    let raft = RaftNode::start(deps).await;
+    let initial = (1..=3).map(|id| (replica(id), BrokerId(id))).collect();
+    let spec = GroupSpec { group: GROUP, replica: replica(id), initial };
+    let group = raft.open(spec, Journal::default()).await.unwrap();
+    Node { raft, group, address }
+}
+
+impl Cluster {
+    async fn new() -> Cluster {
+        let disks: BTreeMap<u64, SimDisk> = (1..=3).map(|id| (id, SimDisk::new(id))).collect();
+        let mut cluster = Cluster { nodes: BTreeMap::new(), disks };
+        for id in 1..=3 {
+            cluster.start(id).await;
+        }
+        cluster.nodes[&1].group.initialize().await.unwrap();
+        cluster
+    }
+
+    async fn start(&mut self, id: u64) {
+        let node = start(id, &self.disks[&id]).await;
+        for (other, peer) in &self.nodes {
+            peer.raft.set_peer(BrokerId(id), node.address.clone());
+            node.raft.set_peer(BrokerId(*other), peer.address.clone());
+        }
+        self.nodes.insert(id, node);
+    }
+
+    /// As a kill: no goodbye, no transfer, un-synced bytes gone.
+    async fn kill(&mut self, id: u64) {
+        let node = self.nodes.remove(&id).unwrap();
+        self.disks[&id].crash(id);
+        node.raft.shutdown().await;
+    }
+
+    /// The node whose replica is leader-ready.
+    async fn leader(&self) -> u64 {
+        let ready = |node: &Node| {
+            let mut status = node.group.status();
+            async move { status.wait_for(|status| status.ready).await.map(|_| ()).map_err(drop) }
+        };
+        let all: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|(id, node)| {
+                let ready = ready(node);
+                Box::pin(async move {
+                    ready.await.unwrap();
+                    *id
+                })
+            })
+            .collect();
+        timeout(WITHIN, futures_util::future::select_all(all)).await.expect("a leader in time").0
+    }
+
+    /// Proposes on whoever leads until one is applied.
+    async fn write(&self, number: u64) -> LogIndex {
+        timeout(WITHIN, async {
+            loop {
+                let group = &self.nodes[&self.leader().await].group;
+                let term = group.status().borrow().term;
+                match group.propose(term, Bytes::copy_from_slice(&number.to_be_bytes())).await.await {
+                    Ok((at, _)) => return at.index,
+                    Err(ProposalEnd::Refused(_)) => tokio::task::yield_now().await,
+                    Err(ProposalEnd::Unknown) => panic!("the test would not know what to expect"),
+                }
+            }
+        })
+        .await
+        .expect("a write in time")
+    }
+
+    async fn wait_applied(&self, id: u64, index: LogIndex) {
+        let mut applied = self.nodes[&id].group.applied();
+        timeout(WITHIN, applied.wait_for(|at| *at >= Some(index))).await.expect("applied in time").unwrap();
+    }
+
+    fn numbers(&self, id: u64) -> Vec<u64> {
+        self.nodes[&id].group.read(|journal| journal.numbers.clone())
+    }
+}
+
+#[tokio::test]
+async fn three_replicas_agree_and_receipts_name_a_majority() {
+    let cluster = Cluster::new().await;
+    let mut last = LogIndex(0);
+    for number in 0..100 {
+        last = cluster.write(number).await;
+        let leader = cluster.leader().await;
+        let durable = cluster.nodes[&leader].group.durable_on(last);
+        assert!(durable.len() >= 2, "only {durable:?} hold entry {last} that was acknowledged");
+    }
+    for id in 1..=3 {
+        cluster.wait_applied(id, last).await;
+        assert_eq!(cluster.numbers(id), (0..100).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_when_the_leader_dies_again_and_again() {
+    let mut cluster = Cluster::new().await;
+    let mut last = LogIndex(0);
+    for round in 0..4 {
+        for number in 0..20 {
+            last = cluster.write(round * 20 + number).await;
+        }
+        let leader = cluster.leader().await;
+        cluster.kill(leader).await;
+        last = last.max(cluster.write(1_000 + round).await);
+        cluster.start(leader).await;
+    }
+    let expected: Vec<u64> = (0..4).flat_map(|round| (round * 20..round * 20 + 20).chain([1_000 + round])).collect();
+    for id in 1..=3 {
+        cluster.wait_applied(id, last).await;
+        assert_eq!(cluster.numbers(id), expected, "node {id}");
+    }
+}
+
+/// SAFETY B2.
+#[tokio::test]
+async fn leadership_moves_to_the_voter_asked_for() {
+    let cluster = Cluster::new().await;
+    cluster.write(1).await;
+    for to in [2, 3, 1, 2] {
+        let from = cluster.leader().await;
+        if from == to {
+            continue;
+        }
+        let moved = cluster.nodes[&from].group.transfer_leader(Some(BrokerId(to)), WITHIN).await.unwrap();
+        assert_eq!(moved.broker, BrokerId(to));
+        cluster.write(to).await;
+    }
+}
+
+/// SAFETY B5: a frame for a replica that this node does not host does nothing.
+#[tokio::test]
+async fn a_former_self_gets_no_frames() {
+    let cluster = Cluster::new().await;
+    let last = cluster.write(1).await;
+    cluster.wait_applied(3, last).await;
+    let core = &cluster.nodes[&1].group.0.core;
+    let link = core.link(BrokerId(3)).unwrap();
+    let vote = openraft::raft::VoteRequest::new(openraft::Vote::new(1_000, 101), None);
+    let address = (GROUP, replica(1), ReplicaId(4_711));
+    let body = super::super::wire::encode_vote_request(&vote);
+    let reply = link.request(super::super::wire::Kind::Vote, address, body, WITHIN).await.unwrap();
+    assert_eq!(reply.kind, super::super::wire::Kind::Failed);
+    assert!(String::from_utf8_lossy(&reply.body).contains("no such replica"));
+    assert!(cluster.nodes[&3].group.status().borrow().term.0 < 1_000);
+}
+
+#[tokio::test]
+async fn calls_are_answered_and_a_dead_peer_is_noticed() {
+    let mut cluster = Cluster::new().await;
+    cluster.write(1).await;
+    let answer = cluster.nodes[&1].raft.call(BrokerId(2), Bytes::from_static(b"hello"), WITHIN).await.unwrap();
+    assert_eq!(&answer[..], b"hello");
+    cluster.kill(2).await;
+    let node = &cluster.nodes[&1].raft;
+    timeout(WITHIN, async {
+        while node.peer_alive(BrokerId(2)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("its death is noticed");
+    assert!(node.call(BrokerId(2), Bytes::new(), WITHIN).await.is_err());
+}

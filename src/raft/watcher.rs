@@ -1,0 +1,134 @@
+//! Watches one group's openraft metrics: publishes its status, proves leader-readiness, announces
+//! it, and purges what the state machine has let go.
+
+use std::{sync::Arc, time::Duration};
+
+use openraft::{ServerState, async_runtime::WatchReceiver};
+use tokio::time::timeout;
+
+use super::{Group, Leader, Status, group::Inner, types::position, wire::Announced};
+use crate::{
+    replicated::{Replicated, SnapshotAt},
+    types::{EntryPosition, ReplicaId, Term},
+};
+
+/// A new leader that no majority confirms yet asks again this soon.
+const READY_RETRY: Duration = Duration::from_millis(10);
+/// A snapshot that is not there after this long is asked for again.
+const SNAPSHOT_WITHIN: Duration = Duration::from_secs(10);
+
+/// Publishes the status of a group until it stops.
+pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
+    let mut metrics = group.raft.metrics();
+    loop {
+        let (seen, running) = {
+            let now = metrics.borrow_watched();
+            let term = Term(now.current_term);
+            let broker = |id: u64| now.membership_config.membership().get_node(&id).map(|peer| peer.broker);
+            // A leader is known in the vote's term only; its replica must be a member to have a broker.
+            let leader = now
+                .current_leader
+                .and_then(|id| broker(id).map(|broker| Leader { term, replica: ReplicaId(id), broker }));
+            let leads = now.state == ServerState::Leader;
+            (Status { term, leader, leads, ready: false, stopped: false }, now.running_state.is_ok())
+        };
+        group.status.send_if_modified(|status| {
+            let next = Status {
+                ready: status.ready && seen.leads && status.term == seen.term,
+                stopped: !running,
+                ..seen.clone()
+            };
+            let changed = *status != next;
+            *status = next;
+            changed
+        });
+        let status = group.status.borrow().clone();
+        if !running {
+            return;
+        }
+        if status.leads && !status.ready {
+            become_ready(&group, status.term).await;
+            // Whatever came of it, look again; a failed try waits a little.
+            let _ = timeout(READY_RETRY, metrics.changed()).await;
+            continue;
+        }
+        if metrics.changed().await.is_err() {
+            group.status.send_modify(|status| *status = Status { stopped: true, ..Status::default() });
+            return;
+        }
+    }
+}
+
+/// SAFETY M1: one ReadIndex round in the term proves that our blank entry of it is committed, and
+/// waits until it is applied: from then on the state holds everything that may be committed.
+async fn become_ready<S: Replicated>(group: &Arc<Inner<S>>, term: Term) {
+    if Group(group.clone()).read_index().await.is_err() {
+        return;
+    }
+    let still = {
+        let metrics = group.raft.metrics();
+        let now = metrics.borrow_watched();
+        now.state == ServerState::Leader && now.current_term == term.0
+    };
+    if !still {
+        return;
+    }
+    let became = group.status.send_if_modified(|status| {
+        let became = status.leads && status.term == term && !status.ready;
+        status.ready |= became;
+        became
+    });
+    if became {
+        tracing::info!(group = %group.spec.group, %term, "leads");
+        group.core.announce(Announced { group: group.spec.group, term, replica: group.spec.replica });
+    }
+}
+
+/// Purges up to the state machine's purge point whenever it moves. A task of its own: a call into
+/// the Raft core from its state machine could deadlock on the channels between them (SAFETY M5).
+pub(super) async fn purge_as_allowed<S: Replicated>(group: Arc<Inner<S>>) {
+    if S::SNAPSHOT_AT == SnapshotAt::LastApplied {
+        return; // openraft's own snapshot policy does it.
+    }
+    let mut points = group.shared.purge_point.subscribe();
+    loop {
+        let point = *points.borrow_and_update();
+        if let Some(point) = point {
+            while group.log.purged() < Some(point) {
+                if let Err(reason) = purge(&group, point).await {
+                    if group.status.borrow().stopped {
+                        return;
+                    }
+                    tracing::warn!(group = %group.spec.group, %point, reason, "purge is late");
+                }
+            }
+        }
+        if points.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn purge<S: Replicated>(group: &Arc<Inner<S>>, point: EntryPosition) -> Result<(), String> {
+    let mut metrics = group.raft.metrics();
+    group.raft.trigger().snapshot().await.map_err(|e| e.to_string())?;
+    let there = async {
+        while metrics.borrow_watched().snapshot.as_ref().map(position) < Some(point) {
+            metrics.changed().await.map_err(|e| e.to_string())?;
+        }
+        Ok::<(), String>(())
+    };
+    timeout(SNAPSHOT_WITHIN, there).await.map_err(|_| "no snapshot yet")??;
+    group.raft.trigger().purge_log(point.index.0).await.map_err(|e| e.to_string())?;
+    let gone = async {
+        while metrics.borrow_watched().purged.as_ref().map(position) < Some(point) {
+            metrics.changed().await.map_err(|e| e.to_string())?;
+        }
+        Ok::<(), String>(())
+    };
+    // A replication stream may have the range in use; its deadlines bound the wait.
+    timeout(SNAPSHOT_WITHIN, gone).await.map_err(|_| "entries are still in use")??;
+    group.log.delete_checkpoints_below(point.index);
+    group.log.delete_points_below(group.shared.read(S::index_floor));
+    Ok(())
+}

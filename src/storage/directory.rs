@@ -1,0 +1,179 @@
+//! A data directory: who has it open, whether it is marked damaged, and the links to write-ahead logs
+//! that keep a damaged tail for examination (SAFETY B9).
+//!
+//! ```text
+//! LOCK         held while a process uses the directory
+//! DAMAGED      why the directory must not be used again; written once, never removed by us
+//! FLOOR        see floor.rs
+//! db/          RocksDB
+//! wal-aside/   links to the write-ahead logs as they were before RocksDB opened them
+//! ```
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::{StoreError, open::REPLACE_REPLICA};
+
+const DAMAGED: &str = "DAMAGED";
+
+pub(super) struct Directory {
+    path: PathBuf,
+    /// Locked while it is open.
+    _lock: File,
+}
+
+impl Directory {
+    /// Creates the directory if it is missing. Refuses one that is in use, or marked damaged.
+    pub fn open(path: &Path) -> Result<Directory, StoreError> {
+        fs::create_dir_all(path).map_err(io("creating the data directory", path))?;
+        let lock = File::create(path.join("LOCK")).map_err(io("opening LOCK in", path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::InUse { directory: path.display().to_string() });
+            }
+            Err(TryLockError::Error(error)) => return Err(io("locking", path)(error)),
+        }
+        let directory = Directory { path: path.into(), _lock: lock };
+        match fs::read_to_string(path.join(DAMAGED)) {
+            Ok(what) => {
+                let what = format!("{} was marked damaged: {}", path.display(), what.trim_end());
+                Err(StoreError::Damaged { what, to_do: REPLACE_REPLICA.into() })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(directory),
+            Err(error) => Err(io("reading DAMAGED in", path)(error)),
+        }
+    }
+
+    pub fn db(&self) -> PathBuf {
+        self.path.join("db")
+    }
+
+    pub fn floor(&self) -> PathBuf {
+        self.path.join("FLOOR")
+    }
+
+    fn wal_aside(&self) -> PathBuf {
+        self.path.join("wal-aside")
+    }
+
+    /// Whether a database was ever completely created here.
+    pub fn has_db(&self) -> bool {
+        self.db().join("CURRENT").exists()
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        sync(&self.path)
+    }
+
+    /// Links the write-ahead logs aside: opening may drop what it cannot read of them, and recycles
+    /// their files later. Links left by an open that did not end stay, they are the older evidence.
+    pub fn link_wals(&self) -> io::Result<()> {
+        if !self.db().exists() {
+            return Ok(());
+        }
+        fs::create_dir_all(self.wal_aside())?;
+        for file in fs::read_dir(self.db())? {
+            let file = file?;
+            if file.path().extension().is_none_or(|extension| extension != "log") {
+                continue;
+            }
+            match fs::hard_link(file.path(), self.wal_aside().join(file.file_name())) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The database was found complete: the links would only hold their space.
+    pub fn unlink_wals(&self) -> io::Result<()> {
+        match fs::remove_dir_all(self.wal_aside()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Marks the directory as damaged, for ever. The first mark stays. Returns the error to report.
+    pub fn mark_damaged(&self, what: &str) -> StoreError {
+        let what_here = format!("{}: {what}", self.path.display());
+        if let Err(error) = write_damaged_mark(&self.path, what) {
+            tracing::error!(directory = %self.path.display(), %error, "cannot mark the damaged data directory");
+        }
+        StoreError::Damaged { what: what_here, to_do: REPLACE_REPLICA.into() }
+    }
+
+    /// tmpfs of older kernels, and some network file systems, refuse direct I/O.
+    pub fn has_direct_io(&self) -> bool {
+        let probe = self.path.join("LOCK");
+        rustix::fs::open(probe, OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()).is_ok()
+    }
+}
+
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Persists that the directory must not be used again. The first reason stays.
+pub(super) fn write_damaged_mark(directory: &Path, what: &str) -> io::Result<()> {
+    let mark = directory.join(DAMAGED);
+    if mark.exists() {
+        return Ok(());
+    }
+    let temporary = mark.with_extension("tmp");
+    let mut file = File::create(&temporary)?;
+    writeln!(file, "{what}")?;
+    file.sync_all()?;
+    fs::rename(temporary, mark)?;
+    sync(directory)
+}
+
+/// Space that this process may still use on the file system of a directory.
+pub fn free_bytes(directory: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(directory)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// An error that names what was done, where.
+pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let doing = format!("{doing} {}", path.display());
+    move |error| StoreError::Io { doing, cause: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_in_use_is_refused_until_it_is_free() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let first = Directory::open(dir.path()).expect("open");
+        assert!(matches!(Directory::open(dir.path()), Err(StoreError::InUse { .. })));
+        drop(first);
+        Directory::open(dir.path()).expect("open");
+    }
+
+    /// SAFETY B9: the mark is persisted, and the first reason stays.
+    #[test]
+    fn a_marked_directory_is_refused_and_says_why() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let directory = Directory::open(dir.path()).expect("open");
+        directory.mark_damaged("block 7 is torn");
+        directory.mark_damaged("something else");
+        drop(directory);
+        let Err(StoreError::Damaged { what, to_do }) = Directory::open(dir.path()) else { panic!("not refused") };
+        assert!(what.contains("block 7 is torn") && !what.contains("else"), "{what}");
+        assert!(to_do.contains("another replica"), "{to_do}");
+    }
+
+    #[test]
+    fn free_space_is_told() {
+        assert!(free_bytes(Path::new("/")).expect("statvfs") > 0);
+    }
+}

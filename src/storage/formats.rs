@@ -1,0 +1,295 @@
+//! Every value this broker writes: a version byte, then fields, integers big-endian. Values come
+//! back from a disk: whatever the bytes are, decoding returns an error rather than panics, and
+//! allocates nothing that the value does not hold itself.
+//!
+//! What an entry's payload, a vote, a membership and a state mean is not known here.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{EntryKind, Identity, LogEntry, SavedState};
+use crate::types::{BrokerId, EntryPosition, LogIndex, ReplicaId, Term, WallMs};
+
+/// Of every value. A value of a format that changes gets its own.
+const VERSION: u8 = 1;
+
+/// Version, kind, term.
+pub(super) const ENTRY_HEADER_LEN: usize = 10;
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum FormatError {
+    #[error("value has format version {found}, this broker reads up to {VERSION}: use a newer broker")]
+    Version { found: u8 },
+    #[error("value is malformed: {0}")]
+    Malformed(&'static str),
+}
+
+/// Takes fields off the front of a value.
+struct Reader(Bytes);
+
+impl Reader {
+    /// Checks the version.
+    fn new(value: Bytes) -> Result<Reader, FormatError> {
+        let mut reader = Reader(value);
+        match reader.array::<1>()? {
+            [VERSION] => Ok(reader),
+            [found] => Err(FormatError::Version { found }),
+        }
+    }
+
+    fn bytes(&mut self, len: usize) -> Result<Bytes, FormatError> {
+        if len > self.0.len() {
+            return Err(FormatError::Malformed("it is too short"));
+        }
+        Ok(self.0.split_to(len))
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], FormatError> {
+        let bytes = self.bytes(N)?;
+        Ok(bytes[..].try_into().expect("bytes returns as many as it was asked for"))
+    }
+
+    fn u64(&mut self) -> Result<u64, FormatError> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    fn flag(&mut self) -> Result<bool, FormatError> {
+        match self.array()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            [_] => Err(FormatError::Malformed("a flag is neither 0 nor 1")),
+        }
+    }
+
+    fn position(&mut self) -> Result<EntryPosition, FormatError> {
+        Ok(EntryPosition { term: Term(self.u64()?), index: LogIndex(self.u64()?) })
+    }
+
+    fn end(self) -> Result<(), FormatError> {
+        if self.0.is_empty() { Ok(()) } else { Err(FormatError::Malformed("it is too long")) }
+    }
+}
+
+fn put_position(out: &mut BytesMut, position: EntryPosition) {
+    out.put_u64(position.term.0);
+    out.put_u64(position.index.0);
+}
+
+/// Header and payload; the index is in the key. The payload is not copied.
+pub(super) fn entry(entry: &LogEntry) -> [Bytes; 2] {
+    let mut header = BytesMut::with_capacity(ENTRY_HEADER_LEN);
+    header.put_u8(VERSION);
+    header.put_u8(entry.kind as u8);
+    header.put_u64(entry.position.term.0);
+    [header.freeze(), entry.payload.clone()]
+}
+
+pub(super) fn read_entry(index: LogIndex, value: Bytes) -> Result<LogEntry, FormatError> {
+    let mut value = Reader::new(value)?;
+    let kind = match value.array()? {
+        [0] => EntryKind::Blank,
+        [1] => EntryKind::Normal,
+        [2] => EntryKind::Membership,
+        [_] => return Err(FormatError::Malformed("the kind of the entry is unknown")),
+    };
+    let position = EntryPosition { term: Term(value.u64()?), index };
+    Ok(LogEntry { position, kind, payload: value.0 })
+}
+
+/// Purge points and saved commits.
+pub(super) fn position(position: EntryPosition) -> Bytes {
+    let mut out = BytesMut::with_capacity(17);
+    out.put_u8(VERSION);
+    put_position(&mut out, position);
+    out.freeze()
+}
+
+pub(super) fn read_position(value: Bytes) -> Result<EntryPosition, FormatError> {
+    let mut value = Reader::new(value)?;
+    let position = value.position()?;
+    value.end()?;
+    Ok(position)
+}
+
+/// Votes: opaque bytes.
+pub(super) fn opaque(bytes: Bytes) -> [Bytes; 2] {
+    [Bytes::from_static(&[VERSION]), bytes]
+}
+
+pub(super) fn read_opaque(value: Bytes) -> Result<Bytes, FormatError> {
+    Reader::new(value).map(|value| value.0)
+}
+
+/// Applied states and checkpoints: position, membership with its length, state. The state, which
+/// may be large, is not copied.
+pub(super) fn saved_state(saved: &SavedState) -> [Bytes; 2] {
+    let mut header = BytesMut::with_capacity(22 + saved.membership.len());
+    header.put_u8(VERSION);
+    header.put_u8(saved.position.is_some().into());
+    put_position(&mut header, saved.position.unwrap_or_default());
+    header.put_u32(saved.membership.len().try_into().expect("a membership is a few hundred bytes"));
+    header.put_slice(&saved.membership);
+    [header.freeze(), saved.state.clone()]
+}
+
+pub(super) fn read_saved_state(value: Bytes) -> Result<SavedState, FormatError> {
+    let mut value = Reader::new(value)?;
+    let is_positioned = value.flag()?;
+    let position = value.position()?;
+    let membership_len = u32::from_be_bytes(value.array()?);
+    let membership = value.bytes(membership_len as usize)?;
+    Ok(SavedState { position: is_positioned.then_some(position), membership, state: value.0 })
+}
+
+pub(super) fn replica(replica: ReplicaId) -> Bytes {
+    let mut out = BytesMut::with_capacity(9);
+    out.put_u8(VERSION);
+    out.put_u64(replica.0);
+    out.freeze()
+}
+
+pub(super) fn read_replica(value: Bytes) -> Result<ReplicaId, FormatError> {
+    let mut value = Reader::new(value)?;
+    let replica = ReplicaId(value.u64()?);
+    value.end()?;
+    Ok(replica)
+}
+
+pub(super) fn identity(identity: &Identity) -> Bytes {
+    let mut out = BytesMut::with_capacity(42);
+    out.put_u8(VERSION);
+    out.put_u64(identity.broker.0);
+    out.put_u128(identity.storage_id);
+    out.put_u8(identity.cluster_id.is_some().into());
+    out.put_u128(identity.cluster_id.unwrap_or_default());
+    out.freeze()
+}
+
+pub(super) fn read_identity(value: Bytes) -> Result<Identity, FormatError> {
+    let mut value = Reader::new(value)?;
+    let broker = BrokerId(value.u64()?);
+    let storage_id = u128::from_be_bytes(value.array()?);
+    let has_cluster = value.flag()?;
+    let cluster_id = u128::from_be_bytes(value.array()?);
+    value.end()?;
+    Ok(Identity { broker, storage_id, cluster_id: has_cluster.then_some(cluster_id) })
+}
+
+/// A point of the sparse index; its offset is in the key.
+pub(super) fn point(index: LogIndex, max_ts_before: WallMs) -> Bytes {
+    let mut out = BytesMut::with_capacity(17);
+    out.put_u8(VERSION);
+    out.put_u64(index.0);
+    out.put_i64(max_ts_before.0);
+    out.freeze()
+}
+
+pub(super) fn read_point(value: Bytes) -> Result<(LogIndex, WallMs), FormatError> {
+    let mut value = Reader::new(value)?;
+    let index = LogIndex(value.u64()?);
+    let max_ts_before = WallMs(i64::from_be_bytes(value.array()?));
+    value.end()?;
+    Ok((index, max_ts_before))
+}
+
+pub(super) fn tombstone() -> Bytes {
+    Bytes::from_static(&[VERSION])
+}
+
+/// Also the format of FLOOR's numbers, which add a magic and a checksum.
+pub(super) fn commit_no(number: u64) -> Bytes {
+    let mut out = BytesMut::with_capacity(9);
+    out.put_u8(VERSION);
+    out.put_u64(number);
+    out.freeze()
+}
+
+pub(super) fn read_commit_no(value: Bytes) -> Result<u64, FormatError> {
+    let mut value = Reader::new(value)?;
+    let number = value.u64()?;
+    value.end()?;
+    Ok(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(term: u64, index: u64) -> EntryPosition {
+        EntryPosition { term: Term(term), index: LogIndex(index) }
+    }
+
+    /// The on-disk format is a promise: these literals change only with a version.
+    #[test]
+    fn value_bytes_are_frozen() {
+        let term = b"\0\0\0\0\0\0\0\x05";
+        let index = b"\0\0\0\0\0\0\0\x09";
+        for (kind, tag) in [(EntryKind::Blank, b"\0"), (EntryKind::Normal, b"\x01"), (EntryKind::Membership, b"\x02")] {
+            let value = entry(&LogEntry { position: at(5, 9), kind, payload: Bytes::from_static(b"data") });
+            assert_eq!(value.concat(), [b"\x01", &tag[..], term, b"data"].concat());
+        }
+        assert_eq!(position(at(5, 9)), [&b"\x01"[..], term, index].concat());
+        assert_eq!(opaque(Bytes::from_static(b"vote")).concat(), b"\x01vote");
+        let saved = SavedState {
+            position: Some(at(5, 9)),
+            membership: Bytes::from_static(b"who"),
+            state: Bytes::from_static(b"what"),
+        };
+        assert_eq!(saved_state(&saved).concat(), [&b"\x01\x01"[..], term, index, b"\0\0\0\x03whowhat"].concat());
+        let empty = SavedState { position: None, ..saved };
+        assert_eq!(saved_state(&empty).concat(), [&b"\x01\0"[..], &[0; 16], b"\0\0\0\x03whowhat"].concat());
+        assert_eq!(replica(ReplicaId(5)), [&b"\x01"[..], term].concat());
+        let whose = Identity { broker: BrokerId(5), cluster_id: Some(9), storage_id: 5 };
+        assert_eq!(identity(&whose), [&b"\x01"[..], term, &[0; 8], term, b"\x01", &[0; 8], index].concat());
+        assert_eq!(point(LogIndex(9), WallMs(5)), [&b"\x01"[..], index, term].concat());
+        assert_eq!(tombstone(), &b"\x01"[..]);
+        assert_eq!(commit_no(5), [&b"\x01"[..], term].concat());
+    }
+
+    #[test]
+    fn a_newer_version_is_named_in_the_error() {
+        assert_eq!(read_position(Bytes::from_static(&[2; 17])), Err(FormatError::Version { found: 2 }));
+        assert_eq!(read_entry(LogIndex(1), Bytes::from_static(&[7, 0])), Err(FormatError::Version { found: 7 }));
+    }
+
+    #[test]
+    fn a_length_beyond_the_value_is_an_error() {
+        let value = [&[1u8, 1][..], &[0; 16], &u32::MAX.to_be_bytes(), b"who"].concat();
+        assert_eq!(read_saved_state(value.into()), Err(FormatError::Malformed("it is too short")));
+    }
+
+    proptest! {
+        #[test]
+        fn values_read_back(term: u64, index: u64, kind in 0..3u8, a: Vec<u8>, b: Vec<u8>, some: bool, wide: u128, ms: i64) {
+            let kind = [EntryKind::Blank, EntryKind::Normal, EntryKind::Membership][usize::from(kind)];
+            let one = LogEntry { position: at(term, index), kind, payload: a.clone().into() };
+            prop_assert_eq!(read_entry(LogIndex(index), entry(&one).concat().into()), Ok(one));
+            prop_assert_eq!(read_position(position(at(term, index))), Ok(at(term, index)));
+            prop_assert_eq!(read_opaque(opaque(a.clone().into()).concat().into()), Ok(Bytes::from(a.clone())));
+            let saved = SavedState { position: some.then_some(at(term, index)), membership: a.into(), state: b.into() };
+            prop_assert_eq!(read_saved_state(saved_state(&saved).concat().into()), Ok(saved));
+            prop_assert_eq!(read_replica(replica(ReplicaId(term))), Ok(ReplicaId(term)));
+            let whose = Identity { broker: BrokerId(term), cluster_id: some.then_some(wide), storage_id: !wide };
+            prop_assert_eq!(read_identity(identity(&whose)), Ok(whose));
+            prop_assert_eq!(read_point(point(LogIndex(index), WallMs(ms))), Ok((LogIndex(index), WallMs(ms))));
+            prop_assert_eq!(read_commit_no(commit_no(term)), Ok(term));
+        }
+
+        #[test]
+        fn hostile_values_never_panic(mut value: Vec<u8>, versioned: bool) {
+            if versioned && let Some(version) = value.first_mut() {
+                *version = VERSION;
+            }
+            let value = Bytes::from(value);
+            let _ = read_entry(LogIndex(1), value.clone());
+            let _ = read_position(value.clone());
+            let _ = read_opaque(value.clone());
+            let _ = read_saved_state(value.clone());
+            let _ = read_replica(value.clone());
+            let _ = read_identity(value.clone());
+            let _ = read_point(value.clone());
+            let _ = read_commit_no(value);
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! RocksDB below the `Kv` seam: the only code that names it.
+//!
+//! One OS thread writes, one commit at a time; reads run on tokio's blocking threads, a bounded
+//! number of them. A synced commit also puts its number, `commit_no`, and raises FLOOR to it before
+//! it returns; [`RocksKv::open`] compares the two (SAFETY B9). A read that meets damaged data marks
+//! the directory, which is then refused for ever.
+//!
+//! `disableWAL`, `unordered_write` and `enable_blob_direct_write` stay off: each breaks a promise of
+//! [`Kv`].
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    thread::JoinHandle,
+};
+
+use bytes::Bytes;
+use rocksdb::{
+    BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, ErrorKind, Options, ReadOptions,
+    WriteOptions,
+};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::{
+    Family, KeyRange, Kv, KvError, KvFuture, OnFailure, ScanLimit, StoreError, StoreFailed, WriteBatch, WriteOp,
+    directory::{Directory, io, write_damaged_mark},
+    floor::Floor,
+    formats, keys,
+};
+
+/// Reads on blocking threads at once: enough to keep a disk busy, few enough to leave tokio's pool to
+/// others.
+const READERS_MAX: usize = 16;
+
+/// Values from this size on go to blob files, so that compaction does not rewrite them.
+const BLOB_BYTES_MIN: u64 = 512;
+
+/// What of RocksDB's settings a test changes.
+#[derive(Clone, Debug)]
+pub struct RocksOptions {
+    /// Of the log family; the others have an eighth.
+    pub write_buffer_bytes: usize,
+    /// A family that is seldom written keeps old write-ahead logs alive; beyond this it is flushed,
+    /// and their files are recycled.
+    pub wal_bytes_max: u64,
+}
+
+impl Default for RocksOptions {
+    fn default() -> Self {
+        RocksOptions { write_buffer_bytes: 64 << 20, wal_bytes_max: 256 << 20 }
+    }
+}
+
+/// A data directory that is open.
+pub struct RocksKv {
+    inner: Arc<Inner>,
+    commits: Option<mpsc::Sender<Commit>>,
+    writer: Option<JoinHandle<()>>,
+    readers: Arc<Semaphore>,
+}
+
+struct Inner {
+    /// First, so that it is closed before the directory is unlocked.
+    db: DB,
+    directory: Directory,
+    has_failed: AtomicBool,
+}
+
+struct Commit {
+    batch: WriteBatch,
+    sync: bool,
+    done: oneshot::Sender<Result<(), KvError>>,
+}
+
+impl RocksKv {
+    /// Opens or creates a data directory, and checks that no synced commit is missing from it.
+    pub async fn open(path: impl Into<PathBuf>, options: RocksOptions) -> Result<RocksKv, StoreError> {
+        let path = path.into();
+        let opened = tokio::task::spawn_blocking(move || RocksKv::open_blocking(&path, &options)).await;
+        opened.unwrap_or_else(|error| {
+            Err(StoreError::Io { doing: "opening the data directory".into(), cause: error.to_string() })
+        })
+    }
+
+    fn open_blocking(path: &Path, options: &RocksOptions) -> Result<RocksKv, StoreError> {
+        let directory = Directory::open(path)?;
+        if !directory.has_db() && !directory.floor().exists() {
+            // Before the database, so that there is never one without.
+            Floor::create(&directory.floor()).map_err(io("creating FLOOR in", path))?;
+            directory.sync().map_err(io("syncing", path))?;
+        }
+        let floor = match Floor::read(&directory.floor()) {
+            Ok(floor) => floor,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(io("reading FLOOR in", path)(error)),
+        };
+        directory.link_wals().map_err(io("linking the write-ahead logs in", path))?;
+        let db = open_db(&directory, options)?;
+        let commit_no = read_commit_no(&db, &directory)?;
+        check_floor(&directory, commit_no, floor)?;
+        if floor.is_none() {
+            Floor::create(&directory.floor()).map_err(io("creating FLOOR in", path))?;
+            directory.sync().map_err(io("syncing", path))?;
+        }
+        directory.unlink_wals().map_err(io("unlinking old write-ahead logs in", path))?;
+        let floor = Floor::open(&directory.floor()).map_err(io("opening FLOOR in", path))?;
+        let inner = Arc::new(Inner { db, directory, has_failed: AtomicBool::new(false) });
+        RocksKv::start(inner, floor, commit_no.unwrap_or(0)).map_err(io("starting the writer of", path))
+    }
+
+    fn start(inner: Arc<Inner>, floor: Floor, commit_no: u64) -> std::io::Result<RocksKv> {
+        // One commit at a time is under way.
+        let (commits, queue) = mpsc::channel(1);
+        let writer = std::thread::Builder::new().name("flotilla-log".into()).spawn({
+            let inner = inner.clone();
+            move || write_loop(&inner, &floor, commit_no, queue)
+        })?;
+        let readers = Arc::new(Semaphore::new(READERS_MAX));
+        Ok(RocksKv { inner, commits: Some(commits), writer: Some(writer), readers })
+    }
+
+    /// Runs a read where it may block. Marks the directory if it meets damaged data.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&DB) -> Result<T, KvError> + Send + 'static,
+    ) -> Result<T, KvError> {
+        let permit = self.readers.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let inner = self.inner.clone();
+        let result = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            if inner.has_failed.load(SeqCst) {
+                return Err(KvError::Io("an earlier access failed".into()));
+            }
+            read(&inner.db).inspect_err(|error| inner.failed(error))
+        });
+        result.await.unwrap_or_else(|error| Err(KvError::Io(format!("a read did not end: {error}"))))
+    }
+}
+
+impl Drop for RocksKv {
+    /// Waits for the commit under way, so that the directory is free afterwards.
+    fn drop(&mut self) {
+        drop(self.commits.take());
+        if let Some(writer) = self.writer.take() {
+            // If it panicked the process is already told that the store has failed.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Inner {
+    fn failed(&self, error: &KvError) {
+        self.has_failed.store(true, SeqCst);
+        match error {
+            KvError::Damaged { .. } => drop(self.directory.mark_damaged(&error.to_string())),
+            KvError::Io(_) => {}
+        }
+    }
+}
+
+/// What production does when its store fails: says why, marks the directory if data was damaged,
+/// and ends the process, since the outcome of what is under way is unknown (HANDBOOK rule 10).
+pub fn fail_stop(path: impl Into<PathBuf>) -> OnFailure {
+    let path = path.into();
+    Arc::new(move |failed: &StoreFailed| {
+        tracing::error!(directory = %path.display(), reason = failed.reason(), "the store has failed, stopping");
+        // RocksKv has marked what it met itself; a value that does not decode is met above it.
+        if failed.is_damaged()
+            && let Err(error) = write_damaged_mark(&path, failed.reason())
+        {
+            tracing::error!(directory = %path.display(), %error, "cannot mark the damaged data directory");
+        }
+        std::process::exit(STORE_FAILED_EXIT_CODE)
+    })
+}
+
+/// Of a process whose store failed: not one of the CLI's own codes.
+pub const STORE_FAILED_EXIT_CODE: i32 = 74;
+
+fn name(family: Family) -> &'static str {
+    match family {
+        Family::Log => "log",
+        Family::State => "state",
+        Family::Applied => "applied",
+    }
+}
+
+fn cf(db: &DB, family: Family) -> &rocksdb::ColumnFamily {
+    db.cf_handle(name(family)).expect("every family is opened with the database")
+}
+
+fn open_db(directory: &Directory, options: &RocksOptions) -> Result<DB, StoreError> {
+    let path = directory.db();
+    let families = Family::ALL.map(|family| ColumnFamilyDescriptor::new(name(family), family_options(family, options)));
+    DB::open_cf_descriptors(&db_options(directory, options), &path, families).map_err(|error| match error.kind() {
+        ErrorKind::Corruption => {
+            let what = format!("{}: RocksDB refuses to open it: {error}", path.display());
+            StoreError::Damaged { what, to_do: super::open::REPLACE_REPLICA.into() }
+        }
+        _ if error.as_ref().contains("LOCK") => StoreError::InUse { directory: path.display().to_string() },
+        _ => StoreError::Io { doing: format!("opening {}", path.display()), cause: error.to_string() },
+    })
+}
+
+/// Measured in PERF part 6; the reasons are there.
+fn db_options(directory: &Directory, given: &RocksOptions) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_recycle_log_file_num(4);
+    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_max_total_wal_size(given.wal_bytes_max);
+    options.set_bytes_per_sync(1 << 20);
+    options.set_max_background_jobs(2);
+    options.set_advise_random_on_open(false);
+    options.set_stats_dump_period_sec(0);
+    options.set_keep_log_file_num(4);
+    options.set_max_log_file_size(8 << 20);
+    let has_direct_io = directory.has_direct_io();
+    if !has_direct_io {
+        tracing::warn!(directory = %directory.db().display(), "no direct io here: flushes go through the page cache");
+    }
+    options.set_use_direct_io_for_flush_and_compaction(has_direct_io);
+    options
+}
+
+fn family_options(family: Family, given: &RocksOptions) -> Options {
+    let mut options = Options::default();
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_target_file_size_base(8 << 20);
+    options.set_max_bytes_for_level_base(64 << 20);
+    let mut table = BlockBasedOptions::default();
+    table.set_format_version(5);
+    options.set_block_based_table_factory(&table);
+    match family {
+        Family::Log => {
+            options.set_write_buffer_size(given.write_buffer_bytes);
+            options.set_max_write_buffer_number(4);
+            options.set_enable_blob_files(true);
+            options.set_min_blob_size(BLOB_BYTES_MIN);
+            options.set_blob_file_size(256 << 20);
+            // Producers compress.
+            options.set_blob_compression_type(DBCompressionType::None);
+            // Off: it rewrites live data. To be switched on by need, when garbage is 30 %.
+            options.set_enable_blob_gc(false);
+        }
+        Family::State | Family::Applied => options.set_write_buffer_size(given.write_buffer_bytes / 8),
+    }
+    options
+}
+
+fn read_commit_no(db: &DB, directory: &Directory) -> Result<Option<u64>, StoreError> {
+    let read = db.get_cf(cf(db, Family::State), keys::COMMIT_NO).map_err(|error| kv_error(Family::State, &error));
+    let number = read.and_then(|value| {
+        let number = value.map(|value| formats::read_commit_no(value.into())).transpose();
+        number.map_err(|error| KvError::Damaged { family: Family::State, detail: format!("commit_no: {error}") })
+    });
+    number.map_err(|error| match &error {
+        KvError::Damaged { .. } => directory.mark_damaged(&error.to_string()),
+        KvError::Io(cause) => StoreError::Io { doing: "reading commit_no".into(), cause: cause.clone() },
+    })
+}
+
+/// SAFETY B9: a database below its floor has lost commits that were fsynced.
+fn check_floor(directory: &Directory, commit_no: Option<u64>, floor: Option<u64>) -> Result<(), StoreError> {
+    let what = match (commit_no, floor) {
+        (None, None) => return Ok(()),
+        (Some(commit_no), None) => format!("FLOOR is missing or torn, and the last commit is {commit_no}"),
+        (commit_no, Some(floor)) if commit_no.unwrap_or(0) < floor => {
+            let commit_no = commit_no.unwrap_or(0);
+            format!("commits {} to {floor} were fsynced and are missing", commit_no + 1)
+        }
+        (_, Some(_)) => return Ok(()),
+    };
+    Err(directory.mark_damaged(&what))
+}
+
+fn kv_error(family: Family, error: &rocksdb::Error) -> KvError {
+    let is_missing = error.as_ref().contains("No such file or directory");
+    match error.kind() {
+        ErrorKind::Corruption => KvError::Damaged { family, detail: error.to_string() },
+        // A file of the database is gone.
+        ErrorKind::IOError if is_missing => KvError::Damaged { family, detail: error.to_string() },
+        _ => KvError::Io(error.to_string()),
+    }
+}
+
+/// The writer's thread: ends when the handle is dropped.
+fn write_loop(inner: &Inner, floor: &Floor, mut commit_no: u64, mut queue: mpsc::Receiver<Commit>) {
+    let mut scratch = vec![];
+    while let Some(Commit { batch, sync, done }) = queue.blocking_recv() {
+        let result = if inner.has_failed.load(SeqCst) {
+            Err(KvError::Io("an earlier access failed".into()))
+        } else {
+            commit_no += u64::from(sync);
+            write(inner, floor, &batch, sync.then_some(commit_no), &mut scratch)
+        };
+        if let Err(error) = &result {
+            inner.failed(error);
+        }
+        // The caller may have gone; the commit stands.
+        let _ = done.send(result);
+    }
+}
+
+/// A number makes it a synced commit.
+fn write(
+    inner: &Inner,
+    floor: &Floor,
+    batch: &WriteBatch,
+    commit_no: Option<u64>,
+    scratch: &mut Vec<u8>,
+) -> Result<(), KvError> {
+    let db = &inner.db;
+    let mut out = rocksdb::WriteBatch::default();
+    for op in &batch.ops {
+        match op {
+            WriteOp::Put { family, key, value: [value, rest] } if rest.is_empty() => {
+                out.put_cf(cf(db, *family), key, value);
+            }
+            WriteOp::Put { family, key, value } => {
+                // RocksDB's C interface takes a value in one piece.
+                scratch.clear();
+                value.iter().for_each(|part| scratch.extend_from_slice(part));
+                out.put_cf(cf(db, *family), key, &scratch);
+            }
+            WriteOp::Delete { family, key } => out.delete_cf(cf(db, *family), key),
+            // RocksDB fails a whole batch for a range that ends before it begins.
+            WriteOp::DeleteRange { range, .. } if range.from >= range.to => {}
+            WriteOp::DeleteRange { family, range } => {
+                out.delete_range_cf(cf(db, *family), &range.from, &range.to);
+            }
+        }
+    }
+    if let Some(commit_no) = commit_no {
+        out.put_cf(cf(db, Family::State), keys::COMMIT_NO, formats::commit_no(commit_no));
+    }
+    let mut options = WriteOptions::default();
+    options.set_sync(commit_no.is_some());
+    db.write_opt(out, &options).map_err(|error| kv_error(Family::Log, &error))?;
+    match commit_no {
+        // After the fsync, before anyone is told (SAFETY B9).
+        Some(commit_no) => {
+            floor.raise(commit_no).map_err(|error| KvError::Io(format!("raising FLOOR to {commit_no}: {error}")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn scan(
+    db: &DB,
+    family: Family,
+    range: KeyRange,
+    limit: ScanLimit,
+    reverse: bool,
+) -> Result<Vec<(Bytes, Bytes)>, KvError> {
+    if range.from >= range.to {
+        return Ok(vec![]);
+    }
+    let mut options = ReadOptions::default();
+    options.set_iterate_lower_bound(range.from);
+    options.set_iterate_upper_bound(range.to);
+    let mut iter = db.raw_iterator_cf_opt(cf(db, family), options);
+    if reverse {
+        iter.seek_to_last()
+    } else {
+        iter.seek_to_first()
+    }
+    let mut found = vec![];
+    let mut bytes = 0usize;
+    while let Some((key, value)) = iter.item() {
+        bytes = bytes.saturating_add(value.len());
+        if !found.is_empty() && (found.len() >= limit.pairs || bytes > limit.bytes) {
+            break;
+        }
+        found.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+        if reverse { iter.prev() } else { iter.next() }
+    }
+    // An iterator that meets an error ends as if there were no more.
+    iter.status().map_err(|error| kv_error(family, &error))?;
+    Ok(found)
+}
+
+impl Kv for RocksKv {
+    fn get<'a>(&'a self, family: Family, key: &'a [u8]) -> KvFuture<'a, Option<Bytes>> {
+        let key = key.to_vec();
+        Box::pin(self.read(move |db| {
+            let value = db.get_cf(cf(db, family), key).map_err(|error| kv_error(family, &error))?;
+            Ok(value.map(Bytes::from))
+        }))
+    }
+
+    fn scan<'a>(
+        &'a self,
+        family: Family,
+        range: KeyRange,
+        limit: ScanLimit,
+        reverse: bool,
+    ) -> KvFuture<'a, Vec<(Bytes, Bytes)>> {
+        Box::pin(self.read(move |db| scan(db, family, range, limit, reverse)))
+    }
+
+    fn commit(&self, batch: WriteBatch, sync: bool) -> KvFuture<'_, ()> {
+        Box::pin(async move {
+            let ended = |_| KvError::Io("the writer's thread has ended".into());
+            let (done, wait) = oneshot::channel();
+            let commits = self.commits.as_ref().expect("it is taken only by drop");
+            commits.send(Commit { batch, sync, done }).await.map_err(|_| ended(()))?;
+            wait.await.map_err(|_| ended(()))?
+        })
+    }
+}

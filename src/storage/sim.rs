@@ -1,0 +1,315 @@
+//! A simulated disk, for tests and simulation: what RocksDB promises of a [`Kv`], and no more. A
+//! commit takes a seeded time of tokio's clock, which a simulation pauses; a crash keeps what was
+//! synced and a seeded part of the rest, in order. Faults can be planted, so that a test of a rule
+//! can be shown to fail without it.
+//!
+//! Left out: FLOOR and everything else about files, and damage of what was synced except as a read
+//! that says so.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::{Family, KeyRange, Kv, KvError, KvFuture, ScanLimit, WriteBatch, WriteOp};
+use crate::seam::Rng;
+
+/// A synced commit takes up to this long, as an fsync of a busy disk does.
+const SYNC_US_MAX: u64 = 3_000;
+
+/// An unsynced one, or a read.
+const QUICK_US_MAX: u64 = 50;
+
+/// What a disk can be made to do wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SimFault {
+    /// Synced commits return as ever, and nothing is synced.
+    SyncsNothing,
+    /// The next commit returns an error; whether it took effect shows after a crash.
+    FailsNextCommit,
+    /// Commits never return.
+    HangsOnCommit,
+    /// Reads say that the data is damaged.
+    ReadsDamaged,
+}
+
+type Table = BTreeMap<Vec<u8>, Bytes>;
+
+#[derive(Clone, Debug, Default)]
+struct Tables(BTreeMap<Family, Table>);
+
+impl Tables {
+    fn apply(&mut self, batch: &WriteBatch) {
+        for op in &batch.ops {
+            match op {
+                WriteOp::Put { family, key, value } => {
+                    self.0.entry(*family).or_default().insert(key.clone(), value.concat().into());
+                }
+                WriteOp::Delete { family, key } => {
+                    self.0.entry(*family).or_default().remove(key);
+                }
+                WriteOp::DeleteRange { family, range } => {
+                    if range.from < range.to {
+                        self.0.entry(*family).or_default().retain(|key, _| !(&range.from..&range.to).contains(&key));
+                    }
+                }
+            }
+        }
+    }
+
+    fn scan(&self, family: Family, range: &KeyRange, limit: ScanLimit, reverse: bool) -> Vec<(Bytes, Bytes)> {
+        let Some(table) = self.0.get(&family) else { return vec![] };
+        if range.from >= range.to {
+            return vec![];
+        }
+        let pairs = table.range::<[u8], _>((Bound::Included(&range.from[..]), Bound::Excluded(&range.to[..])));
+        let pairs: Box<dyn Iterator<Item = _>> = if reverse { Box::new(pairs.rev()) } else { Box::new(pairs) };
+        let mut found = vec![];
+        let mut bytes = 0usize;
+        for (key, value) in pairs {
+            bytes = bytes.saturating_add(value.len());
+            if !found.is_empty() && (found.len() >= limit.pairs || bytes > limit.bytes) {
+                break;
+            }
+            found.push((Bytes::copy_from_slice(key), value.clone()));
+        }
+        found
+    }
+}
+
+#[derive(Debug)]
+struct Disk {
+    /// What a crash leaves at least.
+    durable: Tables,
+    /// Commits begun since, in order.
+    unsynced: Vec<WriteBatch>,
+    /// What reads see: all commits that returned.
+    live: Tables,
+    /// Handles of an older generation are dead: they belong to a process that is gone.
+    generation: u64,
+    has_failed: bool,
+    is_committing: bool,
+    faults: Vec<SimFault>,
+    commits: u64,
+    syncs: u64,
+    history: Option<Vec<WriteBatch>>,
+}
+
+impl Disk {
+    fn kill_handles(&mut self) {
+        self.generation += 1;
+        self.has_failed = false;
+        self.is_committing = false;
+    }
+
+    /// Makes the first of the unsynced commits durable.
+    fn keep(&mut self, count: usize) {
+        for batch in self.unsynced.drain(..count) {
+            self.durable.apply(&batch);
+        }
+    }
+
+    fn has(&self, fault: SimFault) -> bool {
+        self.faults.contains(&fault)
+    }
+}
+
+/// The disk itself: it outlives the processes that use it. Clones are the same disk.
+#[derive(Clone, Debug)]
+pub struct SimDisk {
+    disk: Arc<Mutex<Disk>>,
+    rng: Arc<Rng>,
+}
+
+impl SimDisk {
+    /// The seed decides how long each commit and read takes.
+    pub fn new(seed: u64) -> SimDisk {
+        SimDisk::with(seed, Tables::default())
+    }
+
+    fn with(seed: u64, tables: Tables) -> SimDisk {
+        let disk = Disk {
+            durable: tables.clone(),
+            unsynced: vec![],
+            live: tables,
+            generation: 0,
+            has_failed: false,
+            is_committing: false,
+            faults: vec![],
+            commits: 0,
+            syncs: 0,
+            history: None,
+        };
+        SimDisk { disk: Arc::new(Mutex::new(disk)), rng: Arc::new(Rng::seeded(seed)) }
+    }
+
+    /// Remembers every commit from now on, for [`SimDisk::at_prefix`]. Grows without bound.
+    pub fn record_history(&self) {
+        self.lock().history = Some(vec![]);
+    }
+
+    /// How many commits were remembered.
+    pub fn history_len(&self) -> usize {
+        self.lock().history.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Another disk, as a crash after the first `count` remembered commits would have left it.
+    pub fn at_prefix(&self, count: usize) -> SimDisk {
+        let mut tables = Tables::default();
+        let disk = self.lock();
+        for batch in disk.history.iter().flatten().take(count) {
+            tables.apply(batch);
+        }
+        SimDisk::with(count as u64, tables)
+    }
+
+    /// Starts to use the disk, as a new process would: handles opened before are dead, but nothing
+    /// that they wrote is lost.
+    pub fn open(&self) -> SimKv {
+        let mut disk = self.lock();
+        disk.kill_handles();
+        disk.live = disk.durable.clone();
+        for batch in std::mem::take(&mut disk.unsynced) {
+            disk.live.apply(&batch);
+            disk.unsynced.push(batch);
+        }
+        SimKv { disk: self.clone(), generation: disk.generation }
+    }
+
+    /// Power loss: keeps what was synced and a seeded part of the rest, in order. Handles opened
+    /// before answer errors for ever. Returns how many commits were lost.
+    pub fn crash(&self, seed: u64) -> usize {
+        let mut disk = self.lock();
+        disk.kill_handles();
+        let count = disk.unsynced.len();
+        let kept = Rng::seeded(seed).below(count as u64 + 1) as usize;
+        disk.keep(kept);
+        disk.unsynced.clear();
+        disk.live = disk.durable.clone();
+        count - kept
+    }
+
+    /// The fault lasts until it is healed; `FailsNextCommit` until it happened.
+    pub fn plant(&self, fault: SimFault) {
+        self.lock().faults.push(fault);
+    }
+
+    pub fn heal(&self) {
+        self.lock().faults.clear();
+    }
+
+    /// Commits that returned, and how many of them were synced.
+    pub fn commits(&self) -> (u64, u64) {
+        let disk = self.lock();
+        (disk.commits, disk.syncs)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+/// One process's hold on a simulated disk.
+#[derive(Clone, Debug)]
+pub struct SimKv {
+    disk: SimDisk,
+    generation: u64,
+}
+
+impl SimKv {
+    /// The disk, if this handle is still alive.
+    fn alive(&self) -> Result<MutexGuard<'_, Disk>, KvError> {
+        let disk = self.disk.lock();
+        if disk.generation != self.generation {
+            return Err(KvError::Io("the process of this handle has crashed".into()));
+        }
+        if disk.has_failed {
+            return Err(KvError::Io("an earlier commit failed".into()));
+        }
+        Ok(disk)
+    }
+
+    async fn take_time(&self, us_max: u64) {
+        let us = self.disk.rng.below(us_max);
+        tokio::time::sleep(Duration::from_micros(us)).await;
+    }
+
+    async fn read<T>(&self, family: Family, read: impl FnOnce(&Tables) -> T) -> Result<T, KvError> {
+        self.take_time(QUICK_US_MAX).await;
+        let disk = self.alive()?;
+        if disk.has(SimFault::ReadsDamaged) {
+            return Err(KvError::Damaged { family, detail: "a planted fault".into() });
+        }
+        Ok(read(&disk.live))
+    }
+}
+
+/// Ends a commit also when its future is dropped.
+struct Committing<'a>(&'a SimKv);
+
+impl Drop for Committing<'_> {
+    fn drop(&mut self) {
+        let mut disk = self.0.disk.lock();
+        if disk.generation == self.0.generation {
+            disk.is_committing = false;
+        }
+    }
+}
+
+impl Kv for SimKv {
+    fn get<'a>(&'a self, family: Family, key: &'a [u8]) -> KvFuture<'a, Option<Bytes>> {
+        Box::pin(self.read(family, move |tables| tables.0.get(&family).and_then(|table| table.get(key)).cloned()))
+    }
+
+    fn scan<'a>(
+        &'a self,
+        family: Family,
+        range: KeyRange,
+        limit: ScanLimit,
+        reverse: bool,
+    ) -> KvFuture<'a, Vec<(Bytes, Bytes)>> {
+        Box::pin(self.read(family, move |tables| tables.scan(family, &range, limit, reverse)))
+    }
+
+    fn commit(&self, batch: WriteBatch, sync: bool) -> KvFuture<'_, ()> {
+        Box::pin(async move {
+            let (hangs, upto) = {
+                let mut disk = self.alive()?;
+                assert!(!disk.is_committing, "one commit at a time");
+                disk.is_committing = true;
+                if let Some(history) = &mut disk.history {
+                    history.push(batch.clone());
+                }
+                disk.unsynced.push(batch.clone());
+                (disk.has(SimFault::HangsOnCommit), disk.unsynced.len())
+            };
+            let committing = Committing(self);
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            self.take_time(if sync { SYNC_US_MAX } else { QUICK_US_MAX }).await;
+            let mut disk = self.alive()?;
+            let fails = disk.faults.iter().position(|fault| *fault == SimFault::FailsNextCommit);
+            if let Some(i) = fails {
+                disk.faults.remove(i);
+                disk.has_failed = true;
+                drop(disk);
+                drop(committing);
+                return Err(KvError::Io("a planted fault".into()));
+            }
+            disk.live.apply(&batch);
+            disk.commits += 1;
+            if sync && !disk.has(SimFault::SyncsNothing) {
+                disk.syncs += 1;
+                disk.keep(upto);
+            }
+            drop(disk);
+            drop(committing);
+            Ok(())
+        })
+    }
+}

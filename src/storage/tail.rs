@@ -1,0 +1,261 @@
+//! The recent entries of one log, in memory: what Raft replicates and applies and what consumers at
+//! the end of a partition read, without asking the disk. Pure; who evicts when is decided above.
+//!
+//! An entry that is not yet written is *pinned*: nothing but truncation and purging removes it,
+//! since it could not be read from anywhere else.
+
+use std::collections::VecDeque;
+
+use super::LogEntry;
+use crate::types::LogIndex;
+
+/// What an entry in memory costs besides its payload.
+const ENTRY_OVERHEAD: usize = 96;
+
+/// Numbers the appends of a log, in order and across truncations, so that a late completion of a
+/// truncated append does not unpin the entries that took its indexes.
+pub(super) type AppendNo = u64;
+
+/// Invariants, true whenever no method is running:
+/// - The entries' indexes are contiguous and their append numbers never decrease.
+/// - `bytes` is the sum of their sizes.
+#[derive(Debug, Default)]
+pub(super) struct Tail {
+    held: VecDeque<Held>,
+    bytes: usize,
+    /// Entries up to this append are written.
+    written: AppendNo,
+}
+
+#[derive(Debug)]
+struct Held {
+    entry: LogEntry,
+    append_no: AppendNo,
+}
+
+impl Held {
+    fn bytes(&self) -> usize {
+        entry_bytes(&self.entry)
+    }
+}
+
+pub(super) fn entry_bytes(entry: &LogEntry) -> usize {
+    entry.payload.len() + ENTRY_OVERHEAD
+}
+
+impl Tail {
+    /// Adds pinned entries and returns their size.
+    pub fn append(&mut self, entries: Vec<LogEntry>, append_no: AppendNo) -> usize {
+        assert!(append_no > self.written, "append {append_no} is numbered as written: {}", self.written);
+        let before = self.bytes;
+        for entry in entries {
+            if let Some(last) = self.held.back() {
+                let last_index = last.entry.position.index;
+                assert_eq!(entry.position.index.0, last_index.0 + 1, "the tail would have a gap");
+                assert!(append_no >= last.append_no, "append numbers go back");
+            }
+            let held = Held { entry, append_no };
+            self.bytes += held.bytes();
+            self.held.push_back(held);
+        }
+        self.bytes - before
+    }
+
+    /// Entries up to this append are on disk: they may be evicted.
+    pub fn written(&mut self, append_no: AppendNo) {
+        self.written = self.written.max(append_no);
+    }
+
+    /// Removes all entries after `last`, all if it is None, and returns the bytes freed.
+    pub fn truncate_after(&mut self, last: Option<LogIndex>) -> usize {
+        let before = self.bytes;
+        while let Some(held) = self.held.back()
+            && Some(held.entry.position.index) > last
+        {
+            self.bytes -= held.bytes();
+            self.held.pop_back();
+        }
+        before - self.bytes
+    }
+
+    /// Removes all entries up to `upto` and returns the bytes freed.
+    pub fn purge(&mut self, upto: LogIndex) -> usize {
+        self.pop_front_while(|held, _| held.entry.position.index <= upto)
+    }
+
+    /// Removes the oldest entries, as far as they are written and not newer than this append.
+    pub fn evict(&mut self, upto: AppendNo) -> usize {
+        self.pop_front_while(|held, written| held.append_no <= upto.min(written))
+    }
+
+    fn pop_front_while(&mut self, take: impl Fn(&Held, AppendNo) -> bool) -> usize {
+        let before = self.bytes;
+        while let Some(held) = self.held.front()
+            && take(held, self.written)
+        {
+            self.bytes -= held.bytes();
+            self.held.pop_front();
+        }
+        before - self.bytes
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn first(&self) -> Option<LogIndex> {
+        self.held.front().map(|held| held.entry.position.index)
+    }
+
+    /// The first entry that is not yet written.
+    pub fn first_pinned(&self) -> Option<LogIndex> {
+        let written = self.held.partition_point(|held| held.append_no <= self.written);
+        self.held.get(written).map(|held| held.entry.position.index)
+    }
+
+    /// The append of the oldest entry.
+    pub fn first_append(&self) -> Option<AppendNo> {
+        self.held.front().map(|held| held.append_no)
+    }
+
+    pub fn get(&self, index: LogIndex) -> Option<&LogEntry> {
+        let i = index.0.checked_sub(self.first()?.0)?;
+        self.held.get(usize::try_from(i).ok()?).map(|held| &held.entry)
+    }
+
+    /// Entries `from..to` as far as they are here and fit `bytes_max` with what is `taken` already,
+    /// pushed to it; the first that is pushed to an empty `taken` fits always.
+    pub fn read(&self, from: LogIndex, to: LogIndex, bytes_max: usize, taken: &mut Vec<LogEntry>) {
+        let mut bytes: usize = taken.iter().map(|entry| entry.payload.len()).sum();
+        for index in from.0..to.0 {
+            let Some(entry) = self.get(LogIndex(index)) else { break };
+            bytes = bytes.saturating_add(entry.payload.len());
+            if bytes > bytes_max && !taken.is_empty() {
+                break;
+            }
+            taken.push(entry.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::storage::{EntryKind, log::tests::entry};
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Append(u8),
+        TruncateBack(u8),
+        PurgeFront(u8),
+        /// Completes appends up to this many before the newest.
+        Written(u8),
+        Evict(u8),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            (1..5u8).prop_map(Op::Append),
+            (0..6u8).prop_map(Op::TruncateBack),
+            (0..4u8).prop_map(Op::PurgeFront),
+            (0..4u8).prop_map(Op::Written),
+            (0..4u8).prop_map(Op::Evict),
+        ]
+    }
+
+    /// The tail said naively: a whole log, each entry with its append and whether it is in memory.
+    #[derive(Default)]
+    struct Model {
+        held: Vec<(LogEntry, AppendNo)>,
+        written: AppendNo,
+    }
+
+    impl Model {
+        fn check(&self, tail: &Tail) {
+            let entries: Vec<_> = self.held.iter().map(|(entry, _)| entry.clone()).collect();
+            let mut read = vec![];
+            tail.read(LogIndex(0), LogIndex(u64::MAX), usize::MAX, &mut read);
+            assert_eq!(
+                read,
+                if entries.first().is_some_and(|e| e.position.index.0 == 0) { entries.clone() } else { vec![] }
+            );
+            let mut read = vec![];
+            let from = entries.first().map_or(LogIndex(0), |entry| entry.position.index);
+            tail.read(from, LogIndex(u64::MAX), usize::MAX, &mut read);
+            assert_eq!(read, entries);
+            assert_eq!(tail.bytes(), entries.iter().map(entry_bytes).sum::<usize>());
+            assert_eq!(tail.first(), entries.first().map(|entry| entry.position.index));
+            let pinned = self.held.iter().find(|(_, no)| *no > self.written);
+            assert_eq!(tail.first_pinned(), pinned.map(|(entry, _)| entry.position.index));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_tail_is_its_model_and_never_evicts_what_is_not_written(ops in prop::collection::vec(op(), 1..60)) {
+            let (mut tail, mut model) = (Tail::default(), Model::default());
+            let (mut next, mut no) = (0, 0);
+            for op in ops {
+                match op {
+                    Op::Append(count) => {
+                        no += 1;
+                        let new: Vec<_> = (next..next + u64::from(count)).map(|i| entry(no, i, i as usize % 7)).collect();
+                        next += u64::from(count);
+                        let added = tail.append(new.clone(), no);
+                        prop_assert_eq!(added, new.iter().map(entry_bytes).sum::<usize>());
+                        model.held.extend(new.into_iter().map(|entry| (entry, no)));
+                    }
+                    Op::TruncateBack(count) => {
+                        next -= u64::from(count).min(next);
+                        tail.truncate_after(next.checked_sub(1).map(LogIndex));
+                        model.held.retain(|(entry, _)| entry.position.index.0 < next);
+                    }
+                    Op::PurgeFront(count) => {
+                        let Some(first) = tail.first() else { continue };
+                        let upto = LogIndex((first.0 + u64::from(count)).min(next.saturating_sub(1)));
+                        tail.purge(upto);
+                        model.held.retain(|(entry, _)| entry.position.index > upto);
+                    }
+                    Op::Written(back) => {
+                        model.written = model.written.max(no.saturating_sub(back.into()));
+                        tail.written(no.saturating_sub(back.into()));
+                    }
+                    Op::Evict(back) => {
+                        let upto = no.saturating_sub(back.into());
+                        tail.evict(upto);
+                        let written = model.written;
+                        model.held.retain(|(_, no)| *no > upto || *no > written);
+                    }
+                }
+                model.check(&tail);
+            }
+        }
+    }
+
+    #[test]
+    fn a_late_completion_of_a_truncated_append_unpins_nothing() {
+        let mut tail = Tail::default();
+        tail.append(vec![entry(1, 0, 1), entry(1, 1, 1)], 1);
+        tail.truncate_after(Some(LogIndex(0)));
+        tail.append(vec![entry(2, 1, 1)], 2);
+        tail.written(1);
+        assert_eq!(tail.first_pinned(), Some(LogIndex(1)));
+        tail.evict(2);
+        assert_eq!(tail.first(), Some(LogIndex(1)));
+    }
+
+    #[test]
+    fn a_read_stops_at_its_bytes_but_returns_one_entry_always() {
+        let mut tail = Tail::default();
+        tail.append(vec![entry(1, 0, 10), entry(1, 1, 10), entry(1, 2, 10)], 1);
+        let read = |from, bytes_max| {
+            let mut taken = vec![];
+            tail.read(LogIndex(from), LogIndex(9), bytes_max, &mut taken);
+            taken.len()
+        };
+        assert_eq!((read(0, 0), read(0, 10), read(0, 20), read(0, 29), read(1, 99), read(3, 99)), (1, 1, 2, 2, 2, 0));
+        assert_eq!(tail.get(LogIndex(1)).map(|entry| entry.kind), Some(EntryKind::Normal));
+    }
+}

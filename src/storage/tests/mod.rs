@@ -1,0 +1,9 @@
+//! What the storage module promises, held on the simulated disk and on RocksDB.
+
+mod bed;
+mod conformance;
+mod crash;
+mod damage;
+mod life;
+mod queue;
+mod rules;
