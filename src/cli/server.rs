@@ -379,4 +379,44 @@ mod tests {
         let failure = bind(&TcpNet, "client_bind", &listener).await.err().expect("it is taken");
         assert!(failure.message.contains(&bind_to) && failure.message.contains("client_bind"), "{}", failure.message);
     }
+
+    fn config(data_dir: &Path) -> ServerConfig {
+        let any = || ListenerConfig { bind: "127.0.0.1:0".into(), advertised: None };
+        let peers = "1@127.0.0.1:1".parse().expect("a peer");
+        let args = ServerArgs {
+            id: Some(1),
+            data_dir: Some(data_dir.into()),
+            peers: Some(vec!["1@127.0.0.1:1".into()]),
+            ..ServerArgs::default()
+        };
+        let config = args.load().expect("valid").config;
+        ServerConfig { client: any(), peer: any(), http: any(), peers: vec![peers], ..config }
+    }
+
+    async fn starts_and_stops(config: &ServerConfig) {
+        let mut server = Server::start(config).await.map_err(|failure| failure.message).unwrap();
+        let mut look = tokio::time::interval(READY_INTERVAL);
+        let ready = async {
+            while server.broker.readiness() != Readiness::Ready {
+                look.tick().await;
+            }
+        };
+        tokio::time::timeout(SHUTDOWN_MAX, ready).await.expect("ready in time");
+        let refused = Server::start(config).await.err().expect("the directory is in use");
+        assert!(refused.message.contains("in use by another process"), "{}", refused.message);
+        server.shutdown().await;
+        assert!(matches!(server.broker.readiness(), Readiness::NotReady(_)));
+    }
+
+    /// As [`run`] does it, twice on one directory: the first leaves it free and whole.
+    #[test]
+    fn one_broker_forms_its_cluster_stops_and_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        for _ in 0..2 {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+            runtime.block_on(starts_and_stops(&config));
+            runtime.shutdown_timeout(RUNTIME_MAX);
+        }
+    }
 }
