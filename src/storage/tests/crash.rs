@@ -238,7 +238,7 @@ async fn work(seed: u64) -> (SimDisk, usize) {
     }
     store.flush().await.expect("flushed");
     let prefixes = disk.history_len();
-    assert!(prefixes > 10, "seed {seed} wrote only {prefixes} batches");
+    assert!(prefixes > 5, "seed {seed} wrote only {prefixes} batches");
     (disk, prefixes)
 }
 
