@@ -205,10 +205,9 @@ impl Server {
         bounded("closing client connections", LISTENERS_MAX, &mut self.clients).await;
         self.stop_http.cancel();
         bounded("closing HTTP connections", LISTENERS_MAX, &mut self.http).await;
-        match bounded("closing the store", SHUTDOWN_MAX, self.store.close()).await {
+        if let Some(Err(error)) = bounded("closing the store", SHUTDOWN_MAX, self.store.close()).await {
             // What was not flushed was not acknowledged either.
-            Some(Err(error)) => tracing::warn!(%error, "the store did not close cleanly"),
-            Some(Ok(())) | None => {}
+            tracing::warn!(%error, "the store did not close cleanly");
         }
     }
 }
