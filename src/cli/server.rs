@@ -19,7 +19,6 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
-    runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,
 };
@@ -48,6 +47,12 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
 
 const SECONDS_PER_MICRO: f64 = 1e-6;
 
+/// For tasks to be dropped and the database to be closed.
+const RUNTIME_MAX: Duration = Duration::from_secs(3);
+
+/// The same when somebody waits to read why the broker ended, or has told it twice to end.
+const RUNTIME_FAILED_MAX: Duration = Duration::from_millis(500);
+
 /// For clients to take their last answers.
 const LISTENERS_MAX: Duration = Duration::from_secs(2);
 
@@ -67,13 +72,10 @@ pub fn run(args: ServerCommand) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
     let result = runtime.block_on(serve(loaded));
-    end(runtime);
+    // Drops every task and with the last of them the database: RocksDB's threads must not run while
+    // the process's own exit takes down what they use.
+    runtime.shutdown_timeout(if result.is_ok() { RUNTIME_MAX } else { RUNTIME_FAILED_MAX });
     result
-}
-
-/// Everything that matters is on disk and closed; what still runs is of no use to anybody.
-fn end(runtime: Runtime) {
-    runtime.shutdown_background();
 }
 
 /// RocksDB's files and thousands of connections do not fit the usual soft limit of 1,024.
@@ -203,10 +205,9 @@ impl Server {
         bounded("closing client connections", LISTENERS_MAX, &mut self.clients).await;
         self.stop_http.cancel();
         bounded("closing HTTP connections", LISTENERS_MAX, &mut self.http).await;
-        match bounded("closing the store", SHUTDOWN_MAX, self.store.close()).await {
+        if let Some(Err(error)) = bounded("closing the store", SHUTDOWN_MAX, self.store.close()).await {
             // What was not flushed was not acknowledged either.
-            Some(Err(error)) => tracing::warn!(%error, "the store did not close cleanly"),
-            Some(Ok(())) | None => {}
+            tracing::warn!(%error, "the store did not close cleanly");
         }
     }
 }
@@ -376,5 +377,45 @@ mod tests {
         let listener = ListenerConfig { bind: bind_to.clone(), advertised: None };
         let failure = bind(&TcpNet, "client_bind", &listener).await.err().expect("it is taken");
         assert!(failure.message.contains(&bind_to) && failure.message.contains("client_bind"), "{}", failure.message);
+    }
+
+    fn config(data_dir: &Path) -> ServerConfig {
+        let any = || ListenerConfig { bind: "127.0.0.1:0".into(), advertised: None };
+        let peers = "1@127.0.0.1:1".parse().expect("a peer");
+        let args = ServerArgs {
+            id: Some(1),
+            data_dir: Some(data_dir.into()),
+            peers: Some(vec!["1@127.0.0.1:1".into()]),
+            ..ServerArgs::default()
+        };
+        let config = args.load().expect("valid").config;
+        ServerConfig { client: any(), peer: any(), http: any(), peers: vec![peers], ..config }
+    }
+
+    async fn starts_and_stops(config: &ServerConfig) {
+        let mut server = Server::start(config).await.map_err(|failure| failure.message).unwrap();
+        let mut look = tokio::time::interval(READY_INTERVAL);
+        let ready = async {
+            while server.broker.readiness() != Readiness::Ready {
+                look.tick().await;
+            }
+        };
+        tokio::time::timeout(SHUTDOWN_MAX, ready).await.expect("ready in time");
+        let refused = Server::start(config).await.err().expect("the directory is in use");
+        assert!(refused.message.contains("in use by another process"), "{}", refused.message);
+        server.shutdown().await;
+        assert!(matches!(server.broker.readiness(), Readiness::NotReady(_)));
+    }
+
+    /// As [`run`] does it, twice on one directory: the first leaves it free and whole.
+    #[test]
+    fn one_broker_forms_its_cluster_stops_and_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        for _ in 0..2 {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+            runtime.block_on(starts_and_stops(&config));
+            runtime.shutdown_timeout(RUNTIME_MAX);
+        }
     }
 }

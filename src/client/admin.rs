@@ -148,14 +148,15 @@ pub(super) async fn partition_count(cluster: &Cluster, topic: &str, deadline: Du
     let names = [topic.to_string()];
     let end = tokio::time::Instant::now() + deadline;
     let mut denials = 0;
+    let mut last = ClientError::NoBroker {
+        what: "metadata",
+        tried: cluster.candidates().join(", "),
+        last: "no answer came".into(),
+    };
     loop {
         let result = match tokio::time::timeout_at(end, cluster.refresh(&names)).await {
             Ok(result) => result,
-            Err(_) => Err(ClientError::NoBroker {
-                what: "metadata",
-                tried: cluster.candidates().join(", "),
-                last: "no answer came".into(),
-            }),
+            Err(_) => Err(last.clone()),
         };
         let count = cluster.look(|m| m.topic(topic).map_or(0, <[_]>::len));
         if count > 0 {
@@ -167,7 +168,8 @@ pub(super) async fn partition_count(cluster: &Cluster, topic: &str, deadline: Du
             Ok(()) if denials >= DENIALS || is_late => return Err(ClientError::NoTopic { topic: topic.into() }),
             Err(error) if error.is_not_found() => return Err(ClientError::NoTopic { topic: topic.into() }),
             Err(error) if is_late || !error.is_retriable() => return Err(error),
-            Ok(()) | Err(_) => {}
+            Err(error) => last = error,
+            Ok(()) => {}
         }
     }
 }

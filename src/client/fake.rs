@@ -60,6 +60,8 @@ pub struct Shared {
     pub refuse: Option<ErrorCode>,
     /// Hide the leader in NOT_LEADER.
     pub hide_hints: bool,
+    /// Keep no batches: for measuring.
+    pub forget: bool,
     next_producer: i64,
     rng: Rng,
 }
@@ -91,6 +93,7 @@ impl Fake {
             hung: None,
             refuse: None,
             hide_hints: false,
+            forget: false,
             next_producer: 1000,
             rng: Rng::seeded(seed),
         }));
@@ -149,6 +152,9 @@ impl Fake {
             return error(ErrorCode::Unavailable, v1::Effect::None);
         }
         let result = s.partitions[p].append(request);
+        if s.forget {
+            s.partitions[p].batches.clear();
+        }
         if hits(&mut s, faults.break_after) {
             return Did::Break;
         }

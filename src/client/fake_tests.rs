@@ -228,3 +228,38 @@ async fn a_consumer_reads_each_record_once_whatever_breaks() {
     }
     assert!(fake.lock().injected > 0, "the run met faults");
 }
+
+/// What the client costs: `cargo test --release client_throughput -- --ignored --nocapture`. Includes
+/// the fake broker's half (HTTP/2 and CRC), in the same process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn client_throughput() {
+    const RECORDS: u64 = 1_000_000;
+    let fake = Fake::start(3, 16, 1).await;
+    fake.lock().forget = true;
+    let options = ProducerOptions {
+        partitioner: Partitioner::RoundRobin,
+        batch_bytes: 128 * 1024,
+        buffer_bytes_max: 64 << 20,
+        ..Default::default()
+    };
+    let (producer, mut deliveries) = Producer::open(&cluster(&fake), options).await.expect("opens");
+    let topic = producer.topic("t", PATIENCE).await.expect("known");
+    let record = Record { value: Some(Bytes::from(vec![7; 1024])), ..Default::default() };
+    let began = tokio::time::Instant::now();
+    let (mut sent, mut done) = (0, 0);
+    while done < RECORDS {
+        while sent < RECORDS && sent - done < 8192 {
+            producer.try_send(topic, None, &record, sent).expect("there is memory");
+            sent += 1;
+        }
+        let mut next = deliveries.recv().await;
+        while let Some(delivery) = next {
+            assert!(matches!(delivery.outcome, Outcome::Acked(_)), "{:?}", delivery.outcome);
+            done += delivery.tags.len() as u64;
+            next = deliveries.try_recv();
+        }
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{:.0} records/s", RECORDS as f64 / seconds);
+}

@@ -112,8 +112,8 @@ impl State {
         if let Some(before) = self.installing {
             return before;
         }
-        match self.tail.first_pinned() {
-            Some(pinned) => pinned.0.checked_sub(1).map(LogIndex),
+        match self.tail.first_unwritten() {
+            Some(unwritten) => unwritten.0.checked_sub(1).map(LogIndex),
             None => self.last.map(|last| last.index),
         }
     }

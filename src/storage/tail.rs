@@ -25,6 +25,9 @@ pub(super) struct Tail {
     bytes: usize,
     /// Entries up to this append are written.
     written: AppendNo,
+    /// Appends that are not, with their first index, unless all of it was truncated. Purging does not
+    /// make an entry durable, so it leaves this as it is.
+    unwritten: VecDeque<(AppendNo, LogIndex)>,
 }
 
 #[derive(Debug)]
@@ -48,6 +51,9 @@ impl Tail {
     pub fn append(&mut self, entries: Vec<LogEntry>, append_no: AppendNo) -> usize {
         assert!(append_no > self.written, "append {append_no} is numbered as written: {}", self.written);
         let before = self.bytes;
+        if let Some(first) = entries.first() {
+            self.unwritten.push_back((append_no, first.position.index));
+        }
         for entry in entries {
             if let Some(last) = self.held.back() {
                 let last_index = last.entry.position.index;
@@ -64,6 +70,9 @@ impl Tail {
     /// Entries up to this append are on disk: they may be evicted.
     pub fn written(&mut self, append_no: AppendNo) {
         self.written = self.written.max(append_no);
+        while self.unwritten.front().is_some_and(|(append_no, _)| *append_no <= self.written) {
+            self.unwritten.pop_front();
+        }
     }
 
     /// Removes all entries after `last`, all if it is None, and returns the bytes freed.
@@ -74,6 +83,9 @@ impl Tail {
         {
             self.bytes -= held.bytes();
             self.held.pop_back();
+        }
+        while self.unwritten.back().is_some_and(|(_, first)| Some(*first) > last) {
+            self.unwritten.pop_back();
         }
         before - self.bytes
     }
@@ -107,10 +119,9 @@ impl Tail {
         self.held.front().map(|held| held.entry.position.index)
     }
 
-    /// The first entry that is not yet written.
-    pub fn first_pinned(&self) -> Option<LogIndex> {
-        let written = self.held.partition_point(|held| held.append_no <= self.written);
-        self.held.get(written).map(|held| held.entry.position.index)
+    /// The first entry that is not yet written, even if it was purged.
+    pub fn first_unwritten(&self) -> Option<LogIndex> {
+        self.unwritten.front().map(|(_, first)| *first)
     }
 
     /// The append of the oldest entry.
@@ -169,6 +180,8 @@ mod tests {
     #[derive(Default)]
     struct Model {
         held: Vec<(LogEntry, AppendNo)>,
+        /// All that was not truncated.
+        kept: Vec<(LogIndex, AppendNo)>,
         written: AppendNo,
     }
 
@@ -187,8 +200,8 @@ mod tests {
             assert_eq!(read, entries);
             assert_eq!(tail.bytes(), entries.iter().map(entry_bytes).sum::<usize>());
             assert_eq!(tail.first(), entries.first().map(|entry| entry.position.index));
-            let pinned = self.held.iter().find(|(_, no)| *no > self.written);
-            assert_eq!(tail.first_pinned(), pinned.map(|(entry, _)| entry.position.index));
+            let unwritten = self.kept.iter().find(|(_, no)| *no > self.written);
+            assert_eq!(tail.first_unwritten(), unwritten.map(|(index, _)| *index));
         }
     }
 
@@ -205,12 +218,14 @@ mod tests {
                         next += u64::from(count);
                         let added = tail.append(new.clone(), no);
                         prop_assert_eq!(added, new.iter().map(entry_bytes).sum::<usize>());
+                        model.kept.extend(new.iter().map(|entry| (entry.position.index, no)));
                         model.held.extend(new.into_iter().map(|entry| (entry, no)));
                     }
                     Op::TruncateBack(count) => {
                         next -= u64::from(count).min(next);
                         tail.truncate_after(next.checked_sub(1).map(LogIndex));
                         model.held.retain(|(entry, _)| entry.position.index.0 < next);
+                        model.kept.retain(|(index, _)| index.0 < next);
                     }
                     Op::PurgeFront(count) => {
                         let Some(first) = tail.first() else { continue };
@@ -241,7 +256,7 @@ mod tests {
         tail.truncate_after(Some(LogIndex(0)));
         tail.append(vec![entry(2, 1, 1)], 2);
         tail.written(1);
-        assert_eq!(tail.first_pinned(), Some(LogIndex(1)));
+        assert_eq!(tail.first_unwritten(), Some(LogIndex(1)));
         tail.evict(2);
         assert_eq!(tail.first(), Some(LogIndex(1)));
     }

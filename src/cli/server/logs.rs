@@ -8,9 +8,15 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{config::LogFormat, types::BrokerId};
 
+/// Libraries that say at INFO or WARN what is DEBUG to an operator: openraft tells of every vote, and of every
+/// heartbeat that a dead node does not get, where our own log says once that its link is down.
+const QUIET: &str = "openraft=error,h2=warn,hyper=warn,tonic=warn";
+
 /// Installs the log of this process.
 pub(super) fn install(format: LogFormat, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("log_filter is {filter:?}: {error}"))?;
+    // What the operator asks for comes last and goes before.
+    let filter = EnvFilter::try_new(format!("{QUIET},{filter}"))
+        .map_err(|error| format!("log_filter is {filter:?}: {error}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
