@@ -6,6 +6,7 @@
 use std::{
     cell::Cell,
     io::{self, Write},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -38,6 +39,9 @@ A receipt: {\"topic\",\"partition\",\"base_offset\",\"count\",\"epoch\",\"index\
 
 /// Read from standard input at a time.
 const READ_BYTES: usize = 256 * 1024;
+
+/// What starting, the driver's tick and saying how it ended may take of --timeout.
+const END_SLACK: Duration = Duration::from_millis(250);
 
 #[derive(Args, Debug)]
 pub struct ProduceArgs {
@@ -75,7 +79,7 @@ pub struct ProduceArgs {
     compression: CompressionArg,
     /// How long a record waits for others to share a batch with.
     #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = units::duration)]
-    linger: std::time::Duration,
+    linger: Duration,
     /// Size of a full batch before compression.
     #[arg(long, default_value = "64KiB", value_name = "SIZE", value_parser = units::size)]
     batch_bytes: usize,
@@ -175,7 +179,8 @@ impl ProduceArgs {
             batch_bytes: self.batch_bytes,
             compression: self.compression.into(),
             partitioner: self.partitioner.into(),
-            delivery_timeout: global.timeout,
+            // The command, not only the record, ends within --timeout.
+            delivery_timeout: global.timeout.saturating_sub(END_SLACK.min(global.timeout / 10)),
             ..Default::default()
         }
     }

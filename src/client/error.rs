@@ -18,6 +18,18 @@ pub enum Effect {
     Unknown,
 }
 
+impl Effect {
+    /// Unknown only if both are.
+    pub(super) fn and(self, other: Effect) -> Effect {
+        match (self, other) {
+            (Effect::Unknown, Effect::Unknown) => Effect::Unknown,
+            (Effect::Nothing, Effect::Nothing | Effect::Unknown) | (Effect::Unknown, Effect::Nothing) => {
+                Effect::Nothing
+            }
+        }
+    }
+}
+
 /// An error that a broker put into words.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokerError {

@@ -220,8 +220,18 @@ impl Cluster {
             if running.is_empty() {
                 break;
             }
+            // Once a broker has said why it cannot, the silent ones get no more than the usual patience:
+            // the next round asks them again.
+            let is_answered = matches!(last, Some(ClientError::Broker(_)));
             let hedge = Duration::from_millis(HEDGE_MS);
-            let got = if more { timeout(hedge, running.next()).await.ok().flatten() } else { running.next().await };
+            let got = match (more, is_answered) {
+                (true, _) => timeout(hedge, running.next()).await.ok().flatten(),
+                (false, false) => running.next().await,
+                (false, true) => match timeout(hedge, running.next()).await {
+                    Ok(got) => got,
+                    Err(_) => break,
+                },
+            };
             match got {
                 Some(Ok(answer)) => return Ok(answer),
                 Some(Err(error)) if !error.is_retriable() => return Err(error),
@@ -247,7 +257,7 @@ impl Cluster {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        self.until(what, deadline, || self.hedged(what, &call)).await
+        self.until(what, deadline, Effect::Nothing, || self.hedged(what, &call)).await
     }
 
     /// A call that changes something: one broker at a time, repeated only while it surely had no effect.
@@ -260,7 +270,7 @@ impl Cluster {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        self.until(what, deadline, || self.change_once(&call)).await
+        self.until(what, deadline, Effect::Unknown, || self.change_once(&call)).await
     }
 
     async fn change_once<T, F>(&self, call: impl Fn(String, Channel) -> F) -> Result<T, ClientError>
@@ -282,8 +292,15 @@ impl Cluster {
         Err(last.expect("there is at least one bootstrap address"))
     }
 
-    /// Repeats while the error is retriable and had no effect, until the deadline.
-    async fn until<T, F>(&self, what: &'static str, deadline: Duration, round: impl Fn() -> F) -> Result<T, ClientError>
+    /// Repeats while the error is retriable and had no effect, until the deadline; a round that is cut
+    /// off by it had `effect`.
+    async fn until<T, F>(
+        &self,
+        what: &'static str,
+        deadline: Duration,
+        effect: Effect,
+        round: impl Fn() -> F,
+    ) -> Result<T, ClientError>
     where
         F: Future<Output = Result<T, ClientError>>,
     {
@@ -291,18 +308,24 @@ impl Cluster {
         let mut last: Option<ClientError> = None;
         loop {
             match tokio::time::timeout_at(end, round()).await {
-                Ok(Err(error)) if error.is_retriable() && error.effect() == Effect::Nothing => last = Some(error),
+                // What only asks has no effect, whatever became of it.
+                Ok(Err(error)) if error.is_retriable() && Effect::Nothing == effect.and(error.effect()) => {
+                    last = Some(error);
+                }
                 Ok(done) => return done,
                 Err(_) => {
-                    let effect = Effect::Unknown;
                     let last = last.map_or("no answer came".into(), |e| e.to_string());
                     return Err(ClientError::Deadline { what: what.into(), waited: deadline, effect, last });
                 }
             }
             let pause = Duration::from_millis(ROUND_PAUSE_MS / 2 + self.inner.world.rng.below(ROUND_PAUSE_MS));
             if Instant::now() + pause >= end {
-                // Nothing was done; the last error says why.
-                return Err(last.expect("a round just failed"));
+                let error = last.expect("a round just failed");
+                if error.effect() == Effect::Nothing {
+                    return Err(error);
+                }
+                let (last, waited) = (error.to_string(), deadline);
+                return Err(ClientError::Deadline { what: what.into(), waited, effect: Effect::Nothing, last });
             }
             tokio::time::sleep(pause).await;
         }
