@@ -121,6 +121,8 @@ impl<S: Replicated> Driver<S> {
             }
         }
         self.applied = Some(at);
+        // A simulated seed must give the same lines at the same times, always.
+        tracing::trace!(group = %self.log.group(), %at, "applied");
         if let Some(responder) = responder {
             responder.send(answer);
         }

@@ -202,6 +202,11 @@ impl SimDisk {
         self.lock().faults.clear();
     }
 
+    /// Commits that a crash might lose now, one that is under way among them.
+    pub fn unsynced(&self) -> usize {
+        self.lock().unsynced.len()
+    }
+
     /// Commits that returned, and how many of them were synced.
     pub fn commits(&self) -> (u64, u64) {
         let disk = self.lock();

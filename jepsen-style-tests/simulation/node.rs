@@ -1,0 +1,125 @@
+//! One simulated host: a whole broker on the simulated world, and a face in front of it that takes
+//! work from the load's client. A crash drops all of it, as SIGKILL would.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use flotilla::{
+    broker::{Broker, BrokerDeps, BrokerSettings},
+    config::Peer,
+    metrics::Metrics,
+    seam::{Net, Rng},
+    storage::{SimDisk, Store, StoreOptions, WriterProbe},
+    types::BrokerId,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::world::{SimNet, SimTime, Trace, TracedKv};
+
+pub const NODES: u64 = 3;
+
+/// Jobs that wait for a node: more than the load ever has.
+const JOBS_MAX: usize = 256;
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Job = Box<dyn FnOnce(Broker) -> Work>;
+
+/// How the load reaches a node, across its crashes.
+#[derive(Clone, Default)]
+pub struct Face(Rc<RefCell<Option<mpsc::Sender<Job>>>>);
+
+impl Face {
+    /// Runs `job` on the node, in the node's own time. None: the node is down, or went down meanwhile.
+    pub async fn ask<T, F, Fut>(&self, job: F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(Broker) -> Fut + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+    {
+        let jobs = self.0.borrow().clone()?;
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |broker| {
+            let work = job(broker);
+            Box::pin(async move { drop(answer.send(work.await)) })
+        });
+        jobs.send(job).await.ok()?;
+        answered.await.ok()
+    }
+}
+
+/// What of a node outlives its crashes.
+pub struct Node {
+    pub id: u64,
+    pub disk: SimDisk,
+    pub face: Face,
+    pub time: SimTime,
+    pub trace: Trace,
+    pub seed: u64,
+    /// Processes started so far: no two of them draw the same numbers.
+    pub started: AtomicU64,
+}
+
+pub fn name(id: u64) -> String {
+    format!("n{id}")
+}
+
+fn peer_address(id: u64) -> String {
+    format!("{}:7071", name(id))
+}
+
+fn settings(id: u64) -> BrokerSettings {
+    BrokerSettings {
+        broker: BrokerId(id),
+        peers: (1..=NODES).map(|id| Peer { id: BrokerId(id), address: peer_address(id) }).collect(),
+        peer_override: BTreeMap::new(),
+        client_address: format!("{}:7070", name(id)),
+        peer_address: peer_address(id),
+        http_address: format!("{}:7080", name(id)),
+        rack: None,
+        heartbeat: Duration::from_millis(200),
+        election_min: Duration::from_millis(600),
+        election_max: Duration::from_millis(1_000),
+        produce_bytes_max: 64 << 20,
+        disk_reserve_bytes: 1,
+    }
+}
+
+/// One life of a node: from its start until it is crashed.
+pub async fn live(node: Rc<Node>) -> turmoil::Result {
+    let id = node.id;
+    let life = node.started.fetch_add(1, Ordering::Relaxed);
+    node.trace.note(&name(id), format_args!("starts, life {life}"));
+    let kv = Arc::new(TracedKv { kv: node.disk.open(), node: name(id), trace: node.trace.clone() });
+    let on_failure = Arc::new(move |error: &_| panic!("store of broker {id}: {error:?}"));
+    let store = Store::open(kv, StoreOptions::default(), WriterProbe::default(), on_failure).await?;
+    let deps = BrokerDeps {
+        settings: settings(id),
+        store,
+        net: Arc::new(SimNet),
+        peer_listener: SimNet.bind(&peer_address(id)).await?,
+        clock: Arc::new(node.time.clone()),
+        rng: Arc::new(Rng::seeded(node.seed.wrapping_add(life << 32))),
+        metrics: Metrics::new(),
+        free_bytes: Arc::new(|| Some(1 << 40)),
+    };
+    let broker = Broker::start(deps).await?;
+    let (jobs, mut waiting) = mpsc::channel::<Job>(JOBS_MAX);
+    node.face.0.replace(Some(jobs));
+    loop {
+        tokio::select! {
+            biased;
+            failed = broker.failed() => return Err(format!("broker {id}: {failed}").into()),
+            Some(job) = waiting.recv() => drop(tokio::spawn(job(broker.clone()))),
+        }
+    }
+}
