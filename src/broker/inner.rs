@@ -128,6 +128,7 @@ impl Broker {
             },
             listen: peer_listener,
             on_call: calls::handler(Arc::clone(&slot)),
+            probe: metrics.raft(),
         })
         .await;
         let inner = Arc::new(Inner {
@@ -169,6 +170,13 @@ fn spawn_tasks(inner: &Arc<Inner>, replica: Option<ReplicaId>) {
     });
     tokio::spawn(reconcile::run(Arc::clone(inner)));
     tokio::spawn(retention::run(Arc::clone(inner)));
+    let producers = Arc::clone(inner);
+    tokio::spawn(async move {
+        loop {
+            producers.keep_producer_ids().await;
+            tokio::time::sleep(limits::RECONCILE_EVERY).await;
+        }
+    });
     let guard = Arc::clone(inner);
     tokio::spawn(async move { guard.disk.run().await });
 }

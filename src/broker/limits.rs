@@ -60,6 +60,8 @@ pub const CALL_WITHIN: Duration = Duration::from_secs(2);
 pub const CHANGE_RETRY: Duration = Duration::from_millis(50);
 /// Admin requests that name no deadline.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// A producer id when none is at hand: a client that waited longer would rather ask another broker.
+pub const PRODUCER_IDS_WITHIN: Duration = Duration::from_secs(5);
 /// Leadership transfers that name no deadline.
 pub const TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Reads that may be stale wait this long for the metadata leader's index (SAFETY M9).

@@ -59,9 +59,8 @@ async fn ask_clocks(inner: &Inner) -> bool {
     let own = inner.clock.wall();
     let mut clocks = vec![own];
     for answer in answers {
-        match answer {
-            Ok(Answer::Clock(wall)) => clocks.push(wall),
-            Ok(_) | Err(_) => {}
+        if let Ok(Answer::Clock(wall)) = answer {
+            clocks.push(wall);
         }
     }
     near_median(own, clocks)

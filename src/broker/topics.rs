@@ -171,17 +171,9 @@ impl Broker {
     }
 
     pub(super) async fn next_producer_id(&self) -> Result<ProducerIdentity, AdminError> {
-        let inner = &self.inner;
-        let mut block = inner.producer_ids.lock().await;
+        let mut block = self.inner.producer_ids.lock().await;
         if block.is_empty() {
-            let change = Change::AllocateProducerIds(AllocateProducerIds { broker: inner.me() });
-            // A block lost to an unknown outcome is only a gap: ids are never reused.
-            let changed = inner.change(change, limits::ADMIN_TIMEOUT).await;
-            let changed = changed.map_err(|failed| failed.into_admin("a block of producer ids"))?;
-            match changed.outcome {
-                Outcome::ProducerIds { first, count } => *block = first..first.saturating_add(count),
-                other => return Err(AdminError::Internal { detail: format!("producer ids were answered {other:?}") }),
-            }
+            *block = self.inner.allocate_producer_ids(limits::PRODUCER_IDS_WITHIN).await?;
         }
         match block.next() {
             Some(id) => Ok(ProducerIdentity { id, epoch: 0 }),
@@ -191,6 +183,27 @@ impl Broker {
 }
 
 impl Inner {
+    async fn allocate_producer_ids(&self, within: Duration) -> Result<std::ops::Range<i64>, AdminError> {
+        let change = Change::AllocateProducerIds(AllocateProducerIds { broker: self.me() });
+        // A block lost to an unknown outcome is only a gap: ids are never reused.
+        let changed = self.change(change, within).await;
+        match changed.map_err(|failed| failed.into_admin("a block of producer ids"))?.outcome {
+            Outcome::ProducerIds { first, count } => Ok(first..first.saturating_add(count)),
+            other => Err(AdminError::Internal { detail: format!("producer ids were answered {other:?}") }),
+        }
+    }
+
+    /// Keeps a block of producer ids at hand, so that a new producer needs no metadata leader. Called
+    /// whenever this broker reconciles; a failure is tried again then.
+    pub async fn keep_producer_ids(&self) {
+        let Ok(mut block) = self.producer_ids.try_lock() else { return };
+        if block.is_empty()
+            && let Ok(fresh) = self.allocate_producer_ids(limits::CALL_WITHIN).await
+        {
+            *block = fresh;
+        }
+    }
+
     /// The metadata group, brought up to date within SAFETY M9's bound.
     pub async fn metadata_state(&self) -> Result<Group<Metadata>, AdminError> {
         self.refresh_metadata().await;

@@ -485,7 +485,9 @@ fn from_base64(text: &str) -> Option<Bytes> {
 mod tests {
     use super::*;
 
-    fn split(format: &str, input: &[u8], step: usize) -> Vec<Result<(Option<String>, Option<String>), String>> {
+    type Split = Result<(Option<String>, Option<String>), String>;
+
+    fn split(format: &str, input: &[u8], step: usize) -> Vec<Split> {
         let mut splitter = Splitter::new(ReadFormat::parse(format).expect("format"));
         let text = |b: Option<Bytes>| b.map(|b| String::from_utf8_lossy(&b).into_owned());
         let mut got = vec![];

@@ -58,6 +58,7 @@ pub(super) struct Global {
 }
 
 #[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them in a process")]
 enum Command {
     /// Run a broker.
     Server(server::ServerCommand),

@@ -16,6 +16,7 @@ use super::{
     wire::{Announced, Hello, Kind, encode_control},
 };
 use crate::{
+    metrics::RaftProbe,
     seam::{Clock, Net, Rng},
     storage::Store,
     types::{BrokerId, RaftGroupId, ReplicaId},
@@ -38,6 +39,7 @@ pub(super) struct Core {
     pub seeds: Arc<Seeds>,
     pub leaders: Leaders,
     pub on_call: CallHandler,
+    pub probe: RaftProbe,
     pub hosted: RwLock<BTreeMap<RaftGroupId, Hosted>>,
     pub links: RwLock<BTreeMap<BrokerId, Arc<Link>>>,
     pub cluster: RwLock<Option<u128>>,

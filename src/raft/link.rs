@@ -153,6 +153,7 @@ impl Link {
             };
             let was_up = self.take_down();
             if was_up {
+                core.probe.link_down();
                 tracing::info!(peer = %self.peer, reason, "link down");
             } else {
                 tracing::debug!(peer = %self.peer, reason, "cannot link");
@@ -190,6 +191,7 @@ impl Link {
             state.heard = Some(Instant::now());
         }
         tracing::info!(peer = %self.peer, "link up");
+        core.probe.link_up();
         self.tell_digest(core);
         let mut pings = tokio::time::interval(PING_EVERY);
         let mut digests = tokio::time::interval(DIGEST_EVERY);
@@ -228,8 +230,9 @@ impl Link {
         }
         match state.waiters.get(&frame.id) {
             Some(Waiter::Many(replies)) => {
+                let taken = replies.try_send(frame.clone()).is_ok();
                 // More replies than were asked for is the peer's fault; the exchange ends.
-                if replies.try_send(frame.clone()).is_err() {
+                if !taken {
                     state.waiters.remove(&frame.id);
                 }
             }

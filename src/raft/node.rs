@@ -29,6 +29,7 @@ use super::{
     wire::Kind,
 };
 use crate::{
+    metrics::RaftProbe,
     replicated::{Replicated, SnapshotAt},
     seam::{Clock, Listener, Net, Rng},
     storage::{OpenLogError, Store},
@@ -67,6 +68,7 @@ pub struct NodeDeps {
     /// Where this node listens for others.
     pub listen: Box<dyn Listener>,
     pub on_call: CallHandler,
+    pub probe: RaftProbe,
 }
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -106,6 +108,7 @@ impl RaftNode {
             rng: deps.rng,
             leaders: Leaders::new(),
             on_call: deps.on_call,
+            probe: deps.probe,
             hosted: RwLock::default(),
             links: RwLock::default(),
             stopping: CancellationToken::new(),

@@ -163,7 +163,10 @@ impl Session {
             let reason = match next(&mut incoming).await {
                 Ok(frame) => match self.take(frame).await {
                     Ok(()) => continue,
-                    Err(reason) => reason,
+                    Err(reason) => {
+                        self.core.probe.frame_refused("malformed");
+                        reason
+                    }
                 },
                 Err(reason) => reason,
             };
@@ -209,6 +212,7 @@ impl Session {
 
     async fn append(&mut self, frame: Frame) -> Result<(), String> {
         let Some(hosted) = addressee(&self.core, &frame) else {
+            self.core.probe.frame_refused("no_such_replica");
             self.reply(frame.reply(Kind::Failed, no_such_replica(&frame))).await;
             return Ok(());
         };

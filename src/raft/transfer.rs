@@ -31,6 +31,7 @@ impl<S: Replicated> Group<S> {
         self.0.paused.store(true, Ordering::Release);
         let moved = self.transfer(status.term, to, within).await;
         self.0.paused.store(false, Ordering::Release);
+        self.0.core.probe.transfer_finished(if moved.is_ok() { "moved" } else { "failed" });
         moved
     }
 

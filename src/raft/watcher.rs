@@ -20,8 +20,10 @@ const SNAPSHOT_WITHIN: Duration = Duration::from_secs(10);
 /// Publishes the status of a group until it stops.
 pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
     let mut metrics = group.raft.metrics();
+    // The last term stood for election in, and whether this replica was ready: for the counters.
+    let mut last = (Term(0), false);
     loop {
-        let (seen, running) = {
+        let (seen, running, candidate) = {
             let now = metrics.borrow_watched();
             let term = Term(now.current_term);
             let broker = |id: u64| now.membership_config.membership().get_node(&id).map(|peer| peer.broker);
@@ -30,7 +32,8 @@ pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
                 .current_leader
                 .and_then(|id| broker(id).map(|broker| Leader { term, replica: ReplicaId(id), broker }));
             let leads = now.state == ServerState::Leader;
-            (Status { term, leader, leads, ready: false, stopped: false }, now.running_state.is_ok())
+            let seen = Status { term, leader, leads, ready: false, stopped: false };
+            (seen, now.running_state.is_ok(), now.state == ServerState::Candidate)
         };
         group.status.send_if_modified(|status| {
             let next = Status {
@@ -43,6 +46,13 @@ pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
             changed
         });
         let status = group.status.borrow().clone();
+        if candidate && last.0 != status.term {
+            group.core.probe.election_started();
+        }
+        if last.1 && !status.ready {
+            group.core.probe.leadership_lost();
+        }
+        last = (if candidate { status.term } else { last.0 }, status.ready);
         if !running {
             return;
         }
@@ -79,6 +89,7 @@ async fn become_ready<S: Replicated>(group: &Arc<Inner<S>>, term: Term) {
         became
     });
     if became {
+        group.core.probe.leadership_won();
         tracing::info!(group = %group.spec.group, %term, "leads");
         group.core.announce(Announced { group: group.spec.group, term, replica: group.spec.replica });
     }

@@ -83,6 +83,7 @@ impl Appender {
     }
 
     /// Queues a batch behind all earlier ones; hands it back if the queue is full or the task has ended.
+    #[expect(clippy::result_large_err, reason = "boxing would cost every refused batch an allocation")]
     pub fn enqueue(&self, produce: Produce) -> Result<(), mpsc::error::TrySendError<Produce>> {
         self.arrivals.try_send(produce)
     }

@@ -202,14 +202,13 @@ pub async fn try_produce(broker: &Broker, topic: &str, sequence: i32) -> Result<
         expected_offset: None,
     };
     let budget = broker.reserve_produce(request.batch.len()).await;
-    let result = match broker.produce(request, budget) {
+    match broker.produce(request, budget) {
         Ok(waiting) => timeout(PATIENCE, waiting).await.expect("a produce is answered by its deadline"),
         Err(error) => {
             assert_eq!(error.effect(), Effect::None);
             Err(error)
         }
-    };
-    result
+    }
 }
 
 /// One record whose value is its sequence, from the one producer of these tests.

@@ -324,7 +324,7 @@ impl<B, R> Core<B, R> {
                 }
             }
             // Its predecessor is on its way again (or was, when this was sent): retry behind it.
-            Verdict::Sequence if !was_head && !(p.broken && clean) => {
+            Verdict::Sequence if !(was_head || p.broken && clean) => {
                 if i == 0 {
                     p.back_off(now, jitter);
                 }

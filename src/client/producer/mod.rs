@@ -156,6 +156,7 @@ impl Producer {
                 Some((got.producer_id, epoch))
             }
         };
+        #[expect(clippy::disallowed_methods, reason = "one message a batch, whose bytes are bounded until it is sent")]
         let (to, from) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             state: Mutex::new(Accumulator::new(options, id)),

@@ -5,6 +5,7 @@ use tokio::time::timeout;
 
 use super::Journal;
 use crate::{
+    metrics::Metrics,
     raft::{Group, GroupSpec, NodeDeps, ProposalEnd, RaftNode, RaftSettings},
     seam::{Net, Rng, SystemClock, TcpNet},
     storage::{Store, StoreOptions, WriterProbe, sim::SimDisk},
@@ -50,6 +51,7 @@ async fn start(id: u64, disk: &SimDisk) -> Node {
         },
         listen,
         on_call: Arc::new(|_, request| Box::pin(async move { request })),
+        probe: Metrics::new().raft(),
     };
     let raft = RaftNode::start(deps).await;
     let initial = (1..=3).map(|id| (replica(id), BrokerId(id))).collect();

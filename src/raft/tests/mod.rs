@@ -42,7 +42,7 @@ impl Replicated for Journal {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, StateDecodeError> {
-        if bytes.len() % 8 != 0 {
+        if !bytes.len().is_multiple_of(8) {
             return Err(StateDecodeError::Malformed(format!("{} bytes", bytes.len())));
         }
         let numbers = bytes.chunks(8).map(|mut chunk| chunk.get_u64()).collect();

@@ -194,8 +194,8 @@ fn points_are_found_by_offset_and_by_time() {
             assert_eq!(offset(110).await.expect("find"), Some((Offset(110), LogIndex(23))));
             assert_eq!(offset(i64::MAX).await.expect("find"), Some((Offset(290), LogIndex(59))));
             for ts in [-5, 0, 1, 99, 100, 101, 300, 301, 2_899, 5_000] {
-                let times = (0..30i64).map(|i| (i, ((i + 1) / 2 * 200 - 100).max(0)));
-                let expected = times.filter(|(_, max_ts)| *max_ts < ts).next_back();
+                let mut times = (0..30i64).map(|i| (i, ((i + 1) / 2 * 200 - 100).max(0)));
+                let expected = times.rfind(|(_, max_ts)| *max_ts < ts);
                 let expected = expected.map(|(i, _)| (Offset(i * 10), LogIndex(i as u64 * 2 + 1)));
                 assert_eq!(log.find_time(WallMs(ts)).await.expect("find"), expected, "round {round}, time {ts}");
             }
