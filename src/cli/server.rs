@@ -57,6 +57,14 @@ const RUNTIME_FAILED_MAX: Duration = Duration::from_millis(500);
 const LISTENERS_MAX: Duration = Duration::from_secs(2);
 
 /// Runs a broker until it is told to stop or must not go on.
+/// Half the cores unless told otherwise: on two cores shared by three brokers and a client, one worker
+/// each answered one record at a time in 0.72 ms where two took 0.85 (each task switch between workers
+/// is a wake-up in the kernel), and lost no throughput.
+fn worker_threads(asked: Option<u32>) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    asked.map_or((cores / 2).max(1), |asked| asked as usize)
+}
+
 pub fn run(args: ServerCommand) -> Result<(), Failure> {
     let loaded = args.load().map_err(|error| Failure::usage(error.to_string()))?;
     let config = &loaded.config;
@@ -67,6 +75,7 @@ pub fn run(args: ServerCommand) -> Result<(), Failure> {
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .worker_threads(worker_threads(config.worker_threads))
         .thread_name("flotilla")
         .on_thread_start(move || logs::enter_for_good(&span))
         .build()

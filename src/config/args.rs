@@ -127,6 +127,8 @@ keys! {
     fetch_bytes_max: Size, "FLOTILLA_FETCH_BYTES_MAX", "SIZE";
     /// Client connections at once [default: 10000]
     connections_max: u32, "FLOTILLA_CONNECTIONS_MAX", "N";
+    /// Threads that run the broker's tasks; RocksDB and fsyncs have their own [default: half the cores, at least 1]
+    worker_threads: u32, "FLOTILLA_WORKER_THREADS", "N";
     /// Produces are refused while the disk has less than this free; reads go on [default: 1GiB]
     disk_reserve_bytes: Size, "FLOTILLA_DISK_RESERVE_BYTES", "SIZE";
     /// How log lines look on stderr [default: text]

@@ -39,6 +39,9 @@ pub struct ServerConfig {
     pub fetch_bytes_max: u64,
     /// Client connections at once.
     pub connections_max: u32,
+    /// Threads of the async runtime; None: half the cores, at least one. The others are left to the
+    /// log writer's fsyncs, RocksDB's flushes and the kernel.
+    pub worker_threads: Option<u32>,
     /// Writes stop while the disk has less than this free.
     pub disk_reserve_bytes: u64,
     pub log_format: LogFormat,

@@ -113,6 +113,7 @@ fn errors_name_key_value_and_rule() {
         (&["--election-ms-max=60001"], "election_ms_max", "60001"),
         (&["--tail-bytes-max=1MiB"], "tail_bytes_max", "1.0 MiB"),
         (&["--connections-max=0"], "connections_max", "0"),
+        (&["--worker-threads=0"], "worker_threads", "0"),
         (&["--log-filter=flotilla=loud"], "log_filter", "flotilla=loud"),
         (&["--rack="], "rack", ""),
         (&["--peer-override=2:h:1"], "peer_override", "2:h:1"),

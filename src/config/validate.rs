@@ -21,6 +21,9 @@ const ELECTION_MS_LIMIT: u64 = 60_000;
 /// Names of racks travel in metadata, which bounds them.
 const RACK_BYTES_MAX: usize = 255;
 
+/// More than any machine has cores is a slip of the pen.
+const WORKER_THREADS_MAX: u32 = 1_024;
+
 impl Raw {
     /// Fills in defaults and checks every rule.
     pub(super) fn validate(self) -> Result<Loaded, ConfigError> {
@@ -59,6 +62,9 @@ impl Raw {
         if connections_max == 0 {
             return Err(rule("connections_max", 0, "must be 1 or more"));
         }
+        if let Some(threads) = self.worker_threads.filter(|threads| !(1..=WORKER_THREADS_MAX).contains(threads)) {
+            return Err(rule("worker_threads", threads, format!("must be 1 to {WORKER_THREADS_MAX}")));
+        }
         let config = ServerConfig {
             id,
             data_dir,
@@ -75,6 +81,7 @@ impl Raw {
             produce_bytes_max: budget("produce_bytes_max", self.produce_bytes_max, args::PRODUCE_BYTES_MAX)?,
             fetch_bytes_max: budget("fetch_bytes_max", self.fetch_bytes_max, args::FETCH_BYTES_MAX)?,
             connections_max,
+            worker_threads: self.worker_threads,
             disk_reserve_bytes: self.disk_reserve_bytes.map_or(args::DISK_RESERVE_BYTES, |size| size.0).as_u64(),
             log_format: self.log_format.unwrap_or(LogFormat::Text),
             log_filter,
