@@ -295,6 +295,11 @@ async fn restart(args: NodeArgs, global: &Global) -> Result<(), Failure> {
     let pid = i32::try_from(child.id()).ok();
     state.nodes.iter_mut().filter(|n| n.id == node.id).for_each(|n| n.pid = pid);
     state.save(&dir)?;
+    let running = state.nodes.iter().filter(|n| process::state_of(n) == process::ProcessState::Running).count();
+    if running <= state.nodes.len() / 2 {
+        eprintln!("node {} is started; it serves once a majority of the nodes runs", node.id);
+        return Ok(());
+    }
     let admin = Admin::new(Cluster::new(vec![node.client.clone()])?, ANSWER_TIMEOUT);
     let end = Instant::now() + global.timeout;
     loop {
@@ -366,7 +371,7 @@ mod tests {
             config: "/d/n1/node.toml".into(),
             log: "/d/n1/log".into(),
         };
-        let want = json!({"nodes":[{"id":1,"pid":null,"state":"dead","client":"127.0.0.1:1","peer":"127.0.0.1:2",
+        let want = json!({"nodes":[{"id":1,"pid":null,"state":"stopped","client":"127.0.0.1:1","peer":"127.0.0.1:2",
             "http":"127.0.0.1:3","data_dir":"/d/n1/data"}]});
         assert_eq!(status_json(&State { nodes: vec![node] }), want);
     }

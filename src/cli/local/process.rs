@@ -28,7 +28,7 @@ impl ProcessState {
         match self {
             ProcessState::Running => "running",
             ProcessState::Paused => "paused",
-            ProcessState::Dead => "dead",
+            ProcessState::Dead => "stopped",
         }
     }
 }
