@@ -224,8 +224,9 @@ impl<S: Replicated> RaftStateMachine<Types> for Driver<S> {
             SnapshotAt::LastApplied => {
                 // Applied state goes first: a checkpoint must never be ahead of it (SAFETY B1).
                 let saved = self.save();
-                if saved.position.is_some() {
+                if let Some(at) = saved.position {
                     self.log.save_checkpoint(saved.clone());
+                    self.log.delete_checkpoints_below(at.index);
                 }
                 Some(Source::Built(saved))
             }

@@ -32,7 +32,7 @@ use crate::{
         self,
         node_server::{Node, NodeServer},
     },
-    seam::{self, Listener},
+    seam::{ConnectionLimits, GuardedListener, GuardedStream, Listener, Silence},
     types::{BrokerId, RaftGroupId, ReplicaId},
 };
 
@@ -44,26 +44,29 @@ const EXCHANGES_MAX: usize = 65_536;
 const REQUESTS_MAX: usize = 256;
 /// State of one snapshot. Partition state is bounded by its producers, metadata by its limits.
 const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
+/// Nodes that may link here, twice, since an old connection may linger beside its successor.
+const CONNECTIONS_MAX: usize = 2_048;
+/// Peers ping five times a second: who says nothing for this long is none.
+const SILENT_MAX: Duration = Duration::from_secs(10);
+/// A peer needs one; the rest is for a reconnect that overtakes the end of the last.
+const STREAMS_MAX: u32 = 8;
+const HEADERS_BYTES_MAX: u32 = 16 << 10;
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 
 /// Serves the node listener until the task is aborted.
 pub(super) async fn serve(core: Arc<Core>, listener: Box<dyn Listener>) {
+    let limits = ConnectionLimits { connections_max: CONNECTIONS_MAX, silence: Silence::Always(SILENT_MAX) };
+    let listener = GuardedListener::new(listener, "peer", limits);
     let incoming = futures_util::stream::unfold(listener, |mut listener| async move {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => return Some((Ok::<_, std::io::Error>(Io(stream)), listener)),
-                Err(e) => {
-                    // Out of file descriptors, say: the next accept may work, and must not spin.
-                    tracing::warn!(error = %e, "node listener cannot accept");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+        let (stream, _) = listener.accept().await;
+        Some((Ok::<_, std::io::Error>(Io(stream)), listener))
     });
     let limit = FRAME_BYTES_MAX + 64;
     let node = NodeServer::new(Service(core)).max_decoding_message_size(limit).max_encoding_message_size(limit);
     let server = Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_header_list_size(HEADERS_BYTES_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(STREAM_WINDOW_BYTES)
         .add_service(node);
@@ -72,7 +75,7 @@ pub(super) async fn serve(core: Arc<Core>, listener: Box<dyn Listener>) {
     }
 }
 
-struct Io(Box<dyn seam::Stream>);
+struct Io(GuardedStream);
 
 impl Connected for Io {
     type ConnectInfo = ();

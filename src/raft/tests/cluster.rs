@@ -261,3 +261,36 @@ async fn m1_a_leader_is_ready_only_with_a_majority() {
     let outcome = group.propose(term, Bytes::copy_from_slice(&2u64.to_be_bytes())).await.await;
     assert!(matches!(outcome, Err(ProposalEnd::Refused(_))), "{outcome:?}");
 }
+
+/// SAFETY M8: a group whose state is the data snapshots all of it by itself, and a node that missed
+/// what was purged starts from the snapshot.
+#[tokio::test]
+async fn m8_state_is_snapshotted_and_a_late_node_starts_from_it() {
+    const NUMBERS: u64 = 12_000; // Above METADATA_SNAPSHOT_EVERY plus what is kept.
+    let mut cluster = Cluster::new().await;
+    cluster.write(0).await;
+    let leader = cluster.leader().await;
+    let late = if leader == 3 { 2 } else { 3 };
+    cluster.kill(late).await;
+    let group = cluster.nodes[&leader].group.clone();
+    let term = group.status().borrow().term;
+    let mut outcomes = vec![];
+    for number in 1..NUMBERS {
+        outcomes.push(group.propose(term, Bytes::copy_from_slice(&number.to_be_bytes())).await);
+    }
+    let mut last = LogIndex(0);
+    for outcome in outcomes {
+        last = outcome.await.expect("a leader with a majority applies").0.index;
+    }
+    timeout(WITHIN, async {
+        while group.log().purged().is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("the log is purged below a snapshot");
+    cluster.start(late).await;
+    cluster.wait_applied(late, last).await;
+    assert_eq!(cluster.numbers(late), (0..NUMBERS).collect::<Vec<_>>());
+    assert!(cluster.nodes[&late].group.log().purged().is_some(), "it was given a snapshot, not entries");
+}
