@@ -19,13 +19,14 @@ const SNAPSHOT_WITHIN: Duration = Duration::from_secs(10);
 
 /// Publishes the status of a group until it stops.
 pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
-    let mut metrics = group.raft.metrics();
+    // Not `metrics()`, which changes with every entry: this changes with terms, leaders and members.
+    let mut metrics = group.raft.server_metrics();
     // The last term stood for election in, and whether this replica was ready: for the counters.
     let mut last = (Term(0), false);
     loop {
-        let (seen, running, candidate) = {
+        let (seen, candidate) = {
             let now = metrics.borrow_watched();
-            let term = Term(now.current_term);
+            let term = Term(now.vote.leader_id().term);
             let broker = |id: u64| now.membership_config.membership().get_node(&id).map(|peer| peer.broker);
             // A leader is known in the vote's term only; its replica must be a member to have a broker.
             let leader = now
@@ -33,14 +34,10 @@ pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
                 .and_then(|id| broker(id).map(|broker| Leader { term, replica: ReplicaId(id), broker }));
             let leads = now.state == ServerState::Leader;
             let seen = Status { term, leader, leads, ready: false, stopped: false };
-            (seen, now.running_state.is_ok(), now.state == ServerState::Candidate)
+            (seen, now.state == ServerState::Candidate)
         };
         group.status.send_if_modified(|status| {
-            let next = Status {
-                ready: status.ready && seen.leads && status.term == seen.term,
-                stopped: !running,
-                ..seen.clone()
-            };
+            let next = Status { ready: status.ready && seen.leads && status.term == seen.term, ..seen.clone() };
             let changed = *status != next;
             *status = next;
             changed
@@ -53,9 +50,6 @@ pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
             group.core.probe.leadership_lost();
         }
         last = (if candidate { status.term } else { last.0 }, status.ready);
-        if !running {
-            return;
-        }
         if status.leads && !status.ready {
             become_ready(&group, status.term).await;
             // Whatever came of it, look again; a failed try waits a little.

@@ -35,9 +35,12 @@ enum Kind {
     Checkpoint = b's',
     Tombstone = b't',
     Vote = b'v',
+    WarmUp = b'w',
 }
 
 pub(super) const COMMIT_NO: &[u8] = &[Kind::CommitNo as u8];
+/// Written and deleted before a new database is used.
+pub(super) const WARM_UP: &[u8] = &[Kind::WarmUp as u8];
 pub(super) const IDENTITY: &[u8] = &[Kind::Identity as u8];
 
 const SIGN: u64 = 1 << 63;

@@ -24,6 +24,7 @@ mod store;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod warm_up;
 mod writer;
 
 pub use directory::free_bytes;

@@ -29,6 +29,7 @@ use super::{
     directory::{Directory, io, write_damaged_mark},
     floor::Floor,
     formats, keys,
+    warm_up::warm_up,
 };
 
 /// Reads on blocking threads at once: enough to keep a disk busy, few enough to leave tokio's pool to
@@ -107,6 +108,12 @@ impl RocksKv {
         }
         directory.unlink_wals().map_err(io("unlinking old write-ahead logs in", path))?;
         let floor = Floor::open(&directory.floor()).map_err(io("opening FLOOR in", path))?;
+        if commit_no.is_none() {
+            warm_up(&db, options.write_buffer_bytes).map_err(|e| StoreError::Io {
+                doing: format!("warming up {}", path.display()),
+                cause: e.to_string(),
+            })?;
+        }
         let inner = Arc::new(Inner { db, directory, has_failed: AtomicBool::new(false) });
         RocksKv::start(inner, floor, commit_no.unwrap_or(0)).map_err(io("starting the writer of", path))
     }
@@ -188,7 +195,7 @@ fn name(family: Family) -> &'static str {
     }
 }
 
-fn cf(db: &DB, family: Family) -> &rocksdb::ColumnFamily {
+pub(super) fn cf(db: &DB, family: Family) -> &rocksdb::ColumnFamily {
     db.cf_handle(name(family)).expect("every family is opened with the database")
 }
 
