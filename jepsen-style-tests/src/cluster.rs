@@ -326,6 +326,8 @@ impl Cluster {
     pub fn signal(&self, name: &str, ids: &[u64]) {
         let pids: Vec<u32> = self.status().iter().filter(|node| ids.contains(&node.id)).map(|node| node.pid).collect();
         assert_eq!(pids.len(), ids.len(), "nodes {ids:?} in {:?}", self.status());
+        // To pid 0 it would go to this test's own process group.
+        assert!(!pids.contains(&0), "nodes {ids:?} do not all run: {:?}", self.status());
         assert!(signal(name, &pids), "kill -{name} {pids:?} failed");
     }
 

@@ -15,6 +15,7 @@ use std::{
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -22,7 +23,10 @@ use rocksdb::{
     BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, ErrorKind, Options, ReadOptions,
     WriteOptions,
 };
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    time::{Instant, sleep},
+};
 
 use super::{
     Family, KeyRange, Kv, KvError, KvFuture, OnFailure, ScanLimit, StoreError, StoreFailed, WriteBatch, WriteOp,
@@ -31,6 +35,11 @@ use super::{
     formats, keys,
     warm_up::warm_up,
 };
+
+/// How long a directory may still be held by a process that was killed a moment ago: its threads end
+/// one by one, and the last of them lets go.
+const LOCK_WITHIN: Duration = Duration::from_secs(3);
+const LOCK_RETRY: Duration = Duration::from_millis(50);
 
 /// Reads on blocking threads at once: enough to keep a disk busy, few enough to leave tokio's pool to
 /// others.
@@ -80,10 +89,18 @@ impl RocksKv {
     /// Opens or creates a data directory, and checks that no synced commit is missing from it.
     pub async fn open(path: impl Into<PathBuf>, options: RocksOptions) -> Result<RocksKv, StoreError> {
         let path = path.into();
-        let opened = tokio::task::spawn_blocking(move || RocksKv::open_blocking(&path, &options)).await;
-        opened.unwrap_or_else(|error| {
-            Err(StoreError::Io { doing: "opening the data directory".into(), cause: error.to_string() })
-        })
+        let deadline = Instant::now() + LOCK_WITHIN;
+        loop {
+            let (path, options) = (path.clone(), options.clone());
+            let opened = tokio::task::spawn_blocking(move || RocksKv::open_blocking(&path, &options)).await;
+            let opened = opened.unwrap_or_else(|error| {
+                Err(StoreError::Io { doing: "opening the data directory".into(), cause: error.to_string() })
+            });
+            match opened {
+                Err(StoreError::InUse { .. }) if Instant::now() < deadline => sleep(LOCK_RETRY).await,
+                opened => return opened,
+            }
+        }
     }
 
     fn open_blocking(path: &Path, options: &RocksOptions) -> Result<RocksKv, StoreError> {

@@ -239,6 +239,20 @@ fn a_directory_that_is_open_is_in_use() {
     });
 }
 
+/// A process that was killed holds its directory until the last of its threads has ended.
+#[test]
+fn opening_waits_for_a_holder_that_is_about_to_end() {
+    let dir = temporary();
+    run(async {
+        let kv = RocksKv::open(dir.path(), small()).await.expect("open");
+        let mut second = Box::pin(RocksKv::open(dir.path(), small()));
+        let early = tokio::time::timeout(std::time::Duration::from_millis(100), &mut second).await;
+        assert!(early.is_err(), "it cannot have opened yet");
+        drop(kv);
+        second.await.expect("opens once it is free");
+    });
+}
+
 /// Without it every record costs twenty times the checksum.
 #[test]
 fn rocksdb_was_built_with_fast_crc() {
