@@ -45,9 +45,9 @@ async fn start(id: u64, disk: &SimDisk) -> Node {
         settings: RaftSettings {
             broker: BrokerId(id),
             cluster: Some(7),
-            heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(300),
-            election_max: Duration::from_millis(600),
+            heartbeat: Duration::from_millis(200),
+            election_min: Duration::from_millis(600),
+            election_max: Duration::from_millis(1_000),
         },
         listen,
         on_call: Arc::new(|_, request| Box::pin(async move { request })),
