@@ -6,6 +6,7 @@ pub mod broker;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod group;
 pub mod grpc;
 pub mod http;
 pub mod metadata;

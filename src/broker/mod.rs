@@ -13,6 +13,7 @@ mod disk;
 mod errors;
 mod fetch;
 mod forming;
+pub mod groups;
 mod hosted;
 mod inner;
 mod limits;

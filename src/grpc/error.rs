@@ -191,13 +191,18 @@ fn status_code(code: ErrorCode, effect: v1::Effect) -> Code {
         | ErrorCode::BatchTooLarge
         | ErrorCode::InvalidConfig
         | ErrorCode::InvalidTimestamp => Code::InvalidArgument,
-        ErrorCode::UnknownTopic | ErrorCode::UnknownPartition => Code::NotFound,
+        ErrorCode::UnknownTopic | ErrorCode::UnknownPartition | ErrorCode::UnknownGroup => Code::NotFound,
         // Not UNAVAILABLE: asking the same broker again does not help.
         ErrorCode::NotLeader
         | ErrorCode::OutOfOrderSequence
         | ErrorCode::FencedProducer
         | ErrorCode::UnknownProducer
-        | ErrorCode::DecompressionFailed => Code::FailedPrecondition,
+        | ErrorCode::DecompressionFailed
+        | ErrorCode::UnknownMember
+        | ErrorCode::FencedMember
+        | ErrorCode::FencedInstance
+        | ErrorCode::GroupNotEmpty
+        | ErrorCode::GroupProtocolMismatch => Code::FailedPrecondition,
         ErrorCode::NotEnoughReplicas | ErrorCode::Unavailable | ErrorCode::NoMetadataLeader => match effect {
             v1::Effect::None => Code::Unavailable,
             v1::Effect::Unknown => Code::Unknown,
@@ -206,7 +211,7 @@ fn status_code(code: ErrorCode, effect: v1::Effect) -> Code {
         ErrorCode::WrongOffset => Code::Aborted,
         ErrorCode::OffsetOutOfRange => Code::OutOfRange,
         ErrorCode::TopicExists => Code::AlreadyExists,
-        ErrorCode::DiskFull => Code::ResourceExhausted,
+        ErrorCode::DiskFull | ErrorCode::LimitReached => Code::ResourceExhausted,
         ErrorCode::Internal => Code::Internal,
     }
 }

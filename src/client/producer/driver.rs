@@ -438,7 +438,15 @@ fn verdict(error: &ClientError) -> Verdict {
             | ErrorCode::TopicExists
             | ErrorCode::InvalidConfig
             | ErrorCode::InvalidTimestamp
-            | ErrorCode::DecompressionFailed,
+            | ErrorCode::DecompressionFailed
+            // Not answers to a produce.
+            | ErrorCode::UnknownGroup
+            | ErrorCode::UnknownMember
+            | ErrorCode::FencedMember
+            | ErrorCode::FencedInstance
+            | ErrorCode::GroupNotEmpty
+            | ErrorCode::GroupProtocolMismatch
+            | ErrorCode::LimitReached,
         ) => Verdict::Final,
         None => or_final,
     }

@@ -1,0 +1,40 @@
+//! Words that groups share with the broker above.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::PartitionId;
+
+/// Partitions by topic, sorted, each once.
+pub type PartitionSet = BTreeMap<String, Vec<PartitionId>>;
+
+/// How the coordinator deals out partitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Assignor {
+    /// Changes as little as possible, then evens out.
+    #[default]
+    Sticky,
+    /// Per topic, in ranges.
+    Range,
+    /// One by one over all topics.
+    RoundRobin,
+}
+
+/// What a member with assignment on the server wants to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscription {
+    pub topics: Vec<String>,
+    /// A regular expression for whole topic names.
+    pub pattern: Option<String>,
+    pub assignor: Assignor,
+}
+
+/// How far a group is with dealing out its partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupPhase {
+    /// No members.
+    Empty,
+    Stable,
+    Rebalancing,
+}
