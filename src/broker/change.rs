@@ -207,6 +207,7 @@ pub fn refused(refusal: Refusal) -> AdminError {
         | Refusal::TooFewBrokers { .. }
         | Refusal::TooManyPartitions { .. }
         | Refusal::TooManyTopics { .. }
-        | Refusal::PartitionsNotMore { .. } => AdminError::InvalidRequest { detail },
+        | Refusal::PartitionsNotMore { .. }
+        | Refusal::Group(_) => AdminError::InvalidRequest { detail },
     }
 }

@@ -15,6 +15,7 @@ use super::placement::Placer;
 use super::response::{self, Outcome, Refusal, Response};
 use super::state::{Broker, DeletedGroup, Metadata, PartitionInfo, Topic};
 use super::topic_config::TopicConfig;
+use crate::group::GroupCommand;
 use crate::replicated::{Applied, Replicated, SnapshotAt, StateDecodeError};
 use crate::types::{ALLOCATED_REPLICA_MIN, BrokerId, EntryPosition, PartitionId, RaftGroupId, ReplicaId, TopicId};
 
@@ -128,6 +129,7 @@ impl Metadata {
             Change::DeleteTopic(wish) => self.delete_topic(at, &wish),
             Change::AllocateProducerIds(wish) => self.allocate_producer_ids(&wish),
             Change::ForgetDeleted(wish) => self.forget_deleted(&wish),
+            Change::Group(command) => self.change_group(command),
         }
     }
 
@@ -231,6 +233,13 @@ impl Metadata {
             }
         }
         Ok(Outcome::DeletedForgotten)
+    }
+
+    fn change_group(&mut self, command: GroupCommand) -> Response {
+        self.check_founded()?;
+        let Metadata { groups, topics, clock, .. } = self;
+        let partitions = |name: &str| topics.get(name).map(Topic::partition_count);
+        groups.apply(*clock, command, &partitions).map(Outcome::Group).map_err(Refusal::Group)
     }
 
     fn check_founded(&self) -> Result<(), Refusal> {

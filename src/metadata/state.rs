@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::codec::{self, MalformedBytes};
 use super::limits;
 use super::topic_config::TopicConfig;
+use crate::group::{Group, Groups};
 use crate::replicated::StateDecodeError;
 use crate::types::{
     ALLOCATED_REPLICA_MIN, BrokerId, EntryPosition, LogIndex, PartitionId, RaftGroupId, ReplicaId, TopicId,
@@ -44,6 +45,8 @@ pub struct Metadata {
     pub(super) next_group: u64,
     /// The first producer id of the next block. Never goes back.
     pub(super) next_producer_id: i64,
+    /// Consumer groups. Since version 2.
+    pub(super) groups: Groups,
     /// Derived: which topic and partition each living group is.
     #[serde(skip)]
     pub(super) by_group: BTreeMap<RaftGroupId, (String, PartitionId)>,
@@ -138,6 +141,7 @@ impl Metadata {
             // 0 is the metadata group itself.
             next_group: 1,
             next_producer_id: 0,
+            groups: Groups::default(),
             by_group: BTreeMap::new(),
             by_id: BTreeMap::new(),
         }
@@ -192,6 +196,15 @@ impl Metadata {
     pub fn partition_of(&self, group: RaftGroupId) -> Option<TopicPartition> {
         let (topic, partition) = self.by_group.get(&group)?;
         Some(TopicPartition { topic: topic.clone(), partition: *partition })
+    }
+
+    /// Consumer groups.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.get(name)
     }
 
     /// Of the whole cluster.
@@ -327,6 +340,10 @@ impl Default for Metadata {
 }
 
 impl Topic {
+    pub fn partition_count(&self) -> i32 {
+        i32::try_from(self.partitions.len()).expect("limited to PARTITIONS_PER_TOPIC_MAX")
+    }
+
     /// What the configs mean.
     pub fn config(&self) -> TopicConfig {
         TopicConfig::parse(&self.configs, self.replication_factor).expect("checked when they were stored or decoded")
