@@ -115,28 +115,18 @@ impl Tenure {
     async fn beat(&self, beat: HeartbeatRequest, deadline: Instant) -> Answered {
         let HeartbeatRequest { group, member, epoch, subscription, owns, .. } = beat;
         let of = Subject { group: &group, member: &member };
-        self.keep_alive(of).await?;
+        // None: nothing to propose.
         let look = || {
             self.metadata.read(|state| {
                 let known = state.group(&group).ok_or_else(|| unknown_member(of))?;
-                let member = server_member(known, of)?;
-                let changed = subscription.as_ref().filter(|wanted| **wanted != member.subscription);
-                Ok((member.released_by(epoch, &owns), changed.cloned()))
+                let released = server_member(known, of)?.released_by(epoch, &owns);
+                let (group, member, subscription) = (group.clone(), member.clone(), subscription.clone());
+                let report = Report { group, member, epoch, released, subscription, resolved: Vec::new() };
+                Ok(Some(report).filter(|report| known.report_changes(report)))
             })
         };
-        let (released, subscription) = match look() {
-            Ok(found) => found,
-            // Perhaps this broker is deposed, and does not know what its successor knows.
-            Err(_) if self.confirmed_now().await => look().map_err(Ended::Refused)?,
-            Err(_) => return Err(Ended::NotDone),
-        };
-        if released.is_empty() && subscription.is_none() {
-            if !self.confirmed_within(limits::CONFIRMED_FOR).await {
-                return Err(Ended::NotDone);
-            }
-        } else {
-            let resolved = subscription.as_ref().map(|new| self.resolve(new)).transpose()?.unwrap_or_default();
-            let report = Report { group: group.clone(), member: member.clone(), epoch, released, subscription, resolved };
+        if let Some(mut report) = self.confirmed_look(of, look).await? {
+            report.resolved = report.subscription.as_ref().map(|new| self.resolve(new)).transpose()?.unwrap_or_default();
             self.change(of, GroupCommand::Report(report), deadline).await?;
         }
         Ok(GroupReply::Beat(self.beat_answer(of)?))
@@ -165,8 +155,8 @@ impl Tenure {
         let Some(pattern) = subscription.pattern.as_deref().filter(|pattern| !pattern.is_empty()) else {
             return Ok(Vec::new());
         };
-        if pattern.len() > group::PATTERN_BYTES_MAX {
-            let detail = format!("a pattern of {} bytes, at most {}", pattern.len(), group::PATTERN_BYTES_MAX);
+        if pattern.len() > group::limits::PATTERN_BYTES_MAX {
+            let detail = format!("a pattern of {} bytes, at most {}", pattern.len(), group::limits::PATTERN_BYTES_MAX);
             return Err(GroupError::LimitReached { detail });
         }
         let regex = patterns::compile(pattern)

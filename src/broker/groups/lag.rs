@@ -275,22 +275,20 @@ async fn sample(inner: &Inner, readers: Vec<Reader>, known: &mut Known) -> Vec<L
         let Bounds { log_start, high_watermark } = hosted.bounds();
         let from = committed.max(log_start);
         let key = (group.clone(), at.clone());
-        let last = before.remove(&key);
-        let timestamp = match last {
+        let found = match before.remove(&key) {
             _ if from >= high_watermark => None,
-            Some((offset, timestamp)) if offset == from => timestamp,
+            Some(last) if last.0 == from => Some(last),
             // Beyond the bound the last one stands: it can only be too old.
-            Some((_, timestamp)) if reads >= limits::LAG_READS_MAX => timestamp,
-            None if reads >= limits::LAG_READS_MAX => None,
-            Some(_) | None => {
+            last if reads >= limits::LAG_READS_MAX => last,
+            _ => {
                 reads += 1;
-                inner.timestamp_at(&hosted, from).await
+                Some((from, inner.timestamp_at(&hosted, from).await))
             }
         };
-        if from < high_watermark && (reads < limits::LAG_READS_MAX || last.is_some()) {
-            let offset = if reads < limits::LAG_READS_MAX { from } else { last.map_or(from, |(offset, _)| offset) };
-            known.insert(key, (offset, timestamp));
+        if let Some(found) = found {
+            known.insert(key, found);
         }
+        let timestamp = found.and_then(|(_, timestamp)| timestamp);
         let Unread { records, age_ms, retention_threatens } = inner.unread(&hosted, from, timestamp);
         let TopicPartition { topic, partition } = at;
         let partition = partition.0;

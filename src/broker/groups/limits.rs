@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::group;
+
 /// How long commits are collected into one entry (SAFETY M8). An fsync takes as long on a slow disk.
 pub const COMMIT_EVERY: Duration = Duration::from_millis(5);
 /// Of one entry of commits: well below a node frame, and applied within a heartbeat.
@@ -44,15 +46,14 @@ pub const EXPIRIES_PER_SWEEP_MAX: usize = 64;
 /// A heartbeat is answered by a leader that a majority confirmed this lately. Shorter than any session:
 /// a successor gives every member a full one, so the two never contradict each other.
 pub const CONFIRMED_FOR: Duration = Duration::from_millis(500);
-/// Sessions of members that name none, and their bounds (the lower one is Kafka's default divided by six).
+/// Sessions of members that name none. Their bounds are the state machine's.
 pub const SESSION_DEFAULT: Duration = Duration::from_secs(10);
-pub const SESSION_MIN: Duration = Duration::from_secs(1);
-pub const SESSION_MAX: Duration = Duration::from_secs(1_800);
-/// Kafka's bounds of a classic member's session.
+pub const SESSION_MIN: Duration = Duration::from_millis(group::limits::SESSION_TIMEOUT_MS_MIN as u64);
+pub const SESSION_MAX: Duration = Duration::from_millis(group::limits::SESSION_TIMEOUT_MS_MAX as u64);
+/// Kafka's lower bound of a classic member's session.
 pub const CLASSIC_SESSION_MIN: Duration = Duration::from_secs(6);
-/// How long a member may take to let go of a partition, if it names nothing, and at most.
+/// How long a member may take to let go of a partition, if it names nothing.
 pub const REBALANCE_DEFAULT: Duration = Duration::from_secs(60);
-pub const REBALANCE_MAX: Duration = Duration::from_secs(1_800);
 /// Between two beats of a member that has all it should have, and of one that waits for partitions.
 pub const BEAT_MAX: Duration = Duration::from_secs(1);
 pub const BEAT_REBALANCING: Duration = Duration::from_millis(100);

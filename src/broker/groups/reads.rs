@@ -151,7 +151,7 @@ fn describe(name: &str, group: &Group) -> GroupDescription {
                     }
                 }
             }
-            (assignor_name(server.assignor()).to_string(), server.members.iter().map(server_member).collect())
+            (assignor_name(commonest(server)).to_string(), server.members.iter().map(server_member).collect())
         }
         Members::Classic(classic) => {
             let members = classic.members.iter().map(|(id, member)| GroupMember {
@@ -201,6 +201,15 @@ fn unread(at: TopicPartition, member: Option<String>) -> GroupPartition {
         lag_time: None,
         retention_threatens: false,
     }
+}
+
+fn commonest(server: &group::ServerMembers) -> Assignor {
+    let mut votes: BTreeMap<Assignor, usize> = BTreeMap::new();
+    for member in server.members.values() {
+        *votes.entry(member.subscription.assignor).or_default() += 1;
+    }
+    let most = votes.values().copied().max().unwrap_or(0);
+    votes.into_iter().find(|(_, count)| *count == most).map(|(assignor, _)| assignor).unwrap_or_default()
 }
 
 fn assignor_name(assignor: Assignor) -> &'static str {

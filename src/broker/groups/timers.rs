@@ -266,7 +266,7 @@ mod tests {
                 let due = timers.take_due(at, 99);
                 for (who, last) in heard.iter_mut().enumerate() {
                     let is_due = last.is_some_and(|last| now >= last + spans[who]);
-                    let said = due.iter().contains(&session_of(&who.to_string()));
+                    let said = due.contains(&session_of(&who.to_string()));
                     prop_assert_eq!(said, is_due);
                     if is_due {
                         *last = None;

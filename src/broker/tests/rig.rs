@@ -12,6 +12,7 @@ use crate::{
     broker::{
         Acks, Broker, BrokerDeps, BrokerSettings, CreateTopicRequest, Effect, FetchRequest, ProduceError,
         ProduceRequest, Readiness, Receipt,
+        groups::GroupSettings,
     },
     config::Peer,
     metrics::Metrics,
@@ -189,6 +190,10 @@ fn settings(id: u64, address: &str, peers: Vec<Peer>) -> BrokerSettings {
         election_max: Duration::from_millis(800),
         produce_bytes_max: 64 << 20,
         disk_reserve_bytes: 1,
+        groups: GroupSettings {
+            offsets_retention: Duration::from_secs(3_600),
+            initial_rebalance_delay: Duration::from_millis(300),
+        },
     }
 }
 
