@@ -158,7 +158,7 @@ mod tests {
             "flotilla_consumer_retention_threat{group=\"g\",topic=\"a \\\"t\\\"\",partition=\"1\"} 0.0",
             "flotilla_group_members_expired_total 2",
             "flotilla_group_commit_latency_seconds_count 1",
-            "flotilla_group_entry_commits_bucket{le=\"4.0\"} 1",
+            "flotilla_group_entry_commits_bucket{le=\"4\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "no line {line:?} in:\n{text}");
         }

@@ -93,8 +93,8 @@ impl Tenure {
 
     async fn join(&self, beat: HeartbeatRequest, deadline: Instant) -> Answered {
         let HeartbeatRequest { group, member, subscription, instance, client_id, client_host, .. } = beat.clone();
-        let subscription = subscription.ok_or_else(|| {
-            GroupError::InvalidRequest { detail: "a member that joins says what it subscribes to".into() }
+        let subscription = subscription.ok_or_else(|| GroupError::InvalidRequest {
+            detail: "a member that joins says what it subscribes to".into(),
         })?;
         let join = Join {
             resolved: self.resolve(&subscription)?,
@@ -126,7 +126,8 @@ impl Tenure {
             })
         };
         if let Some(mut report) = self.confirmed_look(of, look).await? {
-            report.resolved = report.subscription.as_ref().map(|new| self.resolve(new)).transpose()?.unwrap_or_default();
+            report.resolved =
+                report.subscription.as_ref().map(|new| self.resolve(new)).transpose()?.unwrap_or_default();
             self.change(of, GroupCommand::Report(report), deadline).await?;
         }
         Ok(GroupReply::Beat(self.beat_answer(of)?))
@@ -322,11 +323,7 @@ impl Tenure {
 
     /// Touches the member's session and looks at the state, in a way that a deposed coordinator cannot
     /// tell a member anything that its successor would not.
-    async fn confirmed_look<T>(
-        &self,
-        of: Subject<'_>,
-        look: impl Fn() -> Result<T, GroupError>,
-    ) -> Result<T, Ended> {
+    async fn confirmed_look<T>(&self, of: Subject<'_>, look: impl Fn() -> Result<T, GroupError>) -> Result<T, Ended> {
         self.keep_alive(of).await?;
         match look() {
             Ok(_) if !self.confirmed_within(limits::CONFIRMED_FOR).await => Err(Ended::NotDone),

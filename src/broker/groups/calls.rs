@@ -12,19 +12,39 @@ use crate::types::{LogIndex, TopicPartition};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum GroupCall {
     /// `is_new`: the member id was drawn for this request.
-    Beat { beat: HeartbeatRequest, is_new: bool },
-    Leave { group: String, leavers: Vec<Leaver> },
+    Beat {
+        beat: HeartbeatRequest,
+        is_new: bool,
+    },
+    Leave {
+        group: String,
+        leavers: Vec<Leaver>,
+    },
     Commit(CommitRequest),
-    Delete { group: String },
-    DeleteOffsets { group: String, at: Vec<TopicPartition> },
+    Delete {
+        group: String,
+    },
+    DeleteOffsets {
+        group: String,
+        at: Vec<TopicPartition>,
+    },
     /// `is_new`: as above. Otherwise the id is the member's own, or was promised (KIP-394).
-    JoinClassic { join: ClassicJoin, is_new: bool },
+    JoinClassic {
+        join: ClassicJoin,
+        is_new: bool,
+    },
     /// For MEMBER_ID_REQUIRED: this drawn id will join.
-    Promise { group: String, member: String },
+    Promise {
+        group: String,
+        member: String,
+    },
     SyncClassic(ClassicSync),
     BeatClassic(ClassicBeat),
     /// The member waits for a rebalance at the asking broker.
-    KeepAlive { group: String, member: String },
+    KeepAlive {
+        group: String,
+        member: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

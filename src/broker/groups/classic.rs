@@ -51,7 +51,8 @@ impl Inner {
 
     /// A member id that nobody has: a readable part and 128 random bits.
     pub fn draw_member_id(&self, prefix: &str) -> String {
-        let end = (0..=prefix.len().min(limits::MEMBER_PREFIX_BYTES_MAX)).rev().find(|end| prefix.is_char_boundary(*end));
+        let end =
+            (0..=prefix.len().min(limits::MEMBER_PREFIX_BYTES_MAX)).rev().find(|end| prefix.is_char_boundary(*end));
         let prefix = match &prefix[..end.unwrap_or(0)] {
             "" => "member",
             prefix => prefix,

@@ -206,7 +206,10 @@ impl LagTable {
         });
         let mut notes: Vec<String> = notes.collect();
         if total > notes.len() {
-            notes.push(format!("and {} more groups and topics whose unread records retention threatens", total - notes.len()));
+            notes.push(format!(
+                "and {} more groups and topics whose unread records retention threatens",
+                total - notes.len()
+            ));
         }
         notes
     }

@@ -14,7 +14,7 @@ mod classic;
 mod commits;
 mod forward;
 mod lag;
-mod limits;
+pub(super) mod limits;
 mod patterns;
 mod plan;
 mod promises;
@@ -23,7 +23,7 @@ mod refusals;
 mod requests;
 mod rounds;
 mod sweep;
-mod tenure;
+pub(super) mod tenure;
 mod timers;
 
 use std::{
@@ -60,7 +60,7 @@ pub struct GroupSettings {
 /// A broker's part in groups.
 pub struct GroupHandles {
     /// Set while this broker coordinates.
-    tenure: watch::Sender<Option<Arc<Tenure>>>,
+    pub tenure: watch::Sender<Option<Arc<Tenure>>>,
     /// Set at the start.
     reads: OnceLock<Rounds>,
     /// Turns of requests on their way to the coordinator.

@@ -109,7 +109,9 @@ impl Inner {
 pub fn check_count(partitions: usize) -> Result<(), GroupError> {
     let max = limits::OFFSETS_PER_REQUEST_MAX;
     match partitions > max {
-        true => Err(GroupError::LimitReached { detail: format!("{partitions} partitions in one request, at most {max}") }),
+        true => {
+            Err(GroupError::LimitReached { detail: format!("{partitions} partitions in one request, at most {max}") })
+        }
         false => Ok(()),
     }
 }

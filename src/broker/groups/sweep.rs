@@ -33,12 +33,7 @@ struct InUse {
 
 impl Sweeper {
     /// Commands that are due. `now`: None while this broker's clock is not to be trusted.
-    pub fn sweep(
-        &mut self,
-        metadata: &Group<Metadata>,
-        now: Option<WallMs>,
-        retention_ms: u64,
-    ) -> Vec<GroupCommand> {
+    pub fn sweep(&mut self, metadata: &Group<Metadata>, now: Option<WallMs>, retention_ms: u64) -> Vec<GroupCommand> {
         let (names, in_use, old) = metadata.read(|state| {
             let in_use: Vec<InUse> = state
                 .groups()

@@ -117,7 +117,8 @@ impl Timers {
     /// What is due and its mark, at most `max`, earliest first. Each must be settled: by the group's not
     /// wanting it any more, or by [`Timers::retry`].
     pub fn take_due(&mut self, now: Instant, max: usize) -> Vec<(Timer, i64)> {
-        let due: Vec<(Instant, Timer)> = self.due.iter().take_while(|(due, _)| *due <= now).take(max).cloned().collect();
+        let due: Vec<(Instant, Timer)> =
+            self.due.iter().take_while(|(due, _)| *due <= now).take(max).cloned().collect();
         let mut taken = Vec::with_capacity(due.len());
         for entry in due {
             self.due.remove(&entry);
