@@ -22,8 +22,9 @@ pub const REBALANCE_TIMEOUT_MS_MAX: u32 = 3_600_000;
 pub const SUBSCRIBED_TOPICS_MAX: usize = 1_000;
 /// A regular expression that fits a line or two.
 pub const PATTERN_BYTES_MAX: usize = 1_024;
-/// The topics that a pattern matches are kept per group and pattern.
-pub const PATTERNS_PER_GROUP_MAX: usize = 8;
+/// Distinct sets of topics that members of one group read: usually one, two while it changes. Dealing
+/// looks at each for every partition; they are bits of a word there.
+pub const SUBSCRIPTIONS_PER_GROUP_MAX: usize = 64;
 /// Partitions of the topics that groups subscribe to, summed over all groups with assignment on the
 /// server: creating one topic deals its partitions out in all of them, within one apply.
 pub const ASSIGNED_MAX: usize = 500_000;
@@ -42,3 +43,5 @@ pub const CLASSIC_PROTOCOLS_MAX: usize = 16;
 /// What all groups may take in a snapshot, by an upper bound of their encoded bytes: topics, brokers
 /// and tombstones at their own limits take up to about 170 MiB of the 256 MiB.
 pub const GROUPS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Kafka's rule for names of topics; module `metadata` holds the rest of it.
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;

@@ -3,13 +3,15 @@
 //! A coordinator that has just been elected finds here all that it needs to go on; only timers,
 //! waiting answers and unsent batches are its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::command::Report;
 use super::offsets::{CommittedOffset, Offsets};
+use super::outcome::GroupRefusal;
 use super::types::{GroupPhase, PartitionSet, Subscription};
+use super::usage::Usage;
 use crate::types::{PartitionId, TopicPartition, WallMs};
 
 /// A consumer group.
@@ -26,6 +28,9 @@ pub struct Group {
     pub(super) empty_since: Option<WallMs>,
     pub(super) members: Members,
     pub(super) offsets: Offsets,
+    /// Derived: what it counts for against the limits.
+    #[serde(skip)]
+    pub(super) usage: Usage,
 }
 
 /// Who is in a group, by the protocol they use. An empty group may change it.
@@ -158,11 +163,7 @@ impl Group {
     }
 
     pub fn member_count(&self) -> usize {
-        match &self.members {
-            Members::None => 0,
-            Members::Server(server) => server.members.len(),
-            Members::Classic(classic) => classic.members.len(),
-        }
+        self.members.count()
     }
 
     /// "flotilla", the classic protocol type, or empty while there are no members.
@@ -186,12 +187,46 @@ impl Group {
         }
     }
 
+    /// Whether a heartbeat is one of a member that may go on: `epoch` is that of its last answer, or
+    /// its classic generation.
+    pub fn check_beat(&self, member: &str, instance: Option<&str>, epoch: i32) -> Result<(), GroupRefusal> {
+        self.check_member(member, instance)?;
+        match &self.members {
+            Members::None => Err(GroupRefusal::UnknownMember),
+            Members::Server(server) => {
+                let current = server.members.get(member).map_or(0, |m| m.epoch);
+                match (0..=current).contains(&epoch) {
+                    true => Ok(()),
+                    false => Err(GroupRefusal::WrongEpoch { found: epoch, current }),
+                }
+            }
+            Members::Classic(_) if epoch != self.epoch => {
+                Err(GroupRefusal::WrongEpoch { found: epoch, current: self.epoch })
+            }
+            Members::Classic(classic) => match classic.phase {
+                ClassicPhase::Joining | ClassicPhase::Syncing => Err(GroupRefusal::Rebalancing),
+                ClassicPhase::Stable => Ok(()),
+            },
+        }
+    }
+
+    /// Whether it is a member, and the one with that instance id if it says one.
+    pub(super) fn check_member(&self, member: &str, instance: Option<&str>) -> Result<(), GroupRefusal> {
+        let holder = instance.and_then(|instance| self.members.of_instance(instance));
+        match (instance, holder) {
+            (Some(instance), Some(holder)) if holder != member => {
+                Err(GroupRefusal::FencedInstance { instance: instance.to_string() })
+            }
+            (Some(_) | None, _) if self.members.contains(member) => Ok(()),
+            (Some(_) | None, _) => Err(self.members.unknown(member)),
+        }
+    }
+
     /// Whether applying the report would change anything: if not, the heartbeat is no entry.
     pub fn report_changes(&self, report: &Report) -> bool {
-        let Some(server) = self.server() else { return true };
-        let Some(member) = server.members.get(&report.member) else { return true };
-        let subscribes = report.subscription.as_ref().is_some_and(|s| *s != member.subscription);
-        subscribes || !report.released.is_empty()
+        let member = self.server().and_then(|server| server.members.get(&report.member));
+        let is_new = |s: &Subscription| member.is_none_or(|m| m.subscription != s.normal());
+        member.is_none() || report.subscription.as_ref().is_some_and(is_new) || !report.released.is_empty()
     }
 
     /// By topic and partition.
@@ -209,24 +244,55 @@ impl Group {
 
     /// Who has this instance id now.
     pub fn member_of_instance(&self, instance: &str) -> Option<&str> {
+        self.members.of_instance(instance)
+    }
+
+    /// The instance id that a member with this id had and another member has taken over.
+    pub fn fenced_instance(&self, member: &str) -> Option<&str> {
+        self.members.replaced_by(member)
+    }
+}
+
+impl Members {
+    pub fn count(&self) -> usize {
+        match self {
+            Members::None => 0,
+            Members::Server(server) => server.members.len(),
+            Members::Classic(classic) => classic.members.len(),
+        }
+    }
+
+    pub fn contains(&self, member: &str) -> bool {
+        match self {
+            Members::None => false,
+            Members::Server(server) => server.members.contains_key(member),
+            Members::Classic(classic) => classic.members.contains_key(member),
+        }
+    }
+
+    pub(super) fn of_instance(&self, instance: &str) -> Option<&str> {
         let is_it = |theirs: &Option<String>| theirs.as_deref() == Some(instance);
-        match &self.members {
+        match self {
             Members::None => None,
             Members::Server(server) => server.members.iter().find(|(_, m)| is_it(&m.instance)).map(|(id, _)| &**id),
             Members::Classic(classic) => classic.members.iter().find(|(_, m)| is_it(&m.instance)).map(|(id, _)| &**id),
         }
     }
 
-    /// The instance id that a member with this id had and another member has taken over.
-    pub fn fenced_instance(&self, member: &str) -> Option<&str> {
-        if member.is_empty() {
-            return None;
-        }
-        let was_it = |replaced: &Option<String>| replaced.as_deref() == Some(member);
-        match &self.members {
+    pub(super) fn replaced_by(&self, member: &str) -> Option<&str> {
+        let was_it = |replaced: &Option<String>| !member.is_empty() && replaced.as_deref() == Some(member);
+        match self {
             Members::None => None,
             Members::Server(server) => server.members.values().find(|m| was_it(&m.replaced))?.instance.as_deref(),
             Members::Classic(classic) => classic.members.values().find(|m| was_it(&m.replaced))?.instance.as_deref(),
+        }
+    }
+
+    /// Why this id is none of a member.
+    pub(super) fn unknown(&self, member: &str) -> GroupRefusal {
+        match self.replaced_by(member) {
+            Some(instance) => GroupRefusal::FencedInstance { instance: instance.to_string() },
+            None => GroupRefusal::UnknownMember,
         }
     }
 }
@@ -245,6 +311,11 @@ impl ServerMembers {
         topics.sort_unstable();
         topics.dedup();
         topics
+    }
+
+    /// Every partition that some member holds, assigned or revoking.
+    pub(super) fn held(&self) -> impl Iterator<Item = (&str, PartitionId)> {
+        self.members.values().flat_map(|m| slots(&m.assigned).chain(slots(&m.revoking)))
     }
 
     /// Who holds the partition, assigned or revoking.
@@ -268,6 +339,10 @@ impl ServerMember {
         !self.awaiting.is_empty()
     }
 
+    pub(super) fn is_revoking(&self, topic: &str, partition: PartitionId) -> bool {
+        self.revoking.get(topic).is_some_and(|partitions| partitions.contains_key(&partition))
+    }
+
     /// The epoch since which it holds the partition, assigned or revoking.
     pub fn held_since(&self, topic: &str, partition: PartitionId) -> Option<i32> {
         let assigned = self.assigned.get(topic).and_then(|p| p.get(&partition)).copied();
@@ -285,7 +360,7 @@ impl ServerMember {
     pub fn released_by(&self, epoch: i32, owns: &PartitionSet) -> PartitionSet {
         let mut released = PartitionSet::new();
         for (topic, partitions) in &self.revoking {
-            let kept = owns.get(topic).map(Vec::as_slice).unwrap_or_default();
+            let kept: BTreeSet<PartitionId> = owns.get(topic).into_iter().flatten().copied().collect();
             let gone = |(p, r): (&PartitionId, &Revoking)| (r.asked <= epoch && !kept.contains(p)).then_some(*p);
             let gone: Vec<PartitionId> = partitions.iter().filter_map(gone).collect();
             if !gone.is_empty() {
@@ -315,4 +390,8 @@ impl ClassicMembers {
 
 fn names_only<T>(held: &Held<T>) -> PartitionSet {
     held.iter().map(|(topic, partitions)| (topic.clone(), partitions.keys().copied().collect())).collect()
+}
+
+pub(super) fn slots<T>(held: &Held<T>) -> impl Iterator<Item = (&str, PartitionId)> {
+    held.iter().flat_map(|(topic, partitions)| partitions.keys().map(move |p| (topic.as_str(), *p)))
 }

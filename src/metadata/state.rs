@@ -15,8 +15,8 @@ use crate::types::{
     TopicPartition, WallMs,
 };
 
-/// Version byte of the encoded state. Consumer groups and offsets will come with version 2.
-pub const STATE_VERSION: u8 = 1;
+/// Version byte of the encoded state. Version 2 added consumer groups; version 1 is still read.
+pub const STATE_VERSION: u8 = 2;
 
 /// What the encoded commands may be: raised by a command once every broker knows the next one.
 pub const FEATURE_LEVEL: u32 = 1;
@@ -251,7 +251,11 @@ impl Metadata {
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Metadata, StateDecodeError> {
-        let mut state: Metadata = codec::decode(STATE_VERSION, bytes).map_err(|error| match error {
+        let state = match bytes.first() {
+            Some(&StateV1::VERSION) => codec::decode::<StateV1>(StateV1::VERSION, bytes).map(Metadata::from),
+            Some(_) | None => codec::decode(STATE_VERSION, bytes),
+        };
+        let mut state = state.map_err(|error| match error {
             MalformedBytes::Version { found, known } => StateDecodeError::Version { found, known },
             MalformedBytes::Empty | MalformedBytes::Body(_) => StateDecodeError::Malformed(error.to_string()),
         })?;
@@ -291,7 +295,8 @@ impl Metadata {
             return Err(format!("replica {last} was never allocated, the next is {}", self.next_replica));
         }
         (self.by_group, self.by_id) = (groups, ids);
-        Ok(())
+        let Metadata { groups, topics, .. } = self;
+        groups.index(&|name| topics.get(name).map(Topic::partition_count))
     }
 
     fn check_counters(&self) -> Result<(), String> {
@@ -330,6 +335,45 @@ impl Metadata {
 
     fn was_allocated(&self, group: RaftGroupId) -> bool {
         (1..self.next_group).contains(&group.0)
+    }
+}
+
+/// The state before there were consumer groups. Frozen, only ever read.
+#[derive(Deserialize)]
+struct StateV1 {
+    applied: Option<EntryPosition>,
+    clock: WallMs,
+    cluster_id: Option<u128>,
+    feature_level: u32,
+    founders: Vec<BrokerId>,
+    brokers: BTreeMap<BrokerId, Broker>,
+    topics: BTreeMap<String, Topic>,
+    deleted: BTreeMap<RaftGroupId, DeletedGroup>,
+    next_replica: u64,
+    next_group: u64,
+    next_producer_id: i64,
+}
+
+impl StateV1 {
+    const VERSION: u8 = 1;
+}
+
+impl From<StateV1> for Metadata {
+    fn from(old: StateV1) -> Metadata {
+        Metadata {
+            applied: old.applied,
+            clock: old.clock,
+            cluster_id: old.cluster_id,
+            feature_level: old.feature_level,
+            founders: old.founders,
+            brokers: old.brokers,
+            topics: old.topics,
+            deleted: old.deleted,
+            next_replica: old.next_replica,
+            next_group: old.next_group,
+            next_producer_id: old.next_producer_id,
+            ..Metadata::new()
+        }
     }
 }
 
