@@ -328,7 +328,7 @@ impl Inner {
                 Ok(PartitionResponse::TrimOutOfRange { before, next_offset }) => {
                     Err(out_of_range(topic, partition, before, bounds.log_start, next_offset))
                 }
-                Ok(PartitionResponse::Appended { .. } | PartitionResponse::Dead) | Err(_) => {
+                Ok(PartitionResponse::Appended { .. } | PartitionResponse::Dead | PartitionResponse::Resized) | Err(_) => {
                     Err(AdminError::Internal { detail: "a trim was answered as something else".into() })
                 }
             },

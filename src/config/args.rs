@@ -19,7 +19,6 @@ pub(super) const TAIL_BYTES_MAX: ByteSize = ByteSize::mib(256);
 pub(super) const PRODUCE_BYTES_MAX: ByteSize = ByteSize::mib(256);
 pub(super) const FETCH_BYTES_MAX: ByteSize = ByteSize::mib(128);
 pub(super) const CONNECTIONS_MAX: u32 = 10_000;
-pub(super) const DISK_RESERVE_BYTES: ByteSize = ByteSize::gib(1);
 pub(super) const LOG_FILTER: &str = "info";
 
 /// A size as users write it: 1GiB, 500MB, or bytes as a plain number.
@@ -129,7 +128,11 @@ keys! {
     connections_max: u32, "FLOTILLA_CONNECTIONS_MAX", "N";
     /// Threads that run the broker's tasks; RocksDB and fsyncs have their own [default: half the cores, at least 1]
     worker_threads: u32, "FLOTILLA_WORKER_THREADS", "N";
-    /// Produces are refused while the disk has less than this free; reads go on [default: 1GiB]
+    /// Write-ahead logs in use at once; about as much again is kept for reuse [default: 256MiB, or a sixteenth of a
+    /// disk of less than 4GiB]
+    wal_bytes_max: Size, "FLOTILLA_WAL_BYTES_MAX", "SIZE";
+    /// Produces are refused while the disk has less than this free; reads go on [default: 1GiB, or a quarter of a disk
+    /// of less than 4GiB]
     disk_reserve_bytes: Size, "FLOTILLA_DISK_RESERVE_BYTES", "SIZE";
     /// How log lines look on stderr [default: text]
     log_format: LogFormat, "FLOTILLA_LOG_FORMAT", "FORMAT";

@@ -1,4 +1,4 @@
-//! Every metric's name, label and meaning (the log writer's are in `writer`), and the probes through which
+//! Every metric's name, label and meaning (the log writer's are in `writer`, the disk's in `space`), and the probes through which
 //! components report.
 //!
 //! One registry per broker, so that two brokers in one process do not share counters. A probe's
@@ -6,6 +6,7 @@
 //! bounded: no label holds a topic, partition or client, and every label value is `&'static str`.
 //! Leaves out: serving them (module `http`).
 
+mod space;
 mod writer;
 
 use std::{
@@ -26,6 +27,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+pub use space::SpaceSnapshot;
 pub use writer::{HistogramSnapshot, WriterSnapshot};
 
 /// Of what [`Metrics::encode`] returns.
@@ -223,6 +225,12 @@ impl Metrics {
     /// The log writer's figures, read at each scrape. Once per broker.
     pub fn export_writer(&self, read: impl Fn() -> WriterSnapshot + Send + Sync + 'static) {
         let collector = writer::WriterCollector::new(read);
+        self.0.registry.lock().expect(UNPOISONED).register_collector(Box::new(collector));
+    }
+
+    /// The blob files' figures, read at each scrape. Once per broker.
+    pub fn export_space(&self, read: impl Fn() -> SpaceSnapshot + Send + Sync + 'static) {
+        let collector = space::SpaceCollector::new(read);
         self.0.registry.lock().expect(UNPOISONED).register_collector(Box::new(collector));
     }
 

@@ -14,6 +14,7 @@ mod log_store;
 mod member;
 mod network;
 mod node;
+mod room;
 mod seeded;
 mod server;
 #[cfg(test)]
@@ -24,4 +25,5 @@ mod watcher;
 mod wire;
 
 pub use group::{Group, GroupSpec, Leader, OpenError, Pending, ProposalEnd, ReadError, Refusal, Status, TransferError};
+pub use room::{Room, RoomLevel};
 pub use node::{CALL_BYTES_MAX, CallError, CallHandler, NodeDeps, RaftNode, RaftSettings};
