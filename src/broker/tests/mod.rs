@@ -2,4 +2,6 @@
 //! dropping it is a SIGKILL.
 
 mod cluster;
+mod full;
+mod retention;
 mod rig;

@@ -1,6 +1,14 @@
 //! A cluster of brokers that a test can crash, restart and ask.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{
@@ -16,13 +24,29 @@ use crate::{
     config::Peer,
     metrics::Metrics,
     record::{BatchBuilder, Codec, Producer, Record, decode_records},
-    seam::{Listener, Net, Rng, SystemClock, TcpNet},
+    seam::{Clock, Listener, Net, Rng, SystemClock, TcpNet},
     storage::{SimDisk, Store, StoreOptions, WriterProbe},
     types::{BrokerId, Offset, PartitionId, WallMs},
 };
 
 /// Longer than any election: what is not true by then is not coming.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a broker keeps free in these tests.
+pub const RESERVE_BYTES: u64 = 1_000;
+
+/// What the world shows a broker, whichever process it runs in.
+pub struct World {
+    /// By how much its clock is ahead.
+    pub ahead_ms: AtomicI64,
+    pub free_bytes: AtomicU64,
+}
+
+impl Clock for World {
+    fn wall(&self) -> WallMs {
+        WallMs(SystemClock.wall().0 + self.ahead_ms.load(Relaxed))
+    }
+}
 
 pub struct Node {
     pub broker: Broker,
@@ -32,6 +56,7 @@ pub struct Node {
 pub struct Cluster {
     pub nodes: BTreeMap<u64, Node>,
     pub disks: BTreeMap<u64, SimDisk>,
+    pub worlds: BTreeMap<u64, Arc<World>>,
     peers: Vec<Peer>,
     /// Processes started so far: no two draw the same numbers.
     started: u64,
@@ -62,7 +87,9 @@ impl Cluster {
             peers.push(Peer { id: BrokerId(id), address: listener.local_addr().unwrap().to_string() });
         }
         let disks = (1..=size).map(|id| (id, SimDisk::new(seed + id))).collect();
-        Cluster { nodes: BTreeMap::new(), disks, peers, started: 0 }
+        let world = || World { ahead_ms: AtomicI64::new(0), free_bytes: AtomicU64::new(1 << 40) };
+        let worlds = (1..=size).map(|id| (id, Arc::new(world()))).collect();
+        Cluster { nodes: BTreeMap::new(), disks, worlds, peers, started: 0 }
     }
 
     pub async fn run(&mut self, id: u64) {
@@ -71,6 +98,7 @@ impl Cluster {
         self.started += 1;
         let seed = self.started;
         let (disk, peers) = (self.disks[&id].clone(), self.peers.clone());
+        let (world, disk_world) = (self.worlds[&id].clone(), self.worlds[&id].clone());
         let started = runtime.spawn(async move {
             let on_failure = Arc::new(move |error: &_| panic!("store of {id}: {error:?}"));
             let kv = Arc::new(disk.open());
@@ -80,10 +108,10 @@ impl Cluster {
                 settings: settings(id, &address, peers),
                 store,
                 net: Arc::new(TcpNet),
-                clock: Arc::new(SystemClock),
+                clock: world,
                 rng: Arc::new(Rng::seeded(seed)),
                 metrics: Metrics::new(),
-                free_bytes: Arc::new(|| Some(1 << 40)),
+                free_bytes: Arc::new(move || Some(disk_world.free_bytes.load(Relaxed))),
             };
             Broker::start(deps).await.unwrap()
         });
@@ -188,7 +216,7 @@ fn settings(id: u64, address: &str, peers: Vec<Peer>) -> BrokerSettings {
         election_min: Duration::from_millis(400),
         election_max: Duration::from_millis(800),
         produce_bytes_max: 64 << 20,
-        disk_reserve_bytes: 1,
+        disk_reserve_bytes: RESERVE_BYTES,
     }
 }
 
