@@ -46,9 +46,9 @@ pub async fn round(inner: &Inner) {
 async fn resize_segments(inner: &Inner, hosted: &Hosted) {
     let wanted = hosted.rules().segment;
     let now = inner.clock.wall();
-    let command = hosted.group.read(|state| {
-        (state.segment_limits() != wanted).then(|| encode_resize(state.append_time(now), wanted))
-    });
+    let command = hosted
+        .group
+        .read(|state| (state.segment_limits() != wanted).then(|| encode_resize(state.append_time(now), wanted)));
     if let Some(command) = command
         && propose(hosted, command).await
     {

@@ -33,7 +33,8 @@ use crate::{
     metrics::{HistogramSnapshot, Metrics, SpaceSnapshot, WriterSnapshot},
     seam::{Listener, Net, Rng, SystemClock, TcpNet},
     storage::{
-        Histogram, RocksKv, RocksOptions, SpaceProbe, Store, StoreError, StoreOptions, WriterProbe, disk_bytes, fail_stop,
+        Histogram, RocksKv, RocksOptions, SpaceProbe, Store, StoreError, StoreOptions, WriterProbe, disk_bytes,
+        fail_stop,
     },
 };
 

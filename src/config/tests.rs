@@ -33,7 +33,10 @@ fn defaults_are_what_the_documents_say() {
     assert_eq!((config.heartbeat_ms, config.election_ms_min, config.election_ms_max), (200, 600, 1_000));
     assert_eq!((config.tail_bytes_max, config.wal_bytes_max), (256 << 20, None));
     let reserve = |disk: Option<u64>| config.reserve_bytes(disk) >> 20;
-    assert_eq!([reserve(None), reserve(Some(1 << 40)), reserve(Some(4 << 30)), reserve(Some(1 << 30))], [1_024, 1_024, 1_024, 256]);
+    assert_eq!(
+        [reserve(None), reserve(Some(1 << 40)), reserve(Some(4 << 30)), reserve(Some(1 << 30))],
+        [1_024, 1_024, 1_024, 256]
+    );
     let set = load_with(&["--disk-reserve-bytes=5GiB"]).unwrap().config;
     assert_eq!(set.reserve_bytes(Some(1 << 30)), 5 << 30);
     assert_eq!(config.log_format, LogFormat::Text);

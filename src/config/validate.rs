@@ -65,7 +65,8 @@ impl Raw {
         if let Some(threads) = self.worker_threads.filter(|threads| !(1..=WORKER_THREADS_MAX).contains(threads)) {
             return Err(rule("worker_threads", threads, format!("must be 1 to {WORKER_THREADS_MAX}")));
         }
-        let wal_bytes_max = self.wal_bytes_max.map(|size| budget("wal_bytes_max", Some(size), BUDGET_MIN)).transpose()?;
+        let wal_bytes_max =
+            self.wal_bytes_max.map(|size| budget("wal_bytes_max", Some(size), BUDGET_MIN)).transpose()?;
         let config = ServerConfig {
             id,
             data_dir,

@@ -25,5 +25,5 @@ mod watcher;
 mod wire;
 
 pub use group::{Group, GroupSpec, Leader, OpenError, Pending, ProposalEnd, ReadError, Refusal, Status, TransferError};
-pub use room::{Room, RoomLevel};
 pub use node::{CALL_BYTES_MAX, CallError, CallHandler, NodeDeps, RaftNode, RaftSettings};
+pub use room::{Room, RoomLevel};

@@ -36,6 +36,6 @@ pub use log::{Done, EntryKind, GroupLog, LogEntry};
 pub use probe::{Histogram, WriterCounters, WriterProbe};
 pub use rocks::{RocksKv, RocksOptions, STORE_FAILED_EXIT_CODE, fail_stop};
 pub use saved::SavedState;
-pub use space::{SpaceCounters, SpaceProbe};
 pub use sim::{SimDisk, SimFault, SimKv};
+pub use space::{SpaceCounters, SpaceProbe};
 pub use store::{Identity, OnFailure, Store, StoreOptions};
