@@ -1,5 +1,5 @@
-//! Every metric's name, label and meaning (the log writer's are in `writer`, groups' in `groups`), and the
-//! probes through which components report.
+//! Every metric's name, label and meaning (the log writer's are in `writer`, the disk's in `space`, groups'
+//! in `groups`), and the probes through which components report.
 //!
 //! One registry per broker, so that two brokers in one process do not share counters. A probe's
 //! methods are named after events; whoever calls them knows nothing of Prometheus. Series are
@@ -8,6 +8,7 @@
 //! Leaves out: serving them (module `http`).
 
 mod groups;
+mod space;
 mod writer;
 
 use std::{
@@ -29,6 +30,7 @@ use prometheus_client::{
 };
 
 pub use groups::{GroupProbe, LagSample};
+pub use space::SpaceSnapshot;
 pub use writer::{HistogramSnapshot, WriterSnapshot};
 
 /// Of what [`Metrics::encode`] returns.
@@ -240,6 +242,12 @@ impl Metrics {
     /// How far groups are behind, read at each scrape. Once per broker.
     pub fn export_lag(&self, read: impl Fn() -> Arc<Vec<LagSample>> + Send + Sync + 'static) {
         let collector = groups::LagCollector::new(read);
+        self.0.registry.lock().expect(UNPOISONED).register_collector(Box::new(collector));
+    }
+
+    /// The blob files' figures, read at each scrape. Once per broker.
+    pub fn export_space(&self, read: impl Fn() -> SpaceSnapshot + Send + Sync + 'static) {
+        let collector = space::SpaceCollector::new(read);
         self.0.registry.lock().expect(UNPOISONED).register_collector(Box::new(collector));
     }
 

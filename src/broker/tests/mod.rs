@@ -3,5 +3,7 @@
 
 mod cluster;
 mod cut;
+mod full;
 mod groups;
+mod retention;
 mod rig;
