@@ -317,6 +317,7 @@ fn assess(
     HealthReport {
         healthy,
         problems,
+        notes: Vec::new(),
         brokers_alive: count(alive.len()),
         brokers: count(brokers.len()),
         partitions: count(partitions.len()),

@@ -234,6 +234,8 @@ pub struct HealthReport {
     pub healthy: bool,
     /// One sentence each.
     pub problems: Vec<String>,
+    /// Worth knowing and no problem, one sentence each.
+    pub notes: Vec<String>,
     pub brokers_alive: u32,
     pub brokers: u32,
     pub partitions: u32,

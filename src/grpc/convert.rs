@@ -103,6 +103,7 @@ pub(super) fn health(report: HealthReport) -> v1::HealthResponse {
         partitions: count(report.partitions),
         partitions_without_leader: count(report.partitions_without_leader),
         partitions_under_replicated: count(report.partitions_under_replicated),
+        notes: report.notes,
     }
 }
 

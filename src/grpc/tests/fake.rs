@@ -286,7 +286,8 @@ impl Backend for Fake {
     }
 
     async fn health(&self) -> HealthReport {
-        HealthReport { problems: vec!["broker 3 is down".into()], brokers: 3, ..HealthReport::default() }
+        let (problems, notes) = (vec!["broker 3 is down".into()], vec!["a note".into()]);
+        HealthReport { problems, notes, brokers: 3, ..HealthReport::default() }
     }
 
     async fn transfer_leader(&self, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {

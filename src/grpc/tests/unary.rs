@@ -75,6 +75,7 @@ async fn cluster_answers_and_refuses() {
     assert_eq!(error_of(&status).code(), ErrorCode::InvalidRequest);
     let health = cluster.health(v1::HealthRequest {}).await.unwrap().into_inner();
     assert_eq!((health.healthy, health.problems.as_slice()), (false, ["broker 3 is down".to_string()].as_slice()));
+    assert_eq!(health.notes, ["a note"]);
     let transfer = v1::TransferLeaderRequest { topic: TOPIC.into(), to_broker: 2, ..Default::default() };
     assert_eq!(cluster.transfer_leader(transfer).await.unwrap().into_inner().leader, 2);
     let status = cluster.transfer_leader(v1::TransferLeaderRequest::default()).await.unwrap_err();
