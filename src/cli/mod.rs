@@ -15,6 +15,7 @@ mod offsets;
 mod output;
 mod produce;
 mod server;
+mod signals;
 mod topic;
 mod units;
 
@@ -186,6 +187,7 @@ mod tests {
             "cluster transfer-leader t -p 0 --to 2",
             "cluster transfer-leader --metadata",
             "cluster health --format json",
+            "cluster health --watch --interval 500ms",
             "bench produce -p 16 --size 1KiB --duration 60s --warmup 10s --in-flight 8192 --rate 100 --format json",
             "bench produce -t mine --size 1024 --acks 1",
             "local start --nodes 5 --dir /tmp/x",
