@@ -5,10 +5,7 @@
 //! flushed, and where they never are, the partition is put back to where they begin. SIGINT and SIGTERM end it
 //! cleanly; a second one at once.
 
-use std::{
-    collections::BTreeMap,
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout};
@@ -117,12 +114,13 @@ impl Member {
 
     /// None: go on.
     async fn print(&mut self, records: GroupRecords, signals: &mut Signals) -> Option<Ending> {
-        let GroupRecords { at, records: some, .. } = &records;
-        let print = self.printer.print(&at.topic, at.partition.0, some);
-        tokio::pin!(print);
-        let (printed, is_stopping) = tokio::select! {
-            printed = &mut print => (Some(printed), false),
-            _ = signals.next() => (timeout(WRITE_GRACE, print).await.ok(), true),
+        let (printed, is_stopping) = {
+            let print = self.printer.print(&records.at.topic, records.at.partition.0, &records.records);
+            tokio::pin!(print);
+            tokio::select! {
+                printed = &mut print => (Some(printed), false),
+                _ = signals.next() => (timeout(WRITE_GRACE, print).await.ok(), true),
+            }
         };
         match printed {
             Some(Ok(Printed::All)) if !is_stopping => None,

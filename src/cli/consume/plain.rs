@@ -30,7 +30,8 @@ pub async fn run(args: &ConsumeArgs, printer: Printer, global: &Global) -> Resul
         patience: global.timeout,
     };
     let (to, from) = mpsc::channel(CHUNKS_MAX);
-    let mut readers = Readers { cluster: admin.cluster().clone(), options, to, reading: Reading::default(), tasks: JoinSet::new() };
+    let mut readers =
+        Readers { cluster: admin.cluster().clone(), options, to, reading: Reading::default(), tasks: JoinSet::new() };
     for (topic, partition) in named(&admin, args).await? {
         readers.start(topic, partition, options.start);
     }
