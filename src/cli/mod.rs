@@ -10,6 +10,7 @@ mod context;
 mod dump_log;
 mod exit;
 mod format;
+mod group;
 mod local;
 mod offsets;
 mod output;
@@ -33,6 +34,8 @@ Examples:
   flotilla topic create orders -p 6
   echo 'hello' | flotilla produce orders --receipts text
   flotilla consume orders -e
+  flotilla consume orders -g billing                  again elsewhere: the two share the work
+  flotilla group describe billing
   flotilla cluster health
 
 Exit codes: 0 done, 1 failed without effect, 2 usage, 3 outcome unknown, 4 not found,
@@ -75,6 +78,9 @@ enum Command {
     /// Print records of one or more topics.
     #[command(after_help = consume::EXAMPLES)]
     Consume(consume::ConsumeArgs),
+    /// Consumer groups: members, committed offsets, lag.
+    #[command(subcommand, after_help = group::EXAMPLES)]
+    Group(group::GroupCommand),
     /// Health, brokers and leaderships.
     #[command(subcommand, after_help = cluster::EXAMPLES)]
     Cluster(cluster::ClusterCommand),
@@ -131,6 +137,7 @@ async fn run(global: Global, command: Command) -> Result<(), Failure> {
         Command::Topic(command) => topic::run(command, &global).await,
         Command::Produce(args) => produce::run(args, &global).await,
         Command::Consume(args) => consume::run(args, &global).await,
+        Command::Group(command) => group::run(command, &global).await,
         Command::Cluster(command) => cluster::run(command, &global).await,
         Command::Bench(command) => bench::run(command, &global).await,
         Command::Server(_) | Command::Completion { .. } | Command::Context(_) | Command::DumpLog(_) => {
@@ -187,6 +194,13 @@ mod tests {
             "topic describe t --format json",
             "topic trim t -p 0 --before 100 --dry-run",
             "topic delete t",
+            "group list --lag --format json",
+            "group describe g --members",
+            "group seek g --to -5 --topic t:1 --topic u --dry-run",
+            "group seek g --to @2026-11-24T00:00:00Z",
+            "group reset g --format json",
+            "group delete g --dry-run",
+            "topic alter t -c retention.ms=1000 --unset retention.bytes --dry-run",
             "cluster transfer-leader t -p 0 --to 2",
             "cluster transfer-leader --metadata",
             "cluster health --format json",

@@ -53,6 +53,11 @@ pub fn write_out(bytes: &[u8]) -> Result<Reader, Failure> {
     }
 }
 
+/// Talk about what was done, or would be.
+pub fn said(dry_run: bool, what: &str) {
+    eprintln!("{}{what}", if dry_run { "would be: " } else { "" });
+}
+
 pub fn stdout_failed(error: &io::Error) -> Failure {
     Failure::failed(format!("cannot write to standard output: {error}"))
 }
