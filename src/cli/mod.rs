@@ -26,7 +26,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use exit::Failure;
 
-use crate::client::{Admin, Cluster};
+use crate::client::{Admin, Cluster, World};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -149,8 +149,12 @@ async fn run(global: Global, command: Command) -> Result<(), Failure> {
 impl Global {
     /// The cluster the command is about: -b, FLOTILLA_BROKERS, or the current context.
     fn cluster(&self) -> Result<Cluster, Failure> {
+        self.cluster_in(World::system())
+    }
+
+    fn cluster_in(&self, world: World) -> Result<Cluster, Failure> {
         let brokers = if self.brokers.is_empty() { context::current()?.brokers } else { self.brokers.clone() };
-        Cluster::new(brokers).map_err(|error| Failure::usage(error.to_string()))
+        Cluster::with_world(brokers, world).map_err(|error| Failure::usage(error.to_string()))
     }
 
     fn admin(&self) -> Result<Admin, Failure> {
@@ -182,6 +186,7 @@ mod tests {
     fn the_flags_of_the_design_parse() {
         for line in [
             "produce t -f %k:%v\\n --receipts json --acks all --timeout 30s --partitioner sticky --expect-offset 5 -p 0",
+            "produce t --partitioner random --seed 7 --acks 1",
             "produce t -f json -k key -H a=b -H c=d -z zstd --acks 0",
             "produce t -K :",
             "consume t u -f %t -o -5 -n 3 -e -p 0",
@@ -207,6 +212,10 @@ mod tests {
             "cluster health --watch --interval 500ms",
             "bench produce -p 16 --size 1KiB --duration 60s --warmup 10s --in-flight 8192 --rate 100 --format json",
             "bench produce -t mine --size 1024 --acks 1",
+            "bench consume -p 4 --records 1000 -g g --commit-interval 100ms",
+            "bench consume -t mine --format json",
+            "bench e2e -p 4 --rate 100 --warmup 1s --duration 2s --format json",
+            "bench commit --groups 10 --rate 50 --duration 1s",
             "local start --nodes 5 --dir /tmp/x",
             "local status --format json",
             "local kill 2",
