@@ -10,7 +10,11 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    Broker, BrokerFailed, LeaderHint, Readiness, calls, disk, forming, limits, produce::Budget, reconcile, retention,
+    Broker, BrokerFailed, LeaderHint, Readiness, calls, disk, forming,
+    groups::{self, GroupHandles, GroupSettings},
+    limits,
+    produce::Budget,
+    reconcile, retention,
     routes::Routes,
 };
 use crate::{
@@ -42,6 +46,7 @@ pub struct BrokerSettings {
     pub election_max: Duration,
     pub produce_bytes_max: usize,
     pub disk_reserve_bytes: u64,
+    pub groups: GroupSettings,
 }
 
 /// Everything a broker is made of.
@@ -92,6 +97,7 @@ pub struct Inner {
     pub producer_ids: tokio::sync::Mutex<std::ops::Range<i64>>,
     /// Our wall clock is near the median of our peers' (SAFETY M4).
     pub clock_agrees: watch::Sender<bool>,
+    pub groups: GroupHandles,
 }
 
 /// How far the broker has come.
@@ -151,9 +157,11 @@ impl Broker {
             orphans: Mutex::default(),
             producer_ids: tokio::sync::Mutex::new(0..0),
             clock_agrees: watch::Sender::new(false),
+            groups: GroupHandles::new(metrics.groups()),
         });
         let _ = slot.set(Arc::downgrade(&inner));
         export(&metrics, &inner);
+        groups::start(&inner, &metrics);
         let replica = groups.iter().find(|(group, _)| *group == METADATA_GROUP).map(|(_, replica)| *replica);
         spawn_tasks(&inner, replica);
         Ok(Broker { inner })

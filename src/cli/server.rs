@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, signals::Signals};
 use crate::{
-    broker::{Broker, BrokerDeps, BrokerSettings, Readiness},
+    broker::{Broker, BrokerDeps, BrokerSettings, Readiness, groups::GroupSettings},
     config::{ListenerConfig, Loaded, ServerArgs, ServerConfig},
     grpc::{self, GrpcOptions},
     http,
@@ -288,6 +288,10 @@ fn broker_settings(config: &ServerConfig, addresses: &Addresses) -> BrokerSettin
         election_max: Duration::from_millis(config.election_ms_max),
         produce_bytes_max: usize::try_from(config.produce_bytes_max).unwrap_or(usize::MAX),
         disk_reserve_bytes: config.disk_reserve_bytes,
+        groups: GroupSettings {
+            offsets_retention: Duration::from_millis(config.groups.offsets_retention_ms),
+            initial_rebalance_delay: Duration::from_millis(config.groups.initial_rebalance_delay_ms),
+        },
     }
 }
 

@@ -1,11 +1,13 @@
-//! Every metric's name, label and meaning (the log writer's are in `writer`), and the probes through which
-//! components report.
+//! Every metric's name, label and meaning (the log writer's are in `writer`, groups' in `groups`), and the
+//! probes through which components report.
 //!
 //! One registry per broker, so that two brokers in one process do not share counters. A probe's
 //! methods are named after events; whoever calls them knows nothing of Prometheus. Series are
-//! bounded: no label holds a topic, partition or client, and every label value is `&'static str`.
+//! bounded: no label holds a topic, partition or client, and every label value is `&'static str`, save for
+//! consumer lag, whose series are counted by who computes it.
 //! Leaves out: serving them (module `http`).
 
+mod groups;
 mod writer;
 
 use std::{
@@ -26,6 +28,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+pub use groups::{GroupProbe, LagSample};
 pub use writer::{HistogramSnapshot, WriterSnapshot};
 
 /// Of what [`Metrics::encode`] returns.
@@ -47,6 +50,7 @@ struct Inner {
     gauges: Gauges,
     raft: RaftProbe,
     requests: RequestProbe,
+    groups: GroupProbe,
 }
 
 type Fill = Box<dyn Fn(&Gauges) + Send + Sync>;
@@ -204,7 +208,10 @@ impl Metrics {
         gauges.register(&mut registry);
         raft.register(&mut registry);
         requests.register(&mut registry);
-        Metrics(Arc::new(Inner { registry: Mutex::new(registry), fills: Mutex::default(), gauges, raft, requests }))
+        let groups = GroupProbe::new();
+        groups.register(&mut registry);
+        let (registry, fills) = (Mutex::new(registry), Mutex::default());
+        Metrics(Arc::new(Inner { registry, fills, gauges, raft, requests, groups }))
     }
 
     pub fn raft(&self) -> RaftProbe {
@@ -215,6 +222,10 @@ impl Metrics {
         self.0.requests.clone()
     }
 
+    pub fn groups(&self) -> GroupProbe {
+        self.0.groups.clone()
+    }
+
     /// `fill` sets gauges before each scrape. It must be quick and must not block.
     pub fn on_scrape(&self, fill: impl Fn(&Gauges) + Send + Sync + 'static) {
         self.0.fills.lock().expect(UNPOISONED).push(Box::new(fill));
@@ -223,6 +234,12 @@ impl Metrics {
     /// The log writer's figures, read at each scrape. Once per broker.
     pub fn export_writer(&self, read: impl Fn() -> WriterSnapshot + Send + Sync + 'static) {
         let collector = writer::WriterCollector::new(read);
+        self.0.registry.lock().expect(UNPOISONED).register_collector(Box::new(collector));
+    }
+
+    /// How far groups are behind, read at each scrape. Once per broker.
+    pub fn export_lag(&self, read: impl Fn() -> Arc<Vec<LagSample>> + Send + Sync + 'static) {
+        let collector = groups::LagCollector::new(read);
         self.0.registry.lock().expect(UNPOISONED).register_collector(Box::new(collector));
     }
 

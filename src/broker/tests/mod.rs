@@ -2,4 +2,6 @@
 //! dropping it is a SIGKILL.
 
 mod cluster;
+mod cut;
+mod groups;
 mod rig;
