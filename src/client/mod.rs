@@ -29,4 +29,6 @@ pub use crate::proto::v1;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod fake_groups;
+#[cfg(test)]
 mod fake_tests;

@@ -43,6 +43,8 @@ const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// The largest message taken: an answer of `bytes_max` <= 8 MiB, or one batch of 8 MiB, and its frame.
 pub const MESSAGE_BYTES_MAX: usize = 17 * 1024 * 1024;
+/// An answer about groups: all groups of a cluster together, with their offsets, take at most 64 MiB in it.
+const GROUPS_ANSWER_BYTES_MAX: usize = 80 * 1024 * 1024;
 /// Streams of one connection. A broker allows 1,024; the next one would wait for one of them to end.
 const STREAMS_PER_LANE_MAX: usize = 1000;
 /// Channels kept. A cluster has a few dozen brokers; addresses that changed are dropped at this bound.
@@ -430,7 +432,7 @@ pub fn cluster_client(channel: Channel) -> v1::cluster_client::ClusterClient<Cha
 }
 
 pub fn groups_client(channel: Channel) -> v1::groups_client::GroupsClient<Channel> {
-    v1::groups_client::GroupsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    v1::groups_client::GroupsClient::new(channel).max_decoding_message_size(GROUPS_ANSWER_BYTES_MAX)
 }
 
 pub fn topics_client(channel: Channel) -> v1::topics_client::TopicsClient<Channel> {

@@ -14,12 +14,18 @@ use super::{
 use crate::{
     client::{
         error::ClientError,
-        net::{Cluster, groups_client, unary},
+        net::{Cluster, groups_client, unary_within},
     },
     proto::v1,
     types::{PartitionId, TopicPartition},
 };
 
+/// A broker ends a call about groups after 5 s at the latest: a try that was given up never lives on beside the next.
+const CALL_TIMEOUT: Duration = Duration::from_secs(7);
+/// One commit, and one question for offsets: brokers take 10,000 offsets and 1 MiB, and an answer carries metadata
+/// of up to 4 KiB for each.
+const OFFSETS_PER_CALL_MAX: usize = 2_000;
+const BYTES_PER_CALL_MAX: usize = 512 * 1024;
 /// Leaving is a courtesy: without it the others wait for the session timeout.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -61,7 +67,7 @@ impl Calls {
         };
         let call = |address: String, channel| {
             let request = request.clone();
-            async move { unary(&address, groups_client(channel).heartbeat(request)).await }
+            async move { unary_within(&address, CALL_TIMEOUT, groups_client(channel).heartbeat(request)).await }
         };
         let answer = match is_join {
             true => self.cluster.change_once(call).await?,
@@ -78,8 +84,20 @@ impl Calls {
         })
     }
 
-    /// The refused ones.
+    /// The refused ones. After an error some may be committed.
     pub async fn commit(
+        &self,
+        who: &Identity,
+        offsets: Vec<OffsetToCommit>,
+    ) -> Result<Vec<(TopicPartition, ClientError)>, ClientError> {
+        let mut refused = Vec::new();
+        for part in split(offsets) {
+            refused.extend(self.commit_some(who.clone(), part).await?);
+        }
+        Ok(refused)
+    }
+
+    async fn commit_some(
         &self,
         who: Identity,
         offsets: Vec<OffsetToCommit>,
@@ -99,7 +117,7 @@ impl Calls {
         };
         let call = |address: String, channel| {
             let request = request.clone();
-            async move { unary(&address, groups_client(channel).commit_offsets(request)).await }
+            async move { unary_within(&address, CALL_TIMEOUT, groups_client(channel).commit_offsets(request)).await }
         };
         let answer = self.cluster.one_by_one(self.cluster.coordinators(), call).await;
         let answer = self.or_learn(answer).await?;
@@ -111,12 +129,20 @@ impl Calls {
     }
 
     /// The committed offsets of those that have one.
-    pub async fn committed(&self, of: Vec<TopicPartition>) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
+    pub async fn committed(&self, of: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
+        let mut found = BTreeMap::new();
+        for part in of.chunks(OFFSETS_PER_CALL_MAX) {
+            found.extend(self.committed_some(part).await?);
+        }
+        Ok(found)
+    }
+
+    async fn committed_some(&self, of: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
         let request =
             v1::FetchOffsetsRequest { group: self.options.group.clone(), partitions: partition_sets(of.iter()) };
         let call = |address: String, channel| {
             let request = request.clone();
-            async move { unary(&address, groups_client(channel).fetch_offsets(request)).await }
+            async move { unary_within(&address, CALL_TIMEOUT, groups_client(channel).fetch_offsets(request)).await }
         };
         let answer = self.hedged(call).await?;
         let named = |found: v1::CommittedOffset| {
@@ -149,7 +175,7 @@ impl Calls {
         let request = v1::GroupLeaveRequest { group: self.options.group.clone(), member_id: member };
         let call = |address: String, channel| {
             let request = request.clone();
-            async move { unary(&address, groups_client(channel).leave(request)).await }
+            async move { unary_within(&address, LEAVE_TIMEOUT, groups_client(channel).leave(request)).await }
         };
         match tokio::time::timeout(LEAVE_TIMEOUT, self.hedged(call)).await {
             Ok(Ok(_)) => {}
@@ -159,6 +185,52 @@ impl Calls {
     }
 }
 
+/// In order, each part within the bounds of one call.
+fn split(offsets: Vec<OffsetToCommit>) -> Vec<Vec<OffsetToCommit>> {
+    let mut parts: Vec<Vec<OffsetToCommit>> = Vec::new();
+    let mut bytes = 0;
+    for offset in offsets {
+        // The fields that are numbers take less than 40 bytes.
+        let size = offset.at.topic.len() + offset.metadata.len() + 40;
+        match parts.last_mut() {
+            Some(part) if part.len() < OFFSETS_PER_CALL_MAX && bytes + size <= BYTES_PER_CALL_MAX => {
+                part.push(offset);
+                bytes += size;
+            }
+            Some(_) | None => {
+                parts.push(vec![offset]);
+                bytes = size;
+            }
+        }
+    }
+    parts
+}
+
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commits_are_split_within_the_bounds_of_a_call() {
+        let offset = |n: usize, metadata: usize| OffsetToCommit {
+            at: TopicPartition { topic: "t".repeat(249), partition: PartitionId(n as i32) },
+            offset: n as i64,
+            leader_epoch: None,
+            metadata: "m".repeat(metadata),
+        };
+        for (count, metadata, parts) in [(0, 0, 0), (1, 4_096, 1), (1_000, 0, 1), (2_000, 0, 2), (1_000, 4_096, 9)] {
+            let all: Vec<_> = (0..count).map(|n| offset(n, metadata)).collect();
+            let split = split(all.clone());
+            assert_eq!(split.len(), parts, "{count} with {metadata} bytes of metadata");
+            for part in &split {
+                let bytes: usize = part.iter().map(|o| o.at.topic.len() + o.metadata.len() + 40).sum();
+                assert!(part.len() <= OFFSETS_PER_CALL_MAX && bytes <= BYTES_PER_CALL_MAX);
+            }
+            assert_eq!(split.concat(), all);
+        }
+    }
 }

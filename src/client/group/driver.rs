@@ -138,8 +138,8 @@ impl Driver {
             if !asked.is_empty() {
                 self.is_asking = true;
                 let calls = self.calls.clone();
-                let of = asked.iter().map(|(_, at)| at.clone()).collect();
-                self.running.spawn(async move { Event::Offsets { asked, result: calls.committed(of).await } });
+                let of: Vec<_> = asked.iter().map(|(_, at)| at.clone()).collect();
+                self.running.spawn(async move { Event::Offsets { asked, result: calls.committed(&of).await } });
             } else if let Some(retry) = core.fetch_retry() {
                 wake = wake.min(retry);
             }
@@ -207,7 +207,7 @@ impl Driver {
         let calls = self.calls.clone();
         self.running.spawn(async move {
             let offsets = dues.iter().map(|due| due.offset.clone()).collect();
-            Event::Committed { membership, result: calls.commit(who, offsets).await, dues }
+            Event::Committed { membership, result: calls.commit(&who, offsets).await, dues }
         });
     }
 
@@ -335,7 +335,7 @@ impl Driver {
             return Ok(());
         }
         loop {
-            match self.calls.commit(who.clone(), offsets.clone()).await {
+            match self.calls.commit(&who, offsets.clone()).await {
                 Ok(refused) => return refusal(refused),
                 Err(error) if error.is_retriable() => tokio::time::sleep(PAUSE).await,
                 Err(error) => return Err(error),

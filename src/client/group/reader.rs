@@ -48,9 +48,10 @@ pub(super) struct Reader {
 impl Reader {
     /// Until it is aborted, or meets an error that no try will mend.
     pub async fn run(self, start: Start) {
-        let Start { reader, at, from } = &start;
+        let Start { at, from, .. } = &start;
         let mut consumer = Consumer::at(&self.cluster, &at.topic, at.partition.0, 0, self.patience);
-        let mut failing_since = None;
+        // Whether the stream that ended was worth opening, and since when nothing has worked.
+        let (mut is_fresh, mut failing_since) = (false, None);
         let mut reset = match from {
             From::Offset(offset) => {
                 consumer.set_position(*offset);
@@ -60,21 +61,24 @@ impl Reader {
         };
         loop {
             let step = match reset {
-                true => self.reset(&mut consumer).await.map(|offset| {
-                    self.shared.lock().on_positioned(*reader, at, offset);
-                    self.shared.work.notify_one();
-                    None
-                }),
+                true => self.reset(&mut consumer, &start).await.map(|()| None),
                 false => consumer.try_next().await,
             };
             match step {
-                Ok(chunk) => {
-                    (reset, failing_since) = (false, None);
-                    match chunk {
-                        Some(chunk) if !chunk.records.is_empty() => self.bring(&start, chunk).await,
-                        Some(_) => {}
-                        // It ended the stream (its broker stops), or this was the reset.
-                        None => consumer.reopen(),
+                Ok(None) if reset => (reset, failing_since) = (false, None),
+                // Its broker stops, and answered nothing? The next may do the same.
+                Ok(None) if is_fresh => {
+                    consumer.reopen();
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Ok(None) => {
+                    consumer.reopen();
+                    is_fresh = true;
+                }
+                Ok(Some(chunk)) => {
+                    (is_fresh, failing_since) = (false, None);
+                    if !chunk.records.is_empty() {
+                        self.bring(&start, chunk).await;
                     }
                 }
                 Err(error) if error.code() == Some(ErrorCode::OffsetOutOfRange) => {
@@ -100,7 +104,8 @@ impl Reader {
         }
     }
 
-    async fn reset(&self, consumer: &mut Consumer) -> Result<i64, ClientError> {
+    /// Finds out where to begin instead.
+    async fn reset(&self, consumer: &mut Consumer, start: &Start) -> Result<(), ClientError> {
         let at = match self.offset_reset {
             OffsetReset::Earliest => OffsetAt::Earliest,
             OffsetReset::Latest => OffsetAt::Latest,
@@ -108,7 +113,8 @@ impl Reader {
         };
         let offset = consumer.ask_offset(at).await?;
         consumer.set_position(offset);
-        Ok(offset)
+        self.shared.lock().on_positioned(start.reader, &start.at, offset);
+        Ok(())
     }
 
     /// Waits for room, then hands over. Only one answer beyond the budget is in memory for a partition.
