@@ -9,7 +9,13 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{AdminError, LeaderNow, PartitionStats, change::Attempt, inner::Inner, limits};
+use super::{
+    AdminError, LeaderNow, PartitionStats,
+    change::Attempt,
+    console::{ConsoleAnswer, ConsoleCall},
+    inner::Inner,
+    limits,
+};
 use crate::{
     metadata::Change,
     raft::{CallError, CallHandler},
@@ -36,6 +42,8 @@ pub enum Call {
     Health,
     /// Your wall clock.
     Clock,
+    /// For a partition's leader, or about you.
+    Console(ConsoleCall),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +58,7 @@ pub enum Answer {
     Clock(WallMs),
     /// Starting, stopping, overloaded, or not able to read the request. Nothing was done.
     Unavailable,
+    Console(ConsoleAnswer),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,6 +115,7 @@ impl Inner {
             }
             Call::Health => Answer::Health(self.health_here()),
             Call::Clock => Answer::Clock(self.clock.wall()),
+            Call::Console(call) => Answer::Console(self.console_answer(call).await),
         }
     }
 

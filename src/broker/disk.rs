@@ -69,6 +69,10 @@ impl DiskGuard {
         self.now.lock().expect("no holder panics").free_bytes
     }
 
+    pub fn reserve_bytes(&self) -> u64 {
+        self.reserve_bytes
+    }
+
     pub async fn run(&self) {
         loop {
             tokio::time::sleep(limits::DISK_CHECK_EVERY).await;

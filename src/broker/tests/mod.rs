@@ -2,4 +2,5 @@
 //! dropping it is a SIGKILL.
 
 mod cluster;
+mod console;
 mod rig;
