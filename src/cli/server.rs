@@ -27,9 +27,9 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use crate::{
     broker::{Broker, BrokerDeps, BrokerSettings, Readiness},
-    config::{ListenerConfig, Loaded, ServerArgs, ServerConfig},
+    config::{ListenerConfig, Loaded, ServerArgs, ServerConfig, Switch},
     grpc::{self, GrpcOptions},
-    http,
+    http::{self, HttpOptions},
     metrics::{HistogramSnapshot, Metrics, WriterSnapshot},
     seam::{Listener, Net, Rng, SystemClock, TcpNet},
     storage::{Histogram, RocksKv, RocksOptions, Store, StoreError, StoreOptions, WriterProbe, fail_stop},
@@ -172,7 +172,9 @@ impl Server {
         };
         let clients = grpc::serve(broker.clone(), client_listener, options, stop_clients.clone());
         let clients = tokio::spawn(async move { clients.await.map_err(|error| error.to_string()) });
-        let http = http::serve(http_listener, faces(&broker, metrics), stop_http.clone().cancelled_owned());
+        let http_options =
+            HttpOptions { metrics, console: config.console == Switch::On, advertised: addresses.http.clone() };
+        let http = http::serve(broker.clone(), http_listener, http_options, stop_http.clone().cancelled_owned());
         let http = tokio::spawn(async move { http.await.map_err(|error| error.to_string()) });
         Ok(Server { broker, store, addresses, stop_clients, stop_http, clients, http })
     }
@@ -291,17 +293,6 @@ fn broker_settings(config: &ServerConfig, addresses: &Addresses) -> BrokerSettin
         election_max: Duration::from_millis(config.election_ms_max),
         produce_bytes_max: usize::try_from(config.produce_bytes_max).unwrap_or(usize::MAX),
         disk_reserve_bytes: config.disk_reserve_bytes,
-    }
-}
-
-fn faces(broker: &Broker, metrics: Metrics) -> http::Faces {
-    let broker = broker.clone();
-    http::Faces {
-        metrics: Box::new(move || metrics.encode()),
-        ready: Box::new(move || match broker.readiness() {
-            Readiness::Ready => Ok(()),
-            Readiness::NotReady(reason) => Err(reason),
-        }),
     }
 }
 
