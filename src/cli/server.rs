@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, signals::Signals};
 use crate::{
     broker::{Broker, BrokerDeps, BrokerSettings, Readiness, groups::GroupSettings},
-    config::{ListenerConfig, Loaded, ServerArgs, ServerConfig},
+    config::{ListenerConfig, Loaded, ServerArgs, ServerConfig, Switch},
     grpc::{self, GrpcOptions},
-    http,
+    http::{self, HttpOptions},
     metrics::{HistogramSnapshot, Metrics, SpaceSnapshot, WriterSnapshot},
     seam::{Listener, Net, Rng, SystemClock, TcpNet},
     storage::{
@@ -172,7 +172,9 @@ impl Server {
         };
         let clients = grpc::serve(broker.clone(), client_listener, options, stop_clients.clone());
         let clients = tokio::spawn(async move { clients.await.map_err(|error| error.to_string()) });
-        let http = http::serve(http_listener, faces(&broker, metrics), stop_http.clone().cancelled_owned());
+        let http_options =
+            HttpOptions { metrics, console: config.console == Switch::On, advertised: addresses.http.clone() };
+        let http = http::serve(broker.clone(), http_listener, http_options, stop_http.clone().cancelled_owned());
         let http = tokio::spawn(async move { http.await.map_err(|error| error.to_string()) });
         Ok(Server { broker, store, addresses, stop_clients, stop_http, clients, http })
     }
@@ -300,17 +302,6 @@ fn broker_settings(config: &ServerConfig, addresses: &Addresses) -> BrokerSettin
             offsets_retention: Duration::from_millis(config.groups.offsets_retention_ms),
             initial_rebalance_delay: Duration::from_millis(config.groups.initial_rebalance_delay_ms),
         },
-    }
-}
-
-fn faces(broker: &Broker, metrics: Metrics) -> http::Faces {
-    let broker = broker.clone();
-    http::Faces {
-        metrics: Box::new(move || metrics.encode()),
-        ready: Box::new(move || match broker.readiness() {
-            Readiness::Ready => Ok(()),
-            Readiness::NotReady(reason) => Err(reason),
-        }),
     }
 }
 

@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf, str::FromStr};
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-use super::{ConfigError, Loaded, LogFormat};
+use super::{ConfigError, Loaded, LogFormat, Switch};
 
 pub(super) const CLIENT_BIND: &str = "127.0.0.1:7070";
 pub(super) const PEER_BIND: &str = "127.0.0.1:7071";
@@ -111,10 +111,12 @@ keys! {
     peer_bind: String, "FLOTILLA_PEER_BIND", "HOST:PORT";
     /// The address that other brokers are told [default: this broker's own line in peers]
     peer_advertised: String, "FLOTILLA_PEER_ADVERTISED", "HOST:PORT";
-    /// Where /metrics, /livez and /readyz are served [default: 127.0.0.1:7080]
+    /// Where the web console, /metrics, /livez and /readyz are served [default: 127.0.0.1:7080]
     http_bind: String, "FLOTILLA_HTTP_BIND", "HOST:PORT";
     /// The HTTP address that others are told [default: what http-bind binds]
     http_advertised: String, "FLOTILLA_HTTP_ADVERTISED", "HOST:PORT";
+    /// Whether the web console and its API are served: it shows records to whoever reaches it [default: on]
+    console: Switch, "FLOTILLA_CONSOLE", "SWITCH";
     /// How often a leader shows that it lives [default: 200]
     heartbeat_ms: u64, "FLOTILLA_HEARTBEAT_MS", "MS";
     /// The shortest silence after which a follower campaigns, at least twice heartbeat-ms [default: 600]

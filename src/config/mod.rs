@@ -33,6 +33,8 @@ pub struct ServerConfig {
     /// Node to node.
     pub peer: ListenerConfig,
     pub http: ListenerConfig,
+    /// Whether the HTTP listener serves the web console.
+    pub console: Switch,
     pub heartbeat_ms: u64,
     pub election_ms_min: u64,
     pub election_ms_max: u64,
@@ -83,6 +85,14 @@ pub struct ListenerConfig {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// Something that is there or not. Words, so that it reads the same as a flag, a variable and a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    On,
+    Off,
 }
 
 /// A configuration and what the operator should hear about it, once.

@@ -9,7 +9,7 @@ use bytesize::ByteSize;
 use tracing_subscriber::EnvFilter;
 
 use super::args::{self, Raw, Size};
-use super::{ConfigError, GroupConfig, ListenerConfig, Loaded, LogFormat, Peer, ServerConfig};
+use super::{ConfigError, GroupConfig, ListenerConfig, Loaded, LogFormat, Peer, ServerConfig, Switch};
 use crate::types::{ALLOCATED_REPLICA_MIN, BrokerId};
 
 /// Peers are a seed list, not the cluster; metadata allows as many brokers.
@@ -80,6 +80,7 @@ impl Raw {
             client,
             peer,
             http,
+            console: self.console.unwrap_or(Switch::On),
             heartbeat_ms,
             election_ms_min,
             election_ms_max,

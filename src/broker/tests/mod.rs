@@ -2,6 +2,7 @@
 //! dropping it is a SIGKILL.
 
 mod cluster;
+mod console;
 mod cut;
 mod full;
 mod groups;
