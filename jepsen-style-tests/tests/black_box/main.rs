@@ -4,12 +4,14 @@
 //! `scripts/test` runs them one at a time; `FLOTILLA_TEST_*` (see each test) makes them longer.
 
 mod forming;
+mod full_disk;
 mod garbage;
 mod kills;
 mod local;
 mod produce;
 mod real_records;
 mod replicas;
+mod retention;
 mod trap;
 
 use jepsen_style_tests::{
