@@ -121,9 +121,10 @@ impl DiskGuard {
     }
 }
 
-/// A tenth above each edge before it is left upwards: no flapping.
+/// An edge is left upwards only a little above it: no flapping.
 fn level(was: RoomLevel, free_bytes: u64, reserve_bytes: u64) -> RoomLevel {
-    let edge = |bytes: u64, is_below: bool| if is_below { bytes.saturating_add(bytes / 10) } else { bytes };
+    let above = |bytes: u64| bytes.saturating_add((bytes / 10).min(limits::ROOM_AGAIN_BYTES));
+    let edge = |bytes: u64, is_below: bool| if is_below { above(bytes) } else { bytes };
     if free_bytes < edge(reserve_bytes / 2, was == RoomLevel::Full) {
         RoomLevel::Full
     } else if free_bytes < edge(reserve_bytes, was > RoomLevel::Enough) {
@@ -241,6 +242,14 @@ mod tests {
             assert_eq!(guard.room(), Room { level, free_bytes, reserve_bytes: 500 });
             assert_eq!(guard.shortage().is_some(), level != RoomLevel::Enough, "{free_bytes}");
         }
+    }
+
+    #[test]
+    fn a_large_reserve_is_not_missed_by_a_tenth() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(level(RoomLevel::Short, 100 * GIB + limits::ROOM_AGAIN_BYTES - 1, 100 * GIB), RoomLevel::Short);
+        assert_eq!(level(RoomLevel::Short, 100 * GIB + limits::ROOM_AGAIN_BYTES, 100 * GIB), RoomLevel::Enough);
+        assert_eq!(level(RoomLevel::Enough, u64::MAX, u64::MAX), RoomLevel::Enough);
     }
 
     #[test]

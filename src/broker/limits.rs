@@ -89,6 +89,8 @@ pub const BROWSES_MAX: usize = 2;
 /// How often free disk space is read. What is written meanwhile, 80 MB on a fast disk, comes out of the
 /// reserve.
 pub const DISK_CHECK_EVERY: Duration = Duration::from_millis(100);
+/// So much above the reserve, or a tenth of it, a disk that was short has room again: some entries' worth.
+pub const ROOM_AGAIN_BYTES: u64 = 64 << 20;
 /// A disk that is short for this long gives its leaderships away: a trim may be on its way.
 pub const HAND_OVER_AFTER: Duration = Duration::from_secs(5);
 /// How often a leader looks whether retention lets records go.

@@ -5,6 +5,7 @@
 
 mod commits;
 mod forming;
+mod full_disk;
 mod garbage;
 mod group_cost;
 mod group_flights;
@@ -16,6 +17,7 @@ mod produce;
 mod real_records;
 mod replicas;
 mod subscriptions;
+mod retention;
 mod trap;
 
 use jepsen_style_tests::{
