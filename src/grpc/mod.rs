@@ -17,7 +17,6 @@ mod error;
 mod groups;
 mod health;
 pub mod limits;
-mod not_yet;
 mod produce;
 #[cfg(test)]
 mod tests;
