@@ -10,8 +10,13 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    Broker, BrokerFailed, LeaderHint, Readiness, calls, console, disk, forming, hosted::Hosted, limits,
-    produce::Budget, reconcile, retention, routes::Routes,
+    Broker, BrokerFailed, LeaderHint, Readiness, calls, console, disk, forming,
+    groups::{self, GroupHandles, GroupSettings},
+    hosted::Hosted,
+    limits,
+    produce::Budget,
+    reconcile, retention,
+    routes::Routes,
 };
 use crate::{
     config::{Peer, founders, peers_hash},
@@ -42,6 +47,7 @@ pub struct BrokerSettings {
     pub election_max: Duration,
     pub produce_bytes_max: usize,
     pub disk_reserve_bytes: u64,
+    pub groups: GroupSettings,
 }
 
 /// Everything a broker is made of.
@@ -92,6 +98,7 @@ pub struct Inner {
     pub producer_ids: tokio::sync::Mutex<std::ops::Range<i64>>,
     /// Our wall clock is near the median of our peers' (SAFETY M4).
     pub clock_agrees: watch::Sender<bool>,
+    pub groups: GroupHandles,
     pub console: console::Shared,
 }
 
@@ -152,10 +159,12 @@ impl Broker {
             orphans: Mutex::default(),
             producer_ids: tokio::sync::Mutex::new(0..0),
             clock_agrees: watch::Sender::new(false),
+            groups: GroupHandles::new(metrics.groups()),
             console: console::Shared::default(),
         });
         let _ = slot.set(Arc::downgrade(&inner));
         export(&metrics, &inner);
+        groups::start(&inner, &metrics);
         let replica = groups.iter().find(|(group, _)| *group == METADATA_GROUP).map(|(_, replica)| *replica);
         spawn_tasks(&inner, replica);
         tokio::spawn(console::sample(Arc::clone(&inner), metrics));

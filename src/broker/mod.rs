@@ -1,8 +1,8 @@
-//! What a request means: produce, fetch, topics, the cluster. Faces decode, call [`Broker`], encode.
+//! What a request means: produce, fetch, topics, consumer groups, the cluster. Faces decode, call [`Broker`], encode.
 //!
 //! Promises: nothing is acknowledged before a majority of the voters fsynced it; every failed write
 //! says whether it had an effect; every wait has a deadline, every queue a bound (`limits`).
-//! Leaves out: wire formats, consumer groups (their issue), membership changes of partitions.
+//! Leaves out: wire formats, membership changes of partitions.
 
 mod appender;
 mod calls;

@@ -18,15 +18,12 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    task::JoinHandle,
-};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::Failure;
+use super::{Failure, signals::Signals};
 use crate::{
-    broker::{Broker, BrokerDeps, BrokerSettings, Readiness},
+    broker::{Broker, BrokerDeps, BrokerSettings, Readiness, groups::GroupSettings},
     config::{ListenerConfig, Loaded, ServerArgs, ServerConfig, Switch},
     grpc::{self, GrpcOptions},
     http::{self, HttpOptions},
@@ -293,6 +290,10 @@ fn broker_settings(config: &ServerConfig, addresses: &Addresses) -> BrokerSettin
         election_max: Duration::from_millis(config.election_ms_max),
         produce_bytes_max: usize::try_from(config.produce_bytes_max).unwrap_or(usize::MAX),
         disk_reserve_bytes: config.disk_reserve_bytes,
+        groups: GroupSettings {
+            offsets_retention: Duration::from_millis(config.groups.offsets_retention_ms),
+            initial_rebalance_delay: Duration::from_millis(config.groups.initial_rebalance_delay_ms),
+        },
     }
 }
 
@@ -317,27 +318,6 @@ fn export_writer(metrics: &Metrics, probe: &WriterProbe) {
 
 fn snapshot(histogram: &Histogram, unit: f64) -> HistogramSnapshot {
     HistogramSnapshot::new(histogram.bounds(), &histogram.counts(), histogram.sum(), unit)
-}
-
-/// The two signals that mean "stop".
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Signals, Failure> {
-        let listen =
-            |kind| signal(kind).map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")));
-        Ok(Signals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ pub(super) const PRODUCE_BYTES_MAX: ByteSize = ByteSize::mib(256);
 pub(super) const FETCH_BYTES_MAX: ByteSize = ByteSize::mib(128);
 pub(super) const CONNECTIONS_MAX: u32 = 10_000;
 pub(super) const DISK_RESERVE_BYTES: ByteSize = ByteSize::gib(1);
+/// Kafka's defaults.
+pub(super) const OFFSETS_RETENTION_MS: u64 = 7 * 24 * 3_600_000;
+pub(super) const GROUP_INITIAL_REBALANCE_DELAY_MS: u64 = 3_000;
 pub(super) const LOG_FILTER: &str = "info";
 
 /// A size as users write it: 1GiB, 500MB, or bytes as a plain number.
@@ -133,6 +136,10 @@ keys! {
     worker_threads: u32, "FLOTILLA_WORKER_THREADS", "N";
     /// Produces are refused while the disk has less than this free; reads go on [default: 1GiB]
     disk_reserve_bytes: Size, "FLOTILLA_DISK_RESERVE_BYTES", "SIZE";
+    /// How long the committed offsets of a group without members are kept [default: 604800000, a week]
+    offsets_retention_ms: u64, "FLOTILLA_OFFSETS_RETENTION_MS", "MS";
+    /// How long the first round of a group of Kafka's classic protocol waits for more members [default: 3000]
+    group_initial_rebalance_delay_ms: u64, "FLOTILLA_GROUP_INITIAL_REBALANCE_DELAY_MS", "MS";
     /// How log lines look on stderr [default: text]
     log_format: LogFormat, "FLOTILLA_LOG_FORMAT", "FORMAT";
     /// What is logged, in tracing's syntax, for example info,flotilla::raft=debug [default: info]

@@ -46,11 +46,21 @@ pub struct ServerConfig {
     pub worker_threads: Option<u32>,
     /// Writes stop while the disk has less than this free.
     pub disk_reserve_bytes: u64,
+    pub groups: GroupConfig,
     pub log_format: LogFormat,
     /// In tracing's filter syntax.
     pub log_filter: String,
     /// Where to dial a peer instead of its address. Tests put proxies there.
     pub peer_override: BTreeMap<BrokerId, String>,
+}
+
+/// Consumer groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// How long the committed offsets of a group without members are kept.
+    pub offsets_retention_ms: u64,
+    /// How long the first round of a classic group waits for more members.
+    pub initial_rebalance_delay_ms: u64,
 }
 
 /// One listener.

@@ -32,6 +32,8 @@ fn defaults_are_what_the_documents_say() {
     assert_eq!(config.http.bind, "127.0.0.1:7080");
     assert_eq!((config.heartbeat_ms, config.election_ms_min, config.election_ms_max), (200, 600, 1_000));
     assert_eq!((config.tail_bytes_max, config.disk_reserve_bytes), (256 << 20, 1 << 30));
+    let groups = GroupConfig { offsets_retention_ms: 604_800_000, initial_rebalance_delay_ms: 3_000 };
+    assert_eq!(config.groups, groups);
     assert_eq!(config.log_format, LogFormat::Text);
 }
 
@@ -114,6 +116,8 @@ fn errors_name_key_value_and_rule() {
         (&["--tail-bytes-max=1MiB"], "tail_bytes_max", "1.0 MiB"),
         (&["--connections-max=0"], "connections_max", "0"),
         (&["--worker-threads=0"], "worker_threads", "0"),
+        (&["--offsets-retention-ms=999"], "offsets_retention_ms", "999"),
+        (&["--group-initial-rebalance-delay-ms=60001"], "group_initial_rebalance_delay_ms", "60001"),
         (&["--log-filter=flotilla=loud"], "log_filter", "flotilla=loud"),
         (&["--rack="], "rack", ""),
         (&["--peer-override=2:h:1"], "peer_override", "2:h:1"),

@@ -1,11 +1,13 @@
-//! Every metric's name, label and meaning (the log writer's are in `writer`), and the probes through which
-//! components report.
+//! Every metric's name, label and meaning (the log writer's are in `writer`, groups' in `groups`), and the
+//! probes through which components report.
 //!
 //! One registry per broker, so that two brokers in one process do not share counters. A probe's
 //! methods are named after events; whoever calls them knows nothing of Prometheus. Series are
-//! bounded: no label holds a topic, partition or client, and every label value is `&'static str`.
+//! bounded: no label holds a topic, partition or client, and every label value is `&'static str`, save for
+//! consumer lag, whose series are counted by who computes it.
 //! Leaves out: serving them (module `http`).
 
+mod groups;
 mod histogram;
 mod history;
 mod writer;
@@ -28,6 +30,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+pub use groups::{GroupProbe, LagSample};
 use histogram::Latency;
 use writer::{ReadWriter, WriterCollector};
 
@@ -51,6 +54,7 @@ struct Inner {
     gauges: Gauges,
     raft: RaftProbe,
     requests: RequestProbe,
+    groups: GroupProbe,
     /// Set once the log writer's figures are exported.
     writer: OnceLock<ReadWriter>,
 }
@@ -218,14 +222,11 @@ impl Metrics {
         gauges.register(&mut registry);
         raft.register(&mut registry);
         requests.register(&mut registry);
-        Metrics(Arc::new(Inner {
-            registry: Mutex::new(registry),
-            fills: Mutex::default(),
-            gauges,
-            raft,
-            requests,
-            writer: OnceLock::new(),
-        }))
+        let groups = GroupProbe::new();
+        groups.register(&mut registry);
+        let (registry, fills) = (Mutex::new(registry), Mutex::default());
+        let writer = OnceLock::new();
+        Metrics(Arc::new(Inner { registry, fills, gauges, raft, requests, groups, writer }))
     }
 
     pub fn raft(&self) -> RaftProbe {
@@ -234,6 +235,10 @@ impl Metrics {
 
     pub fn requests(&self) -> RequestProbe {
         self.0.requests.clone()
+    }
+
+    pub fn groups(&self) -> GroupProbe {
+        self.0.groups.clone()
     }
 
     /// `fill` sets gauges before each scrape. It must be quick and must not block.
@@ -260,6 +265,12 @@ impl Metrics {
             produce_seconds: requests.produce_seconds.read(),
             write_seconds: self.0.writer.get().map(|read| read().commit_seconds).unwrap_or_default(),
         }
+    }
+
+    /// How far groups are behind, read at each scrape. Once per broker.
+    pub fn export_lag(&self, read: impl Fn() -> Arc<Vec<LagSample>> + Send + Sync + 'static) {
+        let collector = groups::LagCollector::new(read);
+        self.0.registry.lock().expect(UNPOISONED).register_collector(Box::new(collector));
     }
 
     /// All metrics in Prometheus' text format ([`CONTENT_TYPE`]).

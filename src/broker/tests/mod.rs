@@ -3,4 +3,6 @@
 
 mod cluster;
 mod console;
+mod cut;
+mod groups;
 mod rig;
