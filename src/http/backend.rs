@@ -64,10 +64,10 @@ impl Backend for Broker {
     }
 
     async fn list_groups(&self) -> Result<Vec<GroupSummary>, GroupError> {
-        Err(GroupError::NoCoordinator { waited_ms: 0 })
+        Broker::list_groups(self).await
     }
 
-    async fn describe_group(&self, _group: &str) -> Result<GroupDescription, GroupError> {
-        Err(GroupError::NoCoordinator { waited_ms: 0 })
+    async fn describe_group(&self, group: &str) -> Result<GroupDescription, GroupError> {
+        Broker::describe_group(self, group).await
     }
 }

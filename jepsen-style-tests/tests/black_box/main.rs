@@ -16,8 +16,8 @@ mod partitioners;
 mod produce;
 mod real_records;
 mod replicas;
-mod subscriptions;
 mod retention;
+mod subscriptions;
 mod trap;
 
 use jepsen_style_tests::{
