@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     AdminError, LeaderNow, PartitionStats,
     change::Attempt,
+    console::{ConsoleAnswer, ConsoleCall},
     groups::{GroupAttempt, GroupCall, PartitionLag},
     inner::Inner,
     limits,
@@ -48,6 +49,8 @@ pub enum Call {
     Lag { readers: Vec<(RaftGroupId, Option<Offset>)> },
     /// What is worth knowing about groups' places in the partitions that you lead?
     GroupNotes,
+    /// For a partition's leader, or about you.
+    Console(ConsoleCall),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,6 +70,7 @@ pub enum Answer {
     Lag(Vec<Option<PartitionLag>>),
     /// Sentences.
     GroupNotes(Vec<String>),
+    Console(ConsoleAnswer),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -126,6 +130,7 @@ impl Inner {
             Call::Group { call, within_ms } => Answer::Group(self.coordinate(*call, within(within_ms)).await),
             Call::Lag { readers } => Answer::Lag(self.lag_here(&readers).await),
             Call::GroupNotes => Answer::GroupNotes(self.groups.lag.notes()),
+            Call::Console(call) => Answer::Console(self.console_answer(call).await),
         }
     }
 

@@ -10,8 +10,9 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    Broker, BrokerFailed, LeaderHint, Readiness, calls, disk, forming,
+    Broker, BrokerFailed, LeaderHint, Readiness, calls, console, disk, forming,
     groups::{self, GroupHandles, GroupSettings},
+    hosted::Hosted,
     limits,
     produce::Budget,
     reconcile, retention,
@@ -98,6 +99,7 @@ pub struct Inner {
     /// Our wall clock is near the median of our peers' (SAFETY M4).
     pub clock_agrees: watch::Sender<bool>,
     pub groups: GroupHandles,
+    pub console: console::Shared,
 }
 
 /// How far the broker has come.
@@ -138,7 +140,7 @@ impl Broker {
         })
         .await;
         let inner = Arc::new(Inner {
-            disk: disk::DiskGuard::new(free_bytes, settings.disk_reserve_bytes),
+            disk: disk::DiskGuard::new(settings.broker, free_bytes, settings.disk_reserve_bytes),
             budget: Budget::new(settings.produce_bytes_max),
             settings,
             store,
@@ -158,12 +160,14 @@ impl Broker {
             producer_ids: tokio::sync::Mutex::new(0..0),
             clock_agrees: watch::Sender::new(false),
             groups: GroupHandles::new(metrics.groups()),
+            console: console::Shared::default(),
         });
         let _ = slot.set(Arc::downgrade(&inner));
         export(&metrics, &inner);
         groups::start(&inner, &metrics);
         let replica = groups.iter().find(|(group, _)| *group == METADATA_GROUP).map(|(_, replica)| *replica);
         spawn_tasks(&inner, replica);
+        tokio::spawn(console::sample(Arc::clone(&inner), metrics));
         Ok(Broker { inner })
     }
 }
@@ -185,8 +189,8 @@ fn spawn_tasks(inner: &Arc<Inner>, replica: Option<ReplicaId>) {
             tokio::time::sleep(limits::RECONCILE_EVERY).await;
         }
     });
-    let guard = Arc::clone(inner);
-    tokio::spawn(async move { guard.disk.run().await });
+    tokio::spawn(disk::run(Arc::clone(inner)));
+    tokio::spawn(disk::run_hand_over(Arc::clone(inner)));
 }
 
 impl Inner {
@@ -251,6 +255,13 @@ impl Inner {
         broker == self.me() || self.raft.peer_alive(broker)
     }
 
+    /// A partition led here misses a replica, or has one that is far behind.
+    pub fn is_under_replicated(&self, hosted: &Hosted) -> bool {
+        hosted.is_ready()
+            && (hosted.group.voters().iter().any(|(_, broker)| !self.is_alive(*broker))
+                || !hosted.group.lagging(limits::LAG_ENTRIES_MAX).is_empty())
+    }
+
     pub fn is_stopping(&self) -> bool {
         *self.stage.borrow() == Stage::Stopping
     }
@@ -310,14 +321,19 @@ fn export(metrics: &Metrics, inner: &Arc<Inner>) {
         let level = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         gauges.produce_bytes_in_flight.set(level(inner.budget.bytes_in_use() as u64));
         gauges.disk_free_bytes.set(level(inner.disk.free_bytes().unwrap_or(0)));
+        gauges.disk_reserve_bytes.set(level(inner.disk.reserve_bytes()));
         gauges.disk_full.set(i64::from(inner.disk.shortage().is_some()));
         let Some(metadata) = inner.metadata() else { return };
         let brokers: Vec<BrokerId> = metadata.read(|state| state.brokers().map(|broker| broker.id).collect());
+        gauges.brokers.set(brokers.len() as i64);
         gauges.brokers_alive.set(brokers.iter().filter(|broker| inner.is_alive(**broker)).count() as i64);
         let hosted = inner.routes.hosted();
         gauges.raft_groups.set(hosted.len() as i64 + 1);
         gauges.raft_groups_led.set(hosted.iter().filter(|hosted| hosted.status().leads).count() as i64);
         let leaderless = hosted.iter().filter(|hosted| inner.raft.leader_of(hosted.group.id()).is_none()).count();
         gauges.raft_groups_leaderless.set(leaderless as i64);
+        gauges
+            .partitions_under_replicated
+            .set(hosted.iter().filter(|hosted| inner.is_under_replicated(hosted)).count() as i64);
     });
 }

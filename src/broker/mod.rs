@@ -8,6 +8,7 @@ mod appender;
 mod calls;
 mod change;
 mod cluster;
+mod console;
 mod cursors;
 mod disk;
 mod errors;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 
 use crate::types::{Offset, PartitionId, WallMs};
 
+pub use console::{BrowseFrom, BrowseRequest, Browsed, NodeFigures};
 pub use disk::FreeBytes;
 pub use errors::{AdminError, BrokerFailed, Effect, FetchError, LeaderHint, ProduceError};
 pub use inner::{BrokerDeps, BrokerSettings};

@@ -54,7 +54,7 @@ pub struct FetchRequest {
     pub wait: Duration,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
     /// Whole stored batches in offset order, dense; the first may begin below the offset asked for.
     pub batches: Vec<Bytes>,

@@ -21,7 +21,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::latency_histogram;
+use super::Latency;
 
 /// One group's place in one partition that is led here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct LagSample {
 /// What the group coordinator reports.
 #[derive(Clone, Debug)]
 pub struct GroupProbe {
-    commit_seconds: Histogram,
+    commit_seconds: Latency,
     commits_per_entry: Histogram,
     expired: Counter<u64, AtomicU64>,
 }
@@ -48,7 +48,7 @@ pub struct GroupProbe {
 impl GroupProbe {
     pub(super) fn new() -> GroupProbe {
         GroupProbe {
-            commit_seconds: latency_histogram(),
+            commit_seconds: Latency::default(),
             commits_per_entry: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
             expired: Counter::default(),
         }
@@ -61,7 +61,7 @@ impl GroupProbe {
 
     /// A commit was applied, so long after it came to the coordinator.
     pub fn commit_acknowledged(&self, took: Duration) {
-        self.commit_seconds.observe(took.as_secs_f64());
+        self.commit_seconds.observe(took);
     }
 
     /// Members were given up.

@@ -119,8 +119,8 @@ async fn reflection_lists_what_is_served() {
     let mut names: Vec<String> = listed.service.into_iter().map(|service| service.name).collect();
     names.retain(|name| !name.starts_with("grpc.reflection"));
     names.sort();
-    let served = ["flotilla.v1.Cluster", "flotilla.v1.Consume", "flotilla.v1.Produce", "flotilla.v1.Topics"];
-    assert_eq!(names, [&served[..], &["grpc.health.v1.Health"]].concat());
+    let served = ["Cluster", "Consume", "Groups", "Produce", "Topics"].map(|name| format!("flotilla.v1.{name}"));
+    assert_eq!(names, [&served[..], &["grpc.health.v1.Health".to_string()]].concat());
     let file = answers.message().await.unwrap().unwrap().message_response.unwrap();
     assert!(matches!(file, MessageResponse::FileDescriptorResponse(_)), "{file:?}");
 }
