@@ -3,7 +3,7 @@
 
 mod codec;
 
-pub use codec::{BoundedCodec, PRODUCE_ELEMENTS_MAX};
+pub use codec::{BoundedCodec, GROUP_ELEMENTS_MAX, PRODUCE_ELEMENTS_MAX};
 
 /// The public API.
 pub mod v1 {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use flotilla::{
-    broker::{Broker, BrokerDeps, BrokerSettings},
+    broker::{Broker, BrokerDeps, BrokerSettings, groups::GroupSettings},
     config::Peer,
     metrics::Metrics,
     seam::{Net, Rng},
@@ -91,6 +91,10 @@ fn settings(id: u64) -> BrokerSettings {
         election_max: Duration::from_millis(1_000),
         produce_bytes_max: 64 << 20,
         disk_reserve_bytes: 1,
+        groups: GroupSettings {
+            offsets_retention: Duration::from_secs(3_600),
+            initial_rebalance_delay: Duration::from_millis(300),
+        },
     }
 }
 

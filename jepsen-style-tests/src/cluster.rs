@@ -360,6 +360,12 @@ impl Cluster {
         assert!(signal(name, &pids), "kill -{name} {pids:?} failed");
     }
 
+    /// CPU time that the running nodes have used, user and system.
+    #[track_caller]
+    pub fn cpu_seconds(&self) -> f64 {
+        self.status().iter().filter(|node| node.pid != 0).map(|node| cpu_seconds(node.pid)).sum()
+    }
+
     /// Waits until a process is gone.
     #[track_caller]
     pub fn wait_gone(&self, pid: u32) {
@@ -387,6 +393,26 @@ impl Drop for Cluster {
         let mut command = self.cli.command(&["local", "stop", "--dir", &self.local_dir]);
         run(&mut command, b"", QUICK);
     }
+}
+
+/// From /proc: what Linux counts in hundredths of a second.
+#[track_caller]
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_else(|error| panic!("process {pid}: {error}"));
+    // Behind the name, which is in parentheses and may hold anything: utime and stime are its 12th and 13th.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks are a number"));
+    ticks.sum::<u64>() as f64 / 100.0
+}
+
+#[test]
+fn our_own_cpu_time_grows() {
+    let before = cpu_seconds(std::process::id());
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(100) {
+        std::hint::spin_loop();
+    }
+    assert!(cpu_seconds(std::process::id()) > before);
 }
 
 /// Fails if a node's log below `dir` tells of a panic.

@@ -36,3 +36,23 @@ fn a_row_is_keyed_by_its_tail_number() {
     let row = "2013,1,1,517,515,2,830,819,11,UA,1545,N14228,EWR,IAH,227,1400,5,15,2013-01-01T10:00:00Z";
     assert_eq!(parse(&format!("{COLUMNS}\n{row}\n")), [("N14228".to_string(), row.to_string())]);
 }
+
+/// Of a row: the carrier, and by how many minutes it departed late (negative: early), if it departed.
+pub fn delay(row: &str) -> (String, Option<i64>) {
+    let column = |name: &str| {
+        let number = COLUMNS.split(',').position(|column| column == name).expect("listed above");
+        row.split(',').nth(number).unwrap_or_else(|| panic!("a short row: {row}"))
+    };
+    let delay = match column("dep_delay") {
+        "" | "NA" => None,
+        minutes => Some(minutes.parse::<f64>().unwrap_or_else(|_| panic!("no delay: {row}")) as i64),
+    };
+    (column("carrier").to_string(), delay)
+}
+
+#[test]
+fn a_delay_is_read_by_carrier() {
+    let row = "2013,1,1,517,515,2,830,819,11,UA,1545,N14228,EWR,IAH,227,1400,5,15,2013-01-01T10:00:00Z";
+    assert_eq!(delay(row), ("UA".to_string(), Some(2)));
+    assert_eq!(delay(&row.replace(",517,515,2,", ",NA,515,NA,")), ("UA".to_string(), None));
+}

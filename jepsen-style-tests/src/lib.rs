@@ -3,17 +3,20 @@
 //! records what its client was told, and a [`checker`] (pure, itself tested) that holds that history
 //! against the log read back.
 //!
-//! Left out for now: network faults, power loss and consumer groups.
+//! Left out for now: network faults and power loss.
 
 pub mod by_hand;
 pub mod checker;
 pub mod cluster;
 pub mod command;
+pub mod consumer;
 pub mod dataset;
 pub mod disk;
+pub mod groups;
 pub mod knob;
 pub mod partitioner;
 pub mod random;
 pub mod readback;
+pub mod reading;
 pub mod scrape;
 pub mod workload;

@@ -9,7 +9,14 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{AdminError, LeaderNow, PartitionStats, change::Attempt, inner::Inner, limits};
+use super::{
+    AdminError, LeaderNow, PartitionStats,
+    change::Attempt,
+    console::{ConsoleAnswer, ConsoleCall},
+    groups::{GroupAttempt, GroupCall, PartitionLag},
+    inner::Inner,
+    limits,
+};
 use crate::{
     metadata::Change,
     raft::{CallError, CallHandler},
@@ -36,6 +43,14 @@ pub enum Call {
     Health,
     /// Your wall clock.
     Clock,
+    /// For the group coordinator, who answers at once or not at all.
+    Group { call: Box<GroupCall>, within_ms: u32 },
+    /// For leaders: how far is a group behind that has committed these offsets?
+    Lag { readers: Vec<(RaftGroupId, Option<Offset>)> },
+    /// What is worth knowing about groups' places in the partitions that you lead?
+    GroupNotes,
+    /// For a partition's leader, or about you.
+    Console(ConsoleCall),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +65,12 @@ pub enum Answer {
     Clock(WallMs),
     /// Starting, stopping, overloaded, or not able to read the request. Nothing was done.
     Unavailable,
+    Group(GroupAttempt),
+    /// In the order asked; None: not led there. Shorter than what was asked: the rest is not known.
+    Lag(Vec<Option<PartitionLag>>),
+    /// Sentences.
+    GroupNotes(Vec<String>),
+    Console(ConsoleAnswer),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,6 +127,10 @@ impl Inner {
             }
             Call::Health => Answer::Health(self.health_here()),
             Call::Clock => Answer::Clock(self.clock.wall()),
+            Call::Group { call, within_ms } => Answer::Group(self.coordinate(*call, within(within_ms)).await),
+            Call::Lag { readers } => Answer::Lag(self.lag_here(&readers).await),
+            Call::GroupNotes => Answer::GroupNotes(self.groups.lag.notes()),
+            Call::Console(call) => Answer::Console(self.console_answer(call).await),
         }
     }
 
@@ -161,6 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::broker::groups::GroupReply;
 
     #[test]
     fn calls_survive_the_wire() {
@@ -181,6 +207,17 @@ mod tests {
         assert_eq!(&encode(&Call::Hello { peers_hash: 5 })[..], &[1, 0, 5]);
         assert_eq!(&encode(&Call::Clock)[..], &[1, 7]);
         assert_eq!(&encode(&Answer::Unavailable)[..], &[1, 8]);
+        let call = GroupCall::Delete { group: "g".into() };
+        assert_eq!(&encode(&Call::Group { call: Box::new(call), within_ms: 5 })[..], &[1, 8, 3, 1, b'g', 5]);
+        let keep = GroupCall::KeepAlive { group: "g".into(), member: "m".into() };
+        assert_eq!(&encode(&Call::Group { call: Box::new(keep), within_ms: 5 })[..], &[1, 8, 9, 1, b'g', 1, b'm', 5]);
+        assert_eq!(&encode(&Call::Lag { readers: vec![(RaftGroupId(7), None)] })[..], &[1, 9, 1, 7, 0]);
+        assert_eq!(&encode(&Call::GroupNotes)[..], &[1, 10]);
+        assert_eq!(&encode(&Answer::Group(GroupAttempt::NotDone))[..], &[1, 9, 1]);
+        let done = Answer::Group(GroupAttempt::Answered(Ok(GroupReply::Done)));
+        assert_eq!(&encode(&done)[..], &[1, 9, 0, 0, 4]);
+        assert_eq!(&encode(&Answer::Lag(vec![None]))[..], &[1, 10, 1, 0]);
+        assert_eq!(&encode(&Answer::GroupNotes(vec![]))[..], &[1, 11, 0]);
     }
 
     proptest! {

@@ -88,7 +88,7 @@ impl Inner {
     }
 
     /// A moment, or sooner if leadership moved.
-    async fn wait_retry(&self) {
+    pub async fn wait_retry(&self) {
         let mut leaders = self.raft.leaders_changed();
         leaders.borrow_and_update();
         let _ = timeout(limits::CHANGE_RETRY, leaders.changed()).await;
@@ -207,6 +207,7 @@ pub fn refused(refusal: Refusal) -> AdminError {
         | Refusal::TooFewBrokers { .. }
         | Refusal::TooManyPartitions { .. }
         | Refusal::TooManyTopics { .. }
-        | Refusal::PartitionsNotMore { .. } => AdminError::InvalidRequest { detail },
+        | Refusal::PartitionsNotMore { .. }
+        | Refusal::Group(_) => AdminError::InvalidRequest { detail },
     }
 }

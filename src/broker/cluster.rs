@@ -96,7 +96,8 @@ impl Broker {
         let metadata_led = inner.raft.leader_of(METADATA_GROUP).is_some_and(|leader| alive.contains(&leader.broker));
         let leaderless =
             |group: &RaftGroupId| !inner.raft.leader_of(*group).is_some_and(|leader| alive.contains(&leader.broker));
-        assess(&brokers, &alive, &partitions, leaderless, metadata_led, &nodes)
+        let notes = inner.ask_group_notes(&alive).await;
+        HealthReport { notes, ..assess(&brokers, &alive, &partitions, leaderless, metadata_led, &nodes) }
     }
 
     pub(super) async fn transfer(&self, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {
@@ -203,6 +204,20 @@ impl Inner {
             }
         });
         join_all(asked).await
+    }
+
+    /// Notes and no problems: a broker that does not answer is named among these already.
+    async fn ask_group_notes(&self, alive: &BTreeSet<BrokerId>) -> Vec<String> {
+        let asked = alive.iter().map(|broker| async move {
+            if *broker == self.me() {
+                return self.groups.lag.notes();
+            }
+            match self.call(*broker, &Call::GroupNotes, limits::CALL_WITHIN).await {
+                Ok(Answer::GroupNotes(notes)) => notes,
+                Ok(_) | Err(_) => Vec::new(),
+            }
+        });
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
     pub fn health_here(&self) -> NodeHealth {
@@ -317,6 +332,7 @@ fn assess(
     HealthReport {
         healthy,
         problems,
+        notes: Vec::new(),
         brokers_alive: count(alive.len()),
         brokers: count(brokers.len()),
         partitions: count(partitions.len()),

@@ -102,6 +102,10 @@ impl DiskGuard {
         Room { level: now.level, free_bytes: now.free_bytes.unwrap_or(0), reserve_bytes: self.reserve_bytes }
     }
 
+    pub fn reserve_bytes(&self) -> u64 {
+        self.reserve_bytes
+    }
+
     pub fn free_bytes(&self) -> Option<u64> {
         self.now.lock().expect("no holder panics").free_bytes
     }

@@ -113,8 +113,8 @@ impl ProduceError {
     }
 }
 
-/// Fetch and offset look-ups. None of these changes anything.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Fetch and offset look-ups. None of these changes anything. Travels between brokers for the console.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum FetchError {
     #[error("unknown topic {topic:?}")]
     UnknownTopic { topic: String },

@@ -50,7 +50,9 @@ impl Broker {
         };
         let fetched = self.read_page(&hosted, offset, bytes_max).await?;
         let bytes = fetched.batches.iter().map(|batch| batch.len() as u64).sum();
-        self.inner.probe.fetch_answered(bytes, arrived.elapsed().saturating_sub(waited));
+        // Offsets are dense.
+        let records = u64::try_from(fetched.next_offset.0 - offset.0).unwrap_or(0);
+        self.inner.probe.fetch_answered(records, bytes, arrived.elapsed().saturating_sub(waited));
         Ok(fetched)
     }
 
@@ -166,7 +168,7 @@ impl Broker {
         Ok(FoundOffset { offset, epoch: hosted.status().term.epoch() })
     }
 
-    fn hosted_for_read(&self, topic: &str, partition: PartitionId) -> Result<Arc<Hosted>, FetchError> {
+    pub(super) fn hosted_for_read(&self, topic: &str, partition: PartitionId) -> Result<Arc<Hosted>, FetchError> {
         match self.inner.routes.find(topic, partition) {
             Found::UnknownTopic => Err(FetchError::UnknownTopic { topic: topic.into() }),
             Found::UnknownPartition => Err(FetchError::UnknownPartition { topic: topic.into(), partition }),

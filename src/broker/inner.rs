@@ -10,7 +10,12 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    Broker, BrokerFailed, LeaderHint, Readiness, calls, disk, forming, limits, produce::Budget, reconcile, retention,
+    Broker, BrokerFailed, LeaderHint, Readiness, calls, console, disk, forming,
+    groups::{self, GroupHandles, GroupSettings},
+    hosted::Hosted,
+    limits,
+    produce::Budget,
+    reconcile, retention,
     routes::Routes,
 };
 use crate::{
@@ -42,6 +47,7 @@ pub struct BrokerSettings {
     pub election_max: Duration,
     pub produce_bytes_max: usize,
     pub disk_reserve_bytes: u64,
+    pub groups: GroupSettings,
 }
 
 /// Everything a broker is made of.
@@ -92,6 +98,8 @@ pub struct Inner {
     pub producer_ids: tokio::sync::Mutex<std::ops::Range<i64>>,
     /// Our wall clock is near the median of our peers' (SAFETY M4).
     pub clock_agrees: watch::Sender<bool>,
+    pub groups: GroupHandles,
+    pub console: console::Shared,
 }
 
 /// How far the broker has come.
@@ -151,11 +159,15 @@ impl Broker {
             orphans: Mutex::default(),
             producer_ids: tokio::sync::Mutex::new(0..0),
             clock_agrees: watch::Sender::new(false),
+            groups: GroupHandles::new(metrics.groups()),
+            console: console::Shared::default(),
         });
         let _ = slot.set(Arc::downgrade(&inner));
         export(&metrics, &inner);
+        groups::start(&inner, &metrics);
         let replica = groups.iter().find(|(group, _)| *group == METADATA_GROUP).map(|(_, replica)| *replica);
         spawn_tasks(&inner, replica);
+        tokio::spawn(console::sample(Arc::clone(&inner), metrics));
         Ok(Broker { inner })
     }
 }
@@ -243,6 +255,13 @@ impl Inner {
         broker == self.me() || self.raft.peer_alive(broker)
     }
 
+    /// A partition led here misses a replica, or has one that is far behind.
+    pub fn is_under_replicated(&self, hosted: &Hosted) -> bool {
+        hosted.is_ready()
+            && (hosted.group.voters().iter().any(|(_, broker)| !self.is_alive(*broker))
+                || !hosted.group.lagging(limits::LAG_ENTRIES_MAX).is_empty())
+    }
+
     pub fn is_stopping(&self) -> bool {
         *self.stage.borrow() == Stage::Stopping
     }
@@ -302,14 +321,19 @@ fn export(metrics: &Metrics, inner: &Arc<Inner>) {
         let level = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         gauges.produce_bytes_in_flight.set(level(inner.budget.bytes_in_use() as u64));
         gauges.disk_free_bytes.set(level(inner.disk.free_bytes().unwrap_or(0)));
+        gauges.disk_reserve_bytes.set(level(inner.disk.reserve_bytes()));
         gauges.disk_full.set(i64::from(inner.disk.shortage().is_some()));
         let Some(metadata) = inner.metadata() else { return };
         let brokers: Vec<BrokerId> = metadata.read(|state| state.brokers().map(|broker| broker.id).collect());
+        gauges.brokers.set(brokers.len() as i64);
         gauges.brokers_alive.set(brokers.iter().filter(|broker| inner.is_alive(**broker)).count() as i64);
         let hosted = inner.routes.hosted();
         gauges.raft_groups.set(hosted.len() as i64 + 1);
         gauges.raft_groups_led.set(hosted.iter().filter(|hosted| hosted.status().leads).count() as i64);
         let leaderless = hosted.iter().filter(|hosted| inner.raft.leader_of(hosted.group.id()).is_none()).count();
         gauges.raft_groups_leaderless.set(leaderless as i64);
+        gauges
+            .partitions_under_replicated
+            .set(hosted.iter().filter(|hosted| inner.is_under_replicated(hosted)).count() as i64);
     });
 }

@@ -78,6 +78,14 @@ pub const LAG_ENTRIES_MAX: u64 = 1_000;
 /// Problems named one by one in a health report; the rest is counted.
 pub const PROBLEMS_MAX: usize = 100;
 
+/// Bytes of batches of one page of the console: more than a page shows of most topics.
+pub const BROWSE_BYTES_MAX: usize = 1024 * 1024;
+/// A page that another broker reads: it must fit an answer between brokers, with its envelope.
+pub const BROWSE_FORWARDED_MAX: usize = CALL_BYTES_MAX - 64 * 1024;
+/// Pages read at once on a broker, its own console's and those of others: people, not programs, and
+/// neither Raft's links nor the disk may notice them.
+pub const BROWSES_MAX: usize = 2;
+
 /// How often free disk space is read. What is written meanwhile, 80 MB on a fast disk, comes out of the
 /// reserve.
 pub const DISK_CHECK_EVERY: Duration = Duration::from_millis(100);

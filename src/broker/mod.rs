@@ -1,13 +1,14 @@
-//! What a request means: produce, fetch, topics, the cluster. Faces decode, call [`Broker`], encode.
+//! What a request means: produce, fetch, topics, consumer groups, the cluster. Faces decode, call [`Broker`], encode.
 //!
 //! Promises: nothing is acknowledged before a majority of the voters fsynced it; every failed write
 //! says whether it had an effect; every wait has a deadline, every queue a bound (`limits`).
-//! Leaves out: wire formats, consumer groups (their issue), membership changes of partitions.
+//! Leaves out: wire formats, membership changes of partitions.
 
 mod appender;
 mod calls;
 mod change;
 mod cluster;
+mod console;
 mod cursors;
 mod disk;
 mod errors;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 
 use crate::types::{Offset, PartitionId, WallMs};
 
+pub use console::{BrowseFrom, BrowseRequest, Browsed, NodeFigures};
 pub use disk::FreeBytes;
 pub use errors::{AdminError, BrokerFailed, Effect, FetchError, LeaderHint, ProduceError};
 pub use inner::{BrokerDeps, BrokerSettings};

@@ -54,7 +54,7 @@ pub struct FetchRequest {
     pub wait: Duration,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
     /// Whole stored batches in offset order, dense; the first may begin below the offset asked for.
     pub batches: Vec<Bytes>,
@@ -234,6 +234,8 @@ pub struct HealthReport {
     pub healthy: bool,
     /// One sentence each.
     pub problems: Vec<String>,
+    /// Worth knowing and no problem, one sentence each.
+    pub notes: Vec<String>,
     pub brokers_alive: u32,
     pub brokers: u32,
     pub partitions: u32,

@@ -1,5 +1,7 @@
 //! `flotilla cluster ...`
 
+mod health;
+
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -12,14 +14,16 @@ use crate::client::v1;
 pub const EXAMPLES: &str = "\
 Examples:
   flotilla cluster health                      exit code 10 if something is wrong
+  flotilla cluster health --watch              until Ctrl-C; repaints on a terminal
+  flotilla cluster health --watch >> health.log   one line a change
   flotilla cluster nodes --format json
   flotilla cluster transfer-leader orders -p 0 --to 2
   flotilla cluster transfer-leader --metadata";
 
 #[derive(Subcommand)]
 pub enum ClusterCommand {
-    /// Is everything well? Exits with 10 if not.
-    Health(FormatArg),
+    /// Is everything well? Exits with 10 if not (not while watching). Notes are worth knowing, and no problems.
+    Health(health::HealthArgs),
     /// List the brokers.
     Nodes(FormatArg),
     /// Move the leadership of a partition, or of the metadata group.
@@ -45,42 +49,10 @@ pub struct TransferArgs {
 
 pub async fn run(command: ClusterCommand, global: &Global) -> Result<(), Failure> {
     match command {
-        ClusterCommand::Health(format) => health(format, global).await,
+        ClusterCommand::Health(args) => health::run(args, global).await,
         ClusterCommand::Nodes(format) => nodes(format, global).await,
         ClusterCommand::TransferLeader(args) => transfer(args, global).await,
     }
-}
-
-async fn health(format: FormatArg, global: &Global) -> Result<(), Failure> {
-    // A cluster that does not answer is not healthy.
-    let health = global.admin()?.health(v1::HealthRequest {}).await;
-    let health = health.map_err(|error| Failure::unhealthy(error.to_string()))?;
-    match format.format {
-        OutputFormat::Json => print_json(&health_json(&health))?,
-        OutputFormat::Text => {
-            print_line(if health.healthy { "healthy" } else { "unhealthy" })?;
-            print_line(&format!(
-                "{} of {} brokers alive; {} partitions, {} without leader, {} under-replicated",
-                health.brokers_alive,
-                health.brokers,
-                health.partitions,
-                health.partitions_without_leader,
-                health.partitions_under_replicated
-            ))?;
-            for problem in &health.problems {
-                print_line(&format!("- {problem}"))?;
-            }
-        }
-    }
-    if health.healthy { Ok(()) } else { Err(Failure::unhealthy("")) }
-}
-
-fn health_json(h: &v1::HealthResponse) -> Value {
-    json!({
-        "healthy": h.healthy, "problems": h.problems, "brokers_alive": h.brokers_alive, "brokers": h.brokers,
-        "partitions": h.partitions, "partitions_without_leader": h.partitions_without_leader,
-        "partitions_under_replicated": h.partitions_under_replicated,
-    })
 }
 
 async fn nodes(format: FormatArg, global: &Global) -> Result<(), Failure> {

@@ -10,11 +10,13 @@ mod context;
 mod dump_log;
 mod exit;
 mod format;
+mod group;
 mod local;
 mod offsets;
 mod output;
 mod produce;
 mod server;
+mod signals;
 mod topic;
 mod units;
 
@@ -24,7 +26,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use exit::Failure;
 
-use crate::client::{Admin, Cluster};
+use crate::client::{Admin, Cluster, World};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,6 +34,8 @@ Examples:
   flotilla topic create orders -p 6
   echo 'hello' | flotilla produce orders --receipts text
   flotilla consume orders -e
+  flotilla consume orders -g billing                  again elsewhere: the two share the work
+  flotilla group describe billing
   flotilla cluster health
 
 Exit codes: 0 done, 1 failed without effect, 2 usage, 3 outcome unknown, 4 not found,
@@ -74,6 +78,9 @@ enum Command {
     /// Print records of one or more topics.
     #[command(after_help = consume::EXAMPLES)]
     Consume(consume::ConsumeArgs),
+    /// Consumer groups: members, committed offsets, lag.
+    #[command(subcommand, after_help = group::EXAMPLES)]
+    Group(group::GroupCommand),
     /// Health, brokers and leaderships.
     #[command(subcommand, after_help = cluster::EXAMPLES)]
     Cluster(cluster::ClusterCommand),
@@ -130,6 +137,7 @@ async fn run(global: Global, command: Command) -> Result<(), Failure> {
         Command::Topic(command) => topic::run(command, &global).await,
         Command::Produce(args) => produce::run(args, &global).await,
         Command::Consume(args) => consume::run(args, &global).await,
+        Command::Group(command) => group::run(command, &global).await,
         Command::Cluster(command) => cluster::run(command, &global).await,
         Command::Bench(command) => bench::run(command, &global).await,
         Command::Server(_) | Command::Completion { .. } | Command::Context(_) | Command::DumpLog(_) => {
@@ -141,8 +149,12 @@ async fn run(global: Global, command: Command) -> Result<(), Failure> {
 impl Global {
     /// The cluster the command is about: -b, FLOTILLA_BROKERS, or the current context.
     fn cluster(&self) -> Result<Cluster, Failure> {
+        self.cluster_in(World::system())
+    }
+
+    fn cluster_in(&self, world: World) -> Result<Cluster, Failure> {
         let brokers = if self.brokers.is_empty() { context::current()?.brokers } else { self.brokers.clone() };
-        Cluster::new(brokers).map_err(|error| Failure::usage(error.to_string()))
+        Cluster::with_world(brokers, world).map_err(|error| Failure::usage(error.to_string()))
     }
 
     fn admin(&self) -> Result<Admin, Failure> {
@@ -174,20 +186,36 @@ mod tests {
     fn the_flags_of_the_design_parse() {
         for line in [
             "produce t -f %k:%v\\n --receipts json --acks all --timeout 30s --partitioner sticky --expect-offset 5 -p 0",
+            "produce t --partitioner random --seed 7 --acks 1",
             "produce t -f json -k key -H a=b -H c=d -z zstd --acks 0",
             "produce t -K :",
             "consume t u -f %t -o -5 -n 3 -e -p 0",
             "consume t -f json -o @2026-11-24T00:00:00Z",
             "consume t -o 5:9",
+            "consume --topics-regex a.* -e -f json",
+            "consume t u -g g --commit-interval 200ms --offset-reset latest --instance-id i --session-timeout 6s -v",
+            "consume t --group g --no-commit --offset-reset fail --assignor range -n 5",
             "topic create t -p 6 -r 3 -c retention.ms=1000 --wait",
             "topic describe t --format json",
             "topic trim t -p 0 --before 100 --dry-run",
             "topic delete t",
+            "group list --lag --format json",
+            "group describe g --members",
+            "group seek g --to -5 --topic t:1 --topic u --dry-run",
+            "group seek g --to @2026-11-24T00:00:00Z",
+            "group reset g --format json",
+            "group delete g --dry-run",
+            "topic alter t -c retention.ms=1000 --unset retention.bytes --dry-run",
             "cluster transfer-leader t -p 0 --to 2",
             "cluster transfer-leader --metadata",
             "cluster health --format json",
+            "cluster health --watch --interval 500ms",
             "bench produce -p 16 --size 1KiB --duration 60s --warmup 10s --in-flight 8192 --rate 100 --format json",
             "bench produce -t mine --size 1024 --acks 1",
+            "bench consume -p 4 --records 1000 -g g --commit-interval 100ms",
+            "bench consume -t mine --format json",
+            "bench e2e -p 4 --rate 100 --warmup 1s --duration 2s --format json",
+            "bench commit --groups 10 --rate 50 --duration 1s",
             "local start --nodes 5 --dir /tmp/x",
             "local status --format json",
             "local kill 2",

@@ -32,10 +32,30 @@ pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 
 /// A line on stdout. A reader that went away has heard enough: that is no failure.
 pub fn print_line(text: &str) -> Result<(), Failure> {
-    match writeln!(io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(stdout_failed(&error)),
-        Ok(()) | Err(_) => Ok(()),
+    write_out(format!("{text}\n").as_bytes()).map(drop)
+}
+
+/// Whether somebody still reads what we print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    Listening,
+    /// `| head` has enough.
+    Gone,
+}
+
+/// Writes to stdout and flushes. Whoever got `Listening` may rely on it: the bytes have left this process.
+pub fn write_out(bytes: &[u8]) -> Result<Reader, Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(Reader::Listening),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(stdout_failed(&error)),
     }
+}
+
+/// Talk about what was done, or would be.
+pub fn said(dry_run: bool, what: &str) {
+    eprintln!("{}{what}", if dry_run { "would be: " } else { "" });
 }
 
 pub fn stdout_failed(error: &io::Error) -> Failure {

@@ -6,6 +6,7 @@
 use std::{
     cell::Cell,
     io::{self, Write},
+    sync::Arc,
     time::Duration,
 };
 
@@ -21,8 +22,11 @@ use super::{
     output, units,
 };
 use crate::{
-    client::{Acks, Cluster, Deliveries, Delivery, Outcome, Partitioner, Producer, ProducerOptions, TopicHandle},
+    client::{
+        Acks, Cluster, Deliveries, Delivery, Outcome, Partitioner, Producer, ProducerOptions, TopicHandle, World,
+    },
     record::Codec,
+    seam::Rng,
 };
 
 pub const EXAMPLES: &str = "\
@@ -31,6 +35,7 @@ Examples:
   flotilla produce orders -K : < pairs.txt                 key:value lines
   flotilla produce orders -f '%k\\t%v\\n' --receipts json < table.tsv
   flotilla produce orders -f json -z zstd < records.jsonl
+  seq 1 1000 | flotilla produce orders --partitioner round-robin --acks 1
   echo next | flotilla produce journal -p 0 --expect-offset 17
 
 Fields: %t topic, %p partition, %k key, %v value, %T timestamp (ms), %% percent; \\n \\t \\r \\0 \\\\ \\xHH.
@@ -53,12 +58,17 @@ pub struct ProduceArgs {
     /// What to print for each acknowledged batch.
     #[arg(long, value_enum, default_value_t)]
     receipts: Receipts,
-    /// 0: no answer, no promise. 1 and all: on disk on a majority.
+    /// 0: no answer, no promise, no receipt. all: answered when on disk on a majority. 1: the same, for an earlier
+    /// answer could acknowledge what is then lost.
     #[arg(long, value_enum, default_value_t)]
     acks: AcksArg,
     /// Which partition a record goes to, unless -p or the record says so.
     #[arg(long, value_enum, default_value_t)]
     partitioner: PartitionerArg,
+    /// For 'random' (and where a sticky batch goes next): the same seed on a quiet cluster gives the same partitions
+    /// [default: one that is printed].
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
     /// Compare-and-append: fail unless the first record gets this offset and each other the next.
     #[arg(long, value_name = "OFFSET")]
     expect_offset: Option<i64>,
@@ -258,7 +268,7 @@ impl Tally {
 
 pub async fn run(args: ProduceArgs, global: &Global) -> Result<(), Failure> {
     let splitter = Splitter::new(args.format()?);
-    let cluster: Cluster = global.cluster()?;
+    let cluster = cluster(&args, global)?;
     let (producer, deliveries) = Producer::open(&cluster, args.options(global)).await?;
     let topic = producer.topic(&args.topic, global.timeout).await?;
     if let Some(offset) = args.expect_offset {
@@ -279,6 +289,21 @@ pub async fn run(args: ProduceArgs, global: &Global) -> Result<(), Failure> {
         tokio::join!(feed(&args, producer, topic, splitter, &stop), print_all(receipts, deliveries, &stop));
     let tally = printed?;
     tally.verdict(input)
+}
+
+/// With a seed that can be repeated, where chance says which partition a record goes to.
+fn cluster(args: &ProduceArgs, global: &Global) -> Result<Cluster, Failure> {
+    let world = World::system();
+    let seed = match (args.seed, args.partitioner) {
+        (Some(seed), _) => seed,
+        (None, PartitionerArg::Random) => {
+            let seed = world.rng.u64();
+            eprintln!("flotilla: random partitions, repeat with --seed {seed}");
+            seed
+        }
+        (None, PartitionerArg::Key | PartitionerArg::Sticky | PartitionerArg::RoundRobin) => return global.cluster(),
+    };
+    global.cluster_in(World { rng: Arc::new(Rng::seeded(seed)), ..world })
 }
 
 /// Reads input and sends it, until it ends or something failed. Drops the producer: that flushes.

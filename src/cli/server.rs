@@ -18,18 +18,15 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    task::JoinHandle,
-};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::Failure;
+use super::{Failure, signals::Signals};
 use crate::{
-    broker::{Broker, BrokerDeps, BrokerSettings, Readiness},
-    config::{ListenerConfig, Loaded, ServerArgs, ServerConfig},
+    broker::{Broker, BrokerDeps, BrokerSettings, Readiness, groups::GroupSettings},
+    config::{ListenerConfig, Loaded, ServerArgs, ServerConfig, Switch},
     grpc::{self, GrpcOptions},
-    http,
+    http::{self, HttpOptions},
     metrics::{HistogramSnapshot, Metrics, SpaceSnapshot, WriterSnapshot},
     seam::{Listener, Net, Rng, SystemClock, TcpNet},
     storage::{
@@ -175,7 +172,9 @@ impl Server {
         };
         let clients = grpc::serve(broker.clone(), client_listener, options, stop_clients.clone());
         let clients = tokio::spawn(async move { clients.await.map_err(|error| error.to_string()) });
-        let http = http::serve(http_listener, faces(&broker, metrics), stop_http.clone().cancelled_owned());
+        let http_options =
+            HttpOptions { metrics, console: config.console == Switch::On, advertised: addresses.http.clone() };
+        let http = http::serve(broker.clone(), http_listener, http_options, stop_http.clone().cancelled_owned());
         let http = tokio::spawn(async move { http.await.map_err(|error| error.to_string()) });
         Ok(Server { broker, store, addresses, stop_clients, stop_http, clients, http })
     }
@@ -299,17 +298,10 @@ fn broker_settings(config: &ServerConfig, addresses: &Addresses) -> BrokerSettin
         election_max: Duration::from_millis(config.election_ms_max),
         produce_bytes_max: usize::try_from(config.produce_bytes_max).unwrap_or(usize::MAX),
         disk_reserve_bytes: config.reserve_bytes(disk_bytes(&config.data_dir).ok()),
-    }
-}
-
-fn faces(broker: &Broker, metrics: Metrics) -> http::Faces {
-    let broker = broker.clone();
-    http::Faces {
-        metrics: Box::new(move || metrics.encode()),
-        ready: Box::new(move || match broker.readiness() {
-            Readiness::Ready => Ok(()),
-            Readiness::NotReady(reason) => Err(reason),
-        }),
+        groups: GroupSettings {
+            offsets_retention: Duration::from_millis(config.groups.offsets_retention_ms),
+            initial_rebalance_delay: Duration::from_millis(config.groups.initial_rebalance_delay_ms),
+        },
     }
 }
 
@@ -351,27 +343,6 @@ fn export_writer(metrics: &Metrics, probe: &WriterProbe) {
 
 fn snapshot(histogram: &Histogram, unit: f64) -> HistogramSnapshot {
     HistogramSnapshot::new(histogram.bounds(), &histogram.counts(), histogram.sum(), unit)
-}
-
-/// The two signals that mean "stop".
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Signals, Failure> {
-        let listen =
-            |kind| signal(kind).map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")));
-        Ok(Signals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }
 
 #[cfg(test)]

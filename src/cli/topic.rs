@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Failure, Global,
-    output::{FormatArg, OutputFormat, ids, print_json, print_line, print_table},
+    output::{FormatArg, OutputFormat, ids, print_json, print_line, print_table, said},
     units,
 };
 use crate::client::v1;
@@ -146,11 +146,6 @@ pub async fn run(command: TopicCommand, global: &Global) -> Result<(), Failure> 
             Ok(())
         }
     }
-}
-
-/// Talk about what was done, or would be.
-fn said(dry_run: bool, what: &str) {
-    eprintln!("{}{what}", if dry_run { "would be: " } else { "" });
 }
 
 async fn create(args: CreateArgs, global: &Global) -> Result<(), Failure> {

@@ -1,10 +1,10 @@
-//! Admin calls: topics and the cluster. Any broker takes them and forwards.
+//! Admin calls: topics, groups and the cluster. Any broker takes them and forwards.
 
 use std::{collections::HashMap, time::Duration};
 
 use super::{
     error::ClientError,
-    net::{Cluster, cluster_client, topics_client, unary, unary_within},
+    net::{Cluster, cluster_client, groups_client, topics_client, unary, unary_within},
 };
 use crate::proto::v1;
 
@@ -27,6 +27,16 @@ pub enum OffsetAt {
     Latest,
     /// The first record with this timestamp (ms since the epoch) or a later one.
     Timestamp(i64),
+}
+
+impl OffsetAt {
+    pub(super) fn wire(self) -> v1::list_offset_request::At {
+        match self {
+            OffsetAt::Earliest => v1::list_offset_request::At::Earliest(true),
+            OffsetAt::Latest => v1::list_offset_request::At::Latest(true),
+            OffsetAt::Timestamp(ms) => v1::list_offset_request::At::TimestampMs(ms),
+        }
+    }
 }
 
 macro_rules! change {
@@ -89,6 +99,31 @@ impl Admin {
         /// Moves a leadership.
         transfer_leader, cluster_client, v1::TransferLeaderRequest => v1::TransferLeaderResponse
     }
+    change! {
+        /// Deletes a group without members, and its committed offsets.
+        delete_group, groups_client, v1::DeleteGroupRequest => v1::DeleteGroupResponse
+    }
+    change! {
+        /// Commits offsets. With `member_id` empty, on behalf of nobody: it sets where a group without members
+        /// begins (seek, reset). Repeating it changes nothing more.
+        commit_offsets, groups_client, v1::CommitOffsetsRequest => v1::CommitOffsetsResponse
+    }
+    change! {
+        /// Forgets committed offsets of partitions that no member holds.
+        delete_offsets, groups_client, v1::DeleteOffsetsRequest => v1::DeleteOffsetsResponse
+    }
+    ask! {
+        /// All groups.
+        list_groups, groups_client, v1::ListGroupsRequest => v1::ListGroupsResponse
+    }
+    ask! {
+        /// One group: members, their partitions, committed offsets and lag.
+        describe_group, groups_client, v1::DescribeGroupRequest => v1::DescribeGroupResponse
+    }
+    ask! {
+        /// What a group has committed.
+        fetch_offsets, groups_client, v1::FetchOffsetsRequest => v1::FetchOffsetsResponse
+    }
     ask! {
         /// All topics.
         list_topics, topics_client, v1::ListTopicsRequest => v1::ListTopicsResponse
@@ -120,12 +155,7 @@ impl Admin {
 
     /// An offset of a partition, from its leader.
     pub async fn list_offset(&self, topic: &str, partition: i32, at: OffsetAt) -> Result<i64, ClientError> {
-        let at = match at {
-            OffsetAt::Earliest => v1::list_offset_request::At::Earliest(true),
-            OffsetAt::Latest => v1::list_offset_request::At::Latest(true),
-            OffsetAt::Timestamp(ms) => v1::list_offset_request::At::TimestampMs(ms),
-        };
-        let request = v1::ListOffsetRequest { topic: topic.into(), partition, at: Some(at) };
+        let request = v1::ListOffsetRequest { topic: topic.into(), partition, at: Some(at.wire()) };
         // Every broker is asked until the leader is among them: cheaper than being clever for one call.
         let call = |address: String, channel| {
             let request = request.clone();

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     admin::{Admin, OffsetAt},
     error::{ClientError, ErrorCode},
-    net::{Cluster, MESSAGE_BYTES_MAX},
+    net::{Cluster, MESSAGE_BYTES_MAX, StreamPlace, topics_client, unary_within},
 };
 use crate::{
     proto::v1::{self, consume_client::ConsumeClient, consume_request, consume_response},
@@ -75,6 +75,8 @@ pub struct Chunk {
     pub records: Vec<ConsumedRecord>,
     pub high_watermark: i64,
     pub log_start: i64,
+    /// Of the last record; 0 without records.
+    pub leader_epoch: i32,
 }
 
 /// Reads one partition.
@@ -85,7 +87,13 @@ pub struct Consumer {
     position: i64,
     end: Option<i64>,
     patience: Duration,
-    stream: Option<(String, tonic::Streaming<v1::ConsumeResponse>)>,
+    stream: Option<Opened>,
+}
+
+struct Opened {
+    address: String,
+    answers: tonic::Streaming<v1::ConsumeResponse>,
+    _place: StreamPlace,
 }
 
 impl Consumer {
@@ -120,8 +128,24 @@ impl Consumer {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let (cluster, topic, patience) = (cluster.clone(), topic.to_string(), options.patience);
-        Ok(Consumer { cluster, topic, partition, position, end, patience, stream: None })
+        Ok(Consumer { end, ..Consumer::at(cluster, topic, partition, position, options.patience) })
+    }
+
+    /// Begins at this offset of a partition that is known to exist, and has no end.
+    pub(super) fn at(cluster: &Cluster, topic: &str, partition: i32, position: i64, patience: Duration) -> Consumer {
+        let (cluster, topic) = (cluster.clone(), topic.to_string());
+        Consumer { cluster, topic, partition, position, end: None, patience, stream: None }
+    }
+
+    /// Goes on elsewhere.
+    pub(super) fn set_position(&mut self, position: i64) {
+        self.position = position;
+        self.stream = None;
+    }
+
+    /// Opens the stream anew at the next call.
+    pub(super) fn reopen(&mut self) {
+        self.stream = None;
     }
 
     /// The offset of the next record.
@@ -144,7 +168,8 @@ impl Consumer {
         Ok(None)
     }
 
-    async fn recover(&mut self, error: &ClientError) {
+    /// After an error: learns who leads now, waiting a little if that is not known.
+    pub(super) async fn recover(&mut self, error: &ClientError) {
         self.stream = None;
         let mut is_news = false;
         if let ClientError::Broker(broker) = error
@@ -160,31 +185,45 @@ impl Consumer {
         }
     }
 
-    async fn try_next(&mut self) -> Result<Option<Chunk>, ClientError> {
+    /// One try of [`Consumer::next`]: `None` when the stream ended, [`Consumer::recover`] after an error.
+    pub(super) async fn try_next(&mut self) -> Result<Option<Chunk>, ClientError> {
         if self.stream.is_none() {
             self.stream = Some(self.open_stream().await?);
         }
-        let (address, stream) = self.stream.as_mut().expect("just opened");
+        let Opened { address, answers, .. } = self.stream.as_mut().expect("just opened");
         let silent = || ClientError::Lost {
             address: address.clone(),
             detail: format!("it was silent for {} ms", SILENCE_MAX.as_millis()),
         };
-        let answer = timeout(SILENCE_MAX, stream.message()).await.map_err(|_| silent())?;
+        let answer = timeout(SILENCE_MAX, answers.message()).await.map_err(|_| silent())?;
         let Some(answer) = answer.map_err(|status| ClientError::from_status(&status, address))? else {
             return Ok(None);
         };
         self.take(answer).map(Some)
     }
 
-    async fn open_stream(&self) -> Result<(String, tonic::Streaming<v1::ConsumeResponse>), ClientError> {
+    /// Asks the leader for an offset, once.
+    pub(super) async fn ask_offset(&self, at: OffsetAt) -> Result<i64, ClientError> {
+        let address = self.leader()?;
+        let request =
+            v1::ListOffsetRequest { topic: self.topic.clone(), partition: self.partition, at: Some(at.wire()) };
+        let mut client = topics_client(self.cluster.channel(&address)?);
+        Ok(unary_within(&address, SILENCE_MAX, client.list_offset(request)).await?.offset)
+    }
+
+    fn leader(&self) -> Result<String, ClientError> {
         let address = self
             .cluster
             .look(|m| m.leader(&self.topic, self.partition).and_then(|l| m.address(l.broker).map(str::to_string)));
-        let address = address.ok_or_else(|| ClientError::NoBroker {
+        address.ok_or_else(|| ClientError::NoBroker {
             what: "leader",
             tried: format!("{}-{}", self.topic, self.partition),
             last: "no leader is known".into(),
-        })?;
+        })
+    }
+
+    async fn open_stream(&self) -> Result<Opened, ClientError> {
+        let address = self.leader()?;
         let request = v1::ConsumeRequest {
             topic: self.topic.clone(),
             partition: self.partition,
@@ -196,38 +235,41 @@ impl Consumer {
             wait_ms_max: WAIT_MS,
             bytes_max: 0,
         };
-        let mut client =
-            ConsumeClient::new(self.cluster.channel(&address)?).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let stream = super::net::unary_within(&address, SILENCE_MAX, client.consume(request)).await?;
-        Ok((address, stream))
+        let (channel, place) = self.cluster.stream_channel(&address)?;
+        let mut client = ConsumeClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let answers = unary_within(&address, SILENCE_MAX, client.consume(request)).await?;
+        Ok(Opened { address, answers, _place: place })
     }
 
     fn take(&mut self, answer: v1::ConsumeResponse) -> Result<Chunk, ClientError> {
-        let mut records = Vec::new();
+        let (mut records, mut leader_epoch) = (Vec::new(), 0);
         match answer.data {
-            Some(consume_response::Data::Batches(bytes)) => self.take_batches(&bytes, &mut records)?,
+            Some(consume_response::Data::Batches(bytes)) => leader_epoch = self.take_batches(&bytes, &mut records)?,
             Some(consume_response::Data::Records(_)) => {
                 return Err(ClientError::BadAnswer { detail: "raw batches were asked for, records came".into() });
             }
             None => {}
         }
-        Ok(Chunk { records, high_watermark: answer.high_watermark, log_start: answer.log_start })
+        Ok(Chunk { records, high_watermark: answer.high_watermark, log_start: answer.log_start, leader_epoch })
     }
 
-    fn take_batches(&mut self, bytes: &Bytes, records: &mut Vec<ConsumedRecord>) -> Result<(), ClientError> {
+    /// Returns the leader epoch of the last record.
+    fn take_batches(&mut self, bytes: &Bytes, records: &mut Vec<ConsumedRecord>) -> Result<i32, ClientError> {
         let (name, position) = (format!("{}-{}", self.topic, self.partition), self.position);
         let bad = |detail: String| ClientError::BadBatch { partition: name.clone(), offset: position, detail };
+        let mut leader_epoch = 0;
         for found in walk(bytes) {
-            let (_, range) = found.map_err(|e| bad(e.to_string()))?;
+            let (header, range) = found.map_err(|e| bad(e.to_string()))?;
             let decoded = decode_records(&bytes.slice(range), DECODED_BYTES_MAX_DEFAULT);
             for (offset, record) in decoded.map_err(|e| bad(e.to_string()))? {
                 // The first batch may begin below, the last may end above what was asked for.
                 if offset.0 >= self.position && self.end.is_none_or(|end| offset.0 < end) {
                     self.position = offset.0 + 1;
+                    leader_epoch = header.leader_epoch.0;
                     records.push(ConsumedRecord { offset: offset.0, record });
                 }
             }
         }
-        Ok(())
+        Ok(leader_epoch)
     }
 }

@@ -67,7 +67,15 @@ pub enum ClientError {
     BadBatch { partition: String, offset: i64, detail: String },
     #[error("an answer made no sense: {detail}")]
     BadAnswer { detail: String },
-    #[error("the producer was closed")]
+    #[error("{partition} is not assigned to this member of the group")]
+    NotAssigned { partition: String },
+    #[error("this member is not in its group (any more); its partitions may be read by others")]
+    NotAMember,
+    #[error("the group has no committed offset of {partition}, and is not to begin anywhere else: seek")]
+    NoOffset { partition: String },
+    #[error("the commit of {partition} was refused (and of {others} others): {error}")]
+    CommitRefused { partition: String, others: usize, error: Box<ClientError> },
+    #[error("it was closed")]
     Closed,
     #[error("{detail}")]
     Invalid { detail: String },
@@ -138,6 +146,7 @@ impl ClientError {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             ClientError::Broker(error) => Some(error.code),
+            ClientError::CommitRefused { error, .. } => error.code(),
             ClientError::Connect { .. }
             | ClientError::Lost { .. }
             | ClientError::NoBroker { .. }
@@ -148,6 +157,9 @@ impl ClientError {
             | ClientError::RecordTooLarge { .. }
             | ClientError::BadBatch { .. }
             | ClientError::BadAnswer { .. }
+            | ClientError::NotAssigned { .. }
+            | ClientError::NotAMember
+            | ClientError::NoOffset { .. }
             | ClientError::Closed
             | ClientError::Invalid { .. } => None,
         }
@@ -158,6 +170,7 @@ impl ClientError {
         match self {
             ClientError::Broker(error) => error.effect,
             ClientError::Deadline { effect, .. } => *effect,
+            ClientError::CommitRefused { error, .. } => error.effect(),
             // The request was handed over; whether it was read, nobody tells us.
             ClientError::Lost { .. } | ClientError::BadAnswer { .. } => Effect::Unknown,
             ClientError::Connect { .. }
@@ -167,6 +180,9 @@ impl ClientError {
             | ClientError::EarlierFailed
             | ClientError::RecordTooLarge { .. }
             | ClientError::BadBatch { .. }
+            | ClientError::NotAssigned { .. }
+            | ClientError::NotAMember
+            | ClientError::NoOffset { .. }
             | ClientError::Closed
             | ClientError::Invalid { .. } => Effect::Nothing,
         }
@@ -185,6 +201,7 @@ impl ClientError {
                             | ErrorCode::NoMetadataLeader
                     )
             }
+            ClientError::CommitRefused { error, .. } => error.is_retriable(),
             ClientError::Connect { .. } | ClientError::Lost { .. } | ClientError::NoBroker { .. } => true,
             ClientError::Deadline { .. }
             | ClientError::NoTopic { .. }
@@ -193,6 +210,9 @@ impl ClientError {
             | ClientError::RecordTooLarge { .. }
             | ClientError::BadBatch { .. }
             | ClientError::BadAnswer { .. }
+            | ClientError::NotAssigned { .. }
+            | ClientError::NotAMember
+            | ClientError::NoOffset { .. }
             | ClientError::Closed
             | ClientError::Invalid { .. } => false,
         }
@@ -201,7 +221,10 @@ impl ClientError {
     /// Is it about something that is not there? (The CLI's exit code 4.)
     pub fn is_not_found(&self) -> bool {
         matches!(self, ClientError::NoTopic { .. } | ClientError::NoPartition { .. })
-            || matches!(self.code(), Some(ErrorCode::UnknownTopic | ErrorCode::UnknownPartition))
+            || matches!(
+                self.code(),
+                Some(ErrorCode::UnknownTopic | ErrorCode::UnknownPartition | ErrorCode::UnknownGroup)
+            )
     }
 }
 

@@ -2,17 +2,19 @@
 //! in-memory log per partition, with the rules of idempotence and seeded faults.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::{ERROR_TRAILER, fake_groups::Coordinator};
 use crate::{
     proto::v1::{self, ErrorCode},
     record::{BatchHeader, BatchLimits, append_patched, validate_batch},
@@ -41,6 +43,7 @@ pub struct Faults {
 pub struct Partition {
     pub batches: Vec<(i64, Bytes)>,
     pub next_offset: i64,
+    pub log_start: i64,
     pub leader: u64,
     pub epoch: i32,
     producer: Option<(i64, i16)>,
@@ -54,6 +57,9 @@ pub struct Shared {
     pub addresses: Vec<String>,
     pub faults: Faults,
     pub injected: u64,
+    /// Where the partitions of each topic are in `partitions`.
+    pub topics: BTreeMap<String, Vec<usize>>,
+    pub groups: Coordinator,
     /// Requests to this broker are read and never answered.
     pub hung: Option<u64>,
     /// Answer all produces with this.
@@ -69,7 +75,8 @@ pub struct Shared {
 #[derive(Clone)]
 pub struct Fake {
     shared: Arc<Mutex<Shared>>,
-    id: u64,
+    appended: Arc<Notify>,
+    pub id: u64,
 }
 
 /// What became of a request.
@@ -82,11 +89,10 @@ enum Did {
 impl Fake {
     /// Starts brokers 1, 2, ...; topic "t" has so many partitions, led in turn.
     pub async fn start(brokers: u64, partitions: usize, seed: u64) -> Fake {
-        let partitions = (0..partitions as u64)
-            .map(|p| Partition { leader: p % brokers + 1, epoch: 1, ..Default::default() })
-            .collect();
         let shared = Arc::new(Mutex::new(Shared {
-            partitions,
+            partitions: vec![],
+            topics: BTreeMap::new(),
+            groups: Coordinator::default(),
             addresses: vec![],
             faults: Faults::default(),
             injected: 0,
@@ -97,21 +103,45 @@ impl Fake {
             next_producer: 1000,
             rng: Rng::seeded(seed),
         }));
+        let appended = Arc::new(Notify::new());
         for id in 1..=brokers {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let address = listener.local_addr().expect("bound").to_string();
             shared.lock().expect("lock").addresses.push(address);
-            let fake = Fake { shared: shared.clone(), id };
+            let fake = Fake { shared: shared.clone(), appended: appended.clone(), id };
             tokio::spawn(
                 tonic::transport::Server::builder()
                     .add_service(v1::produce_server::ProduceServer::new(fake.clone()))
                     .add_service(v1::consume_server::ConsumeServer::new(fake.clone()))
                     .add_service(v1::cluster_server::ClusterServer::new(fake.clone()))
+                    .add_service(v1::groups_server::GroupsServer::new(fake.clone()))
                     .add_service(v1::topics_server::TopicsServer::new(fake))
                     .serve_with_incoming(TcpListenerStream::new(listener)),
             );
         }
-        Fake { shared, id: 0 }
+        let fake = Fake { shared, appended, id: 0 };
+        fake.add_topic("t", partitions);
+        fake
+    }
+
+    /// One more topic, its partitions led in turn.
+    pub fn add_topic(&self, name: &str, partitions: usize) {
+        let mut s = self.lock();
+        let (first, brokers) = (s.partitions.len(), s.addresses.len() as u64);
+        s.topics.insert(name.into(), (first..first + partitions).collect());
+        let led = |p| Partition { leader: p % brokers + 1, epoch: 1, ..Default::default() };
+        s.partitions.extend((0..partitions as u64).map(led));
+    }
+
+    /// Moves every leadership to the next broker.
+    pub fn move_leaders(&self) {
+        let mut s = self.lock();
+        let brokers = s.addresses.len() as u64;
+        for p in &mut s.partitions {
+            (p.leader, p.epoch) = (p.leader % brokers + 1, p.epoch + 1);
+        }
+        drop(s);
+        self.appended.notify_waiters();
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -132,7 +162,9 @@ impl Fake {
             s.injected += u64::from(hit);
             hit
         };
-        let p = request.partition as usize;
+        let Some(p) = s.slot(&request.topic, request.partition) else {
+            return error(ErrorCode::UnknownPartition, v1::Effect::None);
+        };
         if hits(&mut s, faults.move_leader) {
             let brokers = s.addresses.len() as u64;
             s.partitions[p].leader = s.partitions[p].leader % brokers + 1;
@@ -152,6 +184,7 @@ impl Fake {
             return error(ErrorCode::Unavailable, v1::Effect::None);
         }
         let result = s.partitions[p].append(request);
+        self.appended.notify_waiters();
         if s.forget {
             s.partitions[p].batches.clear();
         }
@@ -166,6 +199,20 @@ impl Fake {
             Err(code) => error(code, v1::Effect::None),
         }
     }
+}
+
+impl Shared {
+    pub fn slot(&self, topic: &str, partition: i32) -> Option<usize> {
+        self.topics.get(topic)?.get(usize::try_from(partition).ok()?).copied()
+    }
+}
+
+/// A status with an error in its trailer, as brokers send it.
+pub fn status(error: v1::Error) -> Status {
+    let mut status = Status::failed_precondition(error.message.clone());
+    let bytes = prost::Message::encode_to_vec(&error);
+    status.metadata_mut().insert_bin(ERROR_TRAILER, tonic::metadata::MetadataValue::from_bytes(&bytes));
+    status
 }
 
 fn error(code: ErrorCode, effect: v1::Effect) -> Did {
@@ -271,31 +318,85 @@ impl v1::consume_server::Consume for Fake {
 
     async fn consume(&self, request: Request<v1::ConsumeRequest>) -> Result<Response<Self::ConsumeStream>, Status> {
         let request = request.into_inner();
-        let Some(v1::consume_request::Start::Offset(offset)) = request.start else {
+        let Some(v1::consume_request::Start::Offset(mut offset)) = request.start else {
             return Err(Status::invalid_argument("an offset"));
         };
-        let mut s = self.lock();
-        let one_in = s.faults.break_consume;
-        let p = &s.partitions[request.partition as usize];
-        let end = p.next_offset;
+        // What was there at the start breaks off after a few answers, if that fault is on.
+        let (first, mut breaks_after) = {
+            let mut s = self.lock();
+            let first = s.read(self.id, &request, offset)?;
+            let one_in = s.faults.break_consume;
+            let is_hit = one_in > 0 && first.len() > 1;
+            s.injected += u64::from(is_hit);
+            (first, is_hit.then(|| 1 + s.rng.below(one_in) as usize))
+        };
+        let (to, answers) = mpsc::channel(2);
+        let fake = self.clone();
+        tokio::spawn(async move {
+            let mut read = Ok(first);
+            loop {
+                let appended = fake.appended.notified();
+                for answer in std::mem::replace(&mut read, Ok(vec![])).unwrap_or_default() {
+                    if breaks_after == Some(0) {
+                        let _ = to.send(Err(Status::unavailable("injected"))).await;
+                        return;
+                    }
+                    breaks_after = breaks_after.map(|left| left - 1);
+                    offset = answer.next_offset;
+                    if to.send(Ok(answer)).await.is_err() {
+                        return;
+                    }
+                }
+                if request.end_offset.is_some_and(|end| offset >= end) || to.is_closed() {
+                    return;
+                }
+                let is_late = tokio::time::timeout(Duration::from_millis(100), appended).await.is_err();
+                read = fake.lock().read(fake.id, &request, offset);
+                match &mut read {
+                    Ok(answers) if answers.is_empty() && is_late => {
+                        answers.push(v1::ConsumeResponse { next_offset: offset, ..Default::default() });
+                    }
+                    Ok(_) => {}
+                    Err(status) => {
+                        let _ = to.send(Err(status.clone())).await;
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+}
+
+impl Shared {
+    /// Everything from an offset on, a batch an answer.
+    fn read(&self, broker: u64, request: &v1::ConsumeRequest, offset: i64) -> Result<Vec<v1::ConsumeResponse>, Status> {
+        let refuse = |code: ErrorCode| v1::Error { code: code.into(), message: "fake".into(), ..Default::default() };
+        let Some(slot) = self.slot(&request.topic, request.partition) else {
+            return Err(status(refuse(ErrorCode::UnknownPartition)));
+        };
+        let p = &self.partitions[slot];
+        if p.leader != broker {
+            let address = self.addresses[p.leader as usize - 1].clone();
+            let leader = Some(v1::LeaderHint { broker: p.leader, address, epoch: p.epoch });
+            return Err(status(v1::Error { leader, ..refuse(ErrorCode::NotLeader) }));
+        }
+        if offset < p.log_start || offset > p.next_offset {
+            return Err(status(refuse(ErrorCode::OffsetOutOfRange)));
+        }
         let mut answers = vec![];
         for (base, bytes) in &p.batches {
-            let header = BatchHeader::parse(bytes).expect("ours");
-            if base + i64::from(header.count) > offset {
-                answers.push(Ok(v1::ConsumeResponse {
+            let next_offset = base + i64::from(BatchHeader::parse(bytes).expect("ours").count);
+            if next_offset > offset {
+                answers.push(v1::ConsumeResponse {
                     data: Some(v1::consume_response::Data::Batches(bytes.clone())),
-                    high_watermark: end,
-                    ..Default::default()
-                }));
+                    high_watermark: p.next_offset,
+                    log_start: p.log_start,
+                    next_offset,
+                });
             }
         }
-        if one_in > 0 && answers.len() > 1 {
-            s.injected += 1;
-            let keep = 1 + s.rng.below(one_in) as usize;
-            answers.truncate(keep);
-            answers.push(Err(Status::unavailable("injected")));
-        }
-        Ok(Response::new(Box::pin(futures_util::stream::iter(answers))))
+        Ok(answers)
     }
 }
 
@@ -312,15 +413,16 @@ impl v1::cluster_server::Cluster for Fake {
             alive: true,
             ..Default::default()
         });
-        let partitions = s.partitions.iter().zip(0..).map(|(p, partition)| v1::PartitionRouting {
-            partition,
-            leader: p.leader,
-            epoch: p.epoch,
-            replicas: vec![],
-        });
-        let partitions: Vec<_> = partitions.collect();
+        let partitions = |name: &str| {
+            let slots = s.topics.get(name).into_iter().flatten().zip(0..);
+            let routing = slots.map(|(slot, partition)| {
+                let p = &s.partitions[*slot];
+                v1::PartitionRouting { partition, leader: p.leader, epoch: p.epoch, replicas: vec![] }
+            });
+            routing.collect()
+        };
         let topics = request.into_inner().topics.into_iter().map(|name| v1::TopicRouting {
-            partitions: if name == "t" { partitions.clone() } else { vec![] },
+            partitions: partitions(&name),
             name,
             ..Default::default()
         });
@@ -363,11 +465,13 @@ macro_rules! unimplemented_calls {
                 request: Request<v1::ListOffsetRequest>,
             ) -> Result<Response<v1::ListOffsetResponse>, Status> {
                 let request = request.into_inner();
+                let s = self.lock();
+                let slot = s.slot(&request.topic, request.partition);
+                let p = &s.partitions[slot.ok_or_else(|| Status::not_found("no such partition"))?];
                 let offset = match request.at {
-                    Some(v1::list_offset_request::At::Latest(_)) => {
-                        self.lock().partitions[request.partition as usize].next_offset
-                    }
-                    Some(v1::list_offset_request::At::Earliest(_) | v1::list_offset_request::At::TimestampMs(_)) | None => 0,
+                    Some(v1::list_offset_request::At::Latest(_)) => p.next_offset,
+                    Some(v1::list_offset_request::At::Earliest(_)) => p.log_start,
+                    Some(v1::list_offset_request::At::TimestampMs(_)) | None => 0,
                 };
                 Ok(Response::new(v1::ListOffsetResponse { offset, epoch: 1 }))
             }

@@ -1,20 +1,24 @@
 //! The Rust client: producer, consumer, admin calls, over the public gRPC API and nothing else.
 //!
 //! Promises: what is sent resolves exactly once (`producer`); what is read is dense and in order
-//! (`consumer`); every error says what it did to the log ([`ClientError::effect`]); every wait has a
-//! deadline. Leaves out: consumer groups (the next issue), TLS, and anything a broker decides.
+//! (`consumer`), and read by one member of a group at a time (`group`); every error says what it did
+//! to the log ([`ClientError::effect`]); every wait has a deadline. Leaves out: TLS, and anything a
+//! broker decides.
 
 mod admin;
 mod consumer;
 mod error;
+mod group;
 mod metadata;
 mod net;
 mod partitioner;
 mod producer;
 
+pub use crate::types::{PartitionId, TopicPartition};
 pub use admin::{Admin, OffsetAt};
 pub use consumer::{Chunk, ConsumeOptions, ConsumedRecord, Consumer, Start};
 pub use error::{BrokerError, ClientError, ERROR_TRAILER, Effect, ErrorCode};
+pub use group::{GroupConsumer, GroupEvent, GroupOptions, GroupRecords, OffsetReset, OffsetToCommit};
 pub use metadata::{Leader, Metadata};
 pub use net::{Cluster, World};
 pub use partitioner::{Partitioner, murmur2, partition_of_key};
@@ -25,4 +29,8 @@ pub use crate::proto::v1;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod fake_groups;
+#[cfg(test)]
 mod fake_tests;
+#[cfg(test)]
+mod group_tests;

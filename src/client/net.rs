@@ -43,6 +43,10 @@ const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// The largest message taken: an answer of `bytes_max` <= 8 MiB, or one batch of 8 MiB, and its frame.
 pub const MESSAGE_BYTES_MAX: usize = 17 * 1024 * 1024;
+/// An answer about groups: all groups of a cluster together, with their offsets, take at most 64 MiB in it.
+const GROUPS_ANSWER_BYTES_MAX: usize = 80 * 1024 * 1024;
+/// Streams of one connection. A broker allows 1,024; the next one would wait for one of them to end.
+const STREAMS_PER_LANE_MAX: usize = 1000;
 /// Channels kept. A cluster has a few dozen brokers; addresses that changed are dropped at this bound.
 const CHANNELS_MAX: usize = 1024;
 
@@ -65,7 +69,20 @@ impl World {
 #[derive(Clone)]
 pub struct Cluster {
     inner: Arc<Inner>,
+    /// Connections for streams of records: who takes them slowly fills the connection's window, and must not
+    /// hold up answers to calls, or heartbeats.
+    lanes: Arc<Mutex<HashMap<String, Vec<Lane>>>>,
 }
+
+/// A connection, and as many clones of the marker as it has streams.
+struct Lane {
+    channel: Channel,
+    streams: Arc<()>,
+}
+
+/// A stream's place on its connection, kept as long as the stream.
+#[derive(Debug)]
+pub struct StreamPlace(#[expect(dead_code, reason = "held to be counted")] Arc<()>);
 
 struct Inner {
     world: World,
@@ -98,7 +115,13 @@ impl Cluster {
                 metadata: Mutex::default(),
                 refreshed: tokio::sync::Mutex::default(),
             }),
+            lanes: Arc::default(),
         })
+    }
+
+    /// The same cluster with connections of its own for streams: one slow reader holds up nobody else's.
+    pub fn with_own_streams(&self) -> Cluster {
+        Cluster { inner: self.inner.clone(), lanes: Arc::default() }
     }
 
     pub fn world(&self) -> &World {
@@ -170,6 +193,23 @@ impl Cluster {
         Ok(channel)
     }
 
+    /// A channel for one stream of records; connects when first used.
+    pub fn stream_channel(&self, address: &str) -> Result<(Channel, StreamPlace), ClientError> {
+        let mut lanes = self.lanes.lock().expect("no holder panics");
+        if lanes.len() >= CHANNELS_MAX {
+            lanes.clear();
+        }
+        let lanes = lanes.entry(address.to_string()).or_default();
+        let has_room = |lane: &&Lane| Arc::strong_count(&lane.streams) <= STREAMS_PER_LANE_MAX;
+        if let Some(lane) = lanes.iter().find(has_room) {
+            return Ok((lane.channel.clone(), StreamPlace(lane.streams.clone())));
+        }
+        let channel = endpoint(address)?.connect_with_connector_lazy(self.connector(address));
+        let streams = Arc::new(());
+        lanes.push(Lane { channel: channel.clone(), streams: streams.clone() });
+        Ok((channel, StreamPlace(streams)))
+    }
+
     /// A connection of its own, for a stream that must not share flow control with anything.
     pub async fn connect(&self, address: &str) -> Result<Channel, ClientError> {
         endpoint(address)?
@@ -205,7 +245,19 @@ impl Cluster {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        let candidates = self.candidates();
+        self.hedged_from(self.candidates(), what, call).await
+    }
+
+    /// As [`Cluster::hedged`], over these brokers in this order.
+    pub async fn hedged_from<T, F>(
+        &self,
+        candidates: Vec<String>,
+        what: &'static str,
+        call: impl Fn(String, Channel) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
         let mut waiting = candidates.iter();
         let mut running = FuturesUnordered::new();
         let mut last: Option<ClientError> = None;
@@ -273,16 +325,35 @@ impl Cluster {
         self.until(what, deadline, Effect::Unknown, || self.change_once(&call)).await
     }
 
-    async fn change_once<T, F>(&self, call: impl Fn(String, Channel) -> F) -> Result<T, ClientError>
+    /// One round of [`Cluster::change`].
+    pub async fn change_once<T, F>(&self, call: impl Fn(String, Channel) -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        // Who answers at all, and who leads: a frozen broker asked first would cost the deadline.
+        self.refresh(&[]).await?;
+        self.one_by_one(self.coordinators(), call).await
+    }
+
+    /// Addresses in the order for what the metadata leader does in the end: itself, if known, then as
+    /// [`Cluster::candidates`]. It is the coordinator of every group.
+    pub fn coordinators(&self) -> Vec<String> {
+        let leader = self.look(|m| m.address(m.metadata_leader).map(str::to_string));
+        let mut candidates = self.candidates();
+        candidates.sort_by_key(|address| Some(address) != leader.as_ref());
+        candidates
+    }
+
+    /// Asks one broker after the other, for as long as each says that nothing happened and another may do it.
+    pub async fn one_by_one<T, F>(
+        &self,
+        candidates: Vec<String>,
+        call: impl Fn(String, Channel) -> F,
+    ) -> Result<T, ClientError>
     where
         F: Future<Output = Result<T, ClientError>>,
     {
         let mut last = None;
-        // Who answers at all, and who leads: a frozen broker asked first would cost the deadline.
-        self.refresh(&[]).await?;
-        let leader = self.look(|m| m.address(m.metadata_leader).map(str::to_string));
-        let mut candidates = self.candidates();
-        candidates.sort_by_key(|address| Some(address) != leader.as_ref());
         for address in candidates {
             match call(address.clone(), self.channel(&address)?).await {
                 Err(error) if error.is_retriable() && error.effect() == Effect::Nothing => last = Some(error),
@@ -358,6 +429,10 @@ pub async fn unary_within<T>(
 
 pub fn cluster_client(channel: Channel) -> v1::cluster_client::ClusterClient<Channel> {
     v1::cluster_client::ClusterClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+pub fn groups_client(channel: Channel) -> v1::groups_client::GroupsClient<Channel> {
+    v1::groups_client::GroupsClient::new(channel).max_decoding_message_size(GROUPS_ANSWER_BYTES_MAX)
 }
 
 pub fn topics_client(channel: Channel) -> v1::topics_client::TopicsClient<Channel> {

@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf, str::FromStr};
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-use super::{ConfigError, Loaded, LogFormat};
+use super::{ConfigError, Loaded, LogFormat, Switch};
 
 pub(super) const CLIENT_BIND: &str = "127.0.0.1:7070";
 pub(super) const PEER_BIND: &str = "127.0.0.1:7071";
@@ -19,6 +19,9 @@ pub(super) const TAIL_BYTES_MAX: ByteSize = ByteSize::mib(256);
 pub(super) const PRODUCE_BYTES_MAX: ByteSize = ByteSize::mib(256);
 pub(super) const FETCH_BYTES_MAX: ByteSize = ByteSize::mib(128);
 pub(super) const CONNECTIONS_MAX: u32 = 10_000;
+/// Kafka's defaults.
+pub(super) const OFFSETS_RETENTION_MS: u64 = 7 * 24 * 3_600_000;
+pub(super) const GROUP_INITIAL_REBALANCE_DELAY_MS: u64 = 3_000;
 pub(super) const LOG_FILTER: &str = "info";
 
 /// A size as users write it: 1GiB, 500MB, or bytes as a plain number.
@@ -108,10 +111,12 @@ keys! {
     peer_bind: String, "FLOTILLA_PEER_BIND", "HOST:PORT";
     /// The address that other brokers are told [default: this broker's own line in peers]
     peer_advertised: String, "FLOTILLA_PEER_ADVERTISED", "HOST:PORT";
-    /// Where /metrics, /livez and /readyz are served [default: 127.0.0.1:7080]
+    /// Where the web console, /metrics, /livez and /readyz are served [default: 127.0.0.1:7080]
     http_bind: String, "FLOTILLA_HTTP_BIND", "HOST:PORT";
     /// The HTTP address that others are told [default: what http-bind binds]
     http_advertised: String, "FLOTILLA_HTTP_ADVERTISED", "HOST:PORT";
+    /// Whether the web console and its API are served: it shows records to whoever reaches it [default: on]
+    console: Switch, "FLOTILLA_CONSOLE", "SWITCH";
     /// How often a leader shows that it lives [default: 200]
     heartbeat_ms: u64, "FLOTILLA_HEARTBEAT_MS", "MS";
     /// The shortest silence after which a follower campaigns, at least twice heartbeat-ms [default: 600]
@@ -134,6 +139,10 @@ keys! {
     /// Produces are refused while the disk has less than this free; reads go on [default: 1GiB, or a quarter of a disk
     /// of less than 4GiB]
     disk_reserve_bytes: Size, "FLOTILLA_DISK_RESERVE_BYTES", "SIZE";
+    /// How long the committed offsets of a group without members are kept [default: 604800000, a week]
+    offsets_retention_ms: u64, "FLOTILLA_OFFSETS_RETENTION_MS", "MS";
+    /// How long the first round of a group of Kafka's classic protocol waits for more members [default: 3000]
+    group_initial_rebalance_delay_ms: u64, "FLOTILLA_GROUP_INITIAL_REBALANCE_DELAY_MS", "MS";
     /// How log lines look on stderr [default: text]
     log_format: LogFormat, "FLOTILLA_LOG_FORMAT", "FORMAT";
     /// What is logged, in tracing's syntax, for example info,flotilla::raft=debug [default: info]

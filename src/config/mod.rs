@@ -33,6 +33,8 @@ pub struct ServerConfig {
     /// Node to node.
     pub peer: ListenerConfig,
     pub http: ListenerConfig,
+    /// Whether the HTTP listener serves the web console.
+    pub console: Switch,
     pub heartbeat_ms: u64,
     pub election_ms_min: u64,
     pub election_ms_max: u64,
@@ -52,11 +54,21 @@ pub struct ServerConfig {
     /// Writes stop while the disk has less than this free. None: by the size of the disk, see
     /// [`ServerConfig::reserve_bytes`].
     pub disk_reserve_bytes: Option<u64>,
+    pub groups: GroupConfig,
     pub log_format: LogFormat,
     /// In tracing's filter syntax.
     pub log_filter: String,
     /// Where to dial a peer instead of its address. Tests put proxies there.
     pub peer_override: BTreeMap<BrokerId, String>,
+}
+
+/// Consumer groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// How long the committed offsets of a group without members are kept.
+    pub offsets_retention_ms: u64,
+    /// How long the first round of a classic group waits for more members.
+    pub initial_rebalance_delay_ms: u64,
 }
 
 /// One listener.
@@ -73,6 +85,14 @@ pub struct ListenerConfig {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// Something that is there or not. Words, so that it reads the same as a flag, a variable and a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    On,
+    Off,
 }
 
 /// A configuration and what the operator should hear about it, once.

@@ -39,6 +39,8 @@ fn defaults_are_what_the_documents_say() {
     );
     let set = load_with(&["--disk-reserve-bytes=5GiB"]).unwrap().config;
     assert_eq!(set.reserve_bytes(Some(1 << 30)), 5 << 30);
+    let groups = GroupConfig { offsets_retention_ms: 604_800_000, initial_rebalance_delay_ms: 3_000 };
+    assert_eq!(config.groups, groups);
     assert_eq!(config.log_format, LogFormat::Text);
 }
 
@@ -122,6 +124,8 @@ fn errors_name_key_value_and_rule() {
         (&["--wal-bytes-max=15MiB"], "wal_bytes_max", "15.0 MiB"),
         (&["--connections-max=0"], "connections_max", "0"),
         (&["--worker-threads=0"], "worker_threads", "0"),
+        (&["--offsets-retention-ms=999"], "offsets_retention_ms", "999"),
+        (&["--group-initial-rebalance-delay-ms=60001"], "group_initial_rebalance_delay_ms", "60001"),
         (&["--log-filter=flotilla=loud"], "log_filter", "flotilla=loud"),
         (&["--rack="], "rack", ""),
         (&["--peer-override=2:h:1"], "peer_override", "2:h:1"),

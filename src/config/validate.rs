@@ -9,7 +9,7 @@ use bytesize::ByteSize;
 use tracing_subscriber::EnvFilter;
 
 use super::args::{self, Raw, Size};
-use super::{ConfigError, ListenerConfig, Loaded, LogFormat, Peer, ServerConfig};
+use super::{ConfigError, GroupConfig, ListenerConfig, Loaded, LogFormat, Peer, ServerConfig, Switch};
 use crate::types::{ALLOCATED_REPLICA_MIN, BrokerId};
 
 /// Peers are a seed list, not the cluster; metadata allows as many brokers.
@@ -20,6 +20,10 @@ const BUDGET_MIN: ByteSize = ByteSize::mib(16);
 const ELECTION_MS_LIMIT: u64 = 60_000;
 /// Names of racks travel in metadata, which bounds them.
 const RACK_BYTES_MAX: usize = 255;
+
+/// A group that is restarted by hand is without members for a while.
+const OFFSETS_RETENTION_MS_MIN: u64 = 1_000;
+const INITIAL_REBALANCE_DELAY_MS_MAX: u64 = 60_000;
 
 /// More than any machine has cores is a slip of the pen.
 const WORKER_THREADS_MAX: u32 = 1_024;
@@ -76,6 +80,7 @@ impl Raw {
             client,
             peer,
             http,
+            console: self.console.unwrap_or(Switch::On),
             heartbeat_ms,
             election_ms_min,
             election_ms_max,
@@ -86,6 +91,7 @@ impl Raw {
             worker_threads: self.worker_threads,
             wal_bytes_max,
             disk_reserve_bytes: self.disk_reserve_bytes.map(|size| size.0.as_u64()),
+            groups: groups(self.offsets_retention_ms, self.group_initial_rebalance_delay_ms)?,
             log_format: self.log_format.unwrap_or(LogFormat::Text),
             log_filter,
         };
@@ -200,6 +206,20 @@ fn timers(heartbeat: Option<u64>, min: Option<u64>, max: Option<u64>) -> Result<
         return Err(rule("election_ms_max", max, format!("must be {ELECTION_MS_LIMIT} or less")));
     }
     Ok((heartbeat, min, max))
+}
+
+fn groups(retention: Option<u64>, delay: Option<u64>) -> Result<GroupConfig, ConfigError> {
+    let offsets_retention_ms = retention.unwrap_or(args::OFFSETS_RETENTION_MS);
+    if offsets_retention_ms < OFFSETS_RETENTION_MS_MIN {
+        let why = format!("must be {OFFSETS_RETENTION_MS_MIN} or more: a group that restarts must find its offsets");
+        return Err(rule("offsets_retention_ms", offsets_retention_ms, why));
+    }
+    let initial_rebalance_delay_ms = delay.unwrap_or(args::GROUP_INITIAL_REBALANCE_DELAY_MS);
+    if initial_rebalance_delay_ms > INITIAL_REBALANCE_DELAY_MS_MAX {
+        let why = format!("must be {INITIAL_REBALANCE_DELAY_MS_MAX} or less: no member reads anything meanwhile");
+        return Err(rule("group_initial_rebalance_delay_ms", initial_rebalance_delay_ms, why));
+    }
+    Ok(GroupConfig { offsets_retention_ms, initial_rebalance_delay_ms })
 }
 
 fn budget(key: &'static str, given: Option<Size>, default: ByteSize) -> Result<u64, ConfigError> {

@@ -2,6 +2,34 @@
 //!
 //! Pure: no clock, no randomness, no I/O; module `metadata` holds and applies it.
 
+mod assign;
+mod classic;
+mod command;
+mod commit;
+mod deal;
+mod draft;
+mod groups;
+mod invariants;
+pub mod limits;
+mod offsets;
+mod outcome;
+mod server;
+mod state;
 mod types;
+mod usage;
+mod validate;
 
+pub use command::{
+    Commit, CommitOffset, CompleteClassic, Expire, ExpireCause, GroupCommand, Join, JoinClassic, Leave, LeavingMember,
+    Report, ResolvePattern, SyncClassic,
+};
+pub use groups::{Groups, PartitionCounts};
+pub use offsets::CommittedOffset;
+pub use outcome::{ClassicJoinEnd, CommitResult, GroupOutcome, GroupRefusal, OffsetRefusal};
+pub use state::{
+    ClassicMember, ClassicMembers, ClassicPhase, Group, Held, Members, Revoking, ServerMember, ServerMembers,
+};
 pub use types::{Assignor, GroupPhase, PartitionSet, Subscription};
+
+#[cfg(test)]
+mod tests;

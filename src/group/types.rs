@@ -30,6 +30,16 @@ pub struct Subscription {
     pub assignor: Assignor,
 }
 
+impl Subscription {
+    /// Topics sorted, each once: how groups keep it and compare it.
+    pub fn normal(&self) -> Subscription {
+        let mut normal = self.clone();
+        normal.topics.sort_unstable();
+        normal.topics.dedup();
+        normal
+    }
+}
+
 /// How far a group is with dealing out its partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GroupPhase {

@@ -8,8 +8,12 @@ use crate::{
         DeleteTopicRequest, FetchError, FetchRequest, Fetched, FoundOffset, HealthReport, LeaderNow, OffsetAt,
         ProduceBudget, ProduceError, ProduceRequest, ProducerIdentity, Readiness, Receipt, TopicDescription,
         TopicSummary, TopicsWanted, TransferLeaderRequest, TrimRequest, Waiting,
+        groups::{
+            CommitRequest, CommittedOffset, GroupDescription, GroupError, GroupSummary, HeartbeatAnswer,
+            HeartbeatRequest, Leaver,
+        },
     },
-    types::{Offset, PartitionId, WallMs},
+    types::{Offset, PartitionId, TopicPartition, WallMs},
 };
 
 /// The methods mean what [`Broker`]'s of the same name mean.
@@ -52,6 +56,32 @@ pub trait Backend: Clone + Send + Sync + Unpin + 'static {
         &self,
         request: TransferLeaderRequest,
     ) -> impl Future<Output = Result<LeaderNow, AdminError>> + Send;
+    fn group_heartbeat(
+        &self,
+        request: HeartbeatRequest,
+    ) -> impl Future<Output = Result<HeartbeatAnswer, GroupError>> + Send;
+    fn group_leave(
+        &self,
+        group: &str,
+        leavers: Vec<Leaver>,
+    ) -> impl Future<Output = Result<Vec<(Leaver, Option<GroupError>)>, GroupError>> + Send;
+    fn commit_offsets(
+        &self,
+        request: CommitRequest,
+    ) -> impl Future<Output = Result<Vec<(TopicPartition, GroupError)>, GroupError>> + Send;
+    fn fetch_offsets(
+        &self,
+        group: &str,
+        at: Option<Vec<TopicPartition>>,
+    ) -> impl Future<Output = Result<Vec<CommittedOffset>, GroupError>> + Send;
+    fn list_groups(&self) -> impl Future<Output = Result<Vec<GroupSummary>, GroupError>> + Send;
+    fn describe_group(&self, group: &str) -> impl Future<Output = Result<GroupDescription, GroupError>> + Send;
+    fn delete_group(&self, group: &str, dry_run: bool) -> impl Future<Output = Result<(), GroupError>> + Send;
+    fn delete_offsets(
+        &self,
+        group: &str,
+        at: Vec<TopicPartition>,
+    ) -> impl Future<Output = Result<Vec<(TopicPartition, GroupError)>, GroupError>> + Send;
     fn readiness(&self) -> Readiness;
     fn now(&self) -> WallMs;
 }
@@ -118,6 +148,50 @@ impl Backend for Broker {
 
     async fn transfer_leader(&self, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {
         Broker::transfer_leader(self, request).await
+    }
+
+    async fn group_heartbeat(&self, request: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
+        Broker::group_heartbeat(self, request).await
+    }
+
+    async fn group_leave(
+        &self,
+        group: &str,
+        leavers: Vec<Leaver>,
+    ) -> Result<Vec<(Leaver, Option<GroupError>)>, GroupError> {
+        Broker::group_leave(self, group, leavers).await
+    }
+
+    async fn commit_offsets(&self, request: CommitRequest) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
+        Broker::commit_offsets(self, request).await
+    }
+
+    async fn fetch_offsets(
+        &self,
+        group: &str,
+        at: Option<Vec<TopicPartition>>,
+    ) -> Result<Vec<CommittedOffset>, GroupError> {
+        Broker::fetch_offsets(self, group, at).await
+    }
+
+    async fn list_groups(&self) -> Result<Vec<GroupSummary>, GroupError> {
+        Broker::list_groups(self).await
+    }
+
+    async fn describe_group(&self, group: &str) -> Result<GroupDescription, GroupError> {
+        Broker::describe_group(self, group).await
+    }
+
+    async fn delete_group(&self, group: &str, dry_run: bool) -> Result<(), GroupError> {
+        Broker::delete_group(self, group, dry_run).await
+    }
+
+    async fn delete_offsets(
+        &self,
+        group: &str,
+        at: Vec<TopicPartition>,
+    ) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
+        Broker::delete_offsets(self, group, at).await
     }
 
     fn readiness(&self) -> Readiness {

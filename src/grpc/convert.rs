@@ -1,10 +1,12 @@
 //! What the broker answers, as the wire says it.
 
 use crate::{
+    broker::groups::{CommittedOffset, GroupDescription, GroupMember, GroupPartition, GroupSummary, HeartbeatAnswer},
     broker::{
         BrokerView, ClusterView, HealthReport, LeaderNow, PartitionDescription, PartitionView, Receipt,
         TopicDescription, TopicSummary, TopicView,
     },
+    group::{GroupPhase, PartitionSet},
     proto::v1,
     types::BrokerId,
 };
@@ -103,7 +105,88 @@ pub(super) fn health(report: HealthReport) -> v1::HealthResponse {
         partitions: count(report.partitions),
         partitions_without_leader: count(report.partitions_without_leader),
         partitions_under_replicated: count(report.partitions_under_replicated),
+        notes: report.notes,
     }
+}
+
+pub(super) fn heartbeat(answer: HeartbeatAnswer) -> v1::GroupHeartbeatResponse {
+    v1::GroupHeartbeatResponse {
+        member_id: answer.member,
+        epoch: answer.epoch,
+        assigned: partition_sets(answer.assigned),
+        heartbeat_ms: u32::try_from(answer.next_beat.as_millis()).unwrap_or(u32::MAX),
+        rebalancing: answer.rebalancing,
+    }
+}
+
+pub(super) fn committed(offset: CommittedOffset) -> v1::CommittedOffset {
+    v1::CommittedOffset {
+        topic: offset.at.topic,
+        partition: offset.at.partition.0,
+        offset: offset.offset.0,
+        leader_epoch: offset.leader_epoch.map(|epoch| epoch.0),
+        metadata: offset.metadata,
+        committed_at_ms: offset.committed_at.0,
+    }
+}
+
+pub(super) fn group_summary(group: GroupSummary) -> v1::GroupSummary {
+    let state = match group.phase {
+        GroupPhase::Empty => "empty",
+        GroupPhase::Stable => "stable",
+        GroupPhase::Rebalancing => "rebalancing",
+    };
+    let members = count(group.members);
+    v1::GroupSummary { group: group.group, state: state.into(), protocol: group.protocol, members }
+}
+
+pub(super) fn group(group: GroupDescription) -> v1::DescribeGroupResponse {
+    v1::DescribeGroupResponse {
+        summary: Some(group_summary(group.summary)),
+        epoch: group.epoch,
+        assignor: group.assignor,
+        coordinator: group.coordinator.map_or(0, |broker| broker.0),
+        members: group.members.into_iter().map(group_member).collect(),
+        partitions: group.partitions.into_iter().map(group_partition).collect(),
+    }
+}
+
+fn group_member(member: GroupMember) -> v1::GroupMember {
+    v1::GroupMember {
+        member_id: member.member,
+        instance_id: member.instance.unwrap_or_default(),
+        client_id: member.client_id,
+        client_host: member.client_host,
+        topics: member.subscription.topics,
+        pattern: member.subscription.pattern.unwrap_or_default(),
+        assigned: partition_sets(member.assigned),
+        revoking: partition_sets(member.revoking),
+    }
+}
+
+fn group_partition(partition: GroupPartition) -> v1::GroupPartition {
+    let (log_start, high_watermark) = partition.bounds.map_or((NOT_ASKED, NOT_ASKED), |(start, end)| (start.0, end.0));
+    let age_ms = |age: std::time::Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    v1::GroupPartition {
+        topic: partition.at.topic,
+        partition: partition.at.partition.0,
+        member_id: partition.member.unwrap_or_default(),
+        committed: partition.committed.map(|offset| offset.0),
+        metadata: partition.metadata,
+        log_start,
+        high_watermark,
+        lag: partition.lag.unwrap_or(NOT_ASKED),
+        lag_ms: partition.lag_time.map_or(NOT_ASKED, age_ms),
+        retention_threatens: partition.retention_threatens,
+    }
+}
+
+fn partition_sets(sets: PartitionSet) -> Vec<v1::PartitionSet> {
+    let one = |(topic, partitions): (String, Vec<_>)| v1::PartitionSet {
+        topic,
+        partitions: partitions.into_iter().map(|partition: crate::types::PartitionId| partition.0).collect(),
+    };
+    sets.into_iter().map(one).collect()
 }
 
 /// 0: none known; no broker has that id.

@@ -9,7 +9,7 @@ use tonic::{Code, Status, metadata::MetadataValue};
 
 use super::limits::MESSAGE_BYTES_MAX;
 use crate::{
-    broker::{AdminError, Effect, FetchError, LeaderHint, ProduceError},
+    broker::{AdminError, Effect, FetchError, LeaderHint, ProduceError, groups::GroupError},
     proto::v1::{self, ErrorCode},
     types::Offset,
 };
@@ -132,6 +132,30 @@ impl From<AdminError> for v1::Error {
             wire.high_watermark = Some(high_watermark.0);
         }
         wire
+    }
+}
+
+impl From<GroupError> for v1::Error {
+    fn from(error: GroupError) -> v1::Error {
+        use GroupError as E;
+        let code = match &error {
+            E::InvalidRequest { .. } | E::InvalidSessionTimeout { .. } => ErrorCode::InvalidRequest,
+            E::UnknownGroup { .. } => ErrorCode::UnknownGroup,
+            // The classic protocol's, which is not spoken here: whatever the member thought it was, it is not.
+            E::UnknownMember { .. } | E::MemberIdRequired { .. } => ErrorCode::UnknownMember,
+            E::Fenced { .. } => ErrorCode::FencedMember,
+            E::FencedInstance { .. } => ErrorCode::FencedInstance,
+            // The classic protocol's as well: it passes.
+            E::Rebalancing { .. } => ErrorCode::Unavailable,
+            E::NotEmpty { .. } => ErrorCode::GroupNotEmpty,
+            E::ProtocolMismatch { .. } => ErrorCode::GroupProtocolMismatch,
+            E::UnknownTopic { .. } => ErrorCode::UnknownTopic,
+            E::UnknownPartition { .. } => ErrorCode::UnknownPartition,
+            E::LimitReached { .. } => ErrorCode::LimitReached,
+            E::NoCoordinator { .. } => ErrorCode::NoMetadataLeader,
+            E::OutcomeUnknown { .. } => ErrorCode::OutcomeUnknown,
+        };
+        wire(code, &error, error.effect(), error.is_retriable(), None)
     }
 }
 

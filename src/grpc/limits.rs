@@ -52,6 +52,27 @@ pub const TOPICS_NAMED_MAX: usize = 10_000;
 /// Configs in one request; there are a few dozen.
 pub const CONFIGS_MAX: usize = 256;
 
+/// One request to the Groups service: what a member owns, or commits. It must fit a call between brokers (4 MiB).
+pub const GROUPS_REQUEST_BYTES_MAX: usize = 3 << 20;
+
+/// As module `group` has it: names and labels of people, not documents.
+pub const GROUP_NAME_BYTES_MAX: usize = 255;
+pub const MEMBER_ID_BYTES_MAX: usize = 300;
+pub const LABEL_BYTES_MAX: usize = 255;
+
+/// Topics that a member names; more want a pattern. And that pattern: a line or two.
+pub const SUBSCRIBED_TOPICS_MAX: usize = 1_000;
+pub const PATTERN_BYTES_MAX: usize = 1_024;
+
+/// Partitions that a member may say it owns: all that a cluster may have.
+pub const GROUP_PARTITIONS_MAX: usize = 100_000;
+
+/// Offsets in one commit, fetch or delete: every partition that a topic may have.
+pub const GROUP_OFFSETS_MAX: usize = 10_000;
+
+/// Kafka's default for `offset.metadata.max.bytes`.
+pub const OFFSET_METADATA_BYTES_MAX: usize = 4_096;
+
 /// Error messages: they travel in trailers.
 pub const MESSAGE_BYTES_MAX: usize = 1_024;
 

@@ -12,7 +12,9 @@ mod connection;
 mod consume;
 mod convert;
 mod decode;
+mod decode_groups;
 mod error;
+mod groups;
 mod health;
 pub mod limits;
 mod produce;
@@ -34,15 +36,16 @@ use crate::{
     proto::{
         self,
         v1::{
-            self, cluster_server::ClusterServer, consume_server::ConsumeServer, produce_server::ProduceServer,
-            topics_server::TopicsServer,
+            self, cluster_server::ClusterServer, consume_server::ConsumeServer, groups_server::GroupsServer,
+            produce_server::ProduceServer, topics_server::TopicsServer,
         },
     },
     seam::{ConnectionLimits, GuardedListener, Listener},
 };
 
 /// Our services by their full names.
-const SERVICES: [&str; 4] = ["flotilla.v1.Produce", "flotilla.v1.Consume", "flotilla.v1.Topics", "flotilla.v1.Cluster"];
+const SERVICES: [&str; 5] =
+    ["flotilla.v1.Produce", "flotilla.v1.Consume", "flotilla.v1.Topics", "flotilla.v1.Groups", "flotilla.v1.Cluster"];
 
 /// What the configuration says about this listener.
 #[derive(Clone, Debug)]
@@ -79,6 +82,7 @@ pub async fn serve<B: Backend>(
         .add_service(ProduceServer::new(services.clone()).max_decoding_message_size(limits::PRODUCE_MESSAGE_BYTES_MAX))
         .add_service(ConsumeServer::new(services.clone()).max_decoding_message_size(small))
         .add_service(TopicsServer::new(services.clone()).max_decoding_message_size(small))
+        .add_service(GroupsServer::new(services.clone()).max_decoding_message_size(limits::GROUPS_REQUEST_BYTES_MAX))
         .add_service(ClusterServer::new(services.clone()).max_decoding_message_size(small))
         .add_service(health::service(services.backend.clone(), stop.clone()).await)
         .add_service(

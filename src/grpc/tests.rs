@@ -2,6 +2,7 @@
 
 mod consume;
 mod fake;
+mod groups;
 mod hostile;
 mod produce;
 mod unary;

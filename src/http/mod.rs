@@ -1,68 +1,160 @@
-//! The HTTP listener: `/metrics` (Prometheus text), `/livez` and `/readyz`.
+//! The HTTP listener: `/metrics` (Prometheus text), `/livez` and `/readyz` for machines; the web
+//! console at `/` and its JSON API under `/api/v1/` for people and scripts, unless switched off.
 //!
 //! - `/livez` answers 200 while the process can answer at all: a supervisor restarts on anything else.
 //! - `/readyz` answers 200 when clients can be served, else 503 with the reason in words.
+//! - The console of any broker shows the whole cluster; what only another broker knows, `broker` asks it.
 //!
-//! It takes no request body and changes nothing. The console comes with a later issue.
+//! It takes no request body and changes nothing. It loads nothing from elsewhere. Leaves out:
+//! authentication, which no listener has yet (`guard` says what stands in for it).
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+mod api;
+mod backend;
+mod chart;
+mod guard;
+mod limits;
+mod pages;
+mod problem;
+mod query;
+mod records;
+mod shapes;
+#[cfg(test)]
+mod tests;
+mod units;
+
+use std::{collections::BTreeMap, future::Future, io, net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
-    extract::State,
+    extract::{self, State},
     http::{StatusCode, header},
-    response::IntoResponse,
+    middleware,
+    response::{Html, IntoResponse, Response},
     routing::get,
 };
 
 use crate::{
-    metrics::CONTENT_TYPE,
+    broker::Readiness,
+    metrics::{CONTENT_TYPE, Metrics},
     seam::{ConnectionLimits, GuardedListener, GuardedStream, Listener, Silence},
 };
+use guard::Guard;
+use problem::Problem;
+use query::Query;
 
-/// A few scrapers, a load balancer and people: far below the file descriptor limit, so that no
-/// stranger takes the clients' descriptors away.
-pub const CONNECTIONS_MAX: usize = 128;
+pub use backend::Backend;
 
-/// Longer than usual scrape intervals, so that scrapers keep their connection.
-pub const SILENCE_MAX: Duration = Duration::from_secs(75);
-
-/// What the listener asks of the broker.
-pub struct Faces {
-    /// The registry's text.
-    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
-    /// Why clients cannot be served now, as a sentence.
-    pub ready: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+/// How the listener behaves.
+pub struct HttpOptions {
+    pub metrics: Metrics,
+    /// Whether the console and its API are served.
+    pub console: bool,
+    /// host:port as others are told. The console answers under this name.
+    pub advertised: String,
 }
 
 /// Serves until `stop` completes and what was being answered is answered.
-pub async fn serve(
+pub async fn serve<B: Backend>(
+    backend: B,
     listener: Box<dyn Listener>,
-    faces: Faces,
+    options: HttpOptions,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let limits = ConnectionLimits { connections_max: CONNECTIONS_MAX, silence: Silence::Always(SILENCE_MAX) };
+    let silence = Silence::Always(limits::SILENCE_MAX);
+    let limits = ConnectionLimits { connections_max: limits::CONNECTIONS_MAX, silence };
     let listener = Guarded(GuardedListener::new(listener, "http", limits));
-    axum::serve(listener, router(faces)).with_graceful_shutdown(stop).await
+    axum::serve(listener, router(backend, options)).with_graceful_shutdown(stop).await
 }
 
-fn router(faces: Faces) -> Router {
-    Router::new()
-        .route("/metrics", get(metrics))
+/// What a handler is given.
+struct Faces<B> {
+    backend: B,
+    metrics: Metrics,
+}
+
+fn router<B: Backend>(backend: B, options: HttpOptions) -> Router {
+    let HttpOptions { metrics, console, advertised } = options;
+    let faces = Arc::new(Faces { backend, metrics });
+    let machines = Router::new()
+        .route("/metrics", get(prometheus::<B>))
         .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .fallback(async || (StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz\n"))
-        .with_state(Arc::new(faces))
+        .route("/readyz", get(readyz::<B>));
+    let people = if console {
+        let guard = Arc::new(Guard::new(&advertised));
+        let people = console_routes::<B>().merge(api::routes::<B>());
+        // A layer holds for the routes that are there already, and for the fallback.
+        people.fallback(nothing::<B>).layer(middleware::from_fn_with_state(guard, guard::guard))
+    } else {
+        Router::new().fallback(async || (StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz\n"))
+    };
+    machines.merge(people).with_state(faces)
 }
 
-async fn metrics(State(faces): State<Arc<Faces>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], (faces.metrics)())
+fn console_routes<B: Backend>() -> Router<Arc<Faces<B>>> {
+    let asset = |content_type: &'static str, body: &'static str| {
+        get(async move || ([(header::CONTENT_TYPE, content_type)], body))
+    };
+    Router::new()
+        .route("/", get(overview::<B>))
+        .route("/topics", get(topics::<B>))
+        .route("/topic", get(topic::<B>))
+        .route("/records", get(records_page::<B>))
+        .route("/groups", get(groups::<B>))
+        .route("/group", get(group::<B>))
+        .route("/assets/console.css", asset("text/css; charset=utf-8", include_str!("assets/console.css")))
+        .route("/assets/console.js", asset("text/javascript; charset=utf-8", include_str!("assets/console.js")))
+        .route("/assets/icon.svg", asset("image/svg+xml", include_str!("assets/icon.svg")))
 }
 
-async fn readyz(State(faces): State<Arc<Faces>>) -> (StatusCode, String) {
-    match (faces.ready)() {
-        Ok(()) => (StatusCode::OK, "ready\n".into()),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+async fn prometheus<B: Backend>(State(faces): State<Arc<Faces<B>>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], faces.metrics.encode())
+}
+
+async fn readyz<B: Backend>(State(faces): State<Arc<Faces<B>>>) -> (StatusCode, String) {
+    match faces.backend.readiness() {
+        Readiness::Ready => (StatusCode::OK, "ready\n".into()),
+        Readiness::NotReady(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+    }
+}
+
+type Shared<B> = State<Arc<Faces<B>>>;
+type Pairs = extract::Query<BTreeMap<String, String>>;
+
+async fn overview<B: Backend>(State(faces): Shared<B>, extract::Query(pairs): Pairs) -> Response {
+    shown(&faces.backend, pages::overview(&faces.backend, &Query::new(pairs)).await)
+}
+
+async fn topics<B: Backend>(State(faces): Shared<B>, extract::Query(pairs): Pairs) -> Response {
+    shown(&faces.backend, pages::topics(&faces.backend, &Query::new(pairs)).await)
+}
+
+async fn topic<B: Backend>(State(faces): Shared<B>, extract::Query(pairs): Pairs) -> Response {
+    shown(&faces.backend, pages::topic(&faces.backend, &Query::new(pairs)).await)
+}
+
+async fn groups<B: Backend>(State(faces): Shared<B>, extract::Query(pairs): Pairs) -> Response {
+    shown(&faces.backend, pages::groups(&faces.backend, &Query::new(pairs)).await)
+}
+
+async fn group<B: Backend>(State(faces): Shared<B>, extract::Query(pairs): Pairs) -> Response {
+    shown(&faces.backend, pages::group(&faces.backend, &Query::new(pairs)).await)
+}
+
+async fn records_page<B: Backend>(State(faces): Shared<B>, extract::Query(pairs): Pairs) -> Response {
+    match pages::records(&faces.backend, &Query::new(pairs)).await {
+        Ok((status, html)) => (status, Html(html)).into_response(),
+        Err(problem) => shown(&faces.backend, Err(problem)),
+    }
+}
+
+async fn nothing<B: Backend>(State(faces): Shared<B>) -> Response {
+    shown(&faces.backend, Err(Problem::new(StatusCode::NOT_FOUND, "There is no such page.")))
+}
+
+fn shown<B: Backend>(backend: &B, page: Result<String, Problem>) -> Response {
+    match page {
+        Ok(html) => Html(html).into_response(),
+        Err(problem) => (problem.status, Html(pages::problem(backend, &problem))).into_response(),
     }
 }
 
@@ -78,86 +170,5 @@ impl axum::serve::Listener for Guarded {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpStream,
-        sync::oneshot,
-    };
-
-    use super::*;
-    use crate::seam::{Net, TcpNet};
-
-    struct Server {
-        address: SocketAddr,
-        ready: Arc<AtomicBool>,
-        stop: oneshot::Sender<()>,
-        served: tokio::task::JoinHandle<io::Result<()>>,
-    }
-
-    async fn server() -> Server {
-        let listener = TcpNet.bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let ready = Arc::new(AtomicBool::new(true));
-        let (stop, stopped) = oneshot::channel();
-        let faces = Faces {
-            metrics: Box::new(|| "# EOF\n".into()),
-            ready: Box::new({
-                let ready = ready.clone();
-                move || ready.load(Ordering::SeqCst).then_some(()).ok_or_else(|| "stopping".into())
-            }),
-        };
-        let served = tokio::spawn(serve(listener, faces, async move {
-            stopped.await.ok();
-        }));
-        Server { address, ready, stop, served }
-    }
-
-    async fn exchange(address: SocketAddr, request: &[u8]) -> String {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        // Garbage may be answered with a reset while it is sent.
-        stream.write_all(request).await.ok();
-        stream.shutdown().await.ok();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.ok();
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-
-    async fn get(address: SocketAddr, path: &str) -> String {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        exchange(address, request.as_bytes()).await
-    }
-
-    #[tokio::test]
-    async fn each_path_answers_and_readiness_is_told_with_its_reason() {
-        let server = server().await;
-        assert!(get(server.address, "/livez").await.starts_with("HTTP/1.1 200"));
-        let metrics = get(server.address, "/metrics").await;
-        assert!(metrics.starts_with("HTTP/1.1 200") && metrics.contains(CONTENT_TYPE), "{metrics}");
-        assert!(metrics.ends_with("# EOF\n"), "{metrics}");
-        assert!(get(server.address, "/readyz").await.starts_with("HTTP/1.1 200"));
-        server.ready.store(false, Ordering::SeqCst);
-        let unready = get(server.address, "/readyz").await;
-        assert!(unready.starts_with("HTTP/1.1 503") && unready.ends_with("not ready: stopping\n"), "{unready}");
-        assert!(get(server.address, "/nothing").await.starts_with("HTTP/1.1 404"));
-        server.stop.send(()).unwrap();
-        server.served.await.unwrap().unwrap();
-    }
-
-    #[tokio::test]
-    async fn garbage_does_not_end_the_listener() {
-        let server = server().await;
-        for garbage in
-            [&b"\0\xff\x16\x03\x01garbage\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[b'a'; 100_000]]
-        {
-            exchange(server.address, garbage).await;
-        }
-        assert!(get(server.address, "/livez").await.starts_with("HTTP/1.1 200"));
     }
 }

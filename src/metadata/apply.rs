@@ -15,8 +15,11 @@ use super::placement::Placer;
 use super::response::{self, Outcome, Refusal, Response};
 use super::state::{Broker, DeletedGroup, Metadata, PartitionInfo, Topic};
 use super::topic_config::TopicConfig;
+use crate::group::{GroupCommand, Groups, PartitionCounts};
 use crate::replicated::{Applied, Replicated, SnapshotAt, StateDecodeError};
-use crate::types::{ALLOCATED_REPLICA_MIN, BrokerId, EntryPosition, PartitionId, RaftGroupId, ReplicaId, TopicId};
+use crate::types::{
+    ALLOCATED_REPLICA_MIN, BrokerId, EntryPosition, PartitionId, RaftGroupId, ReplicaId, TopicId, WallMs,
+};
 
 impl Replicated for Metadata {
     const SNAPSHOT_AT: SnapshotAt = SnapshotAt::LastApplied;
@@ -71,12 +74,14 @@ impl Metadata {
         let partitions = if wish.partitions == 0 { 1 } else { wish.partitions };
         let replication_factor = self.check_replication_factor(wish.replication_factor)?;
         TopicConfig::parse(&wish.configs, replication_factor)?;
+        let partitions_placed = self.place(partitions, 0, replication_factor)?;
+        self.groups.check_topic_growth(&wish.name, 0, partitions).map_err(Refusal::Group)?;
         Ok(Topic {
             name: wish.name.clone(),
             id: wish.topic_id,
             configs: wish.configs.clone(),
             replication_factor,
-            partitions: self.place(partitions, 0, replication_factor)?,
+            partitions: partitions_placed,
             created_at: self.clock,
         })
     }
@@ -84,11 +89,12 @@ impl Metadata {
     /// The topic as it would be with the partitions added.
     pub fn check_add_partitions(&self, wish: &AddPartitions) -> Result<Topic, Refusal> {
         let mut topic = self.named(&wish.name, wish.topic_id)?.clone();
-        let have = i32::try_from(topic.partitions.len()).expect("limited to PARTITIONS_PER_TOPIC_MAX");
+        let have = topic.partition_count();
         if wish.partitions <= have {
             return Err(Refusal::PartitionsNotMore { name: topic.name, have, asked: wish.partitions });
         }
         topic.partitions.extend(self.place(wish.partitions, have, topic.replication_factor)?);
+        self.groups.check_topic_growth(&wish.name, have, wish.partitions).map_err(Refusal::Group)?;
         Ok(topic)
     }
 
@@ -118,6 +124,7 @@ impl Metadata {
             Change::AddPartitions(wish) => {
                 let topic = self.check_add_partitions(&wish)?;
                 self.put_topic(topic);
+                self.with_groups(|groups, now, counts| groups.topic_grew(now, &wish.name, counts));
                 Ok(Outcome::PartitionsAdded { partitions: wish.partitions })
             }
             Change::AlterTopic(wish) => {
@@ -128,6 +135,7 @@ impl Metadata {
             Change::DeleteTopic(wish) => self.delete_topic(at, &wish),
             Change::AllocateProducerIds(wish) => self.allocate_producer_ids(&wish),
             Change::ForgetDeleted(wish) => self.forget_deleted(&wish),
+            Change::Group(command) => self.change_group(command),
         }
     }
 
@@ -193,15 +201,17 @@ impl Metadata {
         }
         let topic = self.check_create(wish)?;
         self.put_topic(topic);
+        self.with_groups(|groups, now, counts| groups.topic_grew(now, &wish.name, counts));
         Ok(Outcome::TopicCreated { topic_id: wish.topic_id })
     }
 
     fn delete_topic(&mut self, at: EntryPosition, wish: &DeleteTopic) -> Response {
         let topic = self.check_delete(wish)?;
-        let partitions = i32::try_from(topic.partitions.len()).expect("limited to PARTITIONS_PER_TOPIC_MAX");
+        let partitions = topic.partition_count();
         let replication_factor = topic.replication_factor;
         let topic = self.topics.remove(&wish.name).expect("it was just found");
         self.by_id.remove(&topic.id);
+        self.loads.remove(&topic.partitions);
         for PartitionInfo { group, replicas, .. } in topic.partitions {
             self.by_group.remove(&group);
             self.deleted.insert(group, DeletedGroup { topic_id: topic.id, at: at.index, replicas });
@@ -209,6 +219,7 @@ impl Metadata {
         while self.deleted.len() > DELETED_GROUPS_MAX {
             self.deleted.pop_first();
         }
+        self.with_groups(|groups, now, counts| groups.topic_deleted(now, &wish.name, counts));
         Ok(Outcome::TopicDeleted { partitions, replication_factor })
     }
 
@@ -231,6 +242,19 @@ impl Metadata {
             }
         }
         Ok(Outcome::DeletedForgotten)
+    }
+
+    fn change_group(&mut self, command: GroupCommand) -> Response {
+        self.check_founded()?;
+        let changed = self.with_groups(|groups, now, counts| groups.apply(now, command, counts));
+        changed.map(Outcome::Group).map_err(Refusal::Group)
+    }
+
+    /// Groups, the clock, and what topics there are.
+    fn with_groups<T>(&mut self, change: impl FnOnce(&mut Groups, WallMs, PartitionCounts<'_>) -> T) -> T {
+        let Metadata { groups, topics, clock, .. } = self;
+        let counts = |name: &str| topics.get(name).map(Topic::partition_count);
+        change(groups, *clock, &counts)
     }
 
     fn check_founded(&self) -> Result<(), Refusal> {
@@ -299,7 +323,10 @@ impl Metadata {
             }
         }
         self.by_id.insert(topic.id, topic.name.clone());
-        self.topics.insert(topic.name.clone(), topic);
+        self.loads.add(&topic.partitions);
+        if let Some(old) = self.topics.insert(topic.name.clone(), topic) {
+            self.loads.remove(&old.partitions);
+        }
     }
 }
 

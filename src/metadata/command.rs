@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{self, MalformedBytes};
+use crate::group::GroupCommand;
 use crate::types::{BrokerId, RaftGroupId, TopicId, WallMs};
 
 /// Version byte of encoded commands.
@@ -37,6 +38,8 @@ pub enum Change {
     AllocateProducerIds(AllocateProducerIds),
     /// A broker has deleted its data of these deleted groups, durably: their tombstones may go.
     ForgetDeleted(ForgetDeleted),
+    /// Consumer groups and their committed offsets.
+    Group(GroupCommand),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

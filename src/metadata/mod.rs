@@ -1,10 +1,10 @@
 //! The metadata group's state machine: the cluster's identity, brokers, topics with their configs
-//! and placement, tombstones of deleted groups, producer-id blocks.
+//! and placement, tombstones of deleted groups, producer-id blocks, consumer groups.
 //!
 //! Promises: pure and deterministic; a refusal changes nothing; replica, group and producer ids are
 //! never handed out twice, not even after deletes (SAFETY B5); a group's `initial` list never changes
-//! (SAFETY B6). Leaves out: leadership (announced by leaders, SAFETY M10), liveness, consumer groups
-//! and offsets (later versions of the state).
+//! (SAFETY B6). Consumer groups are module `group`'s; what happens to topics happens to them in the
+//! same apply. Leaves out: leadership (announced by leaders, SAFETY M10), liveness, timers.
 
 mod apply;
 mod codec;

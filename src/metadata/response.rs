@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{self, MalformedBytes};
+use crate::group::{GroupOutcome, GroupRefusal};
 use crate::types::{BrokerId, ReplicaId, TopicId};
 
 /// Version byte of encoded responses. They travel between brokers of different versions.
@@ -42,6 +43,7 @@ pub enum Outcome {
         count: i64,
     },
     DeletedForgotten,
+    Group(GroupOutcome),
 }
 
 /// Not done, and nothing changed.
@@ -90,6 +92,8 @@ pub enum Refusal {
     PartitionsNotMore { name: String, have: i32, asked: i32 },
     #[error("ids of this kind are used up")]
     IdsExhausted,
+    #[error("consumer group: {0}")]
+    Group(GroupRefusal),
 }
 
 pub(super) fn encode(response: &Response) -> Bytes {

@@ -7,15 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{self, MalformedBytes};
 use super::limits;
+use super::placement::Loads;
 use super::topic_config::TopicConfig;
+use crate::group::{Group, Groups};
 use crate::replicated::StateDecodeError;
 use crate::types::{
     ALLOCATED_REPLICA_MIN, BrokerId, EntryPosition, LogIndex, PartitionId, RaftGroupId, ReplicaId, TopicId,
     TopicPartition, WallMs,
 };
 
-/// Version byte of the encoded state. Consumer groups and offsets will come with version 2.
-pub const STATE_VERSION: u8 = 1;
+/// Version byte of the encoded state. Version 2 added consumer groups; version 1 is still read.
+pub const STATE_VERSION: u8 = 2;
 
 /// What the encoded commands may be: raised by a command once every broker knows the next one.
 pub const FEATURE_LEVEL: u32 = 1;
@@ -44,12 +46,17 @@ pub struct Metadata {
     pub(super) next_group: u64,
     /// The first producer id of the next block. Never goes back.
     pub(super) next_producer_id: i64,
+    /// Consumer groups. Since version 2.
+    pub(super) groups: Groups,
     /// Derived: which topic and partition each living group is.
     #[serde(skip)]
     pub(super) by_group: BTreeMap<RaftGroupId, (String, PartitionId)>,
     /// Derived: names by id.
     #[serde(skip)]
     pub(super) by_id: BTreeMap<TopicId, String>,
+    /// Derived: what each broker carries.
+    #[serde(skip)]
+    pub(super) loads: Loads,
 }
 
 /// A registered broker.
@@ -138,8 +145,10 @@ impl Metadata {
             // 0 is the metadata group itself.
             next_group: 1,
             next_producer_id: 0,
+            groups: Groups::default(),
             by_group: BTreeMap::new(),
             by_id: BTreeMap::new(),
+            loads: Loads::default(),
         }
     }
 
@@ -194,6 +203,15 @@ impl Metadata {
         Some(TopicPartition { topic: topic.clone(), partition: *partition })
     }
 
+    /// Consumer groups.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.get(name)
+    }
+
     /// Of the whole cluster.
     pub fn partitions_total(&self) -> usize {
         self.by_group.len()
@@ -238,7 +256,11 @@ impl Metadata {
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Metadata, StateDecodeError> {
-        let mut state: Metadata = codec::decode(STATE_VERSION, bytes).map_err(|error| match error {
+        let state = match bytes.first() {
+            Some(&StateV1::VERSION) => codec::decode::<StateV1>(StateV1::VERSION, bytes).map(Metadata::from),
+            Some(_) | None => codec::decode(STATE_VERSION, bytes),
+        };
+        let mut state = state.map_err(|error| match error {
             MalformedBytes::Version { found, known } => StateDecodeError::Version { found, known },
             MalformedBytes::Empty | MalformedBytes::Body(_) => StateDecodeError::Malformed(error.to_string()),
         })?;
@@ -251,9 +273,11 @@ impl Metadata {
         self.check_counters()?;
         let mut groups = BTreeMap::new();
         let mut ids = BTreeMap::new();
+        let mut loads = Loads::default();
         let mut replicas: Vec<ReplicaId> = self.brokers.values().map(|b| b.metadata_replica).collect();
         for (name, topic) in &self.topics {
             self.check_topic(name, topic)?;
+            loads.add(&topic.partitions);
             if ids.insert(topic.id, name.clone()).is_some() {
                 return Err(format!("topic id {} is there twice", topic.id));
             }
@@ -277,8 +301,9 @@ impl Metadata {
         if let Some(last) = replicas.last().filter(|last| last.0 >= self.next_replica) {
             return Err(format!("replica {last} was never allocated, the next is {}", self.next_replica));
         }
-        (self.by_group, self.by_id) = (groups, ids);
-        Ok(())
+        (self.by_group, self.by_id, self.loads) = (groups, ids, loads);
+        let Metadata { groups, topics, .. } = self;
+        groups.index(&|name| topics.get(name).map(Topic::partition_count))
     }
 
     fn check_counters(&self) -> Result<(), String> {
@@ -320,6 +345,45 @@ impl Metadata {
     }
 }
 
+/// The state before there were consumer groups. Frozen, only ever read.
+#[derive(Deserialize)]
+struct StateV1 {
+    applied: Option<EntryPosition>,
+    clock: WallMs,
+    cluster_id: Option<u128>,
+    feature_level: u32,
+    founders: Vec<BrokerId>,
+    brokers: BTreeMap<BrokerId, Broker>,
+    topics: BTreeMap<String, Topic>,
+    deleted: BTreeMap<RaftGroupId, DeletedGroup>,
+    next_replica: u64,
+    next_group: u64,
+    next_producer_id: i64,
+}
+
+impl StateV1 {
+    const VERSION: u8 = 1;
+}
+
+impl From<StateV1> for Metadata {
+    fn from(old: StateV1) -> Metadata {
+        Metadata {
+            applied: old.applied,
+            clock: old.clock,
+            cluster_id: old.cluster_id,
+            feature_level: old.feature_level,
+            founders: old.founders,
+            brokers: old.brokers,
+            topics: old.topics,
+            deleted: old.deleted,
+            next_replica: old.next_replica,
+            next_group: old.next_group,
+            next_producer_id: old.next_producer_id,
+            ..Metadata::new()
+        }
+    }
+}
+
 impl Default for Metadata {
     fn default() -> Metadata {
         Metadata::new()
@@ -327,6 +391,10 @@ impl Default for Metadata {
 }
 
 impl Topic {
+    pub fn partition_count(&self) -> i32 {
+        i32::try_from(self.partitions.len()).expect("limited to PARTITIONS_PER_TOPIC_MAX")
+    }
+
     /// What the configs mean.
     pub fn config(&self) -> TopicConfig {
         TopicConfig::parse(&self.configs, self.replication_factor).expect("checked when they were stored or decoded")

@@ -1,17 +1,21 @@
-//! Every metric's name, label and meaning (the log writer's are in `writer`, the disk's in `space`), and the probes through which
-//! components report.
+//! Every metric's name, label and meaning (the log writer's are in `writer`, the disk's in `space`, groups'
+//! in `groups`), and the probes through which components report.
 //!
 //! One registry per broker, so that two brokers in one process do not share counters. A probe's
 //! methods are named after events; whoever calls them knows nothing of Prometheus. Series are
-//! bounded: no label holds a topic, partition or client, and every label value is `&'static str`.
+//! bounded: no label holds a topic, partition or client, and every label value is `&'static str`, save for
+//! consumer lag, whose series are counted by who computes it.
 //! Leaves out: serving them (module `http`).
 
+mod groups;
+mod histogram;
+mod history;
 mod space;
 mod writer;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{Arc, Mutex, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -27,17 +31,20 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use histogram::Latency;
+use writer::{ReadWriter, WriterCollector};
+
+pub use groups::{GroupProbe, LagSample};
+pub use histogram::HistogramSnapshot;
+pub use history::{History, SAMPLE_EVERY, SAMPLES_MAX, Sample, Totals};
 pub use space::SpaceSnapshot;
-pub use writer::{HistogramSnapshot, WriterSnapshot};
+pub use writer::WriterSnapshot;
 
 /// Of what [`Metrics::encode`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Every name begins with this.
 const PREFIX: &str = "flotilla";
-
-/// 0.25 ms to about 16 s, by factors of two: from one fsync on a good disk to half a request timeout.
-const LATENCY_BUCKETS: (f64, f64, u16) = (0.000_25, 2.0, 17);
 
 /// A broker's metrics. Clones share them.
 #[derive(Clone)]
@@ -49,6 +56,9 @@ struct Inner {
     gauges: Gauges,
     raft: RaftProbe,
     requests: RequestProbe,
+    groups: GroupProbe,
+    /// Set once the log writer's figures are exported.
+    writer: OnceLock<ReadWriter>,
 }
 
 type Fill = Box<dyn Fn(&Gauges) + Send + Sync>;
@@ -59,6 +69,8 @@ pub struct Gauges {
     pub produce_bytes_in_flight: Gauge,
     pub fetch_bytes_in_flight: Gauge,
     pub disk_free_bytes: Gauge,
+    /// Produces are refused while the disk has less than this free.
+    pub disk_reserve_bytes: Gauge,
     /// 1 while produces are refused because the disk is nearly full.
     pub disk_full: Gauge,
     pub raft_groups: Gauge,
@@ -70,6 +82,10 @@ pub struct Gauges {
     /// The furthest a group's applied index is behind its committed one, in entries.
     pub raft_apply_lag_entries_max: Gauge,
     pub brokers_alive: Gauge,
+    /// Brokers of the cluster, as registered.
+    pub brokers: Gauge,
+    /// Partitions led here that miss a replica, or whose replica is far behind.
+    pub partitions_under_replicated: Gauge,
     /// Client connections; kept by [`RequestProbe`].
     pub connections: Gauge,
     /// Links to peers that are up; kept by [`RaftProbe`].
@@ -125,11 +141,12 @@ impl RaftProbe {
 #[derive(Clone, Debug)]
 pub struct RequestProbe {
     requests: Family<RequestLabels, Counter>,
-    produce_seconds: Histogram,
-    fetch_seconds: Histogram,
+    produce_seconds: Latency,
+    fetch_seconds: Latency,
     produced_bytes: Counter,
     produced_records: Counter,
     fetched_bytes: Counter,
+    fetched_records: Counter,
     batches_per_entry: Histogram,
     dead_entries: Counter,
     producers_evicted: Counter,
@@ -146,13 +163,14 @@ impl RequestProbe {
     pub fn produce_acknowledged(&self, records: u64, bytes: u64, elapsed: Duration) {
         self.produced_records.inc_by(records);
         self.produced_bytes.inc_by(bytes);
-        self.produce_seconds.observe(elapsed.as_secs_f64());
+        self.produce_seconds.observe(elapsed);
     }
 
     /// A fetch was answered with data. `elapsed` leaves out what it waited for records to arrive.
-    pub fn fetch_answered(&self, bytes: u64, elapsed: Duration) {
+    pub fn fetch_answered(&self, records: u64, bytes: u64, elapsed: Duration) {
+        self.fetched_records.inc_by(records);
         self.fetched_bytes.inc_by(bytes);
-        self.fetch_seconds.observe(elapsed.as_secs_f64());
+        self.fetch_seconds.observe(elapsed);
     }
 
     /// An appender proposed one entry.
@@ -206,7 +224,17 @@ impl Metrics {
         gauges.register(&mut registry);
         raft.register(&mut registry);
         requests.register(&mut registry);
-        Metrics(Arc::new(Inner { registry: Mutex::new(registry), fills: Mutex::default(), gauges, raft, requests }))
+        let groups = GroupProbe::new();
+        groups.register(&mut registry);
+        Metrics(Arc::new(Inner {
+            registry: Mutex::new(registry),
+            fills: Mutex::default(),
+            gauges,
+            raft,
+            requests,
+            groups,
+            writer: OnceLock::new(),
+        }))
     }
 
     pub fn raft(&self) -> RaftProbe {
@@ -217,6 +245,10 @@ impl Metrics {
         self.0.requests.clone()
     }
 
+    pub fn groups(&self) -> GroupProbe {
+        self.0.groups.clone()
+    }
+
     /// `fill` sets gauges before each scrape. It must be quick and must not block.
     pub fn on_scrape(&self, fill: impl Fn(&Gauges) + Send + Sync + 'static) {
         self.0.fills.lock().expect(UNPOISONED).push(Box::new(fill));
@@ -224,7 +256,28 @@ impl Metrics {
 
     /// The log writer's figures, read at each scrape. Once per broker.
     pub fn export_writer(&self, read: impl Fn() -> WriterSnapshot + Send + Sync + 'static) {
-        let collector = writer::WriterCollector::new(read);
+        let read: ReadWriter = Arc::new(read);
+        // A second writer of one broker would be a second store: its figures would be counted twice.
+        assert!(self.0.writer.set(Arc::clone(&read)).is_ok(), "the writer is exported once");
+        self.0.registry.lock().expect(UNPOISONED).register_collector(Box::new(WriterCollector { read }));
+    }
+
+    /// What the console draws over time, as counted so far.
+    pub fn totals(&self) -> Totals {
+        let requests = &self.0.requests;
+        Totals {
+            produced_bytes: requests.produced_bytes.get(),
+            produced_records: requests.produced_records.get(),
+            consumed_bytes: requests.fetched_bytes.get(),
+            consumed_records: requests.fetched_records.get(),
+            produce_seconds: requests.produce_seconds.read(),
+            write_seconds: self.0.writer.get().map(|read| read().commit_seconds).unwrap_or_default(),
+        }
+    }
+
+    /// How far groups are behind, read at each scrape. Once per broker.
+    pub fn export_lag(&self, read: impl Fn() -> Arc<Vec<LagSample>> + Send + Sync + 'static) {
+        let collector = groups::LagCollector::new(read);
         self.0.registry.lock().expect(UNPOISONED).register_collector(Box::new(collector));
     }
 
@@ -268,6 +321,7 @@ impl Gauges {
         bytes("produce_in_flight", "Produce requests in flight", &self.produce_bytes_in_flight);
         bytes("fetch_in_flight", "Fetch answers being built or sent", &self.fetch_bytes_in_flight);
         bytes("disk_free", "Free space of the data directory's disk", &self.disk_free_bytes);
+        bytes("disk_reserve", "Produces are refused while less than this is free", &self.disk_reserve_bytes);
         let mut level = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
         level("disk_full", "1 while produces are refused because the disk is nearly full", &self.disk_full);
         level("raft_groups", "Raft groups with a replica here", &self.raft_groups);
@@ -277,6 +331,9 @@ impl Gauges {
         let help = "Entries the slowest state machine here is behind its log";
         level("raft_apply_lag_entries_max", help, &self.raft_apply_lag_entries_max);
         level("brokers_alive", "Brokers with a live link to this one, itself included", &self.brokers_alive);
+        level("brokers", "Brokers of the cluster, as registered", &self.brokers);
+        let help = "Partitions led here that miss a replica, or have one that is far behind";
+        level("partitions_under_replicated", help, &self.partitions_under_replicated);
         level("connections", "Client connections", &self.connections);
         level("peer_links", "Links to other brokers that are up", &self.peer_links);
     }
@@ -301,11 +358,12 @@ impl RequestProbe {
     fn new(connections: Gauge) -> RequestProbe {
         RequestProbe {
             requests: Family::default(),
-            produce_seconds: latency_histogram(),
-            fetch_seconds: latency_histogram(),
+            produce_seconds: Latency::default(),
+            fetch_seconds: Latency::default(),
             produced_bytes: Counter::<u64, AtomicU64>::default(),
             produced_records: Counter::default(),
             fetched_bytes: Counter::default(),
+            fetched_records: Counter::default(),
             batches_per_entry: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
             dead_entries: Counter::default(),
             producers_evicted: Counter::default(),
@@ -322,17 +380,13 @@ impl RequestProbe {
         registry.register_with_unit("produced", "Bytes acknowledged", Unit::Bytes, self.produced_bytes.clone());
         registry.register("produced_records", "Records acknowledged", self.produced_records.clone());
         registry.register_with_unit("fetched", "Bytes of records sent", Unit::Bytes, self.fetched_bytes.clone());
+        registry.register("fetched_records", "Records sent", self.fetched_records.clone());
         let help = "Record batches that one Raft entry carries";
         registry.register("entry_batches", help, self.batches_per_entry.clone());
         registry.register("entries_dead", "Proposals applied dead and proposed again", self.dead_entries.clone());
         let help = "Producer states dropped because a partition had too many";
         registry.register("producers_evicted", help, self.producers_evicted.clone());
     }
-}
-
-fn latency_histogram() -> Histogram {
-    let (start, factor, length) = LATENCY_BUCKETS;
-    Histogram::new(exponential_buckets(start, factor, length))
 }
 
 #[cfg(test)]

@@ -2,14 +2,16 @@
 //! Prometheus; this module may not know `storage`, so whoever starts a broker hands over a snapshot
 //! at each scrape.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet},
+    encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Unit,
 };
+
+use super::HistogramSnapshot;
 
 /// What the log writer has done since it started.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,37 +35,12 @@ pub struct WriterSnapshot {
     pub commit_running_seconds: f64,
 }
 
-/// A histogram kept elsewhere.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HistogramSnapshot {
-    sum: f64,
-    /// Upper bound and how many fell into this bucket alone, in rising order; the last bound is infinite.
-    buckets: Vec<(f64, u64)>,
-}
-
-impl HistogramSnapshot {
-    /// `counts` are not cumulative and one more than `bounds`: what lies above the last bound comes last.
-    /// Bounds and sum are multiplied by `unit`, for example 1e-6 for microseconds.
-    pub fn new(bounds: &[u64], counts: &[u64], sum: u64, unit: f64) -> HistogramSnapshot {
-        assert_eq!(counts.len(), bounds.len() + 1, "one count more than there are bounds");
-        let bounds = bounds.iter().map(|bound| *bound as f64 * unit).chain([f64::INFINITY]);
-        HistogramSnapshot { sum: sum as f64 * unit, buckets: bounds.zip(counts.iter().copied()).collect() }
-    }
-
-    fn count(&self) -> u64 {
-        self.buckets.iter().map(|(_, count)| count).sum()
-    }
-}
-
 pub(super) struct WriterCollector {
-    read: Box<dyn Fn() -> WriterSnapshot + Send + Sync>,
+    pub(super) read: ReadWriter,
 }
 
-impl WriterCollector {
-    pub(super) fn new(read: impl Fn() -> WriterSnapshot + Send + Sync + 'static) -> WriterCollector {
-        WriterCollector { read: Box::new(read) }
-    }
-}
+/// Where the figures come from.
+pub(super) type ReadWriter = Arc<dyn Fn() -> WriterSnapshot + Send + Sync>;
 
 impl Collector for WriterCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
@@ -92,8 +69,7 @@ impl Collector for WriterCollector {
             ("writer_commit", "Time to write a batch, fsync included.", Some(&Unit::Seconds), now.commit_seconds),
             ("writer_commit_writes", "Queued writes that shared one batch.", None, now.writes_per_commit),
         ] {
-            let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
-            metric.encode_histogram::<NoLabelSet>(histogram.sum, histogram.count(), &histogram.buckets, None)?;
+            histogram.encode(encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?)?;
         }
         Ok(())
     }

@@ -10,7 +10,14 @@ use crate::types::{Offset, WallMs};
 impl Partition {
     /// About how many bytes of batches lie between log start and end. See the module's head.
     pub fn retained_bytes(&self) -> u64 {
-        let above = self.checkpoints_up_to(self.log_start);
+        self.bytes_from(self.log_start)
+    }
+
+    /// About how many bytes of batches lie behind `offset`, which counts as log start or end if it is
+    /// outside. See the module's head.
+    pub fn bytes_from(&self, offset: Offset) -> u64 {
+        let offset = offset.clamp(self.log_start, self.next_offset);
+        let above = self.checkpoints_up_to(offset);
         let (from, bytes_from) = match above.checked_sub(1) {
             Some(below) => (self.checkpoints[below].next_offset, self.checkpoints[below].bytes_before),
             None => (Offset(0), 0),
@@ -19,12 +26,12 @@ impl Partition {
             Some(checkpoint) => (checkpoint.next_offset, checkpoint.bytes_before),
             None => (self.next_offset, self.bytes),
         };
-        let trimmed = match (to.0 - from.0) as u128 {
-            // Log start is the end, and a checkpoint.
+        let before = match (to.0 - from.0) as u128 {
+            // The offset is the end, and a checkpoint.
             0 => 0,
-            records => u128::from(bytes_to - bytes_from) * (self.log_start.0 - from.0) as u128 / records,
+            records => u128::from(bytes_to - bytes_from) * (offset.0 - from.0) as u128 / records,
         };
-        self.bytes - bytes_from - trimmed as u64
+        self.bytes - bytes_from - before as u64
     }
 
     /// Where retention would move the log start to, or None if it stays. Whole segments only: those

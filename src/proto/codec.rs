@@ -1,5 +1,6 @@
 //! protobuf's codec, with one bound that message size alone does not give: 16 MiB of empty records is
-//! two bytes each on the wire and a hundred in memory, so they are counted before they are decoded.
+//! two bytes each on the wire and a hundred in memory, so they are counted before they are decoded. The
+//! same goes for the lists in requests about groups.
 
 use std::any::TypeId;
 
@@ -16,6 +17,10 @@ use super::v1;
 /// Records and headers of one `ProduceRequest`: 16 MiB of them at 64 bytes each. Their decoded form
 /// takes at most 30 MiB beside the bytes.
 pub const PRODUCE_ELEMENTS_MAX: usize = 262_144;
+
+/// Topics, offsets and sets of partitions in one request to the Groups service: a commit names at most 10,000
+/// offsets, a member's topics are far fewer. Decoded they take 10 MiB at most.
+pub const GROUP_ELEMENTS_MAX: usize = 100_000;
 
 /// Named in build.rs: every generated client and server uses it.
 #[derive(Clone, Debug)]
@@ -52,9 +57,11 @@ impl<U: Message + Default + 'static> Decoder for BoundedDecoder<U> {
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         // A message is in one piece: tonic collects it in one buffer.
-        if TypeId::of::<U>() == TypeId::of::<v1::ProduceRequest>() && elements(buf.chunk()) > PRODUCE_ELEMENTS_MAX {
+        if let Some((count, most, what)) = bound::<U>()
+            && count(buf.chunk()) > most
+        {
             return Err(Status::resource_exhausted(format!(
-                "more than {PRODUCE_ELEMENTS_MAX} records and headers in one request: send smaller ones"
+                "more than {most} {what} in one request: send smaller ones"
             )));
         }
         self.0.decode(buf)
@@ -64,6 +71,36 @@ impl<U: Message + Default + 'static> Decoder for BoundedDecoder<U> {
         self.0.buffer_settings()
     }
 }
+
+/// How the elements of a message are counted, how many there may be, and what they are.
+type Bound = (fn(&[u8]) -> usize, usize, &'static str);
+
+/// The bound of messages that have one. Strangers send only requests.
+fn bound<U: 'static>() -> Option<Bound> {
+    let of = TypeId::of::<U>();
+    if of == TypeId::of::<v1::ProduceRequest>() {
+        return Some((elements, PRODUCE_ELEMENTS_MAX, "records and headers"));
+    }
+    let in_group: fn(&[u8]) -> usize = if of == TypeId::of::<v1::GroupHeartbeatRequest>() {
+        |beat| {
+            fields(beat, OWNS).count() + fields(beat, SUBSCRIPTION).map(|of| fields(of, TOPIC).count()).sum::<usize>()
+        }
+    } else if of == TypeId::of::<v1::CommitOffsetsRequest>() {
+        |commit| fields(commit, OFFSETS).count()
+    } else if of == TypeId::of::<v1::FetchOffsetsRequest>() || of == TypeId::of::<v1::DeleteOffsetsRequest>() {
+        |asked| fields(asked, PARTITIONS).count()
+    } else {
+        return None;
+    };
+    Some((in_group, GROUP_ELEMENTS_MAX, "topics, partition sets and offsets"))
+}
+
+/// Field numbers of what is counted in requests about groups.
+const SUBSCRIPTION: u64 = 4;
+const TOPIC: u64 = 1;
+const OWNS: u64 = 5;
+const OFFSETS: u64 = 4;
+const PARTITIONS: u64 = 2;
 
 /// Field numbers on the way from a `ProduceRequest` to what is counted.
 const RECORDS: u64 = 7;
@@ -168,6 +205,23 @@ mod tests {
         bytes.extend(request(&[0]).encode_to_vec());
         assert!(v1::ProduceRequest::decode(&*bytes).is_ok(), "an unknown empty group is skipped");
         assert_eq!(elements(&bytes), 1);
+    }
+
+    #[test]
+    fn lists_about_groups_are_counted() {
+        let sets = vec![v1::PartitionSet::default(); 3];
+        let topics = vec![String::new(); 4];
+        let subscription = Some(v1::GroupSubscription { topics, ..Default::default() });
+        let beat = v1::GroupHeartbeatRequest { owns: sets.clone(), subscription, ..Default::default() };
+        let offsets = vec![v1::OffsetToCommit::default(); 5];
+        let commit = v1::CommitOffsetsRequest { offsets, group: "g".into(), epoch: 7, ..Default::default() };
+        let fetch = v1::FetchOffsetsRequest { group: "g".into(), partitions: sets.clone() };
+        let delete = v1::DeleteOffsetsRequest { group: "g".into(), partitions: sets };
+        fn count<U: Message + 'static>(of: U) -> usize {
+            bound::<U>().expect("it has a bound").0(&of.encode_to_vec())
+        }
+        assert_eq!([count(beat), count(commit), count(fetch), count(delete)], [7, 5, 3, 3]);
+        assert!(bound::<v1::ConsumeRequest>().is_none());
     }
 
     #[test]

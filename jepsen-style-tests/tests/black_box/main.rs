@@ -3,15 +3,21 @@
 //!
 //! `scripts/test` runs them one at a time; `FLOTILLA_TEST_*` (see each test) makes them longer.
 
+mod commits;
 mod forming;
 mod full_disk;
 mod garbage;
+mod group_cost;
+mod group_flights;
+mod groups;
 mod kills;
 mod local;
+mod partitioners;
 mod produce;
 mod real_records;
 mod replicas;
 mod retention;
+mod subscriptions;
 mod trap;
 
 use jepsen_style_tests::{

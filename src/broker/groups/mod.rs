@@ -1,9 +1,212 @@
-//! Consumer groups behind the faces: the coordinator, its timers, commits and lag.
+//! Consumer groups: what faces may ask of them, and the coordinator behind it.
+//!
+//! The metadata group holds the groups (module `group`); its leader coordinates: it decides who is expired
+//! and when a round is complete, and collects commits. Any broker takes any request: what changes a
+//! group goes to the coordinator (`forward`, `answer`, in one term: `tenure`), what reads one is read here
+//! (`reads`), what waits for a rebalance waits here (`classic`).
+//!
+//! Promises: SAFETY M9; every wait is bounded or kept alive by the coordinator; nothing but the outcome of an
+//! entry acknowledges a change.
 
+mod answer;
+mod calls;
+mod classic;
+mod commits;
+mod forward;
+mod lag;
+pub(super) mod limits;
+mod patterns;
+mod plan;
+mod promises;
+mod reads;
+mod refusals;
 mod requests;
+mod rounds;
+mod sweep;
+pub(super) mod tenure;
+mod timers;
 
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::sync::{Semaphore, watch};
+
+use self::{lag::LagTable, rounds::Rounds, tenure::Tenure};
+use super::{Broker, inner::Inner};
+use crate::{
+    metrics::{GroupProbe, Metrics},
+    types::TopicPartition,
+};
+
+pub use calls::{GroupAttempt, GroupCall, GroupReply};
+pub use lag::PartitionLag;
 pub use requests::{
     ClassicBeat, ClassicJoin, ClassicJoined, ClassicSync, ClassicSynced, CommitRequest, CommittedOffset,
     GroupDescription, GroupError, GroupMember, GroupPartition, GroupSummary, HeartbeatAnswer, HeartbeatRequest, Leaver,
     OffsetToCommit,
 };
+
+/// What an operator may set about groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupSettings {
+    /// How long the offsets of a group without members are kept.
+    pub offsets_retention: Duration,
+    /// How long the first round of a classic group waits for more members after each that came.
+    pub initial_rebalance_delay: Duration,
+}
+
+/// A broker's part in groups.
+pub struct GroupHandles {
+    /// Set while this broker coordinates.
+    pub tenure: watch::Sender<Option<Arc<Tenure>>>,
+    /// Set at the start.
+    reads: OnceLock<Rounds>,
+    /// Turns of requests on their way to the coordinator.
+    forwarded: Semaphore,
+    pub lag: LagTable,
+    probe: GroupProbe,
+}
+
+impl GroupHandles {
+    pub fn new(probe: GroupProbe) -> GroupHandles {
+        GroupHandles {
+            tenure: watch::Sender::new(None),
+            reads: OnceLock::new(),
+            forwarded: Semaphore::new(limits::FORWARDED_MAX),
+            lag: LagTable::default(),
+            probe,
+        }
+    }
+}
+
+/// Starts everything that runs by itself.
+pub fn start(inner: &Arc<Inner>, metrics: &Metrics) {
+    let asked = Arc::downgrade(inner);
+    let rounds = Rounds::start(move || {
+        let inner = asked.upgrade();
+        Box::pin(async move { inner?.confirm_anywhere().await })
+    });
+    let _ = inner.groups.reads.set(rounds);
+    let read = Arc::downgrade(inner);
+    metrics.export_lag(move || read.upgrade().map(|inner| inner.groups.lag.latest()).unwrap_or_default());
+    tokio::spawn(tenure::run(Arc::clone(inner)));
+    tokio::spawn(lag::run(Arc::clone(inner)));
+}
+
+impl Broker {
+    /// One beat of a member with assignment on the server; the first one joins.
+    pub async fn group_heartbeat(&self, mut beat: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
+        let is_new = beat.member.is_empty();
+        if is_new {
+            beat.session_timeout = given_or(beat.session_timeout, limits::SESSION_DEFAULT);
+            beat.rebalance_timeout = given_or(beat.rebalance_timeout, limits::REBALANCE_DEFAULT);
+            check_session(beat.session_timeout, limits::SESSION_MIN)?;
+            beat.member = self.inner.draw_member_id(beat.instance.as_deref().unwrap_or(&beat.client_id));
+        }
+        match self.inner.ask_coordinator(GroupCall::Beat { beat, is_new }).await? {
+            GroupReply::Beat(answer) => Ok(answer),
+            other => Err(strange("a heartbeat", &other)),
+        }
+    }
+
+    /// Members of either protocol leave at once; per member, why it could not.
+    pub async fn group_leave(
+        &self,
+        group: &str,
+        leavers: Vec<Leaver>,
+    ) -> Result<Vec<(Leaver, Option<GroupError>)>, GroupError> {
+        match self.inner.ask_coordinator(GroupCall::Leave { group: group.into(), leavers }).await? {
+            GroupReply::Left(left) => Ok(left),
+            other => Err(strange("leaving", &other)),
+        }
+    }
+
+    /// Answered when the offsets are fsynced on a majority. The refused ones; all others are committed.
+    ///
+    /// A client that gives up before [`GroupError::OutcomeUnknown`] or another answer comes (5 s at most)
+    /// must not commit again at once: its first commit may be applied after the second.
+    pub async fn commit_offsets(&self, commit: CommitRequest) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
+        reads::check_count(commit.offsets.len())?;
+        match self.inner.ask_coordinator(GroupCall::Commit(commit)).await? {
+            GroupReply::Refused(refused) => Ok(refused),
+            other => Err(strange("a commit", &other)),
+        }
+    }
+
+    /// Never older than any commit acknowledged before the call (SAFETY M9). None: of all partitions.
+    pub async fn fetch_offsets(
+        &self,
+        group: &str,
+        at: Option<Vec<TopicPartition>>,
+    ) -> Result<Vec<CommittedOffset>, GroupError> {
+        self.inner.committed_offsets(group, at).await
+    }
+
+    pub async fn list_groups(&self) -> Result<Vec<GroupSummary>, GroupError> {
+        self.inner.groups_listed().await
+    }
+
+    pub async fn describe_group(&self, group: &str) -> Result<GroupDescription, GroupError> {
+        self.inner.group_described(group).await
+    }
+
+    /// Only without members.
+    pub async fn delete_group(&self, group: &str, dry_run: bool) -> Result<(), GroupError> {
+        if dry_run {
+            return self.inner.check_group_deletion(group).await;
+        }
+        self.inner.ask_coordinator(GroupCall::Delete { group: group.into() }).await.map(|_| ())
+    }
+
+    /// Forgets committed offsets of partitions that no member holds. The refused ones.
+    pub async fn delete_offsets(
+        &self,
+        group: &str,
+        at: Vec<TopicPartition>,
+    ) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
+        reads::check_count(at.len())?;
+        match self.inner.ask_coordinator(GroupCall::DeleteOffsets { group: group.into(), at }).await? {
+            GroupReply::Refused(refused) => Ok(refused),
+            other => Err(strange("deleting offsets", &other)),
+        }
+    }
+
+    /// Kafka's JoinGroup: answered when the rebalance that it belongs to is complete.
+    pub async fn classic_join(&self, join: ClassicJoin) -> Result<ClassicJoined, GroupError> {
+        check_session(join.session_timeout, limits::CLASSIC_SESSION_MIN)?;
+        self.inner.join_classic(join).await
+    }
+
+    /// Kafka's SyncGroup: answered when the group leader has sent its assignments.
+    pub async fn classic_sync(&self, sync: ClassicSync) -> Result<ClassicSynced, GroupError> {
+        self.inner.sync_classic(sync).await
+    }
+
+    /// Kafka's Heartbeat.
+    pub async fn classic_heartbeat(&self, beat: ClassicBeat) -> Result<(), GroupError> {
+        self.inner.ask_coordinator(GroupCall::BeatClassic(beat)).await.map(|_| ())
+    }
+}
+
+fn given_or(asked: Duration, default: Duration) -> Duration {
+    if asked.is_zero() { default } else { asked }
+}
+
+fn check_session(asked: Duration, min: Duration) -> Result<(), GroupError> {
+    let ms = super::topics::ms;
+    match (min..=limits::SESSION_MAX).contains(&asked) {
+        true => Ok(()),
+        false => {
+            let (asked_ms, min_ms, max_ms) = (ms(asked), ms(min), ms(limits::SESSION_MAX));
+            Err(GroupError::InvalidSessionTimeout { asked_ms, min_ms, max_ms })
+        }
+    }
+}
+
+/// Only a coordinator of another version could do that.
+fn strange(what: &str, reply: &GroupReply) -> GroupError {
+    tracing::error!(?reply, "{what} was answered as something else");
+    GroupError::OutcomeUnknown { what: what.to_string(), waited_ms: 0 }
+}

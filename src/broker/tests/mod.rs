@@ -2,6 +2,9 @@
 //! dropping it is a SIGKILL.
 
 mod cluster;
+mod console;
+mod cut;
 mod full;
+mod groups;
 mod retention;
 mod rig;

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use super::cut::{CutNet, Cuts};
 use bytes::Bytes;
 use tokio::{
     runtime::Runtime,
@@ -19,7 +20,7 @@ use tokio::{
 use crate::{
     broker::{
         Acks, Broker, BrokerDeps, BrokerSettings, CreateTopicRequest, Effect, FetchRequest, ProduceError,
-        ProduceRequest, Readiness, Receipt,
+        ProduceRequest, Readiness, Receipt, groups::GroupSettings,
     },
     config::Peer,
     metrics::Metrics,
@@ -50,12 +51,15 @@ impl Clock for World {
 
 pub struct Node {
     pub broker: Broker,
+    pub metrics: Metrics,
     runtime: Option<Runtime>,
 }
 
 pub struct Cluster {
     pub nodes: BTreeMap<u64, Node>,
     pub disks: BTreeMap<u64, SimDisk>,
+    pub cuts: Arc<Cuts>,
+    pub groups: GroupSettings,
     pub worlds: BTreeMap<u64, Arc<World>>,
     peers: Vec<Peer>,
     /// Processes started so far: no two draw the same numbers.
@@ -87,9 +91,13 @@ impl Cluster {
             peers.push(Peer { id: BrokerId(id), address: listener.local_addr().unwrap().to_string() });
         }
         let disks = (1..=size).map(|id| (id, SimDisk::new(seed + id))).collect();
+        let groups = GroupSettings {
+            offsets_retention: Duration::from_secs(3_600),
+            initial_rebalance_delay: Duration::from_millis(300),
+        };
         let world = || World { ahead_ms: AtomicI64::new(0), free_bytes: AtomicU64::new(1 << 40) };
         let worlds = (1..=size).map(|id| (id, Arc::new(world()))).collect();
-        Cluster { nodes: BTreeMap::new(), disks, worlds, peers, started: 0 }
+        Cluster { nodes: BTreeMap::new(), disks, cuts: Arc::default(), groups, worlds, peers, started: 0 }
     }
 
     pub async fn run(&mut self, id: u64) {
@@ -97,26 +105,29 @@ impl Cluster {
         let address = self.peers[id as usize - 1].address.clone();
         self.started += 1;
         let seed = self.started;
-        let (disk, peers) = (self.disks[&id].clone(), self.peers.clone());
+        let (disk, peers, groups) = (self.disks[&id].clone(), self.peers.clone(), self.groups);
+        let listening = peers.iter().map(|peer| (peer.address.clone(), peer.id.0)).collect();
+        let net = CutNet { me: id, peers: listening, cuts: Arc::clone(&self.cuts) };
         let (world, disk_world) = (self.worlds[&id].clone(), self.worlds[&id].clone());
         let started = runtime.spawn(async move {
+            let metrics = Metrics::new();
             let on_failure = Arc::new(move |error: &_| panic!("store of {id}: {error:?}"));
             let kv = Arc::new(disk.open());
             let store = Store::open(kv, StoreOptions::default(), WriterProbe::default(), on_failure).await.unwrap();
             let deps = BrokerDeps {
                 peer_listener: bind(&address).await,
-                settings: settings(id, &address, peers),
+                settings: settings(id, &address, peers, groups),
                 store,
-                net: Arc::new(TcpNet),
+                net: Arc::new(net),
                 clock: world,
                 rng: Arc::new(Rng::seeded(seed)),
-                metrics: Metrics::new(),
+                metrics: metrics.clone(),
                 free_bytes: Arc::new(move || Some(disk_world.free_bytes.load(Relaxed))),
             };
-            Broker::start(deps).await.unwrap()
+            (Broker::start(deps).await.unwrap(), metrics)
         });
-        let broker = started.await.unwrap();
-        self.nodes.insert(id, Node { broker, runtime: Some(runtime) });
+        let (broker, metrics) = started.await.unwrap();
+        self.nodes.insert(id, Node { broker, metrics, runtime: Some(runtime) });
     }
 
     pub async fn wait_ready(&self, id: u64) {
@@ -140,10 +151,14 @@ impl Cluster {
     }
 
     pub async fn create(&self, name: &str, partitions: u32) {
+        self.create_on(name, partitions, 3).await;
+    }
+
+    pub async fn create_on(&self, name: &str, partitions: u32, replication_factor: u32) {
         let request = CreateTopicRequest {
             name: name.into(),
             partitions: Some(partitions),
-            replication_factor: Some(3),
+            replication_factor: Some(replication_factor),
             wait: true,
             ..CreateTopicRequest::default()
         };
@@ -203,7 +218,7 @@ async fn bind(address: &str) -> Box<dyn Listener> {
     }
 }
 
-fn settings(id: u64, address: &str, peers: Vec<Peer>) -> BrokerSettings {
+fn settings(id: u64, address: &str, peers: Vec<Peer>, groups: GroupSettings) -> BrokerSettings {
     BrokerSettings {
         broker: BrokerId(id),
         peers,
@@ -217,6 +232,7 @@ fn settings(id: u64, address: &str, peers: Vec<Peer>) -> BrokerSettings {
         election_max: Duration::from_millis(800),
         produce_bytes_max: 64 << 20,
         disk_reserve_bytes: RESERVE_BYTES,
+        groups,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -16,12 +17,18 @@ use crate::{
         FetchError, FetchRequest, Fetched, FoundOffset, HealthReport, LeaderHint, LeaderNow, OffsetAt,
         PartitionDescription, ProduceError, ProduceRequest, ProducerIdentity, Readiness, Receipt, TopicDescription,
         TopicSummary, TopicsWanted, TransferLeaderRequest, TrimRequest,
+        groups::{
+            CommitRequest, CommittedOffset, GroupDescription, GroupError, GroupMember, GroupPartition, GroupSummary,
+            HeartbeatAnswer, HeartbeatRequest, Leaver,
+        },
     },
+    group::{GroupPhase, PartitionSet, Subscription},
     record::{BatchHeader, append_patched},
-    types::{BrokerId, LeaderEpoch, LogIndex, Offset, PartitionId, RaftGroupId, TopicId, WallMs},
+    types::{BrokerId, LeaderEpoch, LogIndex, Offset, PartitionId, RaftGroupId, TopicId, TopicPartition, WallMs},
 };
 
 pub const TOPIC: &str = "orders";
+pub const GROUP: &str = "billing";
 pub const EPOCH: LeaderEpoch = LeaderEpoch(3);
 
 #[derive(Clone)]
@@ -48,6 +55,9 @@ struct State {
     fetch_bytes_max: Vec<usize>,
     /// The next fetches fail with it.
     moves_to: Option<i64>,
+    beats: Vec<HeartbeatRequest>,
+    commits: Vec<CommitRequest>,
+    asked: Vec<Option<Vec<TopicPartition>>>,
 }
 
 impl Fake {
@@ -80,6 +90,19 @@ impl Fake {
 
     pub fn fetch_bytes_max(&self) -> Vec<usize> {
         self.state().fetch_bytes_max.clone()
+    }
+
+    pub fn beats(&self) -> Vec<HeartbeatRequest> {
+        self.state().beats.clone()
+    }
+
+    pub fn commits(&self) -> Vec<CommitRequest> {
+        self.state().commits.clone()
+    }
+
+    /// What FetchOffsets named.
+    pub fn asked(&self) -> Vec<Option<Vec<TopicPartition>>> {
+        self.state().asked.clone()
     }
 
     pub fn set_ready(&self, ready: Result<(), &str>) {
@@ -158,6 +181,17 @@ pub fn description(name: &str) -> TopicDescription {
         configs: BTreeMap::from([("retention.ms".into(), "1000".into())]),
         partitions: vec![partition(0, Some(leader)), partition(1, None)],
     }
+}
+
+fn known(group: &str) -> Result<(), GroupError> {
+    match group {
+        GROUP => Ok(()),
+        _ => Err(GroupError::UnknownGroup { group: group.into() }),
+    }
+}
+
+pub fn at_partition(partition: i32) -> TopicPartition {
+    TopicPartition { topic: TOPIC.into(), partition: PartitionId(partition) }
 }
 
 impl Backend for Fake {
@@ -286,7 +320,8 @@ impl Backend for Fake {
     }
 
     async fn health(&self) -> HealthReport {
-        HealthReport { problems: vec!["broker 3 is down".into()], brokers: 3, ..HealthReport::default() }
+        let (problems, notes) = (vec!["broker 3 is down".into()], vec!["a note".into()]);
+        HealthReport { problems, notes, brokers: 3, ..HealthReport::default() }
     }
 
     async fn transfer_leader(&self, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {
@@ -294,6 +329,124 @@ impl Backend for Fake {
             Some(broker) => Ok(LeaderNow { broker, epoch: EPOCH }),
             None => Err(AdminError::TransferFailed { reason: "no other voter is alive".into() }),
         }
+    }
+
+    async fn group_heartbeat(&self, request: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
+        known(&request.group)?;
+        let answer = HeartbeatAnswer {
+            member: "m-1".into(),
+            epoch: request.epoch + 1,
+            assigned: PartitionSet::from([(TOPIC.into(), vec![PartitionId(0), PartitionId(1)])]),
+            next_beat: Duration::from_millis(1_500),
+            rebalancing: true,
+        };
+        self.state().beats.push(request);
+        Ok(answer)
+    }
+
+    async fn group_leave(
+        &self,
+        group: &str,
+        leavers: Vec<Leaver>,
+    ) -> Result<Vec<(Leaver, Option<GroupError>)>, GroupError> {
+        known(group)?;
+        let stranger = |member: &str| GroupError::UnknownMember { group: group.into(), member: member.into() };
+        let left = |leaver: Leaver| {
+            let error = (leaver.member != "m-1").then(|| stranger(&leaver.member));
+            (leaver, error)
+        };
+        Ok(leavers.into_iter().map(left).collect())
+    }
+
+    async fn commit_offsets(&self, request: CommitRequest) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
+        known(&request.group)?;
+        let fenced = GroupError::Fenced { group: GROUP.into(), member: request.member.clone(), detail: "odd".into() };
+        let odd = request.offsets.iter().filter(|offset| offset.at.partition.0 % 2 == 1);
+        let refused = odd.map(|offset| (offset.at.clone(), fenced.clone())).collect();
+        self.state().commits.push(request);
+        Ok(refused)
+    }
+
+    async fn fetch_offsets(
+        &self,
+        group: &str,
+        at: Option<Vec<TopicPartition>>,
+    ) -> Result<Vec<CommittedOffset>, GroupError> {
+        known(group)?;
+        self.state().asked.push(at);
+        Ok(vec![CommittedOffset {
+            at: at_partition(0),
+            offset: Offset(5),
+            leader_epoch: Some(EPOCH),
+            metadata: "here".into(),
+            committed_at: WallMs(77),
+        }])
+    }
+
+    async fn list_groups(&self) -> Result<Vec<GroupSummary>, GroupError> {
+        let one = |phase| GroupSummary { group: GROUP.into(), phase, protocol: "flotilla".into(), members: 1 };
+        Ok([GroupPhase::Empty, GroupPhase::Stable, GroupPhase::Rebalancing].map(one).into())
+    }
+
+    async fn describe_group(&self, group: &str) -> Result<GroupDescription, GroupError> {
+        known(group)?;
+        let set = |p| PartitionSet::from([(TOPIC.into(), vec![PartitionId(p)])]);
+        let partition = GroupPartition {
+            at: at_partition(0),
+            member: Some("m-1".into()),
+            committed: Some(Offset(5)),
+            metadata: "here".into(),
+            bounds: Some((Offset(2), Offset(9))),
+            lag: Some(4),
+            lag_time: Some(Duration::from_millis(1_234)),
+            retention_threatens: true,
+        };
+        let unknown = GroupPartition {
+            at: at_partition(1),
+            member: None,
+            committed: None,
+            metadata: String::new(),
+            bounds: None,
+            lag: None,
+            lag_time: None,
+            retention_threatens: false,
+        };
+        Ok(GroupDescription {
+            summary: self.list_groups().await?.swap_remove(1),
+            epoch: 8,
+            assignor: "sticky".into(),
+            coordinator: Some(BrokerId(3)),
+            members: vec![GroupMember {
+                member: "m-1".into(),
+                instance: Some("i".into()),
+                client_id: "c".into(),
+                client_host: "h".into(),
+                subscription: Subscription {
+                    topics: vec![TOPIC.into()],
+                    pattern: Some("o.*".into()),
+                    ..Default::default()
+                },
+                assigned: set(0),
+                revoking: set(1),
+                classic: None,
+            }],
+            partitions: vec![partition, unknown],
+        })
+    }
+
+    async fn delete_group(&self, group: &str, dry_run: bool) -> Result<(), GroupError> {
+        known(group)?;
+        if dry_run { Ok(()) } else { Err(GroupError::NotEmpty { group: group.into(), members: 1 }) }
+    }
+
+    async fn delete_offsets(
+        &self,
+        group: &str,
+        at: Vec<TopicPartition>,
+    ) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
+        known(group)?;
+        let held = |at| (at, GroupError::NotEmpty { group: GROUP.into(), members: 1 });
+        Ok(at.into_iter().filter(|at| at.partition.0 % 2 == 1).map(held).collect())
     }
 
     fn readiness(&self) -> Readiness {

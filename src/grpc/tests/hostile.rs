@@ -9,7 +9,7 @@ use tonic::{
 };
 
 use super::*;
-use crate::proto::{PRODUCE_ELEMENTS_MAX, v1::topics_client::TopicsClient};
+use crate::proto::{GROUP_ELEMENTS_MAX, PRODUCE_ELEMENTS_MAX, v1::topics_client::TopicsClient};
 
 async fn works(server: &Server) {
     let mut topics = TopicsClient::new(server.channel().await);
@@ -119,7 +119,13 @@ async fn raw_call(server: &Server, path: &'static str, message: Bytes) -> tonic:
 #[tokio::test]
 async fn undecodable_messages_end_their_call_only() {
     let server = Server::start(Fake::new()).await;
-    for path in ["/flotilla.v1.Topics/CreateTopic", "/flotilla.v1.Consume/Consume", "/flotilla.v1.Produce/Produce"] {
+    for path in [
+        "/flotilla.v1.Topics/CreateTopic",
+        "/flotilla.v1.Consume/Consume",
+        "/flotilla.v1.Produce/Produce",
+        "/flotilla.v1.Groups/Heartbeat",
+        "/flotilla.v1.Groups/CommitOffsets",
+    ] {
         for garbage in [&[0xff; 50][..], &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f], &[0x0a, 0x02, 0xc3, 0x28]] {
             let status = raw_call(&server, path, Bytes::copy_from_slice(garbage)).await;
             assert!(matches!(status.code(), Code::Internal | Code::InvalidArgument), "{path}: {status:?}");
@@ -127,6 +133,8 @@ async fn undecodable_messages_end_their_call_only() {
     }
     let large = raw_call(&server, "/flotilla.v1.Topics/CreateTopic", vec![0; limits::REQUEST_BYTES_MAX + 1].into());
     assert_eq!(large.await.code(), Code::OutOfRange);
+    let large = vec![0; limits::GROUPS_REQUEST_BYTES_MAX + 1].into();
+    assert_eq!(raw_call(&server, "/flotilla.v1.Groups/Heartbeat", large).await.code(), Code::OutOfRange);
     assert_eq!(raw_call(&server, "/flotilla.v1.Topics/Nothing", Bytes::new()).await.code(), Code::Unimplemented);
     works(&server).await;
     server.stop().await;
@@ -142,5 +150,25 @@ async fn flood_of_empty_records_is_refused_before_it_is_decoded() {
     message.extend(records);
     let status = raw_call(&server, "/flotilla.v1.Produce/Produce", message.into()).await;
     assert_eq!(error_of(&status).code(), v1::ErrorCode::BatchTooLarge, "{status:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn flood_of_empty_sets_is_refused_before_it_is_decoded() {
+    let server = Server::start(Fake::new()).await;
+    for (path, field) in [
+        ("/flotilla.v1.Groups/Heartbeat", 5),
+        ("/flotilla.v1.Groups/CommitOffsets", 4),
+        ("/flotilla.v1.Groups/FetchOffsets", 2),
+        ("/flotilla.v1.Groups/DeleteOffsets", 2),
+    ] {
+        let message = [(field << 3) | 2, 0].repeat(GROUP_ELEMENTS_MAX + 1);
+        let status = raw_call(&server, path, message.into()).await;
+        assert_eq!(status.code(), Code::ResourceExhausted, "{path}: {status:?}");
+        let message = [(field << 3) | 2, 0].repeat(GROUP_ELEMENTS_MAX);
+        let status = raw_call(&server, path, message.into()).await;
+        assert_eq!(status.code(), Code::InvalidArgument, "decoded, and refused for what it says: {path}: {status:?}");
+    }
+    works(&server).await;
     server.stop().await;
 }

@@ -75,6 +75,7 @@ async fn cluster_answers_and_refuses() {
     assert_eq!(error_of(&status).code(), ErrorCode::InvalidRequest);
     let health = cluster.health(v1::HealthRequest {}).await.unwrap().into_inner();
     assert_eq!((health.healthy, health.problems.as_slice()), (false, ["broker 3 is down".to_string()].as_slice()));
+    assert_eq!(health.notes, ["a note"]);
     let transfer = v1::TransferLeaderRequest { topic: TOPIC.into(), to_broker: 2, ..Default::default() };
     assert_eq!(cluster.transfer_leader(transfer).await.unwrap().into_inner().leader, 2);
     let status = cluster.transfer_leader(v1::TransferLeaderRequest::default()).await.unwrap_err();
@@ -118,8 +119,8 @@ async fn reflection_lists_what_is_served() {
     let mut names: Vec<String> = listed.service.into_iter().map(|service| service.name).collect();
     names.retain(|name| !name.starts_with("grpc.reflection"));
     names.sort();
-    let served = ["flotilla.v1.Cluster", "flotilla.v1.Consume", "flotilla.v1.Produce", "flotilla.v1.Topics"];
-    assert_eq!(names, [&served[..], &["grpc.health.v1.Health"]].concat());
+    let served = ["Cluster", "Consume", "Groups", "Produce", "Topics"].map(|name| format!("flotilla.v1.{name}"));
+    assert_eq!(names, [&served[..], &["grpc.health.v1.Health".to_string()]].concat());
     let file = answers.message().await.unwrap().unwrap().message_response.unwrap();
     assert!(matches!(file, MessageResponse::FileDescriptorResponse(_)), "{file:?}");
 }

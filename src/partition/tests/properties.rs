@@ -122,6 +122,10 @@ fn check_laws(before: &Partition, after: &Partition, applied: &Applied, command:
     assert!(before.purge_point() <= after.purge_point(), "the purge point never goes back");
     assert!(after.producer_count() as u64 <= LIMITS.producers_max);
     assert!(after.retained_bytes() <= after.bytes);
+    let (start, end) = (after.log_start().0, after.next_offset().0);
+    let behind: Vec<u64> = (start - 1..=end + 1).map(|offset| after.bytes_from(Offset(offset))).collect();
+    assert!(behind.is_sorted_by(|one, next| one >= next), "less lies behind a later offset: {behind:?}");
+    assert_eq!((behind.first(), behind.last()), (Some(&after.retained_bytes()), Some(&0)));
     if let PartitionResponse::LogStart { .. } = response(applied) {
         let empty = after.log_start() == after.next_offset();
         assert_eq!(empty, after.retained_bytes() == 0, "nothing retained is no bytes, and the other way round");

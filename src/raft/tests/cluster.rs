@@ -1,12 +1,19 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::{StreamExt, future::BoxFuture};
+use openraft::raft::{TransferLeaderRequest, VoteRequest, VoteResponse};
 use tokio::time::timeout;
 
 use super::Journal;
 use crate::{
     metrics::Metrics,
-    raft::{Group, GroupSpec, NodeDeps, ProposalEnd, RaftNode, RaftSettings},
+    raft::{
+        Group, GroupSpec, NodeDeps, ProposalEnd, RaftNode, RaftSettings,
+        member::{AppendReplies, AppendStream, Member},
+        types::{RaftVote, Types},
+        wire::{self, Kind, SnapshotHead},
+    },
     seam::{Net, Rng, SystemClock, TcpNet},
     storage::{Store, StoreOptions, WriterProbe, sim::SimDisk},
     types::{BrokerId, LogIndex, RaftGroupId, ReplicaId},
@@ -196,9 +203,9 @@ async fn a_former_self_gets_no_frames() {
     let link = core.link(BrokerId(3)).unwrap();
     let vote = openraft::raft::VoteRequest::new(openraft::Vote::new(1_000, 101), None);
     let address = (GROUP, replica(1), ReplicaId(4_711));
-    let body = super::super::wire::encode_vote_request(&vote);
-    let reply = link.request(super::super::wire::Kind::Vote, address, body, WITHIN).await.unwrap();
-    assert_eq!(reply.kind, super::super::wire::Kind::Failed);
+    let body = wire::encode_vote_request(&vote);
+    let reply = link.request(Kind::Vote, address, body, WITHIN).await.unwrap();
+    assert_eq!(reply.kind, Kind::Failed);
     assert!(String::from_utf8_lossy(&reply.body).contains("no such replica"));
     assert!(cluster.nodes[&3].group.status().borrow().term.0 < 1_000);
 }
@@ -239,7 +246,8 @@ async fn a_transfer_whose_request_is_lost_is_repeated() {
     let first_request = timeout(Duration::from_millis(200), &mut moving).await;
     assert!(first_request.is_err(), "a target that hears nothing cannot have taken over");
     target.write().unwrap().insert(GROUP, hidden);
-    assert_eq!(moving.await.unwrap().broker, BrokerId(to));
+    let moved = timeout(WITHIN, moving).await.expect("the request is repeated");
+    assert_eq!(moved.unwrap().broker, BrokerId(to));
     cluster.write(2).await;
 }
 
@@ -260,6 +268,108 @@ async fn m1_a_leader_is_ready_only_with_a_majority() {
     let term = group.status().borrow().term;
     let outcome = group.propose(term, Bytes::copy_from_slice(&2u64.to_be_bytes())).await.await;
     assert!(matches!(outcome, Err(ProposalEnd::Refused(_))), "{outcome:?}");
+}
+
+/// Votes for others, and hears nothing of what they then say.
+struct Deaf(Arc<dyn Member>);
+
+impl Member for Deaf {
+    fn vote(&self, request: VoteRequest<Types>, pre: bool) -> BoxFuture<'_, Result<VoteResponse<Types>, String>> {
+        self.0.vote(request, pre)
+    }
+
+    fn appends(&self, requests: AppendStream) -> BoxFuture<'_, AppendReplies> {
+        Box::pin(async move { Box::pin(requests.filter_map(|_| std::future::ready(None))) as AppendReplies })
+    }
+
+    fn install(&self, head: SnapshotHead, state: Bytes) -> BoxFuture<'_, Result<RaftVote, String>> {
+        self.0.install(head, state)
+    }
+
+    fn transfer(&self, request: TransferLeaderRequest<Types>) -> BoxFuture<'_, Result<(), String>> {
+        self.0.transfer(request)
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        self.0.stop()
+    }
+}
+
+/// SAFETY M1: a freshly elected leader has a majority's votes; whether it holds all that was committed
+/// in its state it knows only once an entry of its own term is. Here none can be.
+#[tokio::test]
+async fn m1_a_fresh_leader_is_not_ready_before_an_entry_of_its_term_is_committed() {
+    let mut cluster = Cluster::new().await;
+    let last = cluster.write(1).await;
+    for id in 1..=3 {
+        cluster.wait_applied(id, last).await;
+    }
+    let old = cluster.leader().await;
+    let mut hearing = vec![];
+    for node in cluster.nodes.iter().filter(|(id, _)| **id != old).map(|(_, node)| node) {
+        let mut hosted = node.group.0.core.hosted.write().unwrap();
+        let here = hosted.get_mut(&GROUP).unwrap();
+        hearing.push((node.group.clone(), here.member.clone()));
+        here.member = Arc::new(Deaf(here.member.clone()));
+    }
+    cluster.kill(old).await;
+    let leader = timeout(WITHIN, async {
+        loop {
+            let leads = |node: &&Node| node.group.status().borrow().leads;
+            if let Some(leader) = cluster.nodes.values().find(leads) {
+                return leader.group.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .expect("the votes of two make a leader");
+    // As long as a whole round takes: one that does not count on it would be ready by now.
+    timeout(WITHIN, leader.read_index()).await.expect("a round has a deadline").expect_err("nobody answers");
+    assert!(!leader.status().borrow().ready, "ready without a committed entry: {:?}", leader.status().borrow());
+    for (group, member) in hearing {
+        group.0.core.hosted.write().unwrap().get_mut(&GROUP).unwrap().member = member;
+    }
+    cluster.write(2).await;
+    assert_eq!(cluster.numbers(cluster.leader().await), [1, 2]);
+}
+
+/// SAFETY M12: a term that no sequence of elections could have reached changes nothing.
+#[tokio::test]
+async fn m12_a_vote_with_an_impossible_term_changes_nothing() {
+    let cluster = Cluster::new().await;
+    let last = cluster.write(1).await;
+    cluster.wait_applied(3, last).await;
+    let link = cluster.nodes[&1].group.0.core.link(BrokerId(3)).unwrap();
+    let before = cluster.nodes[&3].group.status().borrow().term;
+    let vote = VoteRequest::new(openraft::Vote::new(before.0 + (1 << 21), 101), None);
+    for kind in [Kind::Vote, Kind::PreVote] {
+        let body = wire::encode_vote_request(&vote);
+        let reply = link.request(kind, (GROUP, replica(1), replica(3)), body, WITHIN).await.unwrap();
+        assert_eq!(reply.kind, Kind::Failed);
+        assert!(String::from_utf8_lossy(&reply.body).contains("too far above"));
+    }
+    cluster.write(2).await;
+    assert_eq!(cluster.nodes[&3].group.status().borrow().term, before);
+}
+
+/// SAFETY M10: who leads is told to whoever connects, not only to those who were there.
+#[tokio::test]
+async fn m10_a_node_that_comes_later_hears_who_leads() {
+    let mut cluster = Cluster::new().await;
+    cluster.write(1).await;
+    let leader = cluster.leader().await;
+    let late = if leader == 3 { 2 } else { 3 };
+    cluster.kill(late).await;
+    cluster.write(2).await;
+    cluster.start(late).await;
+    timeout(WITHIN, async {
+        while cluster.nodes[&late].raft.leader_of(GROUP).map(|heard| heard.broker) != Some(BrokerId(leader)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("it hears who leads");
 }
 
 /// SAFETY M8: a group whose state is the data snapshots all of it by itself, and a node that missed

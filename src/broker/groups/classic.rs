@@ -1,0 +1,188 @@
+//! Joins and syncs of Kafka's classic protocol, which are answered when a rebalance gets that far. They
+//! wait here, on the broker that was asked, and read how it ended from this broker's own metadata: so they
+//! survive a failover of the coordinator, and hold up no stream between brokers.
+//!
+//! Promises: an answer is a committed fact of one generation, which apply checks again when it is used;
+//! while a client waits its session is kept alive, and it waits only as long as the coordinator answers.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use super::{
+    answer::check_classic,
+    calls::{GroupCall, GroupReply},
+    limits,
+    requests::{ClassicBeat, ClassicJoin, ClassicJoined, ClassicSync, ClassicSynced, GroupError},
+};
+use crate::{
+    broker::{inner::Inner, topics::ms},
+    group::{ClassicPhase, Group},
+    types::LogIndex,
+};
+
+/// Where a waiting request stands: None, it goes on waiting.
+type Look<T> = Option<Result<T, GroupError>>;
+
+impl Inner {
+    pub async fn join_classic(&self, mut join: ClassicJoin) -> Result<ClassicJoined, GroupError> {
+        let is_new = join.member.is_empty();
+        if is_new {
+            join.member = self.draw_member_id(join.instance.as_deref().unwrap_or(&join.client_id));
+        }
+        let (group, member, session) = (join.group.clone(), join.member.clone(), join.session_timeout);
+        if is_new && join.require_member_id && join.instance.is_none() {
+            self.ask_coordinator(GroupCall::Promise { group: group.clone(), member: member.clone() }).await?;
+            return Err(GroupError::MemberIdRequired { group, member });
+        }
+        let reply = self.ask_coordinator(GroupCall::JoinClassic { join, is_new }).await?;
+        let look = |known: Option<&Group>| look_joined(known, &group, &member);
+        self.wait_group(applied_at(reply)?, &group, &member, session, look).await
+    }
+
+    pub async fn sync_classic(&self, sync: ClassicSync) -> Result<ClassicSynced, GroupError> {
+        let ClassicSync { group, generation, member, instance, .. } = sync.clone();
+        let beat = ClassicBeat { group, generation, member, instance };
+        let reply = self.ask_coordinator(GroupCall::SyncClassic(sync)).await?;
+        let session = self.session_of(&beat.group, &beat.member);
+        let look = |known: Option<&Group>| look_synced(known, &beat);
+        self.wait_group(applied_at(reply)?, &beat.group, &beat.member, session, look).await
+    }
+
+    /// A member id that nobody has: a readable part and 128 random bits.
+    pub fn draw_member_id(&self, prefix: &str) -> String {
+        let end =
+            (0..=prefix.len().min(limits::MEMBER_PREFIX_BYTES_MAX)).rev().find(|end| prefix.is_char_boundary(*end));
+        let prefix = match &prefix[..end.unwrap_or(0)] {
+            "" => "member",
+            prefix => prefix,
+        };
+        format!("{prefix}-{:032x}", self.rng.u128())
+    }
+
+    /// As this broker knows it; a member that it does not know yet is looked after as the shortest.
+    fn session_of(&self, group: &str, member: &str) -> Duration {
+        let known = self.metadata().and_then(|metadata| {
+            metadata.read(|state| {
+                let member = state.group(group)?.classic()?.members.get(member)?;
+                Some(Duration::from_millis(member.session_timeout_ms.into()))
+            })
+        });
+        known.unwrap_or(limits::SESSION_MIN)
+    }
+
+    /// Until `look` finds an end in the metadata applied here, at `index` or later.
+    async fn wait_group<T>(
+        &self,
+        index: LogIndex,
+        group: &str,
+        member: &str,
+        session: Duration,
+        look: impl Fn(Option<&Group>) -> Look<T>,
+    ) -> Result<T, GroupError> {
+        let started = Instant::now();
+        let lost = || GroupError::NoCoordinator { waited_ms: ms(started.elapsed()) };
+        let metadata = self.metadata().ok_or_else(lost)?;
+        if !self.wait_metadata(index, started + limits::ANSWER_WITHIN).await {
+            return Err(lost());
+        }
+        let looking = async {
+            let mut applied = metadata.applied();
+            loop {
+                applied.borrow_and_update();
+                if let Some(end) = metadata.read(|state| look(state.group(group))) {
+                    return end;
+                }
+                if applied.changed().await.is_err() {
+                    return Err(lost());
+                }
+                sleep(limits::LOOK_EVERY).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            end = looking => end,
+            () = self.keep_member_alive(group, member, session) => Err(lost()),
+        }
+    }
+
+    /// Beats for a member that waits here. Ends when no coordinator was reached for a whole session:
+    /// from then on nobody may rely on it.
+    async fn keep_member_alive(&self, group: &str, member: &str, session: Duration) {
+        let mut beats = interval((session / 3).max(limits::SESSION_MIN / 3));
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        loop {
+            beats.tick().await;
+            let call = GroupCall::KeepAlive { group: group.to_string(), member: member.to_string() };
+            match self.ask_coordinator(call).await {
+                Ok(_) => heard = Instant::now(),
+                // It is expired, or will be: the metadata says so soon.
+                Err(GroupError::UnknownMember { .. }) => heard = Instant::now(),
+                Err(error) => tracing::debug!(group, member, %error, "a waiting member's heartbeat failed"),
+            }
+            if heard.elapsed() > session.max(limits::ANSWER_WITHIN) {
+                return;
+            }
+        }
+    }
+}
+
+fn applied_at(reply: GroupReply) -> Result<LogIndex, GroupError> {
+    match reply {
+        GroupReply::AppliedAt(index) => Ok(index),
+        other => Err(GroupError::OutcomeUnknown { what: format!("a request answered with {other:?}"), waited_ms: 0 }),
+    }
+}
+
+fn look_joined(known: Option<&Group>, group: &str, member: &str) -> Look<ClassicJoined> {
+    let unknown = || GroupError::UnknownMember { group: group.to_string(), member: member.to_string() };
+    let Some((known, classic)) = known.and_then(|known| Some((known, known.classic()?))) else {
+        return Some(Err(unknown()));
+    };
+    let Some(_) = classic.members.get(member) else {
+        return Some(Err(match known.fenced_instance(member) {
+            Some(instance) => GroupError::FencedInstance { group: group.into(), instance: instance.into() },
+            None => unknown(),
+        }));
+    };
+    match classic.phase {
+        ClassicPhase::Joining => return None,
+        ClassicPhase::Syncing | ClassicPhase::Stable => {}
+    }
+    let all = classic.members.iter();
+    let members = match classic.leader == member {
+        true => all.map(|(id, m)| (id.clone(), m.instance.clone(), classic.subscription_of(m).to_vec())).collect(),
+        false => Vec::new(),
+    };
+    Some(Ok(ClassicJoined {
+        generation: known.epoch(),
+        member: member.to_string(),
+        protocol_type: classic.protocol_type.clone(),
+        protocol: classic.protocol.clone(),
+        leader: classic.leader.clone(),
+        members,
+    }))
+}
+
+fn look_synced(known: Option<&Group>, beat: &ClassicBeat) -> Look<ClassicSynced> {
+    let rebalancing = || GroupError::Rebalancing { group: beat.group.clone() };
+    let unknown = || GroupError::UnknownMember { group: beat.group.clone(), member: beat.member.clone() };
+    let Some(known) = known else { return Some(Err(unknown())) };
+    match check_classic(known, beat) {
+        Ok(()) => {}
+        // It was right when it came: the group has moved on since.
+        Err(GroupError::Fenced { .. }) => return Some(Err(rebalancing())),
+        Err(error) => return Some(Err(error)),
+    }
+    let classic = known.classic()?;
+    match classic.phase {
+        ClassicPhase::Joining => Some(Err(rebalancing())),
+        ClassicPhase::Syncing => None,
+        ClassicPhase::Stable => Some(Ok(ClassicSynced {
+            protocol_type: classic.protocol_type.clone(),
+            protocol: classic.protocol.clone(),
+            assignment: classic.members.get(&beat.member)?.assignment.clone(),
+        })),
+    }
+}

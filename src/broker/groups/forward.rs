@@ -1,0 +1,78 @@
+//! From any broker to the coordinator and back: found, asked, and asked again while that cannot do harm.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    calls::{GroupAttempt, GroupCall, GroupReply},
+    limits,
+    requests::GroupError,
+};
+use crate::{
+    broker::{
+        calls::{Answer, Call, NoAnswer},
+        inner::Inner,
+        limits::CHANGE_RETRY,
+        topics::{ms, ms_u32},
+    },
+    types::METADATA_GROUP,
+};
+
+impl Inner {
+    /// Answered by the coordinator, or refused without effect, or of unknown outcome, in
+    /// [`limits::ANSWER_WITHIN`].
+    pub async fn ask_coordinator(&self, call: GroupCall) -> Result<GroupReply, GroupError> {
+        let started = Instant::now();
+        let deadline = started + limits::ANSWER_WITHIN;
+        let mut after_unknown = false;
+        loop {
+            match self.try_coordinator(&call, deadline).await {
+                GroupAttempt::Answered(Ok(reply)) => return Ok(reply),
+                GroupAttempt::Answered(Err(error)) => {
+                    let done = call.done_before(&error).filter(|_| after_unknown);
+                    return done.ok_or(error);
+                }
+                GroupAttempt::NotDone => {}
+                GroupAttempt::Unknown if !call.is_repeatable() => {
+                    return Err(GroupError::OutcomeUnknown { what: call.what(), waited_ms: ms(started.elapsed()) });
+                }
+                GroupAttempt::Unknown => after_unknown = true,
+            }
+            if Instant::now() + CHANGE_RETRY >= deadline {
+                let waited_ms = ms(started.elapsed());
+                return Err(match after_unknown {
+                    true => GroupError::OutcomeUnknown { what: call.what(), waited_ms },
+                    false => GroupError::NoCoordinator { waited_ms },
+                });
+            }
+            self.wait_retry().await;
+        }
+    }
+
+    async fn try_coordinator(&self, call: &GroupCall, deadline: Instant) -> GroupAttempt {
+        let Some(leader) = self.raft.leader_of(METADATA_GROUP) else { return GroupAttempt::NotDone };
+        if leader.broker == self.me() {
+            return self.coordinate(call.clone(), limits::TRY_WITHIN).await;
+        }
+        let turn = timeout_at(deadline, self.groups.forwarded.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return GroupAttempt::NotDone };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let within = left.min(limits::TRY_WITHIN);
+        let call = Call::Group { call: Box::new(call.clone()), within_ms: ms_u32(within) };
+        match self.call(leader.broker, &call, within).await {
+            Ok(Answer::Group(attempt)) => attempt,
+            Ok(_) | Err(NoAnswer::Unknown) => GroupAttempt::Unknown,
+            Err(NoAnswer::NotDone) => GroupAttempt::NotDone,
+        }
+    }
+
+    /// Answers as the coordinator, if this broker is it now.
+    pub async fn coordinate(&self, call: GroupCall, within: Duration) -> GroupAttempt {
+        let tenure = self.groups.tenure.borrow().clone();
+        match tenure {
+            Some(tenure) => tenure.answer(call, Instant::now() + within).await,
+            None => GroupAttempt::NotDone,
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! How far groups are behind, as the leaders of partitions see it: for `describe_group`, for metrics, and
+//! for the warning that retention is about to delete what was not read.
+//!
+//! Every broker has all committed offsets in its metadata, so each looks after the partitions that it
+//! leads. Promises: series, reads and answers are bounded; what is not known is said to be unknown.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{limits, requests::GroupPartition};
+use crate::{
+    broker::{
+        calls::{Answer, Call},
+        hosted::{Bounds, Hosted},
+        inner::Inner,
+        limits::{CALL_WITHIN, FETCH_CONFIRM_MAX},
+        rules::TopicRules,
+        walk::{Walker, batches_of},
+    },
+    metadata::Metadata,
+    metrics::LagSample,
+    raft::Group,
+    record::{DECODED_BYTES_MAX_DEFAULT, iter_records},
+    types::{BrokerId, Offset, RaftGroupId, TopicPartition, WallMs},
+};
+
+/// One partition as its leader sees it, for a reader that has come to some offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionLag {
+    pub log_start: Offset,
+    pub high_watermark: Offset,
+    /// None without a committed offset.
+    pub unread: Option<Unread>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unread {
+    pub records: i64,
+    /// Age of the first of them by its timestamp; 0 if there are none. None: not known.
+    pub age_ms: Option<u64>,
+    pub retention_threatens: bool,
+}
+
+/// What a partition's leader knows of what lies behind an offset.
+#[derive(Clone, Copy, Debug)]
+struct Behind {
+    records: i64,
+    age_ms: Option<u64>,
+    bytes: u64,
+}
+
+/// Unread data older, or larger, than [`limits::THREAT_PERCENT`] of what retention keeps.
+fn threatens(behind: &Behind, rules: &TopicRules) -> bool {
+    let part = |whole: u64| u128::from(whole) * u128::from(limits::THREAT_PERCENT) / 100;
+    let keeps_ms = rules.retention_ms.and_then(|ms| u64::try_from(ms).ok());
+    let old = matches!((keeps_ms, behind.age_ms), (Some(keeps), Some(age)) if u128::from(age) > part(keeps));
+    let large = rules.retention_bytes.is_some_and(|keeps| u128::from(behind.bytes) > part(keeps));
+    behind.records > 0 && (old || large)
+}
+
+impl Inner {
+    /// Asks the leaders, all at once, about the partitions of a group.
+    pub async fn fill_in_lag(&self, partitions: &mut [GroupPartition]) {
+        let Some(metadata) = self.metadata() else { return };
+        let groups: Vec<Option<RaftGroupId>> = metadata.read(|state| {
+            partitions.iter().map(|partition| state.partition(&partition.at).map(|info| info.group)).collect()
+        });
+        let mut by_leader: BTreeMap<BrokerId, Vec<(usize, RaftGroupId, Option<Offset>)>> = BTreeMap::new();
+        for (place, group) in groups.into_iter().enumerate() {
+            let Some(group) = group else { continue };
+            if let Some(leader) = self.raft.leader_of(group) {
+                by_leader.entry(leader.broker).or_default().push((place, group, partitions[place].committed));
+            }
+        }
+        let asked = by_leader.into_iter().map(|(leader, asked)| async move {
+            let mut found = Vec::with_capacity(asked.len());
+            for some in asked.chunks(limits::LAG_CALL_MAX) {
+                let readers: Vec<_> = some.iter().map(|(_, group, committed)| (*group, *committed)).collect();
+                let answers = self.lag_of(leader, readers).await;
+                found.extend(some.iter().map(|(place, ..)| *place).zip(answers));
+            }
+            found
+        });
+        for (place, lag) in join_all(asked).await.into_iter().flatten() {
+            let Some(PartitionLag { log_start, high_watermark, unread }) = lag else { continue };
+            let partition = &mut partitions[place];
+            partition.bounds = Some((log_start, high_watermark));
+            partition.lag = unread.map(|unread| unread.records);
+            partition.lag_time = unread.and_then(|unread| unread.age_ms).map(Duration::from_millis);
+            partition.retention_threatens = unread.is_some_and(|unread| unread.retention_threatens);
+        }
+    }
+
+    async fn lag_of(&self, leader: BrokerId, readers: Vec<(RaftGroupId, Option<Offset>)>) -> Vec<Option<PartitionLag>> {
+        if leader == self.me() {
+            return self.lag_here(&readers).await;
+        }
+        match self.call(leader, &Call::Lag { readers }, CALL_WITHIN).await {
+            Ok(Answer::Lag(lag)) => lag,
+            Ok(_) | Err(_) => Vec::new(),
+        }
+    }
+
+    /// Of those partitions that this broker leads. Looks up as many timestamps as half the asker's
+    /// patience allows; the others' ages are unknown.
+    pub async fn lag_here(&self, readers: &[(RaftGroupId, Option<Offset>)]) -> Vec<Option<PartitionLag>> {
+        let until = Instant::now() + CALL_WITHIN / 2;
+        let led = self.led();
+        let mut answers = Vec::with_capacity(readers.len().min(limits::LAG_CALL_MAX));
+        for (group, committed) in readers.iter().take(limits::LAG_CALL_MAX) {
+            let Some(hosted) = led.get(group) else {
+                answers.push(None);
+                continue;
+            };
+            let Bounds { log_start, high_watermark } = hosted.bounds();
+            let unread = match committed {
+                None => None,
+                Some(committed) => {
+                    let from = (*committed).max(log_start);
+                    let timestamp = match from < high_watermark && Instant::now() < until {
+                        true => self.timestamp_at(hosted, from).await,
+                        false => None,
+                    };
+                    Some(self.unread(hosted, from, timestamp))
+                }
+            };
+            answers.push(Some(PartitionLag { log_start, high_watermark, unread }));
+        }
+        answers
+    }
+
+    fn led(&self) -> BTreeMap<RaftGroupId, Arc<Hosted>> {
+        let hosted = self.routes.hosted().into_iter().filter(|hosted| hosted.is_ready());
+        hosted.map(|hosted| (hosted.group.id(), hosted)).collect()
+    }
+
+    /// What lies behind `from`, which is not below the log start. `timestamp`: of the first record there.
+    fn unread(&self, hosted: &Hosted, from: Offset, timestamp: Option<WallMs>) -> Unread {
+        let (end, bytes) = hosted.group.read(|state| (state.next_offset(), state.bytes_from(from)));
+        let records = (end.0 - from.0).max(0);
+        let age_ms = match records {
+            0 => Some(0),
+            _ => timestamp.map(|timestamp| u64::try_from(self.clock.wall().0.saturating_sub(timestamp.0)).unwrap_or(0)),
+        };
+        let retention_threatens = threatens(&Behind { records, age_ms, bytes }, &hosted.rules());
+        Unread { records, age_ms, retention_threatens }
+    }
+
+    /// The timestamp of the record at an offset that exists. None: it has none, or could not be read now.
+    async fn timestamp_at(&self, hosted: &Hosted, offset: Offset) -> Option<WallMs> {
+        let _turn = timeout(FETCH_CONFIRM_MAX, self.reads.acquire()).await.ok()?.ok()?;
+        let mut walker = Walker::to_offset(hosted, offset).await.ok()?;
+        loop {
+            let entries = walker.next(1).await.ok()?;
+            if entries.is_empty() {
+                return None;
+            }
+            for entry in entries.iter().filter(|entry| entry.append.end_offset() > offset) {
+                for batch in batches_of(&entry.append) {
+                    let (header, batch) = batch.ok()?;
+                    if header.last_offset() < offset {
+                        continue;
+                    }
+                    if header.is_log_append_time() {
+                        return Some(header.max_timestamp);
+                    }
+                    let records = iter_records(&batch, DECODED_BYTES_MAX_DEFAULT).ok()?;
+                    let mut at = records.flatten().filter(|(found, _)| *found >= offset);
+                    return at.next().map(|(_, record)| record.timestamp).filter(|timestamp| timestamp.0 >= 0);
+                }
+            }
+        }
+    }
+}
+
+/// The latest figures of the partitions led here.
+#[derive(Default)]
+pub struct LagTable {
+    samples: Mutex<Arc<Vec<LagSample>>>,
+}
+
+impl LagTable {
+    pub fn latest(&self) -> Arc<Vec<LagSample>> {
+        Arc::clone(&self.samples.lock().expect("no code that holds this lock panics"))
+    }
+
+    /// Sentences for a health report: which groups are about to lose what they have not read.
+    pub fn notes(&self) -> Vec<String> {
+        let mut threatened: BTreeMap<(&str, &str), Vec<i32>> = BTreeMap::new();
+        let samples = self.latest();
+        for sample in samples.iter().filter(|sample| sample.retention_threatens) {
+            threatened.entry((&sample.group, &sample.topic)).or_default().push(sample.partition);
+        }
+        let total = threatened.len();
+        let notes = threatened.into_iter().take(limits::NOTES_MAX).map(|((group, topic), partitions)| {
+            let partitions: Vec<String> = partitions.iter().map(i32::to_string).collect();
+            let partitions = partitions.join(", ");
+            format!("retention will soon delete records of {topic} that group {group:?} has not read (partitions {partitions})")
+        });
+        let mut notes: Vec<String> = notes.collect();
+        if total > notes.len() {
+            notes.push(format!(
+                "and {} more groups and topics whose unread records retention threatens",
+                total - notes.len()
+            ));
+        }
+        notes
+    }
+}
+
+/// One group's place in one partition that is led here.
+struct Reader {
+    group: String,
+    at: TopicPartition,
+    hosted: Arc<Hosted>,
+    committed: Offset,
+}
+
+/// A timestamp that was looked up, and for which offset.
+type Known = BTreeMap<(String, TopicPartition), (Offset, Option<WallMs>)>;
+
+/// Keeps [`LagTable`] up to date until the broker stops.
+pub async fn run(inner: Arc<Inner>) {
+    let mut known = Known::new();
+    loop {
+        let began = Instant::now();
+        if inner.is_stopping() {
+            return;
+        }
+        if let Some(metadata) = inner.metadata() {
+            let readers = readers(&inner, &metadata);
+            let samples = sample(&inner, readers, &mut known).await;
+            *inner.groups.lag.samples.lock().expect("no code that holds this lock panics") = Arc::new(samples);
+        }
+        // At most a tenth of the time is spent on this.
+        sleep(limits::LAG_EVERY.max(began.elapsed() * 9)).await;
+    }
+}
+
+/// The places of all groups in the partitions led here, up to the limit of series.
+fn readers(inner: &Inner, metadata: &Group<Metadata>) -> Vec<Reader> {
+    let led: BTreeMap<TopicPartition, Arc<Hosted>> =
+        inner.led().into_values().map(|hosted| (hosted.name.clone(), hosted)).collect();
+    let mut readers = Vec::new();
+    if led.is_empty() {
+        return readers;
+    }
+    let names: Vec<String> = metadata.read(|state| state.groups().iter().map(|(name, _)| name.to_string()).collect());
+    for group in names {
+        // One group at a time: applying must not wait for all of them.
+        let offsets: Vec<(TopicPartition, Offset)> = metadata.read(|state| {
+            let offsets = state.group(&group).into_iter().flat_map(|group| group.offsets());
+            offsets.map(|(at, found)| (at, found.offset)).filter(|(at, _)| led.contains_key(at)).collect()
+        });
+        for (at, committed) in offsets {
+            if readers.len() >= limits::LAG_SERIES_MAX {
+                return readers;
+            }
+            let hosted = Arc::clone(&led[&at]);
+            readers.push(Reader { group: group.clone(), at, hosted, committed });
+        }
+    }
+    readers
+}
+
+async fn sample(inner: &Inner, readers: Vec<Reader>, known: &mut Known) -> Vec<LagSample> {
+    let mut reads = 0;
+    let mut before = std::mem::take(known);
+    let mut samples = Vec::with_capacity(readers.len());
+    for Reader { group, at, hosted, committed } in readers {
+        let Bounds { log_start, high_watermark } = hosted.bounds();
+        let from = committed.max(log_start);
+        let key = (group.clone(), at.clone());
+        let found = match before.remove(&key) {
+            _ if from >= high_watermark => None,
+            Some(last) if last.0 == from => Some(last),
+            // Beyond the bound the last one stands: it can only be too old.
+            last if reads >= limits::LAG_READS_MAX => last,
+            _ => {
+                reads += 1;
+                Some((from, inner.timestamp_at(&hosted, from).await))
+            }
+        };
+        if let Some(found) = found {
+            known.insert(key, found);
+        }
+        let timestamp = found.and_then(|(_, timestamp)| timestamp);
+        let Unread { records, age_ms, retention_threatens } = inner.unread(&hosted, from, timestamp);
+        let TopicPartition { topic, partition } = at;
+        let partition = partition.0;
+        samples.push(LagSample { group, topic, partition, records, age_ms, retention_threatens });
+    }
+    samples
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partition::SegmentLimits;
+
+    fn rules(retention_ms: Option<i64>, retention_bytes: Option<u64>) -> TopicRules {
+        TopicRules {
+            batch_bytes_max: 1,
+            log_append_time: false,
+            timestamp_after_max: Duration::ZERO,
+            retention_ms,
+            retention_bytes,
+            segment: SegmentLimits { bytes: 1, ms: 1 },
+        }
+    }
+
+    #[test]
+    fn retention_threatens_beyond_four_fifths_of_what_it_keeps() {
+        let behind = |age_ms, bytes| Behind { records: 1, age_ms, bytes };
+        let by_time = rules(Some(1_000), None);
+        assert!(!threatens(&behind(Some(800), u64::MAX), &by_time) && threatens(&behind(Some(801), 0), &by_time));
+        let by_size = rules(None, Some(1_000));
+        assert!(!threatens(&behind(Some(u64::MAX), 800), &by_size) && threatens(&behind(None, 801), &by_size));
+        assert!(!threatens(&behind(None, 0), &by_time), "an unknown age is no alarm");
+        assert!(!threatens(&Behind { records: 0, age_ms: Some(0), bytes: u64::MAX }, &by_size), "all is read");
+        assert!(!threatens(&behind(Some(u64::MAX), u64::MAX), &rules(None, None)), "nothing is ever deleted");
+    }
+
+    #[test]
+    fn notes_name_the_threatened_and_count_the_rest() {
+        let sample = |group: usize, partition, retention_threatens| LagSample {
+            group: format!("g{group:02}"),
+            topic: "t".into(),
+            partition,
+            records: 5,
+            age_ms: None,
+            retention_threatens,
+        };
+        let table = LagTable::default();
+        let mut samples: Vec<LagSample> = (0..limits::NOTES_MAX + 2).map(|group| sample(group, 0, true)).collect();
+        samples.push(sample(0, 3, true));
+        samples.push(sample(99, 0, false));
+        *table.samples.lock().unwrap() = Arc::new(samples);
+        let notes = table.notes();
+        assert_eq!(notes.len(), limits::NOTES_MAX + 1);
+        assert!(notes[0].contains("\"g00\"") && notes[0].contains("partitions 0, 3"), "{}", notes[0]);
+        assert!(notes.last().unwrap().contains("2 more"));
+    }
+}

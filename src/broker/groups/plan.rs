@@ -1,0 +1,261 @@
+//! What the coordinator must watch of a group, and what it proposes when that is due. Pure.
+//!
+//! Promises: what is proposed names what it was decided on (an epoch, a generation, a member id that is
+//! never used again), so that `apply` refuses a decision that came too late (SAFETY M9).
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    limits,
+    timers::{Timer, TimerKind, Wanted},
+};
+use crate::group::{
+    ClassicMembers, ClassicPhase, CompleteClassic, Expire, ExpireCause, Group, GroupCommand, Members, ServerMembers,
+};
+
+/// The timers that a group needs as it stands.
+pub fn wanted(group: &Group, initial_delay: Duration) -> Vec<Wanted> {
+    match group.members() {
+        Members::None => Vec::new(),
+        Members::Server(server) => of_server(server),
+        Members::Classic(classic) => of_classic(classic, group.epoch(), initial_delay),
+    }
+}
+
+fn of_server(server: &ServerMembers) -> Vec<Wanted> {
+    let mut wanted = Vec::with_capacity(server.members.len());
+    for (id, member) in &server.members {
+        wanted.push(session(id, member.session_timeout_ms));
+        if let Some(epoch) = member.revocation_epoch() {
+            let kind = TimerKind::Release(id.clone());
+            wanted.push(Wanted { kind, mark: epoch.into(), span: millis(member.rebalance_timeout_ms) });
+        }
+    }
+    wanted
+}
+
+fn of_classic(classic: &ClassicMembers, generation: i32, initial_delay: Duration) -> Vec<Wanted> {
+    let mut wanted: Vec<Wanted> =
+        classic.members.iter().map(|(id, member)| session(id, member.session_timeout_ms)).collect();
+    let span = millis(classic.rebalance_timeout_ms());
+    let mark = i64::from(generation);
+    match classic.phase {
+        ClassicPhase::Joining => {
+            wanted.push(Wanted { kind: TimerKind::Join, mark, span });
+            // Nobody led yet: the group is new, and more members are likely to follow. Each starts the
+            // delay anew, within the time to join.
+            let is_first = classic.leader.is_empty();
+            if is_first {
+                let mark = i64::try_from(classic.next_order).unwrap_or(i64::MAX);
+                wanted.push(Wanted { kind: TimerKind::Gathered, mark, span: initial_delay.min(span) });
+            } else if classic.all_joined() {
+                wanted.push(Wanted { kind: TimerKind::Gathered, mark: -1, span: Duration::ZERO });
+            }
+        }
+        ClassicPhase::Syncing => wanted.push(Wanted { kind: TimerKind::Assignments, mark, span }),
+        ClassicPhase::Stable => {}
+    }
+    wanted
+}
+
+fn session(member: &str, timeout_ms: u32) -> Wanted {
+    Wanted { kind: TimerKind::Session(member.to_string()), mark: 0, span: millis(timeout_ms) }
+}
+
+fn millis(ms: u32) -> Duration {
+    Duration::from_millis(ms.into())
+}
+
+/// A command that due timers call for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub command: GroupCommand,
+    /// To be settled when its outcome is known.
+    pub timers: Vec<Timer>,
+}
+
+/// Silent members of one group go in one command, so that a target is computed once for all of them.
+/// `group_of` gives a group as it is applied here; a timer whose reason is gone calls for nothing.
+pub fn decide<'a>(due: Vec<(Timer, i64)>, group_of: impl Fn(&str) -> Option<&'a Group>) -> Vec<Decision> {
+    let mut silent: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut decisions = Vec::new();
+    for (timer, mark) in due {
+        let Some(group) = group_of(&timer.group) else { continue };
+        let name = timer.group.clone();
+        let epoch = i32::try_from(mark).unwrap_or(i32::MAX);
+        let expire = |member: &str, because| Expire { group: name.clone(), members: vec![member.to_string()], because };
+        let command = match &timer.kind {
+            TimerKind::Session(member) => {
+                silent.entry(name).or_default().push(member.clone());
+                continue;
+            }
+            TimerKind::Release(member) => GroupCommand::Expire(expire(member, ExpireCause::Revocation { epoch })),
+            TimerKind::Assignments => {
+                let Some(classic) = group.classic() else { continue };
+                GroupCommand::Expire(expire(&classic.leader, ExpireCause::Sync { generation: epoch }))
+            }
+            TimerKind::Gathered => {
+                let generation = group.epoch();
+                GroupCommand::CompleteClassic(CompleteClassic { group: name, generation, timed_out: false })
+            }
+            TimerKind::Join => {
+                GroupCommand::CompleteClassic(CompleteClassic { group: name, generation: epoch, timed_out: true })
+            }
+        };
+        decisions.push(Decision { command, timers: vec![timer] });
+    }
+    for (group, members) in silent {
+        let timers = members
+            .iter()
+            .map(|member| Timer { group: group.clone(), kind: TimerKind::Session(member.clone()) })
+            .collect();
+        let expire = Expire { group, members, because: ExpireCause::Session };
+        decisions.push(Decision { command: GroupCommand::Expire(expire), timers });
+    }
+    decisions
+}
+
+/// When a member with assignment on the server shall beat again. `waits`: something is to be let go of,
+/// or will be assigned soon. Many members beat more slowly, but never less than three times a session.
+pub fn next_beat(session: Duration, waits: bool, group_members: usize, members: usize) -> Duration {
+    let spread = |count: usize, per_second: u32| {
+        Duration::from_secs(1).saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)) / per_second
+    };
+    let calm = limits::BEAT_MAX.max(spread(members, limits::BEATS_PER_SECOND_MAX)).min(session / 3);
+    match waits {
+        true => limits::BEAT_REBALANCING.max(spread(group_members, limits::WAITING_BEATS_PER_SECOND_MAX)).min(calm),
+        false => calm,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        group::{Groups, Join, JoinClassic, Subscription, SyncClassic},
+        types::WallMs,
+    };
+
+    const DELAY: Duration = Duration::from_millis(500);
+
+    /// Every topic has six partitions.
+    fn apply(groups: &mut Groups, command: GroupCommand) {
+        let applied = groups.apply(WallMs(1), command.clone(), &|_| Some(6));
+        assert!(applied.is_ok(), "{command:?}: {applied:?}");
+    }
+
+    fn join_server(groups: &mut Groups, member: &str) {
+        let subscription = Subscription { topics: vec!["t".into()], ..Subscription::default() };
+        let (group, member) = ("g".to_string(), member.to_string());
+        let (session_timeout_ms, rebalance_timeout_ms) = (2_000, 7_000);
+        let client_id = "c".to_string();
+        #[rustfmt::skip]
+        let join = Join {
+            group, member, client_id, session_timeout_ms, rebalance_timeout_ms, subscription, ..Join::default()
+        };
+        apply(groups, GroupCommand::Join(join));
+    }
+
+    fn join_classic(groups: &mut Groups, member: &str, is_new: bool) {
+        let join = JoinClassic {
+            group: "g".into(),
+            member: member.into(),
+            is_new,
+            session_timeout_ms: 10_000,
+            rebalance_timeout_ms: 60_000,
+            protocol_type: "consumer".into(),
+            protocols: vec![("range".into(), vec![1])],
+            ..JoinClassic::default()
+        };
+        apply(groups, GroupCommand::JoinClassic(join));
+    }
+
+    fn kinds(groups: &Groups) -> Vec<(TimerKind, i64, u64)> {
+        let wanted = wanted(groups.get("g").unwrap(), DELAY);
+        wanted.into_iter().map(|w| (w.kind, w.mark, w.span.as_millis() as u64)).collect()
+    }
+
+    fn session_of(member: &str) -> TimerKind {
+        TimerKind::Session(member.into())
+    }
+
+    #[test]
+    fn a_member_that_must_let_go_is_given_its_rebalance_timeout() {
+        let mut groups = Groups::default();
+        join_server(&mut groups, "a");
+        assert_eq!(kinds(&groups), [(session_of("a"), 0, 2_000)]);
+        join_server(&mut groups, "b");
+        let release = kinds(&groups).into_iter().find(|(kind, ..)| *kind == TimerKind::Release("a".into()));
+        let (_, epoch, span) = release.expect("a holds all six and must give three");
+        assert_eq!(span, 7_000);
+        let timer = Timer { group: "g".into(), kind: TimerKind::Release("a".into()) };
+        let decisions = decide(vec![(timer.clone(), epoch)], |name| groups.get(name));
+        let because = ExpireCause::Revocation { epoch: i32::try_from(epoch).unwrap() };
+        let expire = Expire { group: "g".into(), members: vec!["a".into()], because };
+        assert_eq!(decisions, [Decision { command: GroupCommand::Expire(expire), timers: vec![timer] }]);
+    }
+
+    #[test]
+    fn a_classic_group_runs_through_its_timers() {
+        let mut groups = Groups::default();
+        join_classic(&mut groups, "a", true);
+        let first = kinds(&groups);
+        assert!(first.contains(&(TimerKind::Join, 0, 60_000)) && first.contains(&(session_of("a"), 0, 10_000)));
+        let (_, mark, span) = first.iter().find(|(kind, ..)| *kind == TimerKind::Gathered).unwrap();
+        assert_eq!(*span, 500);
+        join_classic(&mut groups, "b", true);
+        let again = kinds(&groups);
+        assert!(again.iter().any(|(kind, m, _)| *kind == TimerKind::Gathered && m != mark), "it starts anew");
+
+        let complete = CompleteClassic { group: "g".into(), generation: 0, timed_out: false };
+        let gathered = Timer { group: "g".into(), kind: TimerKind::Gathered };
+        let decisions = decide(vec![(gathered, *mark)], |name| groups.get(name));
+        assert_eq!(decisions[0].command, GroupCommand::CompleteClassic(complete.clone()));
+        apply(&mut groups, GroupCommand::CompleteClassic(complete));
+        assert!(kinds(&groups).contains(&(TimerKind::Assignments, 1, 60_000)));
+        let late = Timer { group: "g".into(), kind: TimerKind::Assignments };
+        let decisions = decide(vec![(late, 1)], |name| groups.get(name));
+        let because = ExpireCause::Sync { generation: 1 };
+        let expire = Expire { group: "g".into(), members: vec!["a".into()], because };
+        assert_eq!(decisions[0].command, GroupCommand::Expire(expire));
+
+        let sync = SyncClassic { group: "g".into(), generation: 1, member: "a".into(), assignments: vec![] };
+        apply(&mut groups, GroupCommand::SyncClassic(sync));
+        assert_eq!(kinds(&groups), [(session_of("a"), 0, 10_000), (session_of("b"), 0, 10_000)]);
+
+        // The next round is complete with the last of the members, without a delay.
+        join_classic(&mut groups, "c", true);
+        join_classic(&mut groups, "a", false);
+        assert!(kinds(&groups).iter().all(|(kind, ..)| *kind != TimerKind::Gathered), "b is missing");
+        join_classic(&mut groups, "b", false);
+        assert!(kinds(&groups).contains(&(TimerKind::Gathered, -1, 0)));
+        let over = Timer { group: "g".into(), kind: TimerKind::Join };
+        let complete = CompleteClassic { group: "g".into(), generation: 1, timed_out: true };
+        let decisions = decide(vec![(over, 1)], |name| groups.get(name));
+        assert_eq!(decisions[0].command, GroupCommand::CompleteClassic(complete));
+    }
+
+    #[test]
+    fn silent_members_of_a_group_go_in_one_command() {
+        let mut groups = Groups::default();
+        join_server(&mut groups, "a");
+        join_server(&mut groups, "b");
+        let due = |group: &str, member: &str| (Timer { group: group.into(), kind: session_of(member) }, 0);
+        let decisions = decide(vec![due("g", "a"), due("gone", "x"), due("g", "b")], |name| groups.get(name));
+        let members = vec!["a".to_string(), "b".to_string()];
+        let expire = Expire { group: "g".into(), members, because: ExpireCause::Session };
+        let timers = vec![due("g", "a").0, due("g", "b").0];
+        assert_eq!(decisions, [Decision { command: GroupCommand::Expire(expire), timers }]);
+    }
+
+    #[test]
+    fn beats_are_quick_while_waiting_and_bounded_in_sum() {
+        let ms = Duration::from_millis;
+        assert_eq!(next_beat(ms(10_000), false, 3, 3), ms(1_000));
+        assert_eq!(next_beat(ms(10_000), true, 3, 3), ms(100));
+        assert_eq!(next_beat(ms(1_500), false, 3, 3), ms(500));
+        assert_eq!(next_beat(ms(10_000), true, 1_000, 1_000), ms(1_000).min(ms(2_000)));
+        assert_eq!(next_beat(ms(30_000), false, 10, 20_000), ms(4_000));
+        assert_eq!(next_beat(ms(10_000), false, 10, 20_000), ms(10_000) / 3);
+    }
+}

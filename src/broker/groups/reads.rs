@@ -1,0 +1,212 @@
+//! Reading groups, on the broker that was asked: an index that covers everything committed before the
+//! request is confirmed with the metadata leader (one confirmation for all who wait), then this broker's
+//! own metadata is read. So nothing answered is older than what was acknowledged before (SAFETY M9),
+//! and no broker is busier than another.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use super::{
+    limits,
+    refusals::{Subject, refused},
+    requests::{CommittedOffset, GroupDescription, GroupError, GroupMember, GroupPartition, GroupSummary},
+};
+use crate::{
+    broker::{
+        calls::{Answer, Call},
+        inner::Inner,
+        limits::{CALL_WITHIN, CHANGE_RETRY},
+        topics::ms,
+    },
+    group::{self, Assignor, Group, Members, Subscription},
+    metadata::Metadata,
+    raft,
+    types::{LogIndex, METADATA_GROUP, TopicPartition},
+};
+
+impl Inner {
+    /// The metadata as it is at least, whoever changed it, when this is called.
+    pub async fn confirmed_metadata(&self) -> Result<raft::Group<Metadata>, GroupError> {
+        let started = Instant::now();
+        let deadline = started + limits::ANSWER_WITHIN;
+        loop {
+            let rounds = self.groups.reads.get();
+            if let (Some(metadata), Some(rounds)) = (self.metadata(), rounds)
+                && let Some(confirmed) = rounds.next().await
+                && self.wait_metadata(confirmed.index, deadline).await
+            {
+                return Ok(metadata);
+            }
+            if Instant::now() + CHANGE_RETRY >= deadline {
+                return Err(GroupError::NoCoordinator { waited_ms: ms(started.elapsed()) });
+            }
+            self.wait_retry().await;
+        }
+    }
+
+    /// One question to whoever leads the metadata group, which asks its majority.
+    pub async fn confirm_anywhere(&self) -> Option<LogIndex> {
+        let leader = self.raft.leader_of(METADATA_GROUP)?;
+        if leader.broker == self.me() {
+            return self.confirmed_index().await;
+        }
+        match self.call(leader.broker, &Call::MetadataIndex, CALL_WITHIN).await {
+            Ok(Answer::MetadataIndex(index)) => index,
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    pub async fn committed_offsets(
+        &self,
+        group: &str,
+        at: Option<Vec<TopicPartition>>,
+    ) -> Result<Vec<CommittedOffset>, GroupError> {
+        check_count(at.as_ref().map_or(0, Vec::len))?;
+        let metadata = self.confirmed_metadata().await?;
+        Ok(metadata.read(|state| {
+            // Who never committed has no offsets, whether the group exists or not.
+            let Some(group) = state.group(group) else { return Vec::new() };
+            match at {
+                None => group.offsets().map(|(at, found)| committed(at, found)).collect(),
+                Some(wanted) => {
+                    let found = wanted.into_iter().filter_map(|at| {
+                        let found = group.offset(&at.topic, at.partition)?;
+                        Some(committed(at, found))
+                    });
+                    found.collect()
+                }
+            }
+        }))
+    }
+
+    pub async fn groups_listed(&self) -> Result<Vec<GroupSummary>, GroupError> {
+        let metadata = self.confirmed_metadata().await?;
+        Ok(metadata.read(|state| state.groups().iter().map(|(name, group)| summary(name, group)).collect()))
+    }
+
+    pub async fn group_described(&self, name: &str) -> Result<GroupDescription, GroupError> {
+        let metadata = self.confirmed_metadata().await?;
+        let mut description = metadata
+            .read(|state| state.group(name).map(|group| describe(name, group)))
+            .ok_or_else(|| GroupError::UnknownGroup { group: name.to_string() })?;
+        description.coordinator = self.raft.leader_of(METADATA_GROUP).map(|leader| leader.broker);
+        self.fill_in_lag(&mut description.partitions).await;
+        Ok(description)
+    }
+
+    /// Whether a group could be deleted now.
+    pub async fn check_group_deletion(&self, name: &str) -> Result<(), GroupError> {
+        let metadata = self.confirmed_metadata().await?;
+        let checked = metadata.read(|state| state.groups().check_delete(name));
+        checked.map_err(|refusal| refused(refusal, Subject { group: name, member: "" }))
+    }
+}
+
+/// A request names a bounded number of partitions.
+pub fn check_count(partitions: usize) -> Result<(), GroupError> {
+    let max = limits::OFFSETS_PER_REQUEST_MAX;
+    match partitions > max {
+        true => {
+            Err(GroupError::LimitReached { detail: format!("{partitions} partitions in one request, at most {max}") })
+        }
+        false => Ok(()),
+    }
+}
+
+fn committed(at: TopicPartition, found: &group::CommittedOffset) -> CommittedOffset {
+    let group::CommittedOffset { offset, leader_epoch, metadata, committed_at } = found.clone();
+    CommittedOffset { at, offset, leader_epoch, metadata, committed_at }
+}
+
+fn summary(name: &str, group: &Group) -> GroupSummary {
+    GroupSummary {
+        group: name.to_string(),
+        phase: group.phase(),
+        protocol: group.protocol().to_string(),
+        members: u32::try_from(group.member_count()).unwrap_or(u32::MAX),
+    }
+}
+
+/// Without lag and coordinator, which the state does not know.
+fn describe(name: &str, group: &Group) -> GroupDescription {
+    let mut partitions: BTreeMap<TopicPartition, GroupPartition> = BTreeMap::new();
+    for (at, found) in group.offsets() {
+        let partition = GroupPartition {
+            committed: Some(found.offset),
+            metadata: found.metadata.clone(),
+            ..unread(at.clone(), None)
+        };
+        partitions.insert(at, partition);
+    }
+    let (assignor, members) = match group.members() {
+        Members::None => (String::new(), Vec::new()),
+        Members::Server(server) => {
+            for (id, member) in &server.members {
+                for (topic, numbers) in member.assigned_set().into_iter().chain(member.revoking_set()) {
+                    for partition in numbers {
+                        let at = TopicPartition { topic: topic.clone(), partition };
+                        let entry = partitions.entry(at.clone()).or_insert_with(|| unread(at, None));
+                        entry.member = Some(id.clone());
+                    }
+                }
+            }
+            (assignor_name(server.assignor()).to_string(), server.members.iter().map(server_member).collect())
+        }
+        Members::Classic(classic) => {
+            let members = classic.members.iter().map(|(id, member)| GroupMember {
+                member: id.clone(),
+                instance: member.instance.clone(),
+                client_id: member.client_id.clone(),
+                client_host: member.client_host.clone(),
+                subscription: Subscription::default(),
+                assigned: group::PartitionSet::new(),
+                revoking: group::PartitionSet::new(),
+                classic: Some((classic.subscription_of(member).to_vec(), member.assignment.clone())),
+            });
+            (classic.protocol.clone(), members.collect())
+        }
+    };
+    GroupDescription {
+        summary: summary(name, group),
+        epoch: group.epoch(),
+        assignor,
+        coordinator: None,
+        members,
+        partitions: partitions.into_values().collect(),
+    }
+}
+
+fn server_member((id, member): (&String, &group::ServerMember)) -> GroupMember {
+    GroupMember {
+        member: id.clone(),
+        instance: member.instance.clone(),
+        client_id: member.client_id.clone(),
+        client_host: member.client_host.clone(),
+        subscription: member.subscription.clone(),
+        assigned: member.assigned_set(),
+        revoking: member.revoking_set(),
+        classic: None,
+    }
+}
+
+fn unread(at: TopicPartition, member: Option<String>) -> GroupPartition {
+    GroupPartition {
+        at,
+        member,
+        committed: None,
+        metadata: String::new(),
+        bounds: None,
+        lag: None,
+        lag_time: None,
+        retention_threatens: false,
+    }
+}
+
+fn assignor_name(assignor: Assignor) -> &'static str {
+    match assignor {
+        Assignor::Sticky => "sticky",
+        Assignor::Range => "range",
+        Assignor::RoundRobin => "round-robin",
+    }
+}

@@ -1,0 +1,48 @@
+//! From what the state machine refuses to what the asker is told.
+
+use super::requests::GroupError;
+use crate::{
+    group::{GroupRefusal, OffsetRefusal},
+    types::TopicPartition,
+};
+
+/// Of whom a refusal speaks.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    pub group: &'a str,
+    /// Empty: nobody.
+    pub member: &'a str,
+}
+
+pub fn refused(refusal: GroupRefusal, of: Subject<'_>) -> GroupError {
+    let (group, member) = (of.group.to_string(), of.member.to_string());
+    match refusal {
+        GroupRefusal::InvalidRequest { detail } => GroupError::InvalidRequest { detail },
+        GroupRefusal::UnknownGroup => GroupError::UnknownGroup { group },
+        GroupRefusal::UnknownMember => GroupError::UnknownMember { group, member },
+        GroupRefusal::WrongEpoch { .. } => GroupError::Fenced { group, member, detail: refusal.to_string() },
+        GroupRefusal::FencedInstance { instance } => GroupError::FencedInstance { group, instance },
+        // A decision that was overtaken: by the time the member asks again, its reason is clear.
+        GroupRefusal::Rebalancing | GroupRefusal::Void { .. } => GroupError::Rebalancing { group },
+        GroupRefusal::NotEmpty { members } => {
+            GroupError::NotEmpty { group, members: usize::try_from(members).unwrap_or(usize::MAX) }
+        }
+        GroupRefusal::ProtocolMismatch { detail } => GroupError::ProtocolMismatch { group, detail },
+        GroupRefusal::LimitReached { detail } => GroupError::LimitReached { detail },
+    }
+}
+
+pub fn offset_refused(refusal: OffsetRefusal, at: &TopicPartition, of: Subject<'_>) -> GroupError {
+    let detail = format!("{at}: {refusal}");
+    match refusal {
+        OffsetRefusal::UnknownTopic => GroupError::UnknownTopic { topic: at.topic.clone() },
+        OffsetRefusal::UnknownPartition => {
+            GroupError::UnknownPartition { topic: at.topic.clone(), partition: at.partition }
+        }
+        OffsetRefusal::NotHeld | OffsetRefusal::OldEpoch { .. } | OffsetRefusal::InUse => {
+            GroupError::Fenced { group: of.group.into(), member: of.member.into(), detail }
+        }
+        OffsetRefusal::NegativeOffset | OffsetRefusal::MetadataTooLarge { .. } => GroupError::InvalidRequest { detail },
+        OffsetRefusal::LimitReached { .. } => GroupError::LimitReached { detail },
+    }
+}

@@ -1,0 +1,279 @@
+//! Who is due when: the coordinator's timers of one term. Pure, time is passed in.
+//!
+//! Promises: nothing is due before its whole span has passed since it was last touched; a timer that
+//! appears, as all do at the start of a term (SAFETY M9), starts in full; what is due is handed out
+//! once, and again only after it was settled. Leaves out: what being due comes to, which the
+//! coordinator proposes and `apply` decides.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// One timer of one group.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timer {
+    pub group: String,
+    pub kind: TimerKind,
+}
+
+/// The first variant is the least: ranges over one group begin there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TimerKind {
+    /// Classic: all members have joined; of a new group's first round, a moment ago.
+    Gathered,
+    /// Classic: all members should have joined.
+    Join,
+    /// Classic: the group leader should have sent the assignments.
+    Assignments,
+    /// The member should have been heard of.
+    Session(String),
+    /// The member should have let go of what was taken from it.
+    Release(String),
+}
+
+/// A timer that should run for a group as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub kind: TimerKind,
+    /// What it runs for (an epoch, a generation): with another mark it starts anew.
+    pub mark: i64,
+    pub span: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touched {
+    /// It has its whole span again.
+    InTime,
+    /// It was due already: what follows from that is being decided.
+    TooLate,
+    Unknown,
+}
+
+#[derive(Debug, Default)]
+pub struct Timers {
+    running: BTreeMap<Timer, Running>,
+    due: BTreeSet<(Instant, Timer)>,
+}
+
+#[derive(Debug)]
+struct Running {
+    mark: i64,
+    span: Duration,
+    /// None: handed out, and not settled.
+    due: Option<Instant>,
+}
+
+impl Timers {
+    /// Brings one group's timers in line: those not wanted any more stop, new ones start, all others
+    /// run on. An empty list: the group is gone.
+    pub fn observe(&mut self, now: Instant, group: &str, wanted: Vec<Wanted>) {
+        let gone: Vec<Timer> = self
+            .of_group(group)
+            .filter(|(timer, running)| !wanted.iter().any(|w| w.kind == timer.kind && w.mark == running.mark))
+            .map(|(timer, _)| timer.clone())
+            .collect();
+        for timer in gone {
+            self.stop(&timer);
+        }
+        for Wanted { kind, mark, span } in wanted {
+            let timer = Timer { group: group.to_string(), kind };
+            match self.running.get_mut(&timer) {
+                Some(running) => running.span = span,
+                None => self.start(timer, Running { mark, span, due: Some(now + span) }),
+            }
+        }
+    }
+
+    /// How many run.
+    pub fn len(&self) -> usize {
+        self.running.len()
+    }
+
+    /// The groups that have timers, in order.
+    pub fn groups(&self) -> Vec<String> {
+        let mut groups: Vec<String> = self.running.keys().map(|timer| timer.group.clone()).collect();
+        groups.dedup();
+        groups
+    }
+
+    /// The member was heard of.
+    pub fn touch(&mut self, now: Instant, group: &str, member: &str) -> Touched {
+        let timer = session(group, member);
+        let Some(running) = self.running.get_mut(&timer) else { return Touched::Unknown };
+        let Some(due) = running.due else { return Touched::TooLate };
+        if due <= now {
+            return Touched::TooLate;
+        }
+        let next = now + running.span;
+        running.due = Some(next);
+        self.due.remove(&(due, timer.clone()));
+        self.due.insert((next, timer));
+        Touched::InTime
+    }
+
+    /// What is due and its mark, at most `max`, earliest first. Each must be settled: by the group's not
+    /// wanting it any more, or by [`Timers::retry`].
+    pub fn take_due(&mut self, now: Instant, max: usize) -> Vec<(Timer, i64)> {
+        let due: Vec<(Instant, Timer)> =
+            self.due.iter().take_while(|(due, _)| *due <= now).take(max).cloned().collect();
+        let mut taken = Vec::with_capacity(due.len());
+        for entry in due {
+            self.due.remove(&entry);
+            let running = self.running.get_mut(&entry.1).expect("due timers run");
+            running.due = None;
+            taken.push((entry.1, running.mark));
+        }
+        taken
+    }
+
+    /// A timer that was handed out had no effect: it is due again at `again`, if it still runs.
+    pub fn retry(&mut self, timer: Timer, again: Instant) {
+        let Some(running) = self.running.get_mut(&timer) else { return };
+        if running.due.is_none() {
+            running.due = Some(again);
+            self.due.insert((again, timer));
+        }
+    }
+
+    pub fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    fn of_group(&self, group: &str) -> impl Iterator<Item = (&Timer, &Running)> {
+        let first = Timer { group: group.to_string(), kind: TimerKind::Gathered };
+        self.running.range(first..).take_while(move |(timer, _)| timer.group == group)
+    }
+
+    fn start(&mut self, timer: Timer, running: Running) {
+        if let Some(due) = running.due {
+            self.due.insert((due, timer.clone()));
+        }
+        self.running.insert(timer, running);
+    }
+
+    fn stop(&mut self, timer: &Timer) {
+        if let Some(Running { due: Some(due), .. }) = self.running.remove(timer) {
+            self.due.remove(&(due, timer.clone()));
+        }
+    }
+}
+
+fn session(group: &str, member: &str) -> Timer {
+    Timer { group: group.to_string(), kind: TimerKind::Session(member.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TEN: Duration = Duration::from_secs(10);
+
+    fn member(name: &str, seconds: u64) -> Wanted {
+        Wanted { kind: TimerKind::Session(name.into()), mark: 0, span: Duration::from_secs(seconds) }
+    }
+
+    fn session_of(name: &str) -> (Timer, i64) {
+        (session("g", name), 0)
+    }
+
+    #[test]
+    fn who_beats_is_never_due_and_who_is_silent_is_due_once() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        timers.observe(start, "g", vec![member("a", 10), member("b", 10)]);
+        for second in (5..=20).step_by(5) {
+            assert_eq!(timers.touch(start + Duration::from_secs(second), "g", "a"), Touched::InTime);
+            if second < 10 {
+                assert_eq!(timers.take_due(start + Duration::from_secs(second), 9), []);
+            }
+        }
+        let due = timers.take_due(start + TEN * 2, 9);
+        assert_eq!(due, [session_of("b")]);
+        assert_eq!(timers.touch(start + TEN * 2, "g", "b"), Touched::TooLate, "its fate is being decided");
+        timers.observe(start + TEN * 2, "g", vec![member("a", 10), member("b", 10)]);
+        assert_eq!(timers.take_due(start + TEN * 2, 9), [], "not twice");
+        timers.retry(session("g", "b"), start + TEN * 2);
+        assert_eq!(timers.take_due(start + TEN * 2, 9), due);
+        timers.observe(start + TEN * 2, "g", vec![member("a", 10)]);
+        assert_eq!(timers.touch(start + TEN * 2, "g", "b"), Touched::Unknown);
+        timers.retry(session("g", "b"), start + TEN * 2);
+        assert_eq!(timers.take_due(start + TEN * 2, 9), [], "it does not run any more");
+    }
+
+    #[test]
+    fn a_beat_at_the_moment_it_is_due_is_too_late() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        timers.observe(start, "g", vec![member("a", 10)]);
+        assert_eq!(timers.touch(start + TEN, "g", "a"), Touched::TooLate);
+        assert_eq!(timers.take_due(start + TEN, 9).len(), 1);
+    }
+
+    #[test]
+    fn another_mark_starts_a_timer_anew_and_the_same_one_does_not() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        let release = |mark| vec![Wanted { kind: TimerKind::Release("a".into()), mark, span: TEN }];
+        timers.observe(start, "g", release(1));
+        timers.observe(start + TEN / 2, "g", release(1));
+        assert_eq!(timers.next_due(), Some(start + TEN));
+        timers.observe(start + TEN / 2, "g", release(2));
+        assert_eq!(timers.next_due(), Some(start + TEN / 2 + TEN));
+        timers.observe(start + TEN, "g", vec![]);
+        assert_eq!((timers.next_due(), timers.groups()), (None, vec![]));
+    }
+
+    #[test]
+    fn groups_are_told_apart_whatever_their_names() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        for group in ["", "a", "a\0", "ab"] {
+            timers.observe(start, group, vec![member("m", 10), member("", 10)]);
+        }
+        timers.observe(start, "a", vec![]);
+        assert_eq!(timers.groups(), ["", "a\0", "ab"]);
+        assert_eq!(timers.take_due(start + TEN, 99).len(), 6);
+    }
+
+    proptest! {
+        /// Against the plain meaning: a session is due when its last touch is a span ago.
+        #[test]
+        fn due_is_what_was_not_touched_for_its_span(
+            spans in prop::collection::vec(1_u64..20, 1..6),
+            steps in prop::collection::vec((0_usize..6, 1_u64..5), 1..60),
+        ) {
+            let start = Instant::now();
+            let mut timers = Timers::default();
+            let wanted = |who: &usize| member(&who.to_string(), spans[*who]);
+            timers.observe(start, "g", (0..spans.len()).map(|who| wanted(&who)).collect());
+            let mut heard = vec![Some(0); spans.len()];
+            let mut now = 0;
+            for (who, wait) in steps {
+                now += wait;
+                let at = start + Duration::from_secs(now);
+                if who < spans.len() {
+                    let in_time = heard[who].is_some_and(|last| now < last + spans[who]);
+                    let touched = timers.touch(at, "g", &who.to_string());
+                    prop_assert_eq!(touched == Touched::InTime, in_time);
+                    if in_time {
+                        heard[who] = Some(now);
+                    }
+                }
+                let due = timers.take_due(at, 99);
+                for (who, last) in heard.iter_mut().enumerate() {
+                    let is_due = last.is_some_and(|last| now >= last + spans[who]);
+                    let said = due.contains(&session_of(&who.to_string()));
+                    prop_assert_eq!(said, is_due);
+                    if is_due {
+                        *last = None;
+                    }
+                }
+            }
+        }
+    }
+}

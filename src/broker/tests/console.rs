@@ -1,0 +1,61 @@
+//! What a console on any broker sees of the whole cluster.
+
+use super::rig::{Cluster, PATIENCE, until};
+use crate::{
+    broker::{BrowseFrom, BrowseRequest, FetchError},
+    types::{BrokerId, Offset, PartitionId, WallMs},
+};
+
+fn browse(from: BrowseFrom) -> BrowseRequest {
+    BrowseRequest { topic: "t".into(), partition: PartitionId(0), from, bytes_max: 1 << 20 }
+}
+
+#[tokio::test]
+async fn every_broker_shows_a_partitions_records_wherever_it_is_led() {
+    let cluster = Cluster::start(3, 700).await;
+    cluster.create("t", 1).await;
+    for sequence in 0..10 {
+        cluster.produce("t", sequence).await;
+    }
+    let leader = cluster.leader("t").await.unwrap();
+    for id in 1..=3 {
+        let broker = cluster.broker(id);
+        for (from, offset) in [
+            (BrowseFrom::Start, 0),
+            (BrowseFrom::Offset(Offset(7)), 7),
+            (BrowseFrom::BeforeEnd(4), 6),
+            (BrowseFrom::BeforeEnd(100), 0),
+            (BrowseFrom::Time(WallMs(1_003)), 3),
+        ] {
+            let page = broker.browse(browse(from)).await.unwrap();
+            assert_eq!((page.leader, page.offset), (BrokerId(leader), Offset(offset)), "broker {id}: {from:?}");
+            let batches = page.fetched.batches.len() as i64;
+            assert_eq!((batches, page.fetched.next_offset), (10 - offset, Offset(10)), "broker {id}: {from:?}");
+        }
+        let beyond = broker.browse(browse(BrowseFrom::Offset(Offset(11)))).await;
+        assert!(matches!(beyond, Err(FetchError::OffsetOutOfRange { high_watermark: Offset(10), .. })), "{beyond:?}");
+        let unknown = BrowseRequest { topic: "gone".into(), ..browse(BrowseFrom::Start) };
+        assert!(matches!(broker.browse(unknown).await, Err(FetchError::UnknownTopic { .. })));
+    }
+}
+
+#[tokio::test]
+async fn figures_come_from_living_brokers_and_a_missing_replica_is_counted() {
+    let mut cluster = Cluster::start(3, 800).await;
+    cluster.create("t", 1).await;
+    cluster.produce("t", 0).await;
+    for id in 1..=3 {
+        let figures = cluster.broker(1).figures(BrokerId(id), true).await.expect("it lives");
+        assert_eq!((figures.disk_free_bytes, figures.disk_reserve_bytes), (Some(1 << 40), 1));
+    }
+    let leader = cluster.leader("t").await.unwrap();
+    let broker = cluster.broker(leader);
+    let under_replicated =
+        || broker.inner.routes.hosted().iter().filter(|hosted| broker.inner.is_under_replicated(hosted)).count();
+    until("all replicas caught up", || async { under_replicated() == 0 }).await;
+    let follower = leader % 3 + 1;
+    cluster.kill(follower, 801);
+    until("the missing replica is counted", || async { under_replicated() == 1 }).await;
+    let figures = tokio::time::timeout(PATIENCE, broker.figures(BrokerId(follower), true)).await;
+    assert_eq!(figures.expect("in time"), None);
+}

@@ -1,0 +1,92 @@
+//! TCP whose links between brokers a test can cut and mend.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::seam::{Listener, Net, NetFuture, Stream, TcpNet};
+
+/// Ordered pairs of brokers whose link is cut.
+#[derive(Default)]
+pub struct Cuts(Mutex<BTreeSet<(u64, u64)>>);
+
+impl Cuts {
+    /// Cuts a broker off from the others, in both directions.
+    pub fn isolate(&self, id: u64, others: impl Iterator<Item = u64>) {
+        let mut cuts = self.0.lock().unwrap();
+        for other in others.filter(|other| *other != id) {
+            cuts.insert((id, other));
+            cuts.insert((other, id));
+        }
+    }
+
+    pub fn mend(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    fn check(&self, pair: (u64, u64)) -> io::Result<()> {
+        match self.0.lock().unwrap().contains(&pair) {
+            true => Err(io::Error::new(io::ErrorKind::ConnectionReset, "the link is cut")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// One broker's network.
+pub struct CutNet {
+    pub me: u64,
+    /// Who listens where.
+    pub peers: BTreeMap<String, u64>,
+    pub cuts: Arc<Cuts>,
+}
+
+impl Net for CutNet {
+    fn connect<'a>(&'a self, address: &'a str) -> NetFuture<'a, Box<dyn Stream>> {
+        Box::pin(async move {
+            let pair = (self.me, self.peers[address]);
+            self.cuts.check(pair)?;
+            let stream = TcpNet.connect(address).await?;
+            Ok(Box::new(CutStream { stream, pair, cuts: Arc::clone(&self.cuts) }) as Box<dyn Stream>)
+        })
+    }
+
+    fn bind<'a>(&'a self, address: &'a str) -> NetFuture<'a, Box<dyn Listener>> {
+        TcpNet.bind(address)
+    }
+}
+
+/// Breaks at the first byte after its link was cut, and takes the other side with it: pings come often.
+struct CutStream {
+    stream: Box<dyn Stream>,
+    pair: (u64, u64),
+    cuts: Arc<Cuts>,
+}
+
+impl AsyncRead for CutStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.cuts.check(self.pair)?;
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for CutStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.cuts.check(self.pair)?;
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.cuts.check(self.pair)?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,249 @@
+//! Consuming as a member of a group.
+//!
+//! Promises: what is committed was written to standard output and flushed before. The client counts the records
+//! of an event as processed when it is asked for the next one, or closed; so neither happens before they are
+//! flushed, and where they never are, the partition is put back to where they begin. SIGINT and SIGTERM end it
+//! cleanly; a second one at once.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures_util::future::try_join_all;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{super::signals::Signals, ConsumeArgs, Failure, Global, Printed, Printer};
+use crate::{
+    client::{Admin, ClientError, GroupConsumer, GroupEvent, GroupOptions, GroupRecords, OffsetAt},
+    types::TopicPartition,
+};
+
+/// How often `--exit-at-end` looks where it stands: nothing tells of a partition that is empty.
+const END_POLL: Duration = Duration::from_millis(100);
+/// A member that was given nothing for so long is one too many, or its topics are not there: `--exit-at-end`
+/// ends. Longer than others take to let go of a partition.
+const UNASSIGNED: Duration = Duration::from_secs(5);
+/// After a signal, what a write under way may take before it counts as never made.
+const WRITE_GRACE: Duration = Duration::from_secs(2);
+/// Committing and leaving after an error. A cluster that is away costs no more than this.
+const CLOSE_AFTER_ERROR: Duration = Duration::from_secs(5);
+
+pub async fn run(name: &str, args: &ConsumeArgs, printer: Printer, global: &Global) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let admin = global.admin()?;
+    let consumer = GroupConsumer::open(admin.cluster(), options(name, args, global))?;
+    let ends = args.exit_at_end.then(|| Ends { admin, targets: BTreeMap::new(), unassigned: Instant::now() });
+    let mut member = Member { consumer, printer, ends, is_verbose: args.group.verbose };
+    let ending = member.read(&mut signals).await;
+    let closing = member.close(ending);
+    tokio::select! {
+        closed = closing => closed,
+        signal = signals.next() => Err(Failure::failed(format!(
+            "{signal} again: ended at once; what was not committed will be read again"
+        ))),
+    }
+}
+
+fn options(name: &str, args: &ConsumeArgs, global: &Global) -> GroupOptions {
+    let group = &args.group;
+    GroupOptions {
+        topics: args.topics.clone(),
+        pattern: args.topics_regex.as_ref().map(|regex| regex.text.clone()),
+        assignor: group.assignor.into(),
+        instance_id: group.instance_id.clone(),
+        client_id: format!("flotilla-consume-{}", std::process::id()),
+        session_timeout: group.session_timeout,
+        offset_reset: group.offset_reset.into(),
+        auto_commit: (!group.no_commit).then_some(group.commit_interval),
+        patience: global.timeout,
+        ..GroupOptions::new(name)
+    }
+}
+
+/// Why reading ended.
+enum Ending {
+    /// It was asked to, or all that was wanted is printed. Everything handed out is flushed.
+    Done,
+    /// These were not (surely) printed: nobody reads standard output, or it is stuck.
+    Unprinted(GroupRecords, Option<Failure>),
+    /// Everything handed out is flushed.
+    Failed(Failure),
+}
+
+struct Member {
+    consumer: GroupConsumer,
+    printer: Printer,
+    ends: Option<Ends>,
+    is_verbose: bool,
+}
+
+impl Member {
+    async fn read(&mut self, signals: &mut Signals) -> Ending {
+        loop {
+            let event = tokio::select! {
+                biased;
+                _ = signals.next() => return Ending::Done,
+                event = self.consumer.next_up_to(self.printer.left()) => event,
+                () = sleep(END_POLL), if self.ends.is_some() => {
+                    if self.is_at_end() {
+                        return Ending::Done;
+                    }
+                    continue;
+                }
+            };
+            match event {
+                Ok(GroupEvent::Records(records)) => match self.print(records, signals).await {
+                    Some(ending) => return ending,
+                    None if self.is_at_end() => return Ending::Done,
+                    None => {}
+                },
+                Ok(GroupEvent::Assigned(partitions)) => {
+                    self.say("reading", &partitions);
+                    if let Some(ends) = &mut self.ends
+                        && let Err(error) = ends.begin(&partitions).await
+                    {
+                        return Ending::Failed(Failure::of_read(error));
+                    }
+                }
+                Ok(GroupEvent::Revoked(partitions)) => self.gone("handing over", &partitions),
+                Ok(GroupEvent::Lost(partitions)) => {
+                    self.gone("lost, what was not committed is read again by others:", &partitions);
+                }
+                Err(error) => return Ending::Failed(Failure::of_read(error)),
+            }
+        }
+    }
+
+    /// None: go on.
+    async fn print(&mut self, records: GroupRecords, signals: &mut Signals) -> Option<Ending> {
+        let (printed, is_stopping) = {
+            let print = self.printer.print(&records.at.topic, records.at.partition.0, &records.records);
+            tokio::pin!(print);
+            tokio::select! {
+                printed = &mut print => (Some(printed), false),
+                _ = signals.next() => (timeout(WRITE_GRACE, print).await.ok(), true),
+            }
+        };
+        match printed {
+            Some(Ok(Printed::All)) if !is_stopping => None,
+            Some(Ok(Printed::All | Printed::Enough)) => Some(Ending::Done),
+            Some(Ok(Printed::NoReader)) | None => Some(Ending::Unprinted(records, None)),
+            Some(Err(failure)) => Some(Ending::Unprinted(records, Some(failure))),
+        }
+    }
+
+    fn is_at_end(&self) -> bool {
+        let Some(ends) = &self.ends else { return false };
+        let is_member = !self.consumer.member_id().is_empty();
+        is_member && ends.are_reached(|at| self.consumer.position(at))
+    }
+
+    fn gone(&mut self, what: &str, partitions: &[TopicPartition]) {
+        self.say(what, partitions);
+        if let Some(ends) = &mut self.ends {
+            ends.forget(partitions);
+        }
+    }
+
+    fn say(&self, what: &str, partitions: &[TopicPartition]) {
+        if self.is_verbose {
+            let names: Vec<String> = partitions.iter().map(TopicPartition::to_string).collect();
+            eprintln!("flotilla: {what} {}", names.join(", "));
+        }
+    }
+
+    /// The last commit, and goodbye.
+    async fn close(mut self, ending: Ending) -> Result<(), Failure> {
+        let (result, is_quick) = match ending {
+            Ending::Done => (Ok(()), false),
+            Ending::Failed(failure) => (Err(failure), true),
+            Ending::Unprinted(records, failure) => {
+                let first = records.records.first().map_or(0, |record| record.offset);
+                if self.consumer.seek(&records.at, first).is_err() {
+                    // It is on its way to another member. Dropped, the client commits nothing more.
+                    return failure.map_or(Ok(()), Err);
+                }
+                (failure.map_or(Ok(()), Err), false)
+            }
+        };
+        let closed = match is_quick {
+            false => self.consumer.close().await,
+            // The failure is worth more than what closing has to say.
+            true => timeout(CLOSE_AFTER_ERROR, self.consumer.close()).await.map_or(Ok(()), |_| Ok(())),
+        };
+        result.and(closed.map_err(last_commit_failed))
+    }
+}
+
+fn last_commit_failed(error: ClientError) -> Failure {
+    let failure = Failure::from(error);
+    let message = format!("the last commit failed, so some of this will be read again: {}", failure.message);
+    Failure { message, ..failure }
+}
+
+/// Where `--exit-at-end` ends: what each partition's end was when it was assigned.
+struct Ends {
+    admin: Admin,
+    targets: BTreeMap<TopicPartition, i64>,
+    /// Since when nothing is assigned.
+    unassigned: Instant,
+}
+
+impl Ends {
+    async fn begin(&mut self, partitions: &[TopicPartition]) -> Result<(), ClientError> {
+        let admin = &self.admin;
+        let ends = partitions.iter().map(|at| async move {
+            let end = admin.list_offset(&at.topic, at.partition.0, OffsetAt::Latest).await?;
+            Ok::<_, ClientError>((at.clone(), end))
+        });
+        let ends = try_join_all(ends).await?;
+        self.targets.extend(ends);
+        Ok(())
+    }
+
+    fn forget(&mut self, partitions: &[TopicPartition]) {
+        self.targets.retain(|at, _| !partitions.contains(at));
+        if self.targets.is_empty() {
+            self.unassigned = Instant::now();
+        }
+    }
+
+    fn are_reached(&self, position: impl Fn(&TopicPartition) -> Option<i64>) -> bool {
+        if self.targets.is_empty() {
+            return self.unassigned.elapsed() >= UNASSIGNED;
+        }
+        self.targets.iter().all(|(at, end)| position(at).is_some_and(|position| position >= *end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{client::Cluster, types::PartitionId};
+
+    fn at(partition: i32) -> TopicPartition {
+        TopicPartition { topic: "t".into(), partition: PartitionId(partition) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_where_every_assigned_partition_ended() {
+        let cluster = Cluster::new(vec!["nowhere:1".into()]).expect("an address");
+        let admin = Admin::new(cluster, Duration::from_secs(1));
+        let mut ends = Ends { admin, targets: [(at(0), 5), (at(1), 0)].into(), unassigned: Instant::now() };
+        assert!(!ends.are_reached(|_| None), "where a partition begins is not known yet");
+        assert!(!ends.are_reached(|at| Some(if at.partition.0 == 0 { 4 } else { 0 })));
+        assert!(ends.are_reached(|at| Some(if at.partition.0 == 0 { 5 } else { 0 })));
+        ends.forget(&[at(0)]);
+        assert!(ends.are_reached(|_| Some(0)));
+        ends.forget(&[at(1)]);
+        assert!(!ends.are_reached(|_| None), "more may be assigned");
+        tokio::time::advance(UNASSIGNED).await;
+        assert!(ends.are_reached(|_| None));
+    }
+
+    #[test]
+    fn a_last_commit_of_unknown_outcome_says_so() {
+        let error = ClientError::Lost { address: "a:1".into(), detail: "x".into() };
+        let failure = last_commit_failed(error);
+        assert_eq!(failure.code, 3);
+        assert!(failure.message.starts_with("the last commit failed"), "{}", failure.message);
+    }
+}

@@ -1,0 +1,237 @@
+//! `flotilla consume`: records to standard output, in order within each partition. Alone, or as a member of
+//! a consumer group.
+
+mod group;
+mod plain;
+
+use std::{io::IsTerminal, time::Duration};
+
+use clap::{Args, ValueEnum};
+use regex::Regex;
+
+use super::{
+    Failure, Global,
+    format::PrintFormat,
+    offsets::{self, Span},
+    output::{Reader, write_out},
+    units,
+};
+use crate::client::{ConsumedRecord, OffsetReset, v1};
+
+pub const EXAMPLES: &str = "\
+Examples:
+  flotilla consume orders                         everything, then wait for more
+  flotilla consume orders payments -e -f '%t %k:%v\\n'   everything there is in both
+  flotilla consume orders -p 0 -o 100:200 -f json
+  flotilla consume orders -o -10                  the last ten of each partition, then wait
+  flotilla consume orders -o @2026-11-24T12:00:00Z -n 5
+  flotilla consume orders -o @-1h -e
+  flotilla consume --topics-regex 'audit\\..*'     also topics created later
+
+As a member of a group: members share the partitions, and each goes on where the group has committed.
+  flotilla consume orders -g billing              run it again elsewhere: the two share the work
+  flotilla consume orders -g billing -n 100       the next hundred, whoever took the ones before
+  flotilla consume orders -g billing --commit-interval 200ms --instance-id billing-1
+  flotilla consume --topics-regex 'audit\\..*' -g audit --offset-reset latest
+  flotilla group describe billing                 how far it is; `group seek` moves it
+
+Committed is only what was written to standard output and flushed: after a crash some records come twice,
+none is left out. Ctrl-C and SIGTERM commit and leave, so that the others take over at once.
+
+Fields: %t topic, %p partition, %o offset, %k key, %v value, %T timestamp (ms), %h headers, %% percent;
+\\n \\t \\r \\0 \\\\ \\xHH.
+json: one object a line with topic, partition, offset, timestamp, key, value, headers; bytes that are
+no text come as key_base64 and value_base64.";
+
+#[derive(Args, Debug)]
+pub struct ConsumeArgs {
+    /// One or more topics.
+    #[arg(required_unless_present = "topics_regex")]
+    topics: Vec<String>,
+    /// All topics whose whole name matches (Rust's regex syntax), also those created later.
+    #[arg(long, value_name = "REGEX", value_parser = topics_regex)]
+    topics_regex: Option<TopicsRegex>,
+    /// How to print: 'json', 'value', or text with fields [default: value on a pipe, a readable line
+    /// on a terminal].
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Where to begin: start, end, N, -N (N before the end), @TIME, or A:B (B excluded).
+    #[arg(short, long, default_value = "start", value_parser = offsets::parse, allow_hyphen_values = true)]
+    offset: Span,
+    /// Stop after so many records, of all partitions together.
+    #[arg(short, long, value_name = "RECORDS")]
+    num: Option<u64>,
+    /// Stop at the end that each partition has now (in a group: when it is assigned).
+    #[arg(short, long)]
+    exit_at_end: bool,
+    /// Only these partitions.
+    #[arg(short, long, value_delimiter = ',')]
+    partition: Vec<i32>,
+    #[command(flatten)]
+    group: GroupArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "In a consumer group")]
+struct GroupArgs {
+    /// Share the topics with the other members of this group, and commit how far it was read.
+    #[arg(short, long, conflicts_with_all = ["offset", "partition"])]
+    group: Option<String>,
+    /// How often to commit what was printed. Also committed: at the end, and before a partition goes to another member.
+    #[arg(long, requires = "group", default_value = "1s", value_name = "TIME", value_parser = units::duration)]
+    commit_interval: Duration,
+    /// Commit nothing.
+    #[arg(long, requires = "group", conflicts_with = "commit_interval")]
+    no_commit: bool,
+    /// Where to begin in a partition of which the group has committed nothing, or what is not there any more.
+    #[arg(long, requires = "group", value_enum, default_value_t)]
+    offset_reset: ResetArg,
+    /// Static membership: whoever comes back with this id within the session timeout gets its partitions back
+    /// at once, and nobody else is disturbed. Two at a time must not have the same.
+    #[arg(long, requires = "group", value_name = "ID")]
+    instance_id: Option<String>,
+    /// The others take over when this member was silent for so long.
+    #[arg(long, requires = "group", default_value = "10s", value_name = "TIME", value_parser = units::duration)]
+    session_timeout: Duration,
+    /// How partitions are dealt out; the members' commonest choice counts.
+    #[arg(long, requires = "group", value_enum, default_value_t)]
+    assignor: AssignorArg,
+    /// Say on stderr which partitions come and go.
+    #[arg(short, long, requires = "group")]
+    verbose: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum ResetArg {
+    /// At the first record kept.
+    #[default]
+    Earliest,
+    /// At the end: only what comes from now on.
+    Latest,
+    /// Not at all: exit with an error.
+    Fail,
+}
+
+impl From<ResetArg> for OffsetReset {
+    fn from(reset: ResetArg) -> OffsetReset {
+        match reset {
+            ResetArg::Earliest => OffsetReset::Earliest,
+            ResetArg::Latest => OffsetReset::Latest,
+            ResetArg::Fail => OffsetReset::Fail,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum AssignorArg {
+    /// Move as little as possible, then even out.
+    #[default]
+    Sticky,
+    /// Per topic, in ranges.
+    Range,
+    /// One by one over all topics.
+    RoundRobin,
+}
+
+impl From<AssignorArg> for v1::Assignor {
+    fn from(assignor: AssignorArg) -> v1::Assignor {
+        match assignor {
+            AssignorArg::Sticky => v1::Assignor::Sticky,
+            AssignorArg::Range => v1::Assignor::Range,
+            AssignorArg::RoundRobin => v1::Assignor::RoundRobin,
+        }
+    }
+}
+
+/// A pattern for whole topic names, as it was written and compiled.
+#[derive(Clone, Debug)]
+struct TopicsRegex {
+    text: String,
+    whole: Regex,
+}
+
+impl TopicsRegex {
+    fn is_match(&self, topic: &str) -> bool {
+        self.whole.is_match(topic)
+    }
+}
+
+fn topics_regex(text: &str) -> Result<TopicsRegex, String> {
+    // Compiled by itself first: "a)(b" must not become valid by what is put around it.
+    Regex::new(text).map_err(|error| error.to_string())?;
+    let whole = Regex::new(&format!("^(?:{text})$")).map_err(|error| error.to_string())?;
+    Ok(TopicsRegex { text: text.into(), whole })
+}
+
+pub async fn run(args: ConsumeArgs, global: &Global) -> Result<(), Failure> {
+    let format = match &args.format {
+        Some(format) => PrintFormat::parse(format).map_err(|e| Failure::usage(format!("--format: {e}")))?,
+        None if std::io::stdout().is_terminal() => PrintFormat::Pretty,
+        None => PrintFormat::Value,
+    };
+    if args.num == Some(0) {
+        return Ok(());
+    }
+    let printer = Printer { format, left: args.num.unwrap_or(u64::MAX), out: Vec::new() };
+    match args.group.group.clone() {
+        Some(name) => group::run(&name, &args, printer, global).await,
+        None => plain::run(&args, printer, global).await,
+    }
+}
+
+/// Prints records, as many as are wanted.
+struct Printer {
+    format: PrintFormat,
+    left: u64,
+    out: Vec<u8>,
+}
+
+/// What became of printed records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Printed {
+    /// They are written and flushed.
+    All,
+    /// So many were asked for; those are written and flushed.
+    Enough,
+    /// Whoever read standard output has gone, perhaps without these.
+    NoReader,
+}
+
+impl Printer {
+    /// How many records may still be printed.
+    fn left(&self) -> usize {
+        usize::try_from(self.left).unwrap_or(usize::MAX)
+    }
+
+    /// Writes the records and flushes. A slow reader holds up nothing else in this process meanwhile.
+    async fn print(&mut self, topic: &str, partition: i32, records: &[ConsumedRecord]) -> Result<Printed, Failure> {
+        let mut out = std::mem::take(&mut self.out);
+        out.clear();
+        for record in &records[..records.len().min(self.left())] {
+            self.format.print(&mut out, topic, partition, record);
+            self.left -= 1;
+        }
+        let write = tokio::task::spawn_blocking(move || write_out(&out).map(|reader| (out, reader)));
+        let (out, reader) = write.await.map_err(|error| Failure::failed(format!("cannot print: {error}")))??;
+        self.out = out;
+        Ok(match (reader, self.left) {
+            (Reader::Gone, _) => Printed::NoReader,
+            (Reader::Listening, 0) => Printed::Enough,
+            (Reader::Listening, _) => Printed::All,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_for_the_whole_name() {
+        let regex = topics_regex("a|b.*").expect("valid");
+        assert!(regex.is_match("a") && regex.is_match("bc") && !regex.is_match("xa") && !regex.is_match("ac"));
+        for bad in ["(", "a)(b", "*"] {
+            assert!(topics_regex(bad).is_err(), "{bad}");
+        }
+    }
+}

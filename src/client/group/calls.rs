@@ -1,0 +1,236 @@
+//! A member's calls to the coordinator, one try each: `driver` decides what becomes of a failure.
+//!
+//! A beat of a member is hedged: asking twice changes nothing, since releases are fenced by the epoch. A join is
+//! not, or two members would come of it; nor is a commit, so that a late copy does not undo the next one.
+
+use std::{collections::BTreeMap, future::Future, time::Duration};
+
+use tonic::transport::Channel;
+
+use super::{
+    GroupOptions, OffsetToCommit,
+    core::{Beat, partition_sets, partitions_of},
+};
+use crate::{
+    client::{
+        error::ClientError,
+        net::{Cluster, groups_client, unary_within},
+    },
+    proto::v1,
+    types::{PartitionId, TopicPartition},
+};
+
+/// A broker ends a call about groups after 5 s at the latest: a try that was given up never lives on beside the next.
+const CALL_TIMEOUT: Duration = Duration::from_secs(7);
+/// One commit, and one question for offsets: brokers take 10,000 offsets and 1 MiB, and an answer carries metadata
+/// of up to 4 KiB for each.
+const OFFSETS_PER_CALL_MAX: usize = 2_000;
+const BYTES_PER_CALL_MAX: usize = 512 * 1024;
+/// Leaving is a courtesy: without it the others wait for the session timeout.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Who this member is at the moment.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub member: String,
+    pub epoch: i32,
+}
+
+#[derive(Clone)]
+pub(super) struct Calls {
+    pub cluster: Cluster,
+    pub options: GroupOptions,
+}
+
+impl Calls {
+    pub fn new(cluster: Cluster, options: GroupOptions) -> Calls {
+        Calls { cluster, options }
+    }
+
+    pub async fn beat(&self, who: Identity, owns: Vec<v1::PartitionSet>) -> Result<Beat, ClientError> {
+        let is_join = who.member.is_empty();
+        let options = &self.options;
+        let request = v1::GroupHeartbeatRequest {
+            group: options.group.clone(),
+            member_id: who.member,
+            epoch: who.epoch,
+            subscription: is_join.then(|| v1::GroupSubscription {
+                topics: options.topics.clone(),
+                pattern: options.pattern.clone().unwrap_or_default(),
+                assignor: options.assignor.into(),
+            }),
+            owns,
+            instance_id: options.instance_id.clone(),
+            client_id: options.client_id.clone(),
+            session_timeout_ms: millis(options.session_timeout),
+            rebalance_timeout_ms: millis(options.rebalance_timeout),
+        };
+        let call = |address: String, channel| {
+            let request = request.clone();
+            async move { unary_within(&address, CALL_TIMEOUT, groups_client(channel).heartbeat(request)).await }
+        };
+        let answer = match is_join {
+            true => self.cluster.change_once(call).await?,
+            false => self.hedged(call).await?,
+        };
+        if answer.member_id.is_empty() {
+            return Err(ClientError::BadAnswer { detail: "a heartbeat's answer names no member".into() });
+        }
+        Ok(Beat {
+            member: answer.member_id,
+            epoch: answer.epoch,
+            assigned: partitions_of(answer.assigned),
+            next_beat: Duration::from_millis(answer.heartbeat_ms.into()),
+        })
+    }
+
+    /// The refused ones. After an error some may be committed.
+    pub async fn commit(
+        &self,
+        who: &Identity,
+        offsets: Vec<OffsetToCommit>,
+    ) -> Result<Vec<(TopicPartition, ClientError)>, ClientError> {
+        let mut refused = Vec::new();
+        for part in split(offsets) {
+            refused.extend(self.commit_some(who.clone(), part).await?);
+        }
+        Ok(refused)
+    }
+
+    async fn commit_some(
+        &self,
+        who: Identity,
+        offsets: Vec<OffsetToCommit>,
+    ) -> Result<Vec<(TopicPartition, ClientError)>, ClientError> {
+        let offsets = offsets.into_iter().map(|offset| v1::OffsetToCommit {
+            topic: offset.at.topic,
+            partition: offset.at.partition.0,
+            offset: offset.offset,
+            leader_epoch: offset.leader_epoch,
+            metadata: offset.metadata,
+        });
+        let request = v1::CommitOffsetsRequest {
+            group: self.options.group.clone(),
+            member_id: who.member,
+            epoch: who.epoch,
+            offsets: offsets.collect(),
+        };
+        let call = |address: String, channel| {
+            let request = request.clone();
+            async move { unary_within(&address, CALL_TIMEOUT, groups_client(channel).commit_offsets(request)).await }
+        };
+        let answer = self.cluster.one_by_one(self.cluster.coordinators(), call).await;
+        let answer = self.or_learn(answer).await?;
+        let refused = |refused: v1::RefusedCommit| {
+            let at = TopicPartition { topic: refused.topic, partition: PartitionId(refused.partition) };
+            (at, ClientError::from_wire(refused.error.unwrap_or_default()))
+        };
+        Ok(answer.refused.into_iter().map(refused).collect())
+    }
+
+    /// The committed offsets of those that have one.
+    pub async fn committed(&self, of: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
+        let mut found = BTreeMap::new();
+        for part in of.chunks(OFFSETS_PER_CALL_MAX) {
+            found.extend(self.committed_some(part).await?);
+        }
+        Ok(found)
+    }
+
+    async fn committed_some(&self, of: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
+        let request =
+            v1::FetchOffsetsRequest { group: self.options.group.clone(), partitions: partition_sets(of.iter()) };
+        let call = |address: String, channel| {
+            let request = request.clone();
+            async move { unary_within(&address, CALL_TIMEOUT, groups_client(channel).fetch_offsets(request)).await }
+        };
+        let answer = self.hedged(call).await?;
+        let named = |found: v1::CommittedOffset| {
+            (TopicPartition { topic: found.topic, partition: PartitionId(found.partition) }, found.offset)
+        };
+        Ok(answer.offsets.into_iter().map(named).collect())
+    }
+
+    async fn hedged<T, F>(&self, call: impl Fn(String, Channel) -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let answer = self.cluster.hedged_from(self.cluster.coordinators(), "group coordinator", call).await;
+        self.or_learn(answer).await
+    }
+
+    /// Whoever could not do it is perhaps not the coordinator any more.
+    async fn or_learn<T>(&self, answer: Result<T, ClientError>) -> Result<T, ClientError> {
+        if answer.as_ref().is_err_and(ClientError::is_retriable) {
+            let _ = self.cluster.refresh(&[]).await; // The next try says why, if this helps nothing.
+        }
+        answer
+    }
+
+    /// Whether it worked does not matter much.
+    pub async fn leave(&self, member: String) {
+        if member.is_empty() {
+            return;
+        }
+        let request = v1::GroupLeaveRequest { group: self.options.group.clone(), member_id: member };
+        let call = |address: String, channel| {
+            let request = request.clone();
+            async move { unary_within(&address, LEAVE_TIMEOUT, groups_client(channel).leave(request)).await }
+        };
+        match tokio::time::timeout(LEAVE_TIMEOUT, self.hedged(call)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "leaving the group failed, its session will end"),
+            Err(_) => tracing::debug!("leaving the group took too long, its session will end"),
+        }
+    }
+}
+
+/// In order, each part within the bounds of one call.
+fn split(offsets: Vec<OffsetToCommit>) -> Vec<Vec<OffsetToCommit>> {
+    let mut parts: Vec<Vec<OffsetToCommit>> = Vec::new();
+    let mut bytes = 0;
+    for offset in offsets {
+        // The fields that are numbers take less than 40 bytes.
+        let size = offset.at.topic.len() + offset.metadata.len() + 40;
+        match parts.last_mut() {
+            Some(part) if part.len() < OFFSETS_PER_CALL_MAX && bytes + size <= BYTES_PER_CALL_MAX => {
+                part.push(offset);
+                bytes += size;
+            }
+            Some(_) | None => {
+                parts.push(vec![offset]);
+                bytes = size;
+            }
+        }
+    }
+    parts
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commits_are_split_within_the_bounds_of_a_call() {
+        let offset = |n: usize, metadata: usize| OffsetToCommit {
+            at: TopicPartition { topic: "t".repeat(249), partition: PartitionId(n as i32) },
+            offset: n as i64,
+            leader_epoch: None,
+            metadata: "m".repeat(metadata),
+        };
+        for (count, metadata, parts) in [(0, 0, 0), (1, 4_096, 1), (1_000, 0, 1), (2_000, 0, 2), (1_000, 4_096, 9)] {
+            let all: Vec<_> = (0..count).map(|n| offset(n, metadata)).collect();
+            let split = split(all.clone());
+            assert_eq!(split.len(), parts, "{count} with {metadata} bytes of metadata");
+            for part in &split {
+                let bytes: usize = part.iter().map(|o| o.at.topic.len() + o.metadata.len() + 40).sum();
+                assert!(part.len() <= OFFSETS_PER_CALL_MAX && bytes <= BYTES_PER_CALL_MAX);
+            }
+            assert_eq!(split.concat(), all);
+        }
+    }
+}

@@ -1,0 +1,556 @@
+//! The rules of a member, without a coordinator.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use proptest::prelude::*;
+
+use super::{
+    GroupEvent, OffsetReset, OffsetToCommit,
+    core::{Beat, Brought, Core, Due, From, Now, Start},
+};
+use crate::{
+    client::{
+        ConsumedRecord,
+        error::{BrokerError, ClientError, Effect, ErrorCode},
+    },
+    record::Record,
+    types::{PartitionId, TopicPartition},
+};
+
+const SESSION: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_secs(5);
+
+fn at(partition: i32) -> TopicPartition {
+    TopicPartition { topic: "t".into(), partition: PartitionId(partition) }
+}
+
+fn ms(ms: u64) -> Now {
+    Duration::from_millis(ms)
+}
+
+fn core() -> Core<()> {
+    Core::new(SESSION, Some(INTERVAL), OffsetReset::Earliest)
+}
+
+fn manual() -> Core<()> {
+    Core::new(SESSION, None, OffsetReset::Earliest)
+}
+
+fn beat(core: &mut Core<()>, now: Now, partitions: &[i32]) {
+    let assigned = partitions.iter().map(|p| at(*p)).collect();
+    let (member, epoch) = ("m".to_string(), core.epoch() + 1);
+    core.on_beat(core.membership(), now, Beat { member, epoch, assigned, next_beat: ms(1_000) });
+}
+
+/// Answers the question for committed offsets: `found` for all that are in it.
+fn offsets(core: &mut Core<()>, found: &[(i32, i64)]) -> Vec<Start> {
+    let asked = core.unknown(ms(0));
+    core.on_offsets(&asked, &found.iter().map(|(p, offset)| (at(*p), *offset)).collect());
+    core.take_starts()
+}
+
+fn brought(offsets: std::ops::Range<i64>) -> Brought<()> {
+    let record = |offset| ConsumedRecord { offset, record: Record::default() };
+    Brought {
+        records: offsets.clone().map(record).collect(),
+        high_watermark: offsets.end,
+        leader_epoch: 7,
+        permits: (),
+    }
+}
+
+fn broker_error(code: ErrorCode, retriable: bool) -> ClientError {
+    ClientError::Broker(Box::new(BrokerError {
+        code,
+        message: "x".into(),
+        effect: Effect::Nothing,
+        retriable,
+        leader: None,
+        actual_offset: None,
+        log_start: None,
+        high_watermark: None,
+    }))
+}
+
+fn owned(core: &Core<()>) -> Vec<i32> {
+    core.owns().into_iter().flat_map(|set| set.partitions).collect()
+}
+
+/// The application's next call, as a line of text.
+fn next(core: &mut Core<()>, now: Now) -> String {
+    core.begin_next();
+    let numbers =
+        |of: Vec<TopicPartition>| of.iter().map(|at| at.partition.0.to_string()).collect::<Vec<_>>().join(",");
+    match core.take(now, 100) {
+        None => "-".into(),
+        Some(Err(error)) => format!("error {}", error.code().map_or("?", |code| code.as_str_name())),
+        Some(Ok(GroupEvent::Assigned(of))) => format!("assigned {}", numbers(of)),
+        Some(Ok(GroupEvent::Revoked(of))) => format!("revoked {}", numbers(of)),
+        Some(Ok(GroupEvent::Lost(of))) => format!("lost {}", numbers(of)),
+        Some(Ok(GroupEvent::Records(of))) => {
+            let offsets: Vec<_> = of.records.iter().map(|r| r.offset).collect();
+            format!("{}: {}..{}", of.at.partition, offsets[0], offsets[offsets.len() - 1] + 1)
+        }
+    }
+}
+
+/// A member that reads partitions 0 and 1 from offset 10 on, and was told so.
+fn reading(mut core: Core<()>) -> (Core<()>, Vec<Start>) {
+    beat(&mut core, ms(0), &[0, 1]);
+    let starts = offsets(&mut core, &[(0, 10), (1, 10)]);
+    assert_eq!(next(&mut core, ms(0)), "assigned 0,1");
+    (core, starts)
+}
+
+fn due(core: &mut Core<()>, now: Now) -> Vec<(i32, i64)> {
+    let due = core.due(now);
+    due.iter().map(|due| (due.offset.at.partition.0, due.offset.offset)).collect()
+}
+
+/// Commits what is due, successfully.
+fn commit(core: &mut Core<()>, now: Now) -> Vec<(i32, i64)> {
+    let dues = core.due(now);
+    core.on_committed(&dues, &BTreeSet::new());
+    dues.iter().map(|due| (due.offset.at.partition.0, due.offset.offset)).collect()
+}
+
+#[test]
+fn reading_begins_at_the_committed_offset_or_at_the_reset() {
+    let mut core = core();
+    beat(&mut core, ms(0), &[0, 1]);
+    let starts = offsets(&mut core, &[(0, 10)]);
+    let froms: Vec<_> = starts.iter().map(|start| (start.at.partition.0, start.from)).collect();
+    assert_eq!(froms, [(0, From::Offset(10)), (1, From::Reset)]);
+    core.on_positioned(starts[1].reader, &at(1), 3);
+    assert_eq!(core.position(&at(0)), None, "the application does not know that it is ours");
+    assert_eq!(next(&mut core, ms(0)), "assigned 0,1");
+    assert_eq!((core.position(&at(0)), core.position(&at(1))), (Some(10), Some(3)));
+    // A place found without a committed offset is committed even if no record comes.
+    assert_eq!(commit(&mut core, ms(0)), [(1, 3)]);
+}
+
+#[test]
+fn fail_as_reset_reports_and_waits_for_a_seek() {
+    let mut core = Core::<()>::new(SESSION, Some(INTERVAL), OffsetReset::Fail);
+    beat(&mut core, ms(0), &[0]);
+    assert_eq!(offsets(&mut core, &[]), []);
+    assert_eq!(next(&mut core, ms(0)), "assigned 0");
+    core.begin_next();
+    let error = core.take(ms(0), 1).expect("an event").expect_err("an error");
+    assert_eq!(error, ClientError::NoOffset { partition: "t-0".into() });
+    core.seek(&at(0), 5).expect("it is ours");
+    assert_eq!(core.take_starts()[0].from, From::Offset(5));
+}
+
+#[test]
+fn handed_out_is_committed_only_after_the_next_call() {
+    let (mut core, starts) = reading(core());
+    core.on_brought(starts[0].reader, &at(0), brought(10..13));
+    assert_eq!(next(&mut core, ms(1)), "0: 10..13");
+    assert_eq!(due(&mut core, ms(6_000)), [], "it may be half way through them");
+    assert_eq!(next(&mut core, ms(6_000)), "-");
+    assert_eq!(due(&mut core, ms(6_001)), [], "the interval has just been used");
+    assert_eq!(commit(&mut core, ms(11_000)), [(0, 13)]);
+    assert_eq!(commit(&mut core, ms(99_000)), [], "once is enough");
+}
+
+#[test]
+fn a_commit_by_hand_takes_the_last_event_too() {
+    let (mut core, starts) = reading(manual());
+    core.on_brought(starts[0].reader, &at(0), brought(10..13));
+    next(&mut core, ms(1));
+    let all = core.commit_all();
+    assert_eq!(all, [OffsetToCommit { at: at(0), offset: 13, leader_epoch: Some(7), metadata: String::new() }]);
+    assert_eq!(core.due(ms(99_000)), []);
+    core.on_committed(&core.dues(all), &BTreeSet::new());
+    assert_eq!(core.commit_all(), []);
+}
+
+#[test]
+fn records_beyond_the_maximum_wait_and_lose_no_epoch() {
+    let (mut core, starts) = reading(core());
+    core.on_brought(starts[0].reader, &at(0), brought(10..13));
+    core.begin_next();
+    core.take(ms(1), 2);
+    assert_eq!((core.position(&at(0)), core.commit_all()[0].leader_epoch), (Some(12), None), "of a part it is unknown");
+    assert_eq!(next(&mut core, ms(1)), "0: 12..13");
+    assert_eq!(core.commit_all()[0].leader_epoch, Some(7));
+}
+
+#[test]
+fn a_revoked_partition_is_owned_until_the_call_after_the_event() {
+    let (mut core, starts) = reading(manual());
+    core.on_brought(starts[0].reader, &at(0), brought(10..13));
+    core.on_brought(starts[1].reader, &at(1), brought(10..13));
+    beat(&mut core, ms(100), &[1]);
+    assert_eq!(core.take_stops(), [starts[0].reader]);
+    assert_eq!(owned(&core), [0, 1]);
+    assert_eq!(next(&mut core, ms(100)), "revoked 0", "its records are not handed out any more");
+    assert_eq!(owned(&core), [0, 1], "the application may commit now");
+    assert!(core.next_beat() > ms(100));
+    assert_eq!(next(&mut core, ms(100)), "1: 10..13");
+    assert_eq!((owned(&core), core.next_beat()), (vec![1], ms(0)), "and says so at once");
+    assert_eq!(core.assignment(), [at(1)]);
+}
+
+#[test]
+fn a_revoked_partition_goes_only_after_its_last_automatic_commit() {
+    let (mut core, starts) = reading(core());
+    core.on_brought(starts[0].reader, &at(0), brought(10..13));
+    assert_eq!(next(&mut core, ms(1)), "0: 10..13");
+    assert_eq!(commit(&mut core, ms(1)), [], "this uses up the interval");
+    beat(&mut core, ms(100), &[1]);
+    assert_eq!(next(&mut core, ms(100)), "revoked 0");
+    assert_eq!(next(&mut core, ms(100)), "-");
+    assert_eq!(owned(&core), [0, 1]);
+    // A commit that failed is tried again at once, not at the next interval.
+    let dues = core.due(ms(101));
+    assert_eq!(dues.len(), 1);
+    core.on_commit_failed(core.membership(), &broker_error(ErrorCode::Unavailable, true), ms(101), 0, SESSION);
+    assert_eq!(owned(&core), [0, 1]);
+    let retry = core.next_due().expect("there is one");
+    assert!(retry > ms(101) && retry < ms(400), "{retry:?}");
+    assert_eq!(commit(&mut core, retry), [(0, 13)]);
+    assert_eq!((owned(&core), core.next_beat()), (vec![1], ms(0)));
+}
+
+#[test]
+fn a_refused_last_commit_holds_nothing_up() {
+    let (mut core, starts) = reading(core());
+    core.on_brought(starts[0].reader, &at(0), brought(10..13));
+    next(&mut core, ms(1));
+    beat(&mut core, ms(100), &[1]);
+    next(&mut core, ms(100));
+    next(&mut core, ms(100));
+    let dues = core.due(ms(6_000));
+    core.on_committed(&dues, &BTreeSet::from([at(0)]));
+    assert_eq!(owned(&core), [1]);
+}
+
+#[test]
+fn a_partition_nobody_was_told_of_goes_without_a_word() {
+    let mut core = core();
+    beat(&mut core, ms(0), &[0]);
+    beat(&mut core, ms(10), &[]);
+    assert_eq!((owned(&core), next(&mut core, ms(10))), (vec![], "-".into()));
+    beat(&mut core, ms(20), &[0]);
+    assert_eq!(next(&mut core, ms(20)), "assigned 0");
+}
+
+#[test]
+fn a_partition_given_back_while_it_goes_is_let_go_of_first() {
+    let (mut core, _) = reading(manual());
+    beat(&mut core, ms(100), &[1]);
+    assert_eq!(next(&mut core, ms(100)), "revoked 0");
+    beat(&mut core, ms(200), &[0, 1]);
+    assert_eq!(next(&mut core, ms(200)), "-");
+    assert_eq!(owned(&core), [1]);
+    beat(&mut core, ms(300), &[0, 1]);
+    assert_eq!(next(&mut core, ms(300)), "assigned 0");
+}
+
+#[test]
+fn no_record_is_handed_out_after_the_session() {
+    let (mut core, starts) = reading(core());
+    core.on_brought(starts[0].reader, &at(0), brought(10..13));
+    core.on_brought(starts[1].reader, &at(1), brought(10..13));
+    beat(&mut core, ms(1_000), &[0, 1]);
+    assert_eq!(next(&mut core, ms(10_999)), "0: 10..13");
+    // Nobody told the core that time went by: the call itself notices.
+    assert_eq!(next(&mut core, ms(11_000)), "lost 0,1");
+    assert_eq!((next(&mut core, ms(11_000)), owned(&core)), ("-".into(), vec![]));
+    assert_eq!(core.due(ms(12_000)), [], "others may have committed further");
+    // The coordinator is a new one that knows the member still.
+    assert_eq!(core.member(), "m");
+    beat(&mut core, ms(12_000), &[0, 1]);
+    assert_eq!(next(&mut core, ms(12_000)), "assigned 0,1");
+    assert_eq!(offsets(&mut core, &[(0, 10), (1, 10)]).len(), 2, "the committed offsets are asked for again");
+}
+
+#[test]
+fn the_session_counts_from_the_sending_of_a_beat() {
+    let (mut core, _) = reading(core());
+    // Sent at 2 s, answered at 9 s.
+    beat(&mut core, ms(2_000), &[0, 1]);
+    assert_eq!(core.session_ends(), Some(ms(12_000)));
+    // An answer from before a long sleep of the process keeps nobody alive.
+    assert_eq!(next(&mut core, ms(60_000)), "lost 0,1");
+    beat(&mut core, ms(3_000), &[0, 1]);
+    assert_eq!(next(&mut core, ms(60_000)), "-");
+    assert_eq!(owned(&core), Vec::<i32>::new());
+}
+
+#[test]
+fn an_expelled_member_loses_everything_and_joins_anew() {
+    for code in [ErrorCode::UnknownMember, ErrorCode::FencedMember] {
+        let (mut core, starts) = reading(core());
+        core.on_brought(starts[0].reader, &at(0), brought(10..13));
+        let membership = core.membership();
+        core.on_beat_failed(membership, broker_error(code, false), ms(500), 0, SESSION);
+        assert_eq!(next(&mut core, ms(500)), "lost 0,1");
+        assert_eq!((core.member(), core.epoch(), core.next_beat()), ("", 0, ms(0)));
+        // The answer to a beat of the old membership comes late.
+        let (member, assigned) = ("old".to_string(), vec![at(0)]);
+        core.on_beat(membership, ms(400), Beat { member, epoch: 9, assigned, next_beat: ms(100) });
+        assert_eq!((next(&mut core, ms(500)), core.member()), ("-".into(), ""));
+    }
+}
+
+#[test]
+fn a_commit_of_an_expelled_member_is_noticed() {
+    let (mut core, _) = reading(core());
+    core.on_commit_failed(core.membership(), &broker_error(ErrorCode::UnknownMember, false), ms(1), 0, SESSION);
+    assert_eq!(next(&mut core, ms(1)), "lost 0,1");
+}
+
+#[test]
+fn what_the_group_refuses_for_good_ends_the_member() {
+    let (mut core, _) = reading(core());
+    core.on_beat_failed(core.membership(), broker_error(ErrorCode::FencedInstance, false), ms(1), 0, SESSION);
+    assert_eq!(next(&mut core, ms(1)), "lost 0,1");
+    for _ in 0..3 {
+        assert_eq!(next(&mut core, ms(1)), "error FENCED_INSTANCE");
+    }
+}
+
+#[test]
+fn an_error_that_may_pass_is_reported_once_per_patience() {
+    let mut core = core();
+    let mut reported = vec![];
+    for now in (0..100_000).step_by(100).map(ms) {
+        let before = core.next_beat();
+        core.on_beat_failed(0, broker_error(ErrorCode::Unavailable, true), now, 1, Duration::from_secs(30));
+        assert!(core.next_beat() > now && core.next_beat() < now + ms(600), "{before:?} {:?}", core.next_beat());
+        if next(&mut core, now) == "error UNAVAILABLE" {
+            reported.push(now.as_secs());
+        }
+    }
+    assert_eq!(reported, [30, 60, 90]);
+}
+
+#[test]
+fn a_seek_wins_over_the_commited_offset_and_over_what_is_in_hand() {
+    let mut core = core();
+    beat(&mut core, ms(0), &[0]);
+    assert_eq!(next(&mut core, ms(0)), "assigned 0");
+    let asked = core.unknown(ms(0));
+    core.seek(&at(0), 77).expect("it is ours");
+    core.on_offsets(&asked, &BTreeMap::from([(at(0), 10)]));
+    let starts = core.take_starts();
+    assert_eq!((starts.len(), starts[0].from), (1, From::Offset(77)));
+    core.on_brought(starts[0].reader, &at(0), brought(77..80));
+    assert_eq!(next(&mut core, ms(0)), "0: 77..80");
+    core.seek(&at(0), 5).expect("it is ours");
+    assert_eq!(next(&mut core, ms(0)), "-");
+    assert_eq!(commit(&mut core, ms(0)), [(0, 5)]);
+    // What the old reader still brings is nobody's.
+    core.on_brought(starts[0].reader, &at(0), brought(80..90));
+    assert_eq!(next(&mut core, ms(0)), "-");
+    assert!(core.seek(&at(9), 0).is_err_and(|error| matches!(error, ClientError::NotAssigned { .. })));
+    assert!(core.seek(&at(0), -1).is_err());
+}
+
+#[test]
+fn a_paused_partition_is_kept_and_read_again_from_where_it_was() {
+    let (mut core, starts) = reading(core());
+    core.on_brought(starts[0].reader, &at(0), brought(10..13));
+    core.begin_next();
+    core.take(ms(0), 1);
+    core.set_paused(&at(0), true).expect("it is ours");
+    assert_eq!(core.take_stops(), [starts[0].reader]);
+    assert_eq!((next(&mut core, ms(0)), owned(&core)), ("-".into(), vec![0, 1]));
+    core.set_paused(&at(0), false).expect("it is ours");
+    core.set_paused(&at(0), false).expect("twice is once");
+    let again = core.take_starts();
+    assert_eq!((again.len(), again[0].from), (1, From::Offset(11)));
+    // Paused before its offset is known, it starts when it is resumed.
+    beat(&mut core, ms(0), &[0, 1, 2]);
+    assert!(core.set_paused(&at(2), true).is_err(), "the application was not told");
+    assert_eq!(next(&mut core, ms(0)), "assigned 2");
+    core.set_paused(&at(2), true).expect("it is ours");
+    assert_eq!(offsets(&mut core, &[(2, 4)]), []);
+    core.set_paused(&at(2), false).expect("it is ours");
+    assert_eq!(core.take_starts()[0].from, From::Offset(4));
+}
+
+#[test]
+fn retention_that_overtakes_a_reader_loses_nothing_that_was_read() {
+    let (mut core, starts) = reading(core());
+    core.on_brought(starts[0].reader, &at(0), brought(10..13));
+    core.on_positioned(starts[0].reader, &at(0), 500);
+    core.on_brought(starts[0].reader, &at(0), brought(500..501));
+    assert_eq!(next(&mut core, ms(0)), "0: 10..13");
+    assert_eq!(next(&mut core, ms(0)), "0: 500..501");
+}
+
+#[test]
+fn a_reader_that_gave_up_waits_for_a_seek() {
+    let (mut core, starts) = reading(core());
+    let error = ClientError::BadBatch { partition: "t-0".into(), offset: 10, detail: "crc".into() };
+    core.on_read_failed(starts[0].reader, &at(0), error, true);
+    assert_eq!(next(&mut core, ms(0)), "error ?");
+    assert_eq!((next(&mut core, ms(0)), owned(&core)), ("-".into(), vec![0, 1]));
+    core.seek(&at(0), 11).expect("it is ours");
+    assert_eq!(core.take_starts().len(), 1);
+}
+
+/// One step of a random life.
+#[derive(Clone, Debug)]
+enum Step {
+    Beat(BTreeSet<i32>),
+    Offsets,
+    Bring { reader: usize, records: i64 },
+    Next { records_max: usize },
+    Commit { ok: bool },
+    Wait(u64),
+    Expel,
+    Seek(i32, i64),
+    Pause(i32, bool),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => prop::collection::btree_set(0..4, 0..4).prop_map(Step::Beat),
+        3 => Just(Step::Offsets),
+        6 => (0..8_usize, 0..5_i64).prop_map(|(reader, records)| Step::Bring { reader, records }),
+        8 => (1..4_usize).prop_map(|records_max| Step::Next { records_max }),
+        3 => any::<bool>().prop_map(|ok| Step::Commit { ok }),
+        2 => (1..6_000_u64).prop_map(Step::Wait),
+        1 => Just(Step::Expel),
+        1 => (0..4, 0..50_i64).prop_map(|(p, offset)| Step::Seek(p, offset)),
+        1 => (0..4, any::<bool>()).prop_map(|(p, paused)| Step::Pause(p, paused)),
+    ]
+}
+
+/// What the application knows, and what a coordinator and readers would do.
+#[derive(Default)]
+struct World {
+    now: Now,
+    /// Told assigned, not yet told gone; where the next record must be, once that is known.
+    ours: BTreeMap<TopicPartition, Option<i64>>,
+    /// Told revoked by the last call.
+    told: Vec<TopicPartition>,
+    /// Everything below was handed out before the last call began.
+    processed: BTreeMap<TopicPartition, i64>,
+    committed: BTreeMap<TopicPartition, i64>,
+    /// Running readers, and where they are.
+    readers: Vec<(u64, TopicPartition, i64)>,
+}
+
+impl World {
+    fn run(&mut self, core: &mut Core<()>, step: Step) {
+        match step {
+            Step::Beat(partitions) => {
+                let partitions: Vec<_> = partitions.into_iter().collect();
+                beat(core, self.now, &partitions);
+            }
+            Step::Offsets => {
+                let asked = core.unknown(self.now + SESSION);
+                core.on_offsets(&asked, &self.committed);
+            }
+            Step::Bring { reader, records } if !self.readers.is_empty() => {
+                let i = reader % self.readers.len();
+                let (reader, at, position) = &mut self.readers[i];
+                core.on_brought(*reader, at, brought(*position..*position + records));
+                *position += records;
+            }
+            Step::Bring { .. } => {}
+            Step::Next { records_max } => self.next(core, records_max),
+            Step::Commit { ok } => self.commit(core, ok),
+            Step::Wait(ms) => self.now += Duration::from_millis(ms),
+            Step::Expel if !core.member().is_empty() => {
+                let error = broker_error(ErrorCode::UnknownMember, false);
+                core.on_beat_failed(core.membership(), error, self.now, 0, SESSION);
+            }
+            Step::Expel => {}
+            Step::Seek(p, offset) => {
+                if self.ours.contains_key(&at(p)) && core.seek(&at(p), offset).is_ok() {
+                    self.ours.insert(at(p), Some(offset));
+                    self.processed.insert(at(p), offset);
+                }
+            }
+            Step::Pause(p, paused) => {
+                let _ = core.set_paused(&at(p), paused); // Not ours, perhaps.
+            }
+        }
+        for stop in core.take_stops() {
+            self.readers.retain(|(reader, ..)| *reader != stop);
+        }
+        for start in core.take_starts() {
+            let offset = match start.from {
+                From::Offset(offset) => offset,
+                From::Reset => 0,
+            };
+            if start.from == From::Reset {
+                core.on_positioned(start.reader, &start.at, offset);
+            }
+            self.readers.push((start.reader, start.at, offset));
+        }
+        core.check();
+        let owned: BTreeSet<_> = owned(core).into_iter().map(at).collect();
+        for at in self.ours.keys().chain(&self.told) {
+            assert!(owned.contains(at) || core.has_lost(), "{at} was let go of behind the application's back");
+        }
+    }
+
+    fn next(&mut self, core: &mut Core<()>, records_max: usize) {
+        core.begin_next();
+        self.told.clear();
+        let in_hand = self.ours.iter().filter_map(|(at, next)| Some((at.clone(), (*next)?)));
+        self.processed.extend(in_hand.collect::<Vec<_>>());
+        match core.take(self.now, records_max) {
+            None | Some(Err(_)) => {}
+            Some(Ok(GroupEvent::Assigned(of))) => {
+                for at in of {
+                    self.processed.remove(&at);
+                    assert!(self.ours.insert(at, None).is_none(), "assigned twice");
+                }
+            }
+            Some(Ok(GroupEvent::Revoked(of))) => {
+                for at in of {
+                    self.ours.remove(&at).expect("revoked what was ours");
+                    self.told.push(at);
+                }
+            }
+            Some(Ok(GroupEvent::Lost(of))) => self.ours.retain(|at, _| !of.contains(at)),
+            Some(Ok(GroupEvent::Records(of))) => {
+                let next = self.ours.get_mut(&of.at).expect("records only of what is ours");
+                let first = of.records[0].offset;
+                let want = next.unwrap_or_else(|| self.committed.get(&of.at).copied().unwrap_or(0));
+                assert_eq!(first, want, "{} is dense from its committed offset on", of.at);
+                assert!(of.records.len() <= records_max);
+                *next = Some(first + of.records.len() as i64);
+            }
+        }
+    }
+
+    fn commit(&mut self, core: &mut Core<()>, ok: bool) {
+        let dues: Vec<Due> = core.due(self.now);
+        if !ok {
+            let error = broker_error(ErrorCode::Unavailable, true);
+            core.on_commit_failed(core.membership(), &error, self.now, 0, SESSION);
+            return;
+        }
+        for Due { offset, .. } in &dues {
+            let processed = self.processed.get(&offset.at).copied();
+            let start = self.committed.get(&offset.at).copied().unwrap_or(0);
+            assert!(offset.offset <= processed.unwrap_or(start), "{offset:?} is beyond {processed:?}");
+            self.committed.insert(offset.at.clone(), offset.offset);
+        }
+        core.on_committed(&dues, &BTreeSet::new());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #[test]
+    fn whatever_happens(steps in prop::collection::vec(step(), 1..60)) {
+        let (mut core, mut world) = (core(), World::default());
+        for step in steps {
+            world.run(&mut core, step);
+        }
+    }
+}

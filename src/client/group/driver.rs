@@ -1,0 +1,382 @@
+//! The one task behind a member: it beats, asks for committed offsets, commits, starts and stops readers, and reads
+//! the clock. What follows from an answer, `core` says.
+//!
+//! Promises: one beat, one commit and one question for offsets at a time, so that answers come in the order of what
+//! they answer; a commit by hand is answered within the patience. At its end all its tasks end.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::{AbortHandle, JoinError, JoinSet},
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    COMMANDS_MAX, OffsetToCommit, Shared,
+    calls::{Calls, Identity},
+    core::{Beat, Due, Now},
+    reader::Reader,
+};
+use crate::{
+    client::error::{ClientError, Effect, ErrorCode},
+    types::TopicPartition,
+};
+
+/// Without anything to wait for it looks this often.
+const IDLE: Duration = Duration::from_secs(1);
+/// Between two tries of the last commit.
+const PAUSE: Duration = Duration::from_millis(200);
+
+pub(super) type Reply = oneshot::Sender<Result<(), ClientError>>;
+
+pub(super) enum Command {
+    Commit { offsets: Vec<OffsetToCommit>, reply: Reply },
+    Close { reply: Reply },
+}
+
+/// A commit that the application waits for.
+struct ByHand {
+    dues: Vec<Due>,
+    reply: Reply,
+    began: Now,
+    effect: Effect,
+    last: Option<ClientError>,
+    /// Not before.
+    next: Now,
+}
+
+enum Event {
+    Beat { membership: u64, sent: Now, result: Result<Beat, ClientError> },
+    Offsets { asked: Vec<(u64, TopicPartition)>, result: Result<BTreeMap<TopicPartition, i64>, ClientError> },
+    Committed { membership: u64, dues: Vec<Due>, result: Result<Vec<(TopicPartition, ClientError)>, ClientError> },
+}
+
+pub(super) struct Driver {
+    calls: Calls,
+    shared: Arc<Shared>,
+    commands: mpsc::Receiver<Command>,
+    running: JoinSet<Event>,
+    readers: JoinSet<()>,
+    by_number: HashMap<u64, AbortHandle>,
+    is_beating: bool,
+    is_asking: bool,
+    is_committing: bool,
+    /// The first is the one under way, if `is_by_hand`.
+    by_hand: VecDeque<ByHand>,
+    is_by_hand: bool,
+}
+
+impl Driver {
+    pub fn new(calls: Calls, shared: Arc<Shared>, commands: mpsc::Receiver<Command>) -> Driver {
+        Driver {
+            calls,
+            shared,
+            commands,
+            running: JoinSet::new(),
+            readers: JoinSet::new(),
+            by_number: HashMap::new(),
+            is_beating: false,
+            is_asking: false,
+            is_committing: false,
+            by_hand: VecDeque::new(),
+            is_by_hand: false,
+        }
+    }
+
+    /// Until the handle is closed or dropped, or the group refuses this member for good.
+    pub async fn run(mut self) {
+        loop {
+            let wake = self.step();
+            if self.shared.lock().fatal().is_some() {
+                return;
+            }
+            let shared = self.shared.clone();
+            let takes_commands = self.by_hand.len() < COMMANDS_MAX;
+            tokio::select! {
+                Some(ended) = self.running.join_next() => if let Some(event) = unless_panicked(ended) {
+                    self.on_event(event);
+                },
+                Some(ended) = self.readers.join_next() => {
+                    let _ = unless_panicked(ended);
+                }
+                command = self.commands.recv(), if takes_commands => match command {
+                    Some(Command::Commit { offsets, reply }) => self.queue(offsets, reply),
+                    Some(Command::Close { reply }) => return self.close(reply).await,
+                    None => return self.abandon().await,
+                },
+                () = shared.work.notified() => {}
+                () = sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Starts what is due. Returns when to look again.
+    fn step(&mut self) -> Instant {
+        let shared = self.shared.clone();
+        let mut core = shared.lock();
+        let now = shared.now();
+        core.expire(now);
+        let mut wake = now + IDLE;
+        if !self.is_beating {
+            if core.next_beat() <= now {
+                self.is_beating = true;
+                let (calls, membership) = (self.calls.clone(), core.membership());
+                let (who, owns) = (identity(&core), core.owns());
+                self.running
+                    .spawn(async move { Event::Beat { membership, sent: now, result: calls.beat(who, owns).await } });
+            } else {
+                wake = wake.min(core.next_beat());
+            }
+        }
+        if !self.is_asking {
+            let asked = core.unknown(now);
+            if !asked.is_empty() {
+                self.is_asking = true;
+                let calls = self.calls.clone();
+                let of: Vec<_> = asked.iter().map(|(_, at)| at.clone()).collect();
+                self.running.spawn(async move { Event::Offsets { asked, result: calls.committed(&of).await } });
+            } else if let Some(retry) = core.fetch_retry() {
+                wake = wake.min(retry);
+            }
+        }
+        wake = self.step_commits(&mut core, now).into_iter().fold(wake, Duration::min);
+        wake = core.session_ends().into_iter().fold(wake, Duration::min);
+        for reader in core.take_stops() {
+            if let Some(task) = self.by_number.remove(&reader) {
+                task.abort();
+            }
+        }
+        let starts = core.take_starts();
+        drop(core);
+        for start in starts {
+            let number = start.reader;
+            let task = self.readers.spawn(self.reader().run(start));
+            self.by_number.insert(number, task);
+        }
+        shared.ready.notify_one();
+        shared.opened + wake
+    }
+
+    fn reader(&self) -> Reader {
+        let options = &self.calls.options;
+        Reader {
+            cluster: self.calls.cluster.clone(),
+            shared: self.shared.clone(),
+            offset_reset: options.offset_reset,
+            patience: options.patience,
+            buffer_bytes_max: options.buffer_bytes_max,
+            buffer_records_max: options.buffer_records_max,
+        }
+    }
+
+    /// Starts a commit if one is due. Returns when one will be.
+    fn step_commits(&mut self, core: &mut super::Core<super::Permits>, now: Now) -> Option<Now> {
+        if self.is_committing {
+            return None;
+        }
+        let who = identity(core);
+        if let Some(first) = self.by_hand.front() {
+            if who.member.is_empty() {
+                let first = self.by_hand.pop_front().expect("just seen");
+                first.end(Err(ClientError::NotAMember));
+                return Some(now);
+            }
+            if first.next > now {
+                return Some(first.next);
+            }
+            (self.is_committing, self.is_by_hand) = (true, true);
+            let dues = first.dues.clone();
+            self.commit(core.membership(), who, dues);
+            return None;
+        }
+        let dues = core.due(now);
+        if dues.is_empty() {
+            return core.next_due();
+        }
+        (self.is_committing, self.is_by_hand) = (true, false);
+        self.commit(core.membership(), who, dues);
+        None
+    }
+
+    fn commit(&mut self, membership: u64, who: Identity, dues: Vec<Due>) {
+        let calls = self.calls.clone();
+        self.running.spawn(async move {
+            let offsets = dues.iter().map(|due| due.offset.clone()).collect();
+            Event::Committed { membership, result: calls.commit(&who, offsets).await, dues }
+        });
+    }
+
+    fn queue(&mut self, offsets: Vec<OffsetToCommit>, reply: Reply) {
+        let began = self.shared.now();
+        let dues = self.shared.lock().dues(offsets);
+        self.by_hand.push_back(ByHand { dues, reply, began, effect: Effect::Nothing, last: None, next: began });
+    }
+
+    fn on_event(&mut self, event: Event) {
+        let shared = self.shared.clone();
+        let (now, jitter) = (shared.now(), self.calls.cluster.world().rng.below(1024) as u32);
+        let patience = self.calls.options.patience;
+        match event {
+            Event::Beat { membership, sent, result } => {
+                self.is_beating = false;
+                let mut core = shared.lock();
+                match result {
+                    Ok(beat) => core.on_beat(membership, sent, beat),
+                    Err(error) => {
+                        tracing::debug!(group = self.calls.options.group, %error, "heartbeat failed");
+                        core.on_beat_failed(membership, error, now, jitter, patience);
+                    }
+                }
+            }
+            Event::Offsets { asked, result } => {
+                self.is_asking = false;
+                match result {
+                    Ok(found) => shared.lock().on_offsets(&asked, &found),
+                    Err(error) => shared.lock().on_offsets_failed(error, now, jitter, patience),
+                }
+            }
+            Event::Committed { membership, dues, result } => {
+                self.is_committing = false;
+                self.on_committed(membership, &dues, result, now, jitter);
+            }
+        }
+    }
+
+    fn on_committed(
+        &mut self,
+        membership: u64,
+        dues: &[Due],
+        result: Result<Vec<(TopicPartition, ClientError)>, ClientError>,
+        now: Now,
+        jitter: u32,
+    ) {
+        let shared = self.shared.clone();
+        match &result {
+            Ok(refused) => {
+                let which: BTreeSet<_> = refused.iter().map(|(at, _)| at.clone()).collect();
+                shared.lock().on_committed(dues, &which);
+                if !self.is_by_hand {
+                    for (partition, error) in refused {
+                        tracing::debug!(%partition, %error, "the commit was refused");
+                    }
+                }
+            }
+            Err(error) => {
+                let patience = self.calls.options.patience;
+                let lasting = shared.lock().on_commit_failed(membership, error, now, jitter, patience);
+                if let Some(error) = lasting.filter(|_| !self.is_by_hand) {
+                    let group = &self.calls.options.group;
+                    tracing::warn!(group, %error, "automatic commits fail, trying on");
+                }
+            }
+        }
+        if self.is_by_hand {
+            self.on_committed_by_hand(result, now);
+        }
+    }
+
+    fn on_committed_by_hand(&mut self, result: Result<Vec<(TopicPartition, ClientError)>, ClientError>, now: Now) {
+        let mut first = self.by_hand.pop_front().expect("the one under way is the first");
+        match result {
+            Ok(refused) => first.end(refusal(refused)),
+            Err(error) if error.code() == Some(ErrorCode::UnknownMember) => first.end(Err(ClientError::NotAMember)),
+            Err(error) if error.is_retriable() => {
+                // Asking again is right whatever became of it: the same offsets again are the same commit.
+                first.effect = match (first.effect, error.effect()) {
+                    (Effect::Nothing, Effect::Nothing) => Effect::Nothing,
+                    (Effect::Unknown, _) | (_, Effect::Unknown) => Effect::Unknown,
+                };
+                let waited = now.saturating_sub(first.began);
+                if waited >= self.calls.options.patience {
+                    let (what, last) = ("commit".to_string(), error.to_string());
+                    let effect = first.effect;
+                    return first.end(Err(ClientError::Deadline { what, waited, effect, last }));
+                }
+                (first.last, first.next) = (Some(error), now + PAUSE);
+                self.by_hand.push_front(first);
+            }
+            Err(error) => first.end(Err(error)),
+        }
+    }
+
+    /// The last commit, and goodbye.
+    async fn close(mut self, reply: Reply) {
+        self.readers.abort_all();
+        self.running.abort_all();
+        let options = &self.calls.options;
+        let last = match options.auto_commit {
+            Some(_) => timeout(options.patience, self.last_commit()).await.unwrap_or_else(|_| {
+                let (what, waited) = ("the last commit".to_string(), options.patience);
+                let last = "no coordinator took it".to_string();
+                Err(ClientError::Deadline { what, waited, effect: Effect::Unknown, last })
+            }),
+            None => Ok(()),
+        };
+        let member = self.shared.lock().member().to_string();
+        self.calls.leave(member).await;
+        let _ = reply.send(last); // The caller may have given up waiting.
+    }
+
+    async fn last_commit(&self) -> Result<(), ClientError> {
+        let (who, offsets, is_lost) = {
+            let mut core = self.shared.lock();
+            core.expire(self.shared.now());
+            (identity(&core), core.commit_all(), core.has_lost())
+        };
+        if is_lost {
+            return Err(ClientError::NotAMember);
+        }
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        loop {
+            match self.calls.commit(&who, offsets.clone()).await {
+                Ok(refused) => return refusal(refused),
+                Err(error) if error.is_retriable() => tokio::time::sleep(PAUSE).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn abandon(mut self) {
+        self.readers.abort_all();
+        self.running.abort_all();
+        let member = self.shared.lock().member().to_string();
+        self.calls.leave(member).await;
+    }
+}
+
+impl ByHand {
+    fn end(self, result: Result<(), ClientError>) {
+        let _ = self.reply.send(result); // The caller may have given up waiting.
+    }
+}
+
+fn identity(core: &super::Core<super::Permits>) -> Identity {
+    Identity { member: core.member().to_string(), epoch: core.epoch() }
+}
+
+fn unless_panicked<T>(ended: Result<T, JoinError>) -> Option<T> {
+    match ended.map_err(JoinError::try_into_panic) {
+        Ok(value) => Some(value),
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // Aborted.
+        Err(Err(_)) => None,
+    }
+}
+
+fn refusal(refused: Vec<(TopicPartition, ClientError)>) -> Result<(), ClientError> {
+    let others = refused.len().saturating_sub(1);
+    match refused.into_iter().next() {
+        None => Ok(()),
+        Some((at, error)) => {
+            let (partition, error) = (at.to_string(), Box::new(error));
+            Err(ClientError::CommitRefused { partition, others, error })
+        }
+    }
+}

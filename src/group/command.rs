@@ -1,0 +1,176 @@
+//! What may be asked of consumer groups in an entry of the metadata group. Persisted as part of the
+//! metadata's commands: variants and fields are only ever added at the end.
+//!
+//! Every decision of the coordinator names what it was decided on (member, epoch or generation), and
+//! is decided again in `apply` (SAFETY M9): the coordinator may have been deposed, or late.
+
+use serde::{Deserialize, Serialize};
+
+use super::types::{PartitionSet, Subscription};
+use crate::types::{LeaderEpoch, Offset, PartitionId};
+
+/// One change of consumer groups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupCommand {
+    /// A new member with assignment on the server.
+    Join(Join),
+    /// A heartbeat that changes something: see [`Group::report_changes`](super::Group::report_changes).
+    Report(Report),
+    /// Members leave by themselves. Both protocols.
+    Leave(Leave),
+    /// The coordinator gives members up. Both protocols.
+    Expire(Expire),
+    /// The topics that a pattern matches have changed.
+    ResolvePattern(ResolvePattern),
+    /// Classic: a member joins, or joins again.
+    JoinClassic(JoinClassic),
+    /// Classic: the join phase is over.
+    CompleteClassic(CompleteClassic),
+    /// Classic: the group leader's assignments.
+    SyncClassic(SyncClassic),
+    /// Offsets of many groups at once, each judged by itself.
+    Commit(Vec<Commit>),
+    DeleteGroup {
+        group: String,
+    },
+    /// Forgets offsets of partitions that no member holds.
+    DeleteOffsets {
+        group: String,
+        partitions: PartitionSet,
+    },
+    /// Drops what has been without members for longer than `retention_ms`.
+    ExpireOffsets {
+        groups: Vec<String>,
+        retention_ms: u64,
+    },
+}
+
+/// Repeating it (its outcome was not learnt) is harmless.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    pub group: String,
+    /// Drawn by the coordinator, never used before.
+    pub member: String,
+    /// A member with the same instance id is replaced by this one.
+    pub instance: Option<String>,
+    pub client_id: String,
+    pub client_host: String,
+    pub session_timeout_ms: u32,
+    pub rebalance_timeout_ms: u32,
+    pub subscription: Subscription,
+    /// The topics that the subscription's pattern matches, as the coordinator sees it. Empty without one.
+    pub resolved: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    pub group: String,
+    pub member: String,
+    /// Of the last answer that the member had.
+    pub epoch: i32,
+    /// Partitions that it has let go of: [`ServerMember::released_by`](super::ServerMember::released_by).
+    pub released: PartitionSet,
+    /// None: unchanged.
+    pub subscription: Option<Subscription>,
+    /// As in [`Join`]; looked at only with a new subscription.
+    pub resolved: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leave {
+    pub group: String,
+    pub leavers: Vec<LeavingMember>,
+}
+
+/// Named by its id, its instance id, or both.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeavingMember {
+    /// Empty: whoever has the instance id.
+    pub member: String,
+    pub instance: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expire {
+    pub group: String,
+    /// Those who are not there (any more) are passed over.
+    pub members: Vec<String>,
+    pub because: ExpireCause,
+}
+
+/// Why the coordinator gives a member up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExpireCause {
+    /// No heartbeat within its session timeout.
+    Session,
+    /// Server-assigned: asked at this epoch or before to let go of a partition, it still has not.
+    Revocation { epoch: i32 },
+    /// Classic: it joined this generation and has not synced within its rebalance timeout.
+    Sync { generation: i32 },
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvePattern {
+    pub group: String,
+    pub pattern: String,
+    /// Sorted or not, twice or not: apply sorts.
+    pub topics: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinClassic {
+    pub group: String,
+    /// The member's own id, or one that the coordinator has drawn.
+    pub member: String,
+    /// `member` was drawn for this join (or handed out before by MEMBER_ID_REQUIRED): it need not be known.
+    pub is_new: bool,
+    pub instance: Option<String>,
+    pub client_id: String,
+    pub client_host: String,
+    pub session_timeout_ms: u32,
+    pub rebalance_timeout_ms: u32,
+    pub protocol_type: String,
+    /// In the member's order of preference: name and opaque subscription.
+    pub protocols: Vec<(String, Vec<u8>)>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompleteClassic {
+    pub group: String,
+    /// The generation that is ending.
+    pub generation: i32,
+    /// The time to join is over: dynamic members that have not joined are out. False: everybody has joined.
+    pub timed_out: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncClassic {
+    pub group: String,
+    pub generation: i32,
+    /// Must be the group leader.
+    pub member: String,
+    /// Members left out get an empty assignment; strangers are passed over.
+    pub assignments: Vec<(String, Vec<u8>)>,
+}
+
+/// What one request commits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    pub group: String,
+    /// Empty: on behalf of nobody, only while the group has no members.
+    pub member: String,
+    pub instance: Option<String>,
+    /// The member's epoch or the classic generation.
+    pub epoch: i32,
+    pub offsets: Vec<CommitOffset>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitOffset {
+    pub topic: String,
+    pub partition: PartitionId,
+    /// The next offset to read.
+    pub offset: Offset,
+    pub leader_epoch: Option<LeaderEpoch>,
+    pub metadata: String,
+}

@@ -1,0 +1,132 @@
+//! Committing offsets. Each partition is judged by itself: one that the member does not hold any more
+//! must not fail those that it does.
+
+use super::command::{Commit, CommitOffset};
+use super::groups::{Groups, PartitionCounts};
+use super::limits::OFFSET_METADATA_BYTES_MAX;
+use super::offsets::CommittedOffset;
+use super::outcome::{CommitResult, GroupRefusal, OffsetRefusal};
+use super::state::{ClassicPhase, Group, Members};
+use super::usage::Usage;
+use super::validate;
+use crate::types::WallMs;
+
+impl Groups {
+    pub(super) fn commit(&mut self, now: WallMs, commit: Commit, counts: PartitionCounts<'_>) -> CommitResult {
+        let name = commit.group.as_str();
+        match self.by_name.get(name) {
+            Some(group) => check_committer(group, &commit)?,
+            // A group that is gone knows its members no more.
+            None if !commit.member.is_empty() => return Err(GroupRefusal::UnknownMember),
+            None => {
+                validate::group_name(name)?;
+                self.check_room_for_a_group()?;
+                let usage = Usage::of_group(name);
+                self.usage.check_growth(self.usage.plus(usage))?;
+                self.usage = self.usage.plus(usage);
+                self.by_name.insert(name.to_string(), Group::without_members(now, usage));
+            }
+        }
+        let (total, mine) = (self.usage, self.by_name[name].usage);
+        let refused = self.with(name, |group| {
+            let others = total.minus(mine);
+            let rest = mine.minus(group.offsets.usage());
+            let mut refused = Vec::new();
+            for (i, offset) in (0..).zip(commit.offsets) {
+                let judged = judge(group, &commit.member, commit.epoch, &offset, counts)
+                    .and_then(|()| check_room(group, &offset, rest, others));
+                match judged {
+                    Ok(()) => group.put_offset(now, offset),
+                    Err(refusal) => refused.push((i, refusal)),
+                }
+            }
+            refused
+        });
+        Ok(refused)
+    }
+}
+
+/// Whether the member may commit for this group at all.
+fn check_committer(group: &Group, commit: &Commit) -> Result<(), GroupRefusal> {
+    let member = commit.member.as_str();
+    if member.is_empty() {
+        return match group.member_count() {
+            0 => Ok(()),
+            // Limited to far fewer.
+            members => Err(GroupRefusal::NotEmpty { members: members as u32 }),
+        };
+    }
+    group.check_member(member, commit.instance.as_deref())?;
+    match &group.members {
+        Members::None => Err(GroupRefusal::UnknownMember),
+        Members::Server(server) => {
+            let current = server.members.get(member).map_or(0, |m| m.epoch);
+            match commit.epoch <= current {
+                true => Ok(()),
+                false => Err(GroupRefusal::WrongEpoch { found: commit.epoch, current }),
+            }
+        }
+        Members::Classic(_) if commit.epoch != group.epoch => {
+            Err(GroupRefusal::WrongEpoch { found: commit.epoch, current: group.epoch })
+        }
+        Members::Classic(classic) => match classic.phase {
+            // The member has joined the next generation and has no partitions yet.
+            ClassicPhase::Syncing => Err(GroupRefusal::Rebalancing),
+            // As in Kafka: until it joins again a member may commit what it has read.
+            ClassicPhase::Joining | ClassicPhase::Stable => Ok(()),
+        },
+    }
+}
+
+/// Whether the member may commit this partition.
+fn judge(
+    group: &Group,
+    member: &str,
+    epoch: i32,
+    wish: &CommitOffset,
+    counts: PartitionCounts<'_>,
+) -> Result<(), OffsetRefusal> {
+    let count = counts(&wish.topic).ok_or(OffsetRefusal::UnknownTopic)?;
+    if !(0..count).contains(&wish.partition.0) {
+        return Err(OffsetRefusal::UnknownPartition);
+    }
+    if let Some(server) = group.server() {
+        let member = server.members.get(member).ok_or(OffsetRefusal::NotHeld)?;
+        let since = member.held_since(&wish.topic, wish.partition).ok_or(OffsetRefusal::NotHeld)?;
+        if epoch < since {
+            return Err(OffsetRefusal::OldEpoch { since });
+        }
+    }
+    if wish.offset.0 < 0 {
+        return Err(OffsetRefusal::NegativeOffset);
+    }
+    if wish.metadata.len() > OFFSET_METADATA_BYTES_MAX {
+        let bytes = u32::try_from(wish.metadata.len()).unwrap_or(u32::MAX);
+        return Err(OffsetRefusal::MetadataTooLarge { bytes, max: OFFSET_METADATA_BYTES_MAX as u32 });
+    }
+    Ok(())
+}
+
+/// `rest`: the group without its offsets. `others`: all other groups.
+fn check_room(group: &Group, wish: &CommitOffset, rest: Usage, others: Usage) -> Result<(), OffsetRefusal> {
+    let old = rest.plus(group.offsets.usage());
+    let new = rest.plus(group.offsets.usage_with(&wish.topic, wish.partition, &wish.metadata));
+    let checked = old.check_group_growth(new).and_then(|()| others.plus(old).check_growth(others.plus(new)));
+    checked.map_err(|refusal| OffsetRefusal::LimitReached { detail: refusal.to_string() })
+}
+
+impl Group {
+    fn without_members(now: WallMs, usage: Usage) -> Group {
+        Group { empty_since: Some(now), usage, ..Group::default() }
+    }
+
+    /// Neither members nor offsets.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.member_count() == 0 && self.offsets.is_empty()
+    }
+
+    fn put_offset(&mut self, now: WallMs, wish: CommitOffset) {
+        let CommitOffset { topic, partition, offset, leader_epoch, metadata } = wish;
+        self.offsets.put(topic, partition, CommittedOffset { offset, leader_epoch, metadata, committed_at: now });
+    }
+}

@@ -1,0 +1,155 @@
+//! What groups count for against their limits. Bytes are an upper bound of what a snapshot holds of a
+//! group, made of counts and lengths, so that it can be told before something is dealt out.
+
+use std::collections::BTreeMap;
+
+use super::groups::PartitionCounts;
+use super::limits::{ASSIGNED_MAX, GROUPS_BYTES_MAX, MEMBERS_MAX, OFFSETS_MAX, OFFSETS_PER_GROUP_MAX};
+use super::outcome::GroupRefusal;
+use super::state::{ClassicMember, Members, ServerMember, ServerMembers};
+
+/// A group's epoch, time, tags and lengths.
+const GROUP_BYTES: usize = 40;
+/// A member's epoch, timeouts, flags, order, tags and lengths.
+const MEMBER_BYTES: usize = 80;
+/// A partition with its two epochs, and once more for whoever awaits it.
+const PARTITION_BYTES: usize = 20;
+/// A string's or a list's length, and an optional string's tag.
+const LENGTH_BYTES: usize = 6;
+/// A committed offset without its metadata: partition, offset, epoch, time, tag and length.
+pub(super) const OFFSET_BYTES: usize = 36;
+
+/// Of one group, or of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    pub members: usize,
+    /// Of topics that members with assignment on the server read or hold.
+    pub assigned: usize,
+    pub offsets: usize,
+    pub bytes: usize,
+}
+
+impl Usage {
+    pub fn of_group(name: &str) -> Usage {
+        Usage { bytes: GROUP_BYTES + name.len(), ..Usage::default() }
+    }
+
+    pub fn of_members(members: &Members, counts: PartitionCounts<'_>) -> Usage {
+        match members {
+            Members::None => Usage::default(),
+            Members::Server(server) => {
+                let fields = server.members.iter().map(|(id, m)| id.len() + server_member_bytes(m)).sum::<usize>();
+                let patterns = server.patterns.iter().map(|(p, topics)| text(p) + texts(topics)).sum::<usize>();
+                let members = server.members.len();
+                let mut usage = Usage { members, bytes: fields + patterns, ..Usage::default() };
+                for (topic, count) in topic_sizes(server, counts) {
+                    usage = usage.plus(Usage::of_topic(topic, count, members));
+                }
+                usage
+            }
+            Members::Classic(classic) => {
+                let fields = classic.members.iter().map(|(id, m)| id.len() + classic_member_bytes(m)).sum::<usize>();
+                let names = text(&classic.protocol_type) + text(&classic.protocol) + text(&classic.leader);
+                Usage { members: classic.members.len(), bytes: fields + names, ..Usage::default() }
+            }
+        }
+    }
+
+    /// What reading a topic costs a group with so many members: its name stands in up to three of a
+    /// member's lists, and in no more lists than hold a partition of it.
+    pub fn of_topic(topic: &str, partitions: usize, members: usize) -> Usage {
+        let lists = (2 * partitions).min(3 * members);
+        let bytes = partitions * PARTITION_BYTES + lists * text(topic);
+        Usage { assigned: partitions, bytes, ..Usage::default() }
+    }
+
+    pub fn of_offsets(count: usize, bytes: usize) -> Usage {
+        Usage { offsets: count, bytes, ..Usage::default() }
+    }
+
+    pub fn plus(self, more: Usage) -> Usage {
+        Usage {
+            members: self.members + more.members,
+            assigned: self.assigned + more.assigned,
+            offsets: self.offsets + more.offsets,
+            bytes: self.bytes + more.bytes,
+        }
+    }
+
+    /// # Panics
+    /// If `less` is no part of it.
+    pub fn minus(self, less: Usage) -> Usage {
+        let sub = |a: usize, b: usize| a.checked_sub(b).expect("totals hold the sum of their parts");
+        Usage {
+            members: sub(self.members, less.members),
+            assigned: sub(self.assigned, less.assigned),
+            offsets: sub(self.offsets, less.offsets),
+            bytes: sub(self.bytes, less.bytes),
+        }
+    }
+
+    /// Whether `self` in all may become `new` in all. What does not grow is never refused, so that
+    /// members can leave at any limit.
+    pub fn check_growth(self, new: Usage) -> Result<(), GroupRefusal> {
+        for (old, new, max, what) in [
+            (self.members, new.members, MEMBERS_MAX, "members of consumer groups"),
+            (self.assigned, new.assigned, ASSIGNED_MAX, "partitions of topics that consumer groups subscribe to"),
+            (self.offsets, new.offsets, OFFSETS_MAX, "committed offsets"),
+            (self.bytes, new.bytes, GROUPS_BYTES_MAX, "bytes of consumer groups"),
+        ] {
+            if new > old && new > max {
+                let detail = format!("the cluster would have {new} {what}, its limit is {max}");
+                return Err(GroupRefusal::LimitReached { detail });
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for one group.
+    pub fn check_group_growth(self, new: Usage) -> Result<(), GroupRefusal> {
+        if new.offsets > self.offsets && new.offsets > OFFSETS_PER_GROUP_MAX {
+            let detail = format!("a group has at most {OFFSETS_PER_GROUP_MAX} committed offsets");
+            return Err(GroupRefusal::LimitReached { detail });
+        }
+        Ok(())
+    }
+}
+
+/// Topics that someone reads or holds, with their partitions.
+fn topic_sizes<'a>(server: &'a ServerMembers, counts: PartitionCounts<'_>) -> BTreeMap<&'a str, usize> {
+    let mut sizes = BTreeMap::new();
+    let named = server.members.values().flat_map(|m| &m.subscription.topics);
+    let matched = server.patterns.values().flatten();
+    let held = server.members.values().flat_map(|m| m.assigned.keys().chain(m.revoking.keys()));
+    for topic in named.chain(matched).chain(held) {
+        if let Some(count) = counts(topic) {
+            sizes.entry(topic.as_str()).or_insert(count as usize);
+        }
+    }
+    sizes
+}
+
+fn server_member_bytes(member: &ServerMember) -> usize {
+    let subscription = &member.subscription;
+    let labels = optional(&member.instance) + optional(&member.replaced) + optional(&subscription.pattern);
+    MEMBER_BYTES + labels + text(&member.client_id) + text(&member.client_host) + texts(&subscription.topics)
+}
+
+fn classic_member_bytes(member: &ClassicMember) -> usize {
+    let labels = optional(&member.instance) + optional(&member.replaced);
+    let protocols = member.protocols.iter().map(|(name, _)| text(name) + LENGTH_BYTES).sum::<usize>();
+    let opaque = protocols + member.opaque_bytes();
+    MEMBER_BYTES + labels + text(&member.client_id) + text(&member.client_host) + opaque
+}
+
+pub(super) fn text(text: &str) -> usize {
+    text.len() + LENGTH_BYTES
+}
+
+fn texts(texts: &[String]) -> usize {
+    texts.iter().map(|t| text(t)).sum()
+}
+
+fn optional(value: &Option<String>) -> usize {
+    value.as_deref().map_or(0, text)
+}

@@ -1,0 +1,120 @@
+//! What clients send about groups, checked value by value before the broker hears of it.
+//!
+//! Names and lists are bounded here, so that no copy of a stranger's megabyte is made; what they mean (whether a
+//! timeout is in its bounds, a member known, a pattern well formed) is the broker's to say.
+
+use std::time::Duration;
+
+use super::{RequestError, decode, limits};
+use crate::{
+    broker::groups::OffsetToCommit,
+    group::{Assignor, PartitionSet, Subscription},
+    proto::v1,
+    types::{LeaderEpoch, PartitionId, TopicPartition},
+};
+
+pub(super) fn group_name(name: &str) -> Result<(), RequestError> {
+    if name.is_empty() {
+        return Err(RequestError::invalid("the group's name is empty"));
+    }
+    bounded("group", name, limits::GROUP_NAME_BYTES_MAX)
+}
+
+/// Ids of instances and clients.
+pub(super) fn label(field: &str, label: &str) -> Result<(), RequestError> {
+    bounded(field, label, limits::LABEL_BYTES_MAX)
+}
+
+/// Empty where that means nobody.
+pub(super) fn member_id(member: &str) -> Result<(), RequestError> {
+    bounded("member_id", member, limits::MEMBER_ID_BYTES_MAX)
+}
+
+fn bounded(field: &str, value: &str, bytes_max: usize) -> Result<(), RequestError> {
+    let bytes = value.len();
+    if bytes > bytes_max {
+        return Err(RequestError::invalid(format!("{field} has {bytes} bytes; at most {bytes_max} are allowed")));
+    }
+    Ok(())
+}
+
+fn few(field: &str, count: usize, count_max: usize) -> Result<(), RequestError> {
+    if count > count_max {
+        return Err(RequestError::invalid(format!("{count} {field} in one request; at most {count_max} are allowed")));
+    }
+    Ok(())
+}
+
+/// Zero stays zero: the broker knows the defaults, and the bounds.
+pub(super) fn millis(ms: u32) -> Duration {
+    Duration::from_millis(ms.into())
+}
+
+pub(super) fn subscription(subscription: v1::GroupSubscription) -> Result<Subscription, RequestError> {
+    let v1::GroupSubscription { topics, pattern, assignor } = subscription;
+    few("subscribed topics", topics.len(), limits::SUBSCRIBED_TOPICS_MAX)?;
+    topics.iter().try_for_each(|topic| decode::topic_name(topic))?;
+    bounded("pattern", &pattern, limits::PATTERN_BYTES_MAX)?;
+    let assignor = match v1::Assignor::try_from(assignor) {
+        Ok(v1::Assignor::Sticky) => Assignor::Sticky,
+        Ok(v1::Assignor::Range) => Assignor::Range,
+        Ok(v1::Assignor::RoundRobin) => Assignor::RoundRobin,
+        Err(_) => {
+            let detail = format!("assignor is {assignor}; it is 0 (sticky), 1 (range) or 2 (round robin)");
+            return Err(RequestError::Invalid { detail });
+        }
+    };
+    Ok(Subscription { topics, pattern: (!pattern.is_empty()).then_some(pattern), assignor })
+}
+
+/// Sorted, each once, whatever the client sent.
+pub(super) fn partition_sets(field: &str, sets: Vec<v1::PartitionSet>) -> Result<PartitionSet, RequestError> {
+    let count: usize = sets.iter().map(|set| set.partitions.len()).sum();
+    few(&format!("partitions in {field}"), count, limits::GROUP_PARTITIONS_MAX)?;
+    let mut sorted = PartitionSet::new();
+    for set in sets {
+        decode::topic_name(&set.topic)?;
+        if set.partitions.is_empty() {
+            continue;
+        }
+        let known = sorted.entry(set.topic).or_default();
+        for partition in set.partitions {
+            known.push(decode::partition(partition)?);
+        }
+    }
+    for partitions in sorted.values_mut() {
+        partitions.sort_unstable();
+        partitions.dedup();
+    }
+    Ok(sorted)
+}
+
+pub(super) fn partitions(field: &str, sets: Vec<v1::PartitionSet>) -> Result<Vec<TopicPartition>, RequestError> {
+    let sets = partition_sets(field, sets)?;
+    let count = sets.values().map(Vec::len).sum();
+    few(&format!("partitions in {field}"), count, limits::GROUP_OFFSETS_MAX)?;
+    let at = |topic: &String, partition: PartitionId| TopicPartition { topic: topic.clone(), partition };
+    let each = sets.iter().flat_map(|(topic, partitions)| partitions.iter().map(move |p| at(topic, *p)));
+    let each: Vec<_> = each.collect();
+    if each.is_empty() {
+        return Err(RequestError::invalid(format!("{field} names no partition")));
+    }
+    Ok(each)
+}
+
+pub(super) fn offsets(offsets: Vec<v1::OffsetToCommit>) -> Result<Vec<OffsetToCommit>, RequestError> {
+    few("offsets", offsets.len(), limits::GROUP_OFFSETS_MAX)?;
+    offsets.into_iter().map(offset).collect()
+}
+
+fn offset(asked: v1::OffsetToCommit) -> Result<OffsetToCommit, RequestError> {
+    decode::topic_name(&asked.topic)?;
+    bounded("metadata", &asked.metadata, limits::OFFSET_METADATA_BYTES_MAX)?;
+    Ok(OffsetToCommit {
+        at: TopicPartition { topic: asked.topic, partition: decode::partition(asked.partition)? },
+        offset: decode::offset("offset", asked.offset)?,
+        // -1 is how Kafka's clients say "unknown".
+        leader_epoch: asked.leader_epoch.filter(|epoch| *epoch >= 0).map(LeaderEpoch),
+        metadata: asked.metadata,
+    })
+}

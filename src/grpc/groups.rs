@@ -1,0 +1,163 @@
+//! The Groups service.
+
+use std::net::SocketAddr;
+
+use tonic::{Request, Response, Status};
+
+use super::{Backend, RequestError, Services, convert, decode_groups as decode};
+use crate::{
+    broker::groups::{CommitRequest, GroupError, HeartbeatRequest, Leaver},
+    proto::v1::{self, groups_server::Groups},
+    types::TopicPartition,
+};
+
+#[tonic::async_trait]
+impl<B: Backend> Groups for Services<B> {
+    async fn heartbeat(
+        &self,
+        request: Request<v1::GroupHeartbeatRequest>,
+    ) -> Result<Response<v1::GroupHeartbeatResponse>, Status> {
+        // What our listener says of every connection (`connection`).
+        let from = request.extensions().get::<SocketAddr>().map(|from| from.ip().to_string()).unwrap_or_default();
+        self.answer("group_heartbeat", self.beat(request.into_inner(), from).await)
+    }
+
+    async fn leave(&self, request: Request<v1::GroupLeaveRequest>) -> Result<Response<v1::GroupLeaveResponse>, Status> {
+        self.answer("group_leave", self.part(request.into_inner()).await)
+    }
+
+    async fn commit_offsets(
+        &self,
+        request: Request<v1::CommitOffsetsRequest>,
+    ) -> Result<Response<v1::CommitOffsetsResponse>, Status> {
+        self.answer("commit_offsets", self.commit(request.into_inner()).await)
+    }
+
+    async fn fetch_offsets(
+        &self,
+        request: Request<v1::FetchOffsetsRequest>,
+    ) -> Result<Response<v1::FetchOffsetsResponse>, Status> {
+        self.answer("fetch_offsets", self.committed(request.into_inner()).await)
+    }
+
+    async fn list_groups(&self, _: Request<v1::ListGroupsRequest>) -> Result<Response<v1::ListGroupsResponse>, Status> {
+        let groups = self.backend.list_groups().await;
+        let groups = groups.map(|groups| groups.into_iter().map(convert::group_summary).collect());
+        self.answer("list_groups", groups.map(|groups| v1::ListGroupsResponse { groups }))
+    }
+
+    async fn describe_group(
+        &self,
+        request: Request<v1::DescribeGroupRequest>,
+    ) -> Result<Response<v1::DescribeGroupResponse>, Status> {
+        self.answer("describe_group", self.look_at(request.into_inner()).await)
+    }
+
+    async fn delete_group(
+        &self,
+        request: Request<v1::DeleteGroupRequest>,
+    ) -> Result<Response<v1::DeleteGroupResponse>, Status> {
+        self.answer("delete_group", self.remove(request.into_inner()).await)
+    }
+
+    async fn delete_offsets(
+        &self,
+        request: Request<v1::DeleteOffsetsRequest>,
+    ) -> Result<Response<v1::DeleteOffsetsResponse>, Status> {
+        self.answer("delete_offsets", self.forget(request.into_inner()).await)
+    }
+}
+
+impl<B: Backend> Services<B> {
+    async fn beat(
+        &self,
+        request: v1::GroupHeartbeatRequest,
+        client_host: String,
+    ) -> Result<v1::GroupHeartbeatResponse, v1::Error> {
+        decode::group_name(&request.group)?;
+        decode::member_id(&request.member_id)?;
+        decode::label("client_id", &request.client_id)?;
+        request.instance_id.iter().try_for_each(|id| decode::label("instance_id", id))?;
+        if request.instance_id.as_deref() == Some("") {
+            return Err(RequestError::invalid("instance_id is empty; leave it out for a dynamic member").into());
+        }
+        let beat = HeartbeatRequest {
+            subscription: request.subscription.map(decode::subscription).transpose()?,
+            owns: decode::partition_sets("owns", request.owns)?,
+            session_timeout: decode::millis(request.session_timeout_ms),
+            rebalance_timeout: decode::millis(request.rebalance_timeout_ms),
+            group: request.group,
+            member: request.member_id,
+            epoch: request.epoch,
+            instance: request.instance_id,
+            client_id: request.client_id,
+            client_host,
+        };
+        Ok(convert::heartbeat(self.backend.group_heartbeat(beat).await?))
+    }
+
+    async fn part(&self, request: v1::GroupLeaveRequest) -> Result<v1::GroupLeaveResponse, v1::Error> {
+        decode::group_name(&request.group)?;
+        decode::member_id(&request.member_id)?;
+        if request.member_id.is_empty() {
+            return Err(RequestError::invalid("member_id is empty; who is leaving?").into());
+        }
+        let leaver = Leaver { member: request.member_id, instance: None };
+        let left = self.backend.group_leave(&request.group, vec![leaver]).await?;
+        match left.into_iter().find_map(|(_, error)| error) {
+            Some(error) => Err(error.into()),
+            None => Ok(v1::GroupLeaveResponse {}),
+        }
+    }
+
+    async fn commit(&self, request: v1::CommitOffsetsRequest) -> Result<v1::CommitOffsetsResponse, v1::Error> {
+        decode::group_name(&request.group)?;
+        decode::member_id(&request.member_id)?;
+        let commit = CommitRequest {
+            offsets: decode::offsets(request.offsets)?,
+            group: request.group,
+            member: request.member_id,
+            instance: None,
+            epoch: request.epoch,
+        };
+        let refused = self.backend.commit_offsets(commit).await?;
+        Ok(v1::CommitOffsetsResponse { refused: self.refused("commit_offsets", refused) })
+    }
+
+    async fn committed(&self, request: v1::FetchOffsetsRequest) -> Result<v1::FetchOffsetsResponse, v1::Error> {
+        decode::group_name(&request.group)?;
+        let at = match request.partitions.is_empty() {
+            true => None,
+            false => Some(decode::partitions("partitions", request.partitions)?),
+        };
+        let offsets = self.backend.fetch_offsets(&request.group, at).await?;
+        Ok(v1::FetchOffsetsResponse { offsets: offsets.into_iter().map(convert::committed).collect() })
+    }
+
+    async fn look_at(&self, request: v1::DescribeGroupRequest) -> Result<v1::DescribeGroupResponse, v1::Error> {
+        decode::group_name(&request.group)?;
+        Ok(convert::group(self.backend.describe_group(&request.group).await?))
+    }
+
+    async fn remove(&self, request: v1::DeleteGroupRequest) -> Result<v1::DeleteGroupResponse, v1::Error> {
+        decode::group_name(&request.group)?;
+        self.backend.delete_group(&request.group, request.dry_run).await?;
+        Ok(v1::DeleteGroupResponse {})
+    }
+
+    async fn forget(&self, request: v1::DeleteOffsetsRequest) -> Result<v1::DeleteOffsetsResponse, v1::Error> {
+        decode::group_name(&request.group)?;
+        let at = decode::partitions("partitions", request.partitions)?;
+        let refused = self.backend.delete_offsets(&request.group, at).await?;
+        Ok(v1::DeleteOffsetsResponse { refused: self.refused("delete_offsets", refused) })
+    }
+
+    fn refused(&self, api: &'static str, refused: Vec<(TopicPartition, GroupError)>) -> Vec<v1::RefusedCommit> {
+        let one = |(at, error): (TopicPartition, GroupError)| v1::RefusedCommit {
+            topic: at.topic,
+            partition: at.partition.0,
+            error: Some(self.shared.counted(api, error)),
+        };
+        refused.into_iter().map(one).collect()
+    }
+}

@@ -1,0 +1,78 @@
+//! Why a request was not answered, for people and for programs.
+
+use axum::http::StatusCode;
+
+use crate::broker::{AdminError, FetchError, groups::GroupError};
+
+/// A status and a sentence. The sentence may hold what a user typed: it is escaped where it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub status: StatusCode,
+    pub message: String,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Problem {
+        Problem { status, message: message.into() }
+    }
+
+    /// The request itself is wrong.
+    pub fn bad(message: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, message)
+    }
+}
+
+impl From<AdminError> for Problem {
+    fn from(error: AdminError) -> Problem {
+        let status = match &error {
+            AdminError::UnknownTopic { .. } | AdminError::UnknownPartition { .. } => StatusCode::NOT_FOUND,
+            AdminError::InvalidRequest { .. }
+            | AdminError::InvalidConfig { .. }
+            | AdminError::TopicExists { .. }
+            | AdminError::OffsetOutOfRange { .. } => StatusCode::BAD_REQUEST,
+            AdminError::NotLeader { .. }
+            | AdminError::NoMetadataLeader { .. }
+            | AdminError::NotEnoughReplicas
+            | AdminError::OutcomeUnknown { .. }
+            | AdminError::Unavailable { .. }
+            | AdminError::TransferFailed { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            AdminError::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Problem::new(status, error.to_string())
+    }
+}
+
+impl From<FetchError> for Problem {
+    fn from(error: FetchError) -> Problem {
+        let status = match &error {
+            FetchError::UnknownTopic { .. } | FetchError::UnknownPartition { .. } => StatusCode::NOT_FOUND,
+            FetchError::OffsetOutOfRange { .. } | FetchError::InvalidRequest { .. } => StatusCode::BAD_REQUEST,
+            FetchError::NotLeader { .. } | FetchError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Problem::new(status, error.to_string())
+    }
+}
+
+impl From<GroupError> for Problem {
+    fn from(error: GroupError) -> Problem {
+        let status = match &error {
+            GroupError::UnknownGroup { .. } | GroupError::UnknownTopic { .. } | GroupError::UnknownPartition { .. } => {
+                StatusCode::NOT_FOUND
+            }
+            // A read meets only the last few; whatever else comes is told as it is.
+            GroupError::InvalidRequest { .. }
+            | GroupError::UnknownMember { .. }
+            | GroupError::MemberIdRequired { .. }
+            | GroupError::Fenced { .. }
+            | GroupError::FencedInstance { .. }
+            | GroupError::Rebalancing { .. }
+            | GroupError::NotEmpty { .. }
+            | GroupError::ProtocolMismatch { .. }
+            | GroupError::InvalidSessionTimeout { .. } => StatusCode::BAD_REQUEST,
+            GroupError::LimitReached { .. } | GroupError::NoCoordinator { .. } | GroupError::OutcomeUnknown { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        };
+        Problem::new(status, error.to_string())
+    }
+}
