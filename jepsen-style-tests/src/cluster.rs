@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::{
     command::{Finished, run, signal, wait_for},
+    disk::Mount,
     workload::{Plan, Producer},
 };
 
@@ -125,8 +126,15 @@ impl Cli {
 
     #[track_caller]
     pub fn create_topic(&self, topic: &str, partitions: u32) {
+        self.create_topic_with(topic, partitions, &[]);
+    }
+
+    /// With configs as `key=value`.
+    #[track_caller]
+    pub fn create_topic_with(&self, topic: &str, partitions: u32, configs: &[&str]) {
         let partitions = partitions.to_string();
-        let args = ["topic", "create", topic, "-p", &partitions, "-r", "3", "--wait"];
+        let mut args = vec!["topic", "create", topic, "-p", &partitions, "-r", "3", "--wait"];
+        configs.iter().for_each(|config| args.extend(["--config", config]));
         run(&mut self.brokered(&args), b"", QUICK).ok();
     }
 
@@ -262,19 +270,40 @@ pub struct Cluster {
     local_dir: String,
     size: u64,
     began: Instant,
-    // Last: its processes end after `local stop`.
+    // Its processes end after `local stop`, ...
     dir: TestDir,
+    // ... and then nothing holds what was mounted below it.
+    _mounts: Vec<Mount>,
 }
 
 impl Cluster {
     #[track_caller]
     pub fn start(name: &str, nodes: u64) -> Cluster {
+        Cluster::start_on(name, nodes, &[], |_| vec![])
+    }
+
+    /// With `settings` (`key=value`) for every node, on data directories that `prepare` may mount something
+    /// on: it gets each node's.
+    #[track_caller]
+    pub fn start_on(
+        name: &str,
+        nodes: u64,
+        settings: &[String],
+        prepare: impl FnOnce(&[PathBuf]) -> Vec<Mount>,
+    ) -> Cluster {
         let dir = TestDir::new(name);
         let cli = Cli::new(dir.path());
-        let local_dir = dir.path().join("local").to_string_lossy().into_owned();
-        let mut cluster = Cluster { cli, local_dir, size: nodes, began: Instant::now(), dir };
+        let local = dir.path().join("local");
+        let data: Vec<PathBuf> = (1..=nodes).map(|id| local.join(format!("n{id}")).join("data")).collect();
+        let (mounts, local_dir) = (prepare(&data), local.to_string_lossy().into_owned());
+        let mut cluster = Cluster { cli, local_dir, size: nodes, began: Instant::now(), dir, _mounts: mounts };
         let count = nodes.to_string();
-        cluster.local(&["start", "--nodes", &count]);
+        let mut start = vec!["start", "--nodes", &count];
+        settings.iter().for_each(|setting| start.extend(["--set", setting]));
+        cluster.local(&start);
+        for (node, data) in cluster.status().iter().zip(&data) {
+            assert_eq!(Path::new(&node.data_dir), data, "what was prepared is not what is used");
+        }
         let clients: Vec<String> = cluster.status().into_iter().map(|node| node.client).collect();
         cluster.cli.brokers = clients.join(",");
         cluster.cli.wait_healthy();

@@ -56,8 +56,12 @@ pub enum ProduceError {
     WrongOffset { expected: Offset, actual: Offset },
     #[error("temporarily unavailable: {reason}; nothing was appended")]
     Unavailable { reason: String },
-    #[error("disk nearly full: {free_bytes} bytes free, {reserve_bytes} are kept back; free space or trim topics")]
-    DiskFull { free_bytes: u64, reserve_bytes: u64 },
+    /// Its leader's disk, or those of too many followers.
+    #[error(
+        "disk of broker {broker} nearly full: {free_bytes} bytes free, disk_reserve_bytes keeps {reserve_bytes} back; \
+         free space or trim topics"
+    )]
+    DiskFull { broker: BrokerId, free_bytes: u64, reserve_bytes: u64 },
 }
 
 impl ProduceError {

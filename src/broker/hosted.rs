@@ -34,12 +34,14 @@ impl Hosted {
     pub fn start(inner: &Arc<Inner>, name: TopicPartition, group: Group<Partition>, rules: TopicRules) -> Hosted {
         let rules = Arc::new(Mutex::new(rules));
         let (weak, own) = (Arc::downgrade(inner), group.clone());
+        let (weak_inner, own_group) = (weak.clone(), group.clone());
         let appender = Appender::start(AppenderDeps {
             name: name.clone(),
             group: group.clone(),
             rules: Arc::clone(&rules),
             clock: Arc::clone(&inner.clock),
             probe: inner.probe.clone(),
+            shortage: Arc::new(move || weak_inner.upgrade().and_then(|inner| inner.shortage(&own_group))),
             leader_hint: Arc::new(move || weak.upgrade().and_then(|inner| inner.hint_elsewhere(&own))),
         });
         Hosted { name, group, appender, cursors: Cursors::default(), rules }

@@ -140,7 +140,7 @@ impl Broker {
         })
         .await;
         let inner = Arc::new(Inner {
-            disk: disk::DiskGuard::new(free_bytes, settings.disk_reserve_bytes),
+            disk: disk::DiskGuard::new(settings.broker, free_bytes, settings.disk_reserve_bytes),
             budget: Budget::new(settings.produce_bytes_max),
             settings,
             store,
@@ -189,8 +189,8 @@ fn spawn_tasks(inner: &Arc<Inner>, replica: Option<ReplicaId>) {
             tokio::time::sleep(limits::RECONCILE_EVERY).await;
         }
     });
-    let guard = Arc::clone(inner);
-    tokio::spawn(async move { guard.disk.run().await });
+    tokio::spawn(disk::run(Arc::clone(inner)));
+    tokio::spawn(disk::run_hand_over(Arc::clone(inner)));
 }
 
 impl Inner {

@@ -89,7 +89,7 @@ impl Broker {
             }
             Found::Here(hosted) => hosted,
         };
-        if let Some(shortage) = self.inner.disk.shortage() {
+        if let Some(shortage) = self.inner.shortage(&hosted.group) {
             return Err(shortage.into());
         }
         let rules = hosted.rules();

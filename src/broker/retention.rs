@@ -1,8 +1,10 @@
 //! Retention: a leader's decision, made from its clock and size bounds, carried out by a replicated
-//! trim (SAFETY M4). Never local, never by a follower.
+//! trim (SAFETY M4). Never local, never by a follower. The same rounds carry a topic's `segment.*`
+//! configs to its partitions, as entries, so that every replica closes its segments at the same place.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
 
@@ -12,7 +14,10 @@ use super::{
     inner::Inner,
     limits,
 };
-use crate::{partition::encode_trim, types::WallMs};
+use crate::{
+    partition::{encode_resize, encode_trim},
+    types::WallMs,
+};
 
 pub async fn run(inner: Arc<Inner>) {
     loop {
@@ -20,15 +25,34 @@ pub async fn run(inner: Arc<Inner>) {
         if inner.is_stopping() {
             return;
         }
-        let agrees = ask_clocks(&inner).await;
-        if inner.clock_agrees.send_replace(agrees) && !agrees {
-            tracing::error!("this broker's clock is more than a minute off its peers': time retention stops");
+        round(&inner).await;
+    }
+}
+
+/// Looks once at all that this broker leads.
+pub async fn round(inner: &Inner) {
+    let agrees = ask_clocks(inner).await;
+    if inner.clock_agrees.send_replace(agrees) && !agrees {
+        tracing::error!("this broker's clock is not known to be within a minute of its peers': time retention stops");
+    }
+    for hosted in inner.routes.hosted() {
+        if hosted.is_ready() {
+            resize_segments(inner, &hosted).await;
+            trim_expired(inner, &hosted, agrees).await;
         }
-        for hosted in inner.routes.hosted() {
-            if hosted.is_ready() {
-                trim_expired(&inner, &hosted, agrees).await;
-            }
-        }
+    }
+}
+
+async fn resize_segments(inner: &Inner, hosted: &Hosted) {
+    let wanted = hosted.rules().segment;
+    let now = inner.clock.wall();
+    let command = hosted
+        .group
+        .read(|state| (state.segment_limits() != wanted).then(|| encode_resize(state.append_time(now), wanted)));
+    if let Some(command) = command
+        && propose(hosted, command).await
+    {
+        tracing::info!(partition = %hosted.name, ?wanted, "segments have other limits now");
     }
 }
 
@@ -41,16 +65,23 @@ async fn trim_expired(inner: &Inner, hosted: &Hosted, clock_agrees: bool) {
         before.filter(|before| *before > state.log_start()).map(|before| (before, state.append_time(now)))
     });
     let Some((before, append_time)) = found else { return };
-    let pending = hosted.group.propose(hosted.status().term, encode_trim(append_time, before)).await;
-    // Whatever becomes of it: the next round looks again.
-    match timeout(limits::CALL_WITHIN, pending).await {
-        Ok(Ok(_)) => tracing::info!(partition = %hosted.name, %before, "retention moved the log start"),
-        Ok(Err(error)) => tracing::debug!(partition = %hosted.name, %error, "retention trim not applied"),
-        Err(_) => tracing::debug!(partition = %hosted.name, "retention trim takes long"),
+    if propose(hosted, encode_trim(append_time, before)).await {
+        tracing::info!(partition = %hosted.name, %before, "retention moved the log start");
     }
 }
 
-/// Whether our clock is near the median of all that can be heard now, our own included.
+/// Whether it was applied in time. Whatever becomes of it: the next round looks again.
+async fn propose(hosted: &Hosted, command: Bytes) -> bool {
+    let pending = hosted.group.propose(hosted.status().term, command).await;
+    match timeout(limits::CALL_WITHIN, pending).await {
+        Ok(Ok(_)) => return true,
+        Ok(Err(error)) => tracing::debug!(partition = %hosted.name, %error, "retention's entry not applied"),
+        Err(_) => tracing::debug!(partition = %hosted.name, "retention's entry takes long"),
+    }
+    false
+}
+
+/// Whether our clock is near those of a majority of the cluster's brokers.
 async fn ask_clocks(inner: &Inner) -> bool {
     let Some(metadata) = inner.metadata() else { return false };
     let others: Vec<_> = metadata.read(|state| state.brokers().map(|b| b.id).filter(|id| *id != inner.me()).collect());
@@ -63,23 +94,53 @@ async fn ask_clocks(inner: &Inner) -> bool {
             clocks.push(wall);
         }
     }
-    near_median(own, clocks)
+    may_trim_by_time(own, clocks, others.len() + 1)
 }
 
-fn near_median(own: WallMs, mut clocks: Vec<WallMs>) -> bool {
-    clocks.sort_unstable();
-    let Some(median) = clocks.get(clocks.len() / 2) else { return false };
-    u128::from(own.0.abs_diff(median.0)) <= limits::CLOCK_SKEW_MAX.as_millis()
+/// Of `brokers` in the cluster, `heard` told their clocks, ours among them: more than half must have, and
+/// ours must be near their median. Of an even number that is both in the middle: of two clocks that
+/// disagree nobody knows which one is wrong.
+fn may_trim_by_time(own: WallMs, mut heard: Vec<WallMs>, brokers: usize) -> bool {
+    heard.sort_unstable();
+    let near = |clock: &WallMs| u128::from(own.0.abs_diff(clock.0)) <= limits::CLOCK_SKEW_MAX.as_millis();
+    let middle = heard.get((heard.len().saturating_sub(1)) / 2..=heard.len() / 2);
+    heard.len() > brokers / 2 && middle.is_some_and(|middle| middle.iter().all(near))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HOUR: i64 = 3_600_000;
+    const NOW: i64 = 1_700_000_000_000;
+
+    fn may_trim(own: i64, others: &[i64], brokers: usize) -> bool {
+        let heard = std::iter::once(own).chain(others.iter().copied()).map(WallMs).collect();
+        may_trim_by_time(WallMs(own), heard, brokers)
+    }
+
     #[test]
     fn m4_a_clock_far_from_the_median_may_not_trim_by_time() {
-        let clocks = |own: i64| near_median(WallMs(own), vec![WallMs(own), WallMs(1_000_000), WallMs(1_000_500)]);
-        assert!(clocks(1_000_200) && clocks(950_000));
-        assert!(!clocks(4_000_000_000_000) && !clocks(0));
+        let peers = [NOW, NOW + 500];
+        assert!(may_trim(NOW + 200, &peers, 3) && may_trim(NOW - 50_000, &peers, 3));
+        assert!(may_trim(NOW + 60_000, &[NOW, NOW], 3) && !may_trim(NOW + 60_001, &[NOW, NOW], 3));
+        assert!(!may_trim(NOW + HOUR, &peers, 3) && !may_trim(0, &peers, 3) && !may_trim(i64::MAX, &peers, 3));
+        // A peer that jumped stops nobody but itself.
+        assert!(may_trim(NOW, &[NOW + HOUR, NOW + 1], 3) && may_trim(NOW, &[NOW - HOUR, NOW + 1], 3));
+    }
+
+    #[test]
+    fn m4_of_two_clocks_that_disagree_neither_may() {
+        assert!(may_trim(NOW, &[NOW + 1], 3));
+        assert!(!may_trim(NOW + HOUR, &[NOW], 3) && !may_trim(NOW, &[NOW + HOUR], 3));
+        assert!(!may_trim(NOW + HOUR, &[NOW, NOW, NOW + HOUR], 4));
+        assert!(may_trim(NOW, &[NOW + HOUR, NOW, NOW], 4));
+    }
+
+    #[test]
+    fn m4_a_clock_that_no_majority_is_heard_of_may_not() {
+        assert!(may_trim(NOW, &[], 1), "a cluster of one has no other clock");
+        assert!(!may_trim(NOW, &[], 2) && !may_trim(NOW, &[], 3) && !may_trim(NOW, &[NOW], 4));
+        assert!(may_trim(NOW, &[NOW], 3) && may_trim(NOW, &[NOW, NOW], 5));
     }
 }

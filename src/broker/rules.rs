@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::metadata::{TimestampType, TopicConfig};
+use super::limits;
+use crate::{
+    metadata::{TimestampType, TopicConfig},
+    partition::SegmentLimits,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicRules {
@@ -11,6 +15,7 @@ pub struct TopicRules {
     pub timestamp_after_max: Duration,
     pub retention_ms: Option<i64>,
     pub retention_bytes: Option<u64>,
+    pub segment: SegmentLimits,
 }
 
 impl From<&TopicConfig> for TopicRules {
@@ -24,6 +29,10 @@ impl From<&TopicConfig> for TopicRules {
             timestamp_after_max: Duration::from_millis(config.timestamp_after_max_ms),
             retention_ms: config.retention_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)),
             retention_bytes: config.retention_bytes,
+            segment: SegmentLimits {
+                bytes: config.segment_bytes,
+                ms: i64::try_from(config.segment_ms).unwrap_or(i64::MAX).max(limits::SEGMENT_MS_MIN),
+            },
         }
     }
 }

@@ -328,9 +328,8 @@ impl Inner {
                 Ok(PartitionResponse::TrimOutOfRange { before, next_offset }) => {
                     Err(out_of_range(topic, partition, before, bounds.log_start, next_offset))
                 }
-                Ok(PartitionResponse::Appended { .. } | PartitionResponse::Dead) | Err(_) => {
-                    Err(AdminError::Internal { detail: "a trim was answered as something else".into() })
-                }
+                Ok(PartitionResponse::Appended { .. } | PartitionResponse::Dead | PartitionResponse::Resized)
+                | Err(_) => Err(AdminError::Internal { detail: "a trim was answered as something else".into() }),
             },
             Ok(Err(ProposalEnd::Refused(_))) => Err(not_leader()),
             Ok(Err(ProposalEnd::Unknown)) | Err(_) => Err(unknown()),

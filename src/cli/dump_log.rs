@@ -126,6 +126,7 @@ fn print_entry(group: RaftGroupId, at: &TopicPartition, entry: &LogEntry, format
         EntryKind::Normal => match CommandView::parse(&entry.payload).map_err(failed)? {
             CommandView::Append(append) => ("append", Some(append.base_offset.0), Some(append.record_count)),
             CommandView::Trim(trim) => ("trim", Some(trim.before.0), None),
+            CommandView::Resize(_) => ("resize", None, None),
         },
     };
     let line = Line {

@@ -27,9 +27,12 @@ use crate::{
     config::{ListenerConfig, Loaded, ServerArgs, ServerConfig, Switch},
     grpc::{self, GrpcOptions},
     http::{self, HttpOptions},
-    metrics::{HistogramSnapshot, Metrics, WriterSnapshot},
+    metrics::{HistogramSnapshot, Metrics, SpaceSnapshot, WriterSnapshot},
     seam::{Listener, Net, Rng, SystemClock, TcpNet},
-    storage::{Histogram, RocksKv, RocksOptions, Store, StoreError, StoreOptions, WriterProbe, fail_stop},
+    storage::{
+        Histogram, RocksKv, RocksOptions, SpaceProbe, Store, StoreError, StoreOptions, WriterProbe, disk_bytes,
+        fail_stop,
+    },
 };
 
 /// What `flotilla server` takes: every key of the configuration as a flag, and the file.
@@ -240,7 +243,12 @@ fn listener_ended(what: &str, ended: Result<Result<(), String>, tokio::task::Joi
 async fn open_store(config: &ServerConfig, metrics: &Metrics) -> Result<Store, Failure> {
     let directory = &config.data_dir;
     let refused = |error| Failure::failed(refusal(directory, &error));
-    let kv = RocksKv::open(directory.clone(), RocksOptions::default()).await.map_err(refused)?;
+    let disk_bytes = disk_bytes(directory).ok();
+    let reserve_bytes = config.reserve_bytes(disk_bytes);
+    let options = RocksOptions { reserve_bytes, ..RocksOptions::new(disk_bytes, config.wal_bytes_max) };
+    tracing::info!(?disk_bytes, reserve_bytes, options.wal_bytes_max, options.write_buffer_bytes, "opening the disk");
+    let kv = RocksKv::open(directory.clone(), options).await.map_err(refused)?;
+    export_space(metrics, kv.space());
     let tail_bytes_max = usize::try_from(config.tail_bytes_max).unwrap_or(usize::MAX);
     let options = StoreOptions { tail_bytes_max, ..StoreOptions::default() };
     let probe = WriterProbe::default();
@@ -289,12 +297,29 @@ fn broker_settings(config: &ServerConfig, addresses: &Addresses) -> BrokerSettin
         election_min: Duration::from_millis(config.election_ms_min),
         election_max: Duration::from_millis(config.election_ms_max),
         produce_bytes_max: usize::try_from(config.produce_bytes_max).unwrap_or(usize::MAX),
-        disk_reserve_bytes: config.disk_reserve_bytes,
+        disk_reserve_bytes: config.reserve_bytes(disk_bytes(&config.data_dir).ok()),
         groups: GroupSettings {
             offsets_retention: Duration::from_millis(config.groups.offsets_retention_ms),
             initial_rebalance_delay: Duration::from_millis(config.groups.initial_rebalance_delay_ms),
         },
     }
+}
+
+fn export_space(metrics: &Metrics, probe: SpaceProbe) {
+    metrics.export_space(move || {
+        let counters = probe.counters();
+        SpaceSnapshot {
+            blob_bytes: counters.blob_bytes.load(Relaxed),
+            garbage_bytes: counters.garbage_bytes.load(Relaxed),
+            held_bytes: counters.held_bytes.load(Relaxed),
+            is_collecting: counters.is_collecting.load(Relaxed),
+            settles: counters.settles.load(Relaxed),
+            passes: counters.passes.load(Relaxed),
+            moved_bytes: counters.moved_bytes.load(Relaxed),
+            freed_bytes: counters.freed_bytes.load(Relaxed),
+            busy_seconds: counters.busy_us.load(Relaxed) as f64 * SECONDS_PER_MICRO,
+        }
+    });
 }
 
 /// Module `metrics` knows nothing of `storage`: the figures are handed over at each scrape.

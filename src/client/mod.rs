@@ -32,3 +32,5 @@ mod fake;
 mod fake_groups;
 #[cfg(test)]
 mod fake_tests;
+#[cfg(test)]
+mod group_tests;

@@ -19,7 +19,6 @@ pub(super) const TAIL_BYTES_MAX: ByteSize = ByteSize::mib(256);
 pub(super) const PRODUCE_BYTES_MAX: ByteSize = ByteSize::mib(256);
 pub(super) const FETCH_BYTES_MAX: ByteSize = ByteSize::mib(128);
 pub(super) const CONNECTIONS_MAX: u32 = 10_000;
-pub(super) const DISK_RESERVE_BYTES: ByteSize = ByteSize::gib(1);
 /// Kafka's defaults.
 pub(super) const OFFSETS_RETENTION_MS: u64 = 7 * 24 * 3_600_000;
 pub(super) const GROUP_INITIAL_REBALANCE_DELAY_MS: u64 = 3_000;
@@ -134,7 +133,11 @@ keys! {
     connections_max: u32, "FLOTILLA_CONNECTIONS_MAX", "N";
     /// Threads that run the broker's tasks; RocksDB and fsyncs have their own [default: half the cores, at least 1]
     worker_threads: u32, "FLOTILLA_WORKER_THREADS", "N";
-    /// Produces are refused while the disk has less than this free; reads go on [default: 1GiB]
+    /// Write-ahead logs in use at once; about as much again is kept for reuse [default: 256MiB, or a sixteenth of a
+    /// disk of less than 4GiB]
+    wal_bytes_max: Size, "FLOTILLA_WAL_BYTES_MAX", "SIZE";
+    /// Produces are refused while the disk has less than this free; reads go on [default: 1GiB, or a quarter of a disk
+    /// of less than 4GiB]
     disk_reserve_bytes: Size, "FLOTILLA_DISK_RESERVE_BYTES", "SIZE";
     /// How long the committed offsets of a group without members are kept [default: 604800000, a week]
     offsets_retention_ms: u64, "FLOTILLA_OFFSETS_RETENTION_MS", "MS";

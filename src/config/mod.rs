@@ -15,6 +15,11 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use crate::types::BrokerId;
 
+/// Kept free on a disk of 4 GiB or more.
+const RESERVE_BYTES_MAX: u64 = 1 << 30;
+/// The part of a smaller disk that is kept free.
+const RESERVE_DISK_PART: u64 = 4;
+
 /// Everything a server needs to know to start. Validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
@@ -44,8 +49,11 @@ pub struct ServerConfig {
     /// Threads of the async runtime; None: half the cores, at least one. The others are left to the
     /// log writer's fsyncs, RocksDB's flushes and the kernel.
     pub worker_threads: Option<u32>,
-    /// Writes stop while the disk has less than this free.
-    pub disk_reserve_bytes: u64,
+    /// Write-ahead logs in use at once. None: by the size of the disk.
+    pub wal_bytes_max: Option<u64>,
+    /// Writes stop while the disk has less than this free. None: by the size of the disk, see
+    /// [`ServerConfig::reserve_bytes`].
+    pub disk_reserve_bytes: Option<u64>,
     pub groups: GroupConfig,
     pub log_format: LogFormat,
     /// In tracing's filter syntax.
@@ -118,6 +126,14 @@ impl ServerConfig {
     /// The seed list's hash, exchanged before founding (SAFETY B6).
     pub fn peers_hash(&self) -> u64 {
         peers_hash(&self.peers)
+    }
+
+    /// What must stay free on a disk of this size before writes are refused: as configured, or 1 GiB, or a
+    /// quarter of a disk too small for that. It has to hold what is on its way when writes stop, the
+    /// flushes of all write buffers, and the logs once more, which a restart flushes.
+    pub fn reserve_bytes(&self, disk_bytes: Option<u64>) -> u64 {
+        let by_disk = disk_bytes.map_or(RESERVE_BYTES_MAX, |bytes| (bytes / RESERVE_DISK_PART).min(RESERVE_BYTES_MAX));
+        self.disk_reserve_bytes.unwrap_or(by_disk)
     }
 
     /// Who votes first in the metadata group, lowest id first; the first of them founds.

@@ -31,7 +31,14 @@ fn defaults_are_what_the_documents_say() {
     assert_eq!(config.peer.bind, "127.0.0.1:7071");
     assert_eq!(config.http.bind, "127.0.0.1:7080");
     assert_eq!((config.heartbeat_ms, config.election_ms_min, config.election_ms_max), (200, 600, 1_000));
-    assert_eq!((config.tail_bytes_max, config.disk_reserve_bytes), (256 << 20, 1 << 30));
+    assert_eq!((config.tail_bytes_max, config.wal_bytes_max), (256 << 20, None));
+    let reserve = |disk: Option<u64>| config.reserve_bytes(disk) >> 20;
+    assert_eq!(
+        [reserve(None), reserve(Some(1 << 40)), reserve(Some(4 << 30)), reserve(Some(1 << 30))],
+        [1_024, 1_024, 1_024, 256]
+    );
+    let set = load_with(&["--disk-reserve-bytes=5GiB"]).unwrap().config;
+    assert_eq!(set.reserve_bytes(Some(1 << 30)), 5 << 30);
     let groups = GroupConfig { offsets_retention_ms: 604_800_000, initial_rebalance_delay_ms: 3_000 };
     assert_eq!(config.groups, groups);
     assert_eq!(config.log_format, LogFormat::Text);
@@ -114,6 +121,7 @@ fn errors_name_key_value_and_rule() {
         (&["--election-ms-max=600"], "election_ms_max", "600"),
         (&["--election-ms-max=60001"], "election_ms_max", "60001"),
         (&["--tail-bytes-max=1MiB"], "tail_bytes_max", "1.0 MiB"),
+        (&["--wal-bytes-max=15MiB"], "wal_bytes_max", "15.0 MiB"),
         (&["--connections-max=0"], "connections_max", "0"),
         (&["--worker-threads=0"], "worker_threads", "0"),
         (&["--offsets-retention-ms=999"], "offsets_retention_ms", "999"),

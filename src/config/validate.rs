@@ -69,6 +69,8 @@ impl Raw {
         if let Some(threads) = self.worker_threads.filter(|threads| !(1..=WORKER_THREADS_MAX).contains(threads)) {
             return Err(rule("worker_threads", threads, format!("must be 1 to {WORKER_THREADS_MAX}")));
         }
+        let wal_bytes_max =
+            self.wal_bytes_max.map(|size| budget("wal_bytes_max", Some(size), BUDGET_MIN)).transpose()?;
         let config = ServerConfig {
             id,
             data_dir,
@@ -87,7 +89,8 @@ impl Raw {
             fetch_bytes_max: budget("fetch_bytes_max", self.fetch_bytes_max, args::FETCH_BYTES_MAX)?,
             connections_max,
             worker_threads: self.worker_threads,
-            disk_reserve_bytes: self.disk_reserve_bytes.map_or(args::DISK_RESERVE_BYTES, |size| size.0).as_u64(),
+            wal_bytes_max,
+            disk_reserve_bytes: self.disk_reserve_bytes.map(|size| size.0.as_u64()),
             groups: groups(self.offsets_retention_ms, self.group_initial_rebalance_delay_ms)?,
             log_format: self.log_format.unwrap_or(LogFormat::Text),
             log_filter,

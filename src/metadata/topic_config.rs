@@ -16,7 +16,9 @@ pub struct TopicConfig {
     pub retention_bytes: Option<u64>,
     /// The largest record batch accepted.
     pub max_message_bytes: u32,
-    /// The longest time between two checkpoints.
+    /// A segment is closed after so many bytes; retention drops whole segments.
+    pub segment_bytes: u64,
+    /// And after so long.
     pub segment_ms: u64,
     pub timestamp_type: TimestampType,
     /// How far a client's timestamp may lie ahead of the leader's clock.
@@ -59,10 +61,13 @@ enum Rule {
     Majority,
 }
 
+/// Each segment costs a checkpoint of the partition's whole state, up to 10 MB with all its producers.
+const SEGMENT_BYTES_MIN: i64 = 1 << 20;
+
 const LOG_APPEND_TIME: &str = "LogAppendTime";
 
 /// In key order. Defaults are Kafka's, save where DESIGN.md says otherwise.
-const KEYS: [Key; 9] = [
+const KEYS: [Key; 10] = [
     Key { name: "cleanup.policy", default: "delete", rule: Rule::OneOf(&["delete"]) },
     Key { name: "compression.type", default: "producer", rule: Rule::OneOf(&["producer"]) },
     Key {
@@ -80,6 +85,11 @@ const KEYS: [Key; 9] = [
     Key { name: "min.insync.replicas", default: "1", rule: Rule::Majority },
     Key { name: "retention.bytes", default: "-1", rule: Rule::Integer { min: 1, max: i64::MAX, unlimited: true } },
     Key { name: "retention.ms", default: "604800000", rule: Rule::Integer { min: 1, max: i64::MAX, unlimited: true } },
+    Key {
+        name: "segment.bytes",
+        default: "67108864",
+        rule: Rule::Integer { min: SEGMENT_BYTES_MIN, max: i64::MAX, unlimited: false },
+    },
     Key { name: "segment.ms", default: "604800000", rule: Rule::Integer { min: 1, max: i64::MAX, unlimited: false } },
 ];
 
@@ -101,6 +111,7 @@ impl TopicConfig {
             retention_ms: bounded("retention.ms"),
             retention_bytes: bounded("retention.bytes"),
             max_message_bytes: small("max.message.bytes"),
+            segment_bytes: required("segment.bytes"),
             segment_ms: required("segment.ms"),
             timestamp_type: match text("message.timestamp.type") {
                 LOG_APPEND_TIME => TimestampType::LogAppendTime,
@@ -208,6 +219,7 @@ mod tests {
             retention_ms: Some(604_800_000),
             retention_bytes: None,
             max_message_bytes: 1_048_588,
+            segment_bytes: 67_108_864,
             segment_ms: 604_800_000,
             timestamp_type: TimestampType::CreateTime,
             timestamp_after_max_ms: 3_600_000,
@@ -227,6 +239,7 @@ mod tests {
             ),
             ("retention.bytes", &["1", "-1"], &["0", "-2"]),
             ("max.message.bytes", &["1", "8388608"], &["0", "-1", "8388609"]),
+            ("segment.bytes", &["1048576", "9223372036854775807"], &["1048575", "-1"]),
             ("segment.ms", &["1"], &["0", "-1"]),
             ("cleanup.policy", &["delete"], &["compact", "delete,compact", ""]),
             ("compression.type", &["producer"], &["gzip"]),

@@ -1,5 +1,5 @@
-//! Every metric's name, label and meaning (the log writer's are in `writer`, groups' in `groups`), and the
-//! probes through which components report.
+//! Every metric's name, label and meaning (the log writer's are in `writer`, the disk's in `space`, groups'
+//! in `groups`), and the probes through which components report.
 //!
 //! One registry per broker, so that two brokers in one process do not share counters. A probe's
 //! methods are named after events; whoever calls them knows nothing of Prometheus. Series are
@@ -10,6 +10,7 @@
 mod groups;
 mod histogram;
 mod history;
+mod space;
 mod writer;
 
 use std::{
@@ -30,12 +31,13 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-pub use groups::{GroupProbe, LagSample};
 use histogram::Latency;
 use writer::{ReadWriter, WriterCollector};
 
+pub use groups::{GroupProbe, LagSample};
 pub use histogram::HistogramSnapshot;
 pub use history::{History, SAMPLE_EVERY, SAMPLES_MAX, Sample, Totals};
+pub use space::SpaceSnapshot;
 pub use writer::WriterSnapshot;
 
 /// Of what [`Metrics::encode`] returns.
@@ -224,9 +226,15 @@ impl Metrics {
         requests.register(&mut registry);
         let groups = GroupProbe::new();
         groups.register(&mut registry);
-        let (registry, fills) = (Mutex::new(registry), Mutex::default());
-        let writer = OnceLock::new();
-        Metrics(Arc::new(Inner { registry, fills, gauges, raft, requests, groups, writer }))
+        Metrics(Arc::new(Inner {
+            registry: Mutex::new(registry),
+            fills: Mutex::default(),
+            gauges,
+            raft,
+            requests,
+            groups,
+            writer: OnceLock::new(),
+        }))
     }
 
     pub fn raft(&self) -> RaftProbe {
@@ -270,6 +278,12 @@ impl Metrics {
     /// How far groups are behind, read at each scrape. Once per broker.
     pub fn export_lag(&self, read: impl Fn() -> Arc<Vec<LagSample>> + Send + Sync + 'static) {
         let collector = groups::LagCollector::new(read);
+        self.0.registry.lock().expect(UNPOISONED).register_collector(Box::new(collector));
+    }
+
+    /// The blob files' figures, read at each scrape. Once per broker.
+    pub fn export_space(&self, read: impl Fn() -> SpaceSnapshot + Send + Sync + 'static) {
+        let collector = space::SpaceCollector::new(read);
         self.0.registry.lock().expect(UNPOISONED).register_collector(Box::new(collector));
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! append  version u8 = 1 | kind u8 = 1 | append time i64 | base offset i64 | records u32 | max timestamp i64 | batches
 //! trim    version u8 = 1 | kind u8 = 2 | append time i64 | before i64
+//! resize  version u8 = 1 | kind u8 = 3 | append time i64 | segment bytes u64 | segment ms i64
 //! ```
 //! Big-endian. Batches stand back to back, exactly as a fetch returns them, so that reading is slicing.
 
@@ -18,10 +19,13 @@ pub const COMMAND_BATCH_BYTES_MAX: usize = 1024 * 1024;
 const VERSION: u8 = 1;
 const KIND_APPEND: u8 = 1;
 const KIND_TRIM: u8 = 2;
+const KIND_RESIZE: u8 = 3;
 /// Version, kind, append time, base offset, records, max timestamp.
 const APPEND_HEADER_BYTES: usize = 1 + 1 + 8 + 8 + 4 + 8;
 /// Version, kind, append time, before.
 const TRIM_BYTES: usize = 1 + 1 + 8 + 8;
+/// Version, kind, append time, segment bytes, segment ms.
+const RESIZE_BYTES: usize = 1 + 1 + 8 + 8 + 8;
 
 /// Bytes that are not a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +38,8 @@ pub enum CommandError {
     Kind { kind: u8 },
     #[error("partition command's batches are malformed: {0}")]
     Batch(#[from] BatchError),
+    #[error("segments of {bytes} bytes or {ms} ms cannot be: both must be positive")]
+    Segment { bytes: u64, ms: i64 },
     #[error("append of {record_count} records at offset {base_offset} cannot be: offsets are 0 to 2^63-1")]
     Offsets { base_offset: Offset, record_count: u32 },
     #[error(
@@ -47,6 +53,7 @@ pub enum CommandError {
 pub enum CommandView {
     Append(AppendView),
     Trim(TrimView),
+    Resize(ResizeView),
 }
 
 /// An append as readers and `apply` see it.
@@ -72,6 +79,22 @@ pub struct TrimView {
     pub before: Offset,
 }
 
+/// When a segment is closed by a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentLimits {
+    /// After so many bytes of batches. Positive.
+    pub bytes: u64,
+    /// After so long by append time. Positive.
+    pub ms: i64,
+}
+
+/// From here on segments are closed by these limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResizeView {
+    pub append_time: WallMs,
+    pub segment: SegmentLimits,
+}
+
 impl CommandView {
     /// Parses a command. Of an append only the command's own header is read; its batches are checked
     /// by [`AppendView::check`].
@@ -89,7 +112,16 @@ impl CommandView {
                 let append_time = WallMs(i64_at(command, 2)?);
                 Ok(CommandView::Trim(TrimView { append_time, before: Offset(i64_at(command, 10)?) }))
             }
-            KIND_TRIM => Err(CommandError::Length { len }),
+            KIND_RESIZE if len == RESIZE_BYTES => {
+                let append_time = WallMs(i64_at(command, 2)?);
+                let (bytes, ms) = (i64_at(command, 10)? as u64, i64_at(command, 18)?);
+                let segment = SegmentLimits { bytes, ms };
+                if !segment.are_positive() {
+                    return Err(CommandError::Segment { bytes, ms });
+                }
+                Ok(CommandView::Resize(ResizeView { append_time, segment }))
+            }
+            KIND_TRIM | KIND_RESIZE => Err(CommandError::Length { len }),
             _ => Err(CommandError::Kind { kind }),
         }
     }
@@ -160,6 +192,27 @@ pub fn encode_trim(append_time: WallMs, before: Offset) -> Bytes {
     bytes.put_u8(KIND_TRIM);
     bytes.put_i64(append_time.0);
     bytes.put_i64(before.0);
+    bytes.freeze()
+}
+
+impl SegmentLimits {
+    fn are_positive(&self) -> bool {
+        self.bytes > 0 && self.ms > 0
+    }
+}
+
+/// The bytes of a resize.
+///
+/// # Panics
+/// If a limit is not positive: every replica would stop at such an entry.
+pub fn encode_resize(append_time: WallMs, segment: SegmentLimits) -> Bytes {
+    assert!(segment.are_positive(), "{segment:?} must be positive");
+    let mut bytes = BytesMut::with_capacity(RESIZE_BYTES);
+    bytes.put_u8(VERSION);
+    bytes.put_u8(KIND_RESIZE);
+    bytes.put_i64(append_time.0);
+    bytes.put_u64(segment.bytes);
+    bytes.put_i64(segment.ms);
     bytes.freeze()
 }
 

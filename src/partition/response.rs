@@ -15,6 +15,8 @@ pub enum PartitionResponse {
     LogStart { log_start: Offset },
     /// A trim past the end: refused, no effect.
     TrimOutOfRange { before: Offset, next_offset: Offset },
+    /// Segments are closed by the new limits from here on.
+    Resized,
 }
 
 /// A response that cannot be read.
@@ -29,6 +31,7 @@ const APPENDED: u8 = 1;
 const DEAD: u8 = 2;
 const LOG_START: u8 = 3;
 const TRIM_OUT_OF_RANGE: u8 = 4;
+const RESIZED: u8 = 5;
 
 impl PartitionResponse {
     pub fn encode(&self) -> Bytes {
@@ -48,6 +51,7 @@ impl PartitionResponse {
                 bytes.extend(before.0.to_be_bytes());
                 bytes.extend(next_offset.0.to_be_bytes());
             }
+            PartitionResponse::Resized => bytes.push(RESIZED),
         }
         bytes.into()
     }
@@ -59,6 +63,7 @@ impl PartitionResponse {
         match *kind {
             APPENDED => offset(rest).map(|base_offset| PartitionResponse::Appended { base_offset }),
             DEAD if rest.is_empty() => Some(PartitionResponse::Dead),
+            RESIZED if rest.is_empty() => Some(PartitionResponse::Resized),
             LOG_START => offset(rest).map(|log_start| PartitionResponse::LogStart { log_start }),
             TRIM_OUT_OF_RANGE => rest.split_at_checked(8).and_then(|(before, next_offset)| {
                 Some(PartitionResponse::TrimOutOfRange { before: offset(before)?, next_offset: offset(next_offset)? })
@@ -76,9 +81,10 @@ mod tests {
 
     #[test]
     fn response_bytes_are_frozen() {
-        let frozen: [(PartitionResponse, &[u8]); 4] = [
+        let frozen: [(PartitionResponse, &[u8]); 5] = [
             (PartitionResponse::Appended { base_offset: Offset(258) }, &[1, 0, 0, 0, 0, 0, 0, 1, 2]),
             (PartitionResponse::Dead, &[2]),
+            (PartitionResponse::Resized, &[5]),
             (PartitionResponse::LogStart { log_start: Offset(3) }, &[3, 0, 0, 0, 0, 0, 0, 0, 3]),
             (
                 PartitionResponse::TrimOutOfRange { before: Offset(9), next_offset: Offset(4) },

@@ -3,21 +3,27 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::command::{AppendView, CommandView, TrimView};
+use super::command::{AppendView, CommandView, ResizeView, SegmentLimits, TrimView};
 use super::producers::{Producer, Producers};
 use super::response::PartitionResponse;
 use crate::record;
 use crate::replicated::{Applied, IndexPoint, Replicated, SnapshotAt, StateDecodeError};
 use crate::types::{EntryPosition, LeaderEpoch, Offset, WallMs};
 
+/// No segment is smaller than this part of all that is kept: a state names each, and is saved every
+/// second. With segments of 64 MiB it matters from 256 GiB on; beyond, their number grows with the
+/// logarithm of what is kept (1 TiB: below 10,000, a quarter of a megabyte).
+pub(super) const SEGMENT_PART_MIN: u64 = 4_096;
+
 /// The numbers that place checkpoints and bound the state. They are part of the state, so that every
-/// replica, of whatever version, uses those the partition was created with.
+/// replica, of whatever version, uses those the partition was created with; those of segments change
+/// only by an entry that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionLimits {
     /// A checkpoint after this many bytes of batches: 64 MiB is replayed in a second or so, and is the
     /// grain in which retention gives disk space back.
     pub checkpoint_bytes: u64,
-    /// A checkpoint after this long by append time (`segment.ms`): without it a slow partition would
+    /// A checkpoint after this long by append time: without it a slow partition would
     /// never give anything back.
     pub segment_ms: i64,
     /// About one point of the sparse index per this many bytes: what a read may have to skip.
@@ -250,6 +256,19 @@ impl Partition {
         PartitionResponse::LogStart { log_start: self.log_start }
     }
 
+    fn apply_resize(&mut self, resize: ResizeView) -> PartitionResponse {
+        let ResizeView { append_time, segment } = resize;
+        self.advance_clock(append_time);
+        self.limits.checkpoint_bytes = segment.bytes;
+        self.limits.segment_ms = segment.ms;
+        PartitionResponse::Resized
+    }
+
+    /// By which segments are closed now.
+    pub fn segment_limits(&self) -> SegmentLimits {
+        SegmentLimits { bytes: self.limits.checkpoint_bytes, ms: self.limits.segment_ms }
+    }
+
     /// Forgets epochs that lie wholly below the log start.
     fn trim_epochs(&mut self) {
         let log_start = self.log_start;
@@ -284,8 +303,10 @@ impl Partition {
             return false;
         };
         let bytes = self.bytes - self.last_checkpoint().1;
+        let kept = self.bytes - self.checkpoints.first().map_or(0, |first| first.bytes_before);
         let age_ms = self.append_time(append_time).0.saturating_sub(first_append.0);
-        bytes >= self.limits.checkpoint_bytes || age_ms >= self.limits.segment_ms
+        let is_due = bytes >= self.limits.checkpoint_bytes || age_ms >= self.limits.segment_ms;
+        is_due && bytes >= kept / SEGMENT_PART_MIN
     }
 
     /// Next offset and bytes before it at the last checkpoint, or at the partition's beginning.
@@ -311,6 +332,7 @@ impl Replicated for Partition {
         let (response, index_point) = match CommandView::parse(command) {
             Ok(CommandView::Append(append)) => self.apply_append(at, &append),
             Ok(CommandView::Trim(trim)) => (self.apply_trim(trim), None),
+            Ok(CommandView::Resize(resize)) => (self.apply_resize(resize), None),
             Err(error) => panic!("entry {at} cannot be applied: {error}; stopping rather than diverging"),
         };
         Applied { response: response.encode(), index_point }
@@ -328,6 +350,7 @@ impl Replicated for Partition {
                 let in_segment = before > self.last_checkpoint().0.max(self.log_start) && before <= self.next_offset;
                 in_segment && self.segment.first_append.is_some()
             }
+            Ok(CommandView::Resize(_)) => false,
             // `apply` will say so.
             Err(_) => false,
         }

@@ -8,7 +8,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CallHandler, RaftSettings,
+    CallHandler, RaftSettings, Room,
     leaders::{Heard, Leaders},
     link::Link,
     member::Member,
@@ -43,6 +43,8 @@ pub(super) struct Core {
     pub hosted: RwLock<BTreeMap<RaftGroupId, Hosted>>,
     pub links: RwLock<BTreeMap<BrokerId, Arc<Link>>>,
     pub cluster: RwLock<Option<u128>>,
+    /// On this node's disk.
+    pub room: RwLock<Room>,
     /// Ends the incoming streams: their tasks outlive the listener.
     pub stopping: CancellationToken,
 }
@@ -62,6 +64,18 @@ impl Core {
 
     pub fn links(&self) -> Vec<Arc<Link>> {
         self.links.read().expect("no panic under this lock").values().cloned().collect()
+    }
+
+    pub fn room(&self) -> Room {
+        *self.room.read().expect("no panic under this lock")
+    }
+
+    /// What a broker's disk has left, as it said lately; this one's own too. None: it does not answer.
+    pub fn room_of(&self, broker: BrokerId) -> Option<Room> {
+        if broker == self.settings.broker {
+            return Some(self.room());
+        }
+        self.link(broker)?.room()
     }
 
     /// Nodes of different clusters never talk, and an address that leads to another node than it

@@ -25,6 +25,7 @@ use tonic::{
 };
 
 use super::{
+    Room,
     core::Core,
     wire::{FRAME_BYTES_MAX, Frame, Hello, Kind, Ping, decode_control, encode_control},
 };
@@ -68,6 +69,8 @@ struct State {
     sender: Option<mpsc::Sender<internal::Frame>>,
     waiters: BTreeMap<u64, Waiter>,
     heard: Option<Instant>,
+    /// On the peer's disk, as its last pong said.
+    room: Room,
 }
 
 pub(super) struct Link {
@@ -95,6 +98,12 @@ impl Link {
 
     pub fn alive(&self) -> bool {
         self.lock().heard.is_some_and(|at| at.elapsed() < SILENT_MAX)
+    }
+
+    /// None: the peer does not answer.
+    pub fn room(&self) -> Option<Room> {
+        let state = self.lock();
+        state.heard.filter(|at| at.elapsed() < SILENT_MAX).map(|_| state.room)
     }
 
     /// Asks once.
@@ -226,6 +235,8 @@ impl Link {
         let mut state = self.lock();
         if frame.kind == Kind::Pong {
             state.heard = Some(Instant::now());
+            // An older version says nothing.
+            state.room = decode_control(&frame.body).unwrap_or_default();
             return;
         }
         match state.waiters.get(&frame.id) {
@@ -249,6 +260,7 @@ impl Link {
     fn take_down(&self) -> bool {
         let mut state = self.lock();
         state.heard = None;
+        state.room = Room::default();
         state.waiters.clear();
         state.sender.take().is_some()
     }

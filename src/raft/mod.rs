@@ -14,6 +14,7 @@ mod log_store;
 mod member;
 mod network;
 mod node;
+mod room;
 mod seeded;
 mod server;
 #[cfg(test)]
@@ -25,3 +26,4 @@ mod wire;
 
 pub use group::{Group, GroupSpec, Leader, OpenError, Pending, ProposalEnd, ReadError, Refusal, Status, TransferError};
 pub use node::{CALL_BYTES_MAX, CallError, CallHandler, NodeDeps, RaftNode, RaftSettings};
+pub use room::{Room, RoomLevel};

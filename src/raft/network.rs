@@ -22,9 +22,11 @@ use openraft::{
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
+    RoomLevel,
     core::Core,
     driver::RaftSnapshot,
     link::{APPEND_WINDOW, Exchange, Link, LinkError},
+    room::{FULL_RETRY_EVERY, is_bulk},
     server::Address,
     types::{Peer, RaftLogId, RaftVote, Types},
     wire::{
@@ -147,6 +149,10 @@ impl Network {
         self.link.clone()
     }
 
+    fn peer_is_full(&self) -> bool {
+        self.link.room().is_some_and(|room| room.level == RoomLevel::Full)
+    }
+
     async fn ask(&mut self, kind: Kind, body: Bytes, within: Duration) -> RpcResult<Frame> {
         let (link, address) = (self.link(), self.address);
         link.request(kind, address, body, within).await.map_err(failed)
@@ -208,6 +214,9 @@ impl RaftNetworkV2<Types> for Network {
             let Some(first) = input.next().await else {
                 return Ok(Box::pin(stream::empty()) as AppendReplies<'s>);
             };
+            if self.peer_is_full() && is_bulk(self.address.0, &first) {
+                return Err(unreachable("its disk is full"));
+            }
             let exchange = self.link().open(APPEND_WINDOW).map_err(failed)?;
             let appends = Appends {
                 exchange,
@@ -258,7 +267,8 @@ impl RaftNetworkV2<Types> for Network {
     }
 
     fn backoff(&self) -> Option<Backoff> {
-        Some(Backoff::new(std::iter::repeat(RETRY_EVERY)))
+        let every = if self.peer_is_full() { FULL_RETRY_EVERY } else { RETRY_EVERY };
+        Some(Backoff::new(std::iter::repeat(every)))
     }
 }
 

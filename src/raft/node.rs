@@ -14,7 +14,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Group, GroupSpec, Leader, OpenError, Status,
+    Group, GroupSpec, Leader, OpenError, Room, RoomLevel, Status,
     core::{Core, Hosted},
     driver::Driver,
     group::Inner,
@@ -99,6 +99,7 @@ impl RaftNode {
     pub async fn start(deps: NodeDeps) -> RaftNode {
         let core = Arc::new(Core {
             cluster: RwLock::new(deps.settings.cluster),
+            room: RwLock::default(),
             settings: deps.settings,
             incarnation: deps.rng.u64(),
             store: deps.store,
@@ -189,6 +190,22 @@ impl RaftNode {
     /// A round trip to it was made in the last second.
     pub fn peer_alive(&self, broker: BrokerId) -> bool {
         self.core.alive(broker)
+    }
+
+    /// What others are told of this node's disk from now on. While it is full, its replicas take no more
+    /// bulk from their leaders.
+    pub fn set_room(&self, room: Room) {
+        *self.core.room.write().expect("no panic under this lock") = room;
+    }
+
+    /// What a broker's disk has left, as it said within the last second. None: it does not answer.
+    pub fn room_of(&self, broker: BrokerId) -> Option<Room> {
+        self.core.room_of(broker)
+    }
+
+    /// Whether any other node is short of disk space.
+    pub fn any_peer_short(&self) -> bool {
+        self.core.links().iter().any(|link| link.room().is_some_and(|room| room.level > RoomLevel::Enough))
     }
 
     /// The leader with the highest term announced for a group (SAFETY M10), hosted here or not.

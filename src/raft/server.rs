@@ -18,8 +18,10 @@ use tonic::{
 };
 
 use super::{
+    RoomLevel,
     core::{Core, Hosted},
     link::{APPEND_WINDOW, next},
+    room::is_bulk,
     types::Types,
     wire::{
         Announced, FRAME_BYTES_MAX, Frame, Hello, Kind, SnapshotHead, decode_append, decode_control,
@@ -182,7 +184,7 @@ impl Session {
     /// An error ends the stream: the peer broke the protocol.
     async fn take(&mut self, frame: Frame) -> Result<(), String> {
         match frame.kind {
-            Kind::Ping => self.reply(frame.reply(Kind::Pong, Bytes::new())).await,
+            Kind::Ping => self.reply(frame.reply(Kind::Pong, encode_control(&self.core.room()))).await,
             Kind::Goodbye => tracing::info!(peer = %self.peer, "peer says goodbye"),
             Kind::Announce => {
                 let said: Vec<Announced> = decode_control(&frame.body).map_err(|e| e.to_string())?;
@@ -220,6 +222,11 @@ impl Session {
             return Ok(());
         };
         let request = decode_append(frame.body.clone()).map_err(|e| e.to_string())?;
+        if self.core.room().level == RoomLevel::Full && is_bulk(frame.group, &request) {
+            self.core.probe.frame_refused("disk_full");
+            self.reply(frame.reply(Kind::Failed, Bytes::from_static(b"the disk is full"))).await;
+            return Ok(());
+        }
         let exchange = match self.appends.get(&frame.id) {
             Some(exchange) if !exchange.is_closed() => exchange.clone(),
             Some(_) | None => self.begin_appends(hosted, &frame)?,

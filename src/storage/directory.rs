@@ -50,6 +50,10 @@ impl Directory {
         }
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub fn db(&self) -> PathBuf {
         self.path.join("db")
     }
@@ -140,6 +144,14 @@ pub fn free_bytes(directory: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// The size of the file system of a directory, or of the nearest one above it that exists.
+pub fn disk_bytes(directory: &Path) -> io::Result<u64> {
+    // Of a relative path the last ancestor is empty.
+    let there = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let stat = rustix::fs::statvfs(there)?;
+    Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+}
+
 /// An error that names what was done, where.
 pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let doing = format!("{doing} {}", path.display());
@@ -174,6 +186,10 @@ mod tests {
 
     #[test]
     fn free_space_is_told() {
-        assert!(free_bytes(Path::new("/")).expect("statvfs") > 0);
+        let free = free_bytes(Path::new("/")).expect("statvfs");
+        assert!(free > 0);
+        for directory in ["/", "/no/such/directory", "no-such-directory"] {
+            assert!(disk_bytes(Path::new(directory)).expect("statvfs") > 0, "{directory}");
+        }
     }
 }

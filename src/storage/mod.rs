@@ -18,8 +18,10 @@ mod log;
 mod open;
 mod probe;
 mod rocks;
+mod rocks_space;
 mod saved;
 pub mod sim;
+mod space;
 mod store;
 mod tail;
 #[cfg(test)]
@@ -27,7 +29,7 @@ mod tests;
 mod warm_up;
 mod writer;
 
-pub use directory::free_bytes;
+pub use directory::{disk_bytes, free_bytes};
 pub use error::{OpenLogError, StoreError, StoreFailed};
 pub use kv::{Family, KeyRange, Kv, KvError, KvFuture, ScanLimit, WriteBatch, WriteOp};
 pub use log::{Done, EntryKind, GroupLog, LogEntry};
@@ -35,4 +37,5 @@ pub use probe::{Histogram, WriterCounters, WriterProbe};
 pub use rocks::{RocksKv, RocksOptions, STORE_FAILED_EXIT_CODE, fail_stop};
 pub use saved::SavedState;
 pub use sim::{SimDisk, SimFault, SimKv};
+pub use space::{SpaceCounters, SpaceProbe};
 pub use store::{Identity, OnFailure, Store, StoreOptions};

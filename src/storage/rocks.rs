@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     thread::JoinHandle,
     time::Duration,
@@ -33,6 +33,8 @@ use super::{
     directory::{Directory, io, write_damaged_mark},
     floor::Floor,
     formats, keys,
+    rocks_space::SpaceKeeper,
+    space::SpaceProbe,
     warm_up::warm_up,
 };
 
@@ -47,20 +49,48 @@ const READERS_MAX: usize = 16;
 
 /// Values from this size on go to blob files, so that compaction does not rewrite them.
 const BLOB_BYTES_MIN: u64 = 512;
+/// What collecting garbage reads at a time.
+const BLOB_READAHEAD_BYTES: u64 = 1 << 20;
 
-/// What of RocksDB's settings a test changes.
+/// Write buffers that fit the write-ahead logs: that many may wait to be flushed before writes stall.
+const WRITE_BUFFERS: u64 = 4;
+/// Larger ones gain nothing (PERF part 6), ...
+const WRITE_BUFFER_BYTES_MAX: u64 = 64 << 20;
+/// ... smaller ones are flushed all the time.
+const WRITE_BUFFER_BYTES_MIN: u64 = 4 << 20;
+/// Of a blob file at most, and of as many write buffers: what a small disk can spare at a time.
+const BLOB_FILE_BYTES_MAX: u64 = 256 << 20;
+/// The write-ahead logs' part of a disk too small for the usual size of them.
+const WAL_DISK_PART: u64 = 16;
+
+/// What of RocksDB's settings depends on the disk, and what a test changes.
 #[derive(Clone, Debug)]
 pub struct RocksOptions {
     /// Of the log family; the others have an eighth.
     pub write_buffer_bytes: usize,
     /// A family that is seldom written keeps old write-ahead logs alive; beyond this it is flushed,
-    /// and their files are recycled.
+    /// and their files are recycled. About as much again is kept for recycling.
     pub wal_bytes_max: u64,
+    /// What should stay free on the disk: below twice that, giving space back goes before latency.
+    pub reserve_bytes: u64,
 }
 
 impl Default for RocksOptions {
     fn default() -> Self {
-        RocksOptions { write_buffer_bytes: 64 << 20, wal_bytes_max: 256 << 20 }
+        RocksOptions::new(None, None)
+    }
+}
+
+impl RocksOptions {
+    /// For a disk of this size, as far as it is known. `wal_bytes_max`: None: 256 MiB, or a sixteenth of
+    /// a disk of less than 4 GiB.
+    pub fn new(disk_bytes: Option<u64>, wal_bytes_max: Option<u64>) -> RocksOptions {
+        let usual = WRITE_BUFFERS * WRITE_BUFFER_BYTES_MAX;
+        let smallest = WRITE_BUFFERS * WRITE_BUFFER_BYTES_MIN;
+        let by_disk = disk_bytes.map_or(usual, |bytes| (bytes / WAL_DISK_PART).clamp(smallest, usual));
+        let wal_bytes_max = wal_bytes_max.unwrap_or(by_disk).max(smallest);
+        let write_buffer_bytes = (wal_bytes_max / WRITE_BUFFERS).min(WRITE_BUFFER_BYTES_MAX);
+        RocksOptions { write_buffer_bytes: write_buffer_bytes as usize, wal_bytes_max, reserve_bytes: 0 }
     }
 }
 
@@ -69,14 +99,18 @@ pub struct RocksKv {
     inner: Arc<Inner>,
     commits: Option<mpsc::Sender<Commit>>,
     writer: Option<JoinHandle<()>>,
+    keeper: Option<SpaceKeeper>,
     readers: Arc<Semaphore>,
+    space: SpaceProbe,
 }
 
-struct Inner {
+pub(super) struct Inner {
     /// First, so that it is closed before the directory is unlocked.
-    db: DB,
-    directory: Directory,
-    has_failed: AtomicBool,
+    pub db: DB,
+    pub directory: Directory,
+    pub has_failed: AtomicBool,
+    /// Ranges of the log family deleted since the start: space that may be given back.
+    pub deletions: AtomicU64,
 }
 
 struct Commit {
@@ -131,19 +165,28 @@ impl RocksKv {
                 cause: e.to_string(),
             })?;
         }
-        let inner = Arc::new(Inner { db, directory, has_failed: AtomicBool::new(false) });
-        RocksKv::start(inner, floor, commit_no.unwrap_or(0)).map_err(io("starting the writer of", path))
+        let (has_failed, deletions) = (AtomicBool::new(false), AtomicU64::new(0));
+        let inner = Arc::new(Inner { db, directory, has_failed, deletions });
+        let commit_no = commit_no.unwrap_or(0);
+        RocksKv::start(inner, floor, commit_no, options.reserve_bytes).map_err(io("starting the threads of", path))
     }
 
-    fn start(inner: Arc<Inner>, floor: Floor, commit_no: u64) -> std::io::Result<RocksKv> {
+    fn start(inner: Arc<Inner>, floor: Floor, commit_no: u64, reserve_bytes: u64) -> std::io::Result<RocksKv> {
         // One commit at a time is under way.
         let (commits, queue) = mpsc::channel(1);
         let writer = std::thread::Builder::new().name("flotilla-log".into()).spawn({
             let inner = inner.clone();
             move || write_loop(&inner, &floor, commit_no, queue)
         })?;
+        let space = SpaceProbe::default();
+        let keeper = SpaceKeeper::start(inner.clone(), space.clone(), reserve_bytes)?;
         let readers = Arc::new(Semaphore::new(READERS_MAX));
-        Ok(RocksKv { inner, commits: Some(commits), writer: Some(writer), readers })
+        Ok(RocksKv { inner, commits: Some(commits), writer: Some(writer), keeper: Some(keeper), readers, space })
+    }
+
+    /// What blob files hold and what collecting their garbage does.
+    pub fn space(&self) -> SpaceProbe {
+        self.space.clone()
     }
 
     /// Runs a read where it may block. Marks the directory if it meets damaged data.
@@ -172,6 +215,7 @@ impl Drop for RocksKv {
             // If it panicked the process is already told that the store has failed.
             let _ = writer.join();
         }
+        drop(self.keeper.take());
     }
 }
 
@@ -266,11 +310,12 @@ fn family_options(family: Family, given: &RocksOptions) -> Options {
             options.set_max_write_buffer_number(4);
             options.set_enable_blob_files(true);
             options.set_min_blob_size(BLOB_BYTES_MIN);
-            options.set_blob_file_size(256 << 20);
+            options.set_blob_file_size((WRITE_BUFFERS * given.write_buffer_bytes as u64).min(BLOB_FILE_BYTES_MAX));
             // Producers compress.
             options.set_blob_compression_type(DBCompressionType::None);
-            // Off: it rewrites live data. To be switched on by need, when garbage is 30 %.
+            // Off: it rewrites live data. `rocks_space` switches it on by need.
             options.set_enable_blob_gc(false);
+            options.set_blob_compaction_readahead_size(BLOB_READAHEAD_BYTES);
         }
         Family::State | Family::Applied => options.set_write_buffer_size(given.write_buffer_bytes / 8),
     }
@@ -341,6 +386,7 @@ fn write(
 ) -> Result<(), KvError> {
     let db = &inner.db;
     let mut out = rocksdb::WriteBatch::default();
+    let mut deletions = 0;
     for op in &batch.ops {
         match op {
             WriteOp::Put { family, key, value: [value, rest] } if rest.is_empty() => {
@@ -356,6 +402,7 @@ fn write(
             // RocksDB fails a whole batch for a range that ends before it begins.
             WriteOp::DeleteRange { range, .. } if range.from >= range.to => {}
             WriteOp::DeleteRange { family, range } => {
+                deletions += u64::from(*family == Family::Log);
                 out.delete_range_cf(cf(db, *family), &range.from, &range.to);
             }
         }
@@ -366,6 +413,7 @@ fn write(
     let mut options = WriteOptions::default();
     options.set_sync(commit_no.is_some());
     db.write_opt(out, &options).map_err(|error| kv_error(Family::Log, &error))?;
+    inner.deletions.fetch_add(deletions, SeqCst);
     match commit_no {
         // After the fsync, before anyone is told (SAFETY B9).
         Some(commit_no) => {

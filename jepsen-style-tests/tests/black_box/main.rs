@@ -5,6 +5,7 @@
 
 mod commits;
 mod forming;
+mod full_disk;
 mod garbage;
 mod group_cost;
 mod group_flights;
@@ -15,6 +16,7 @@ mod partitioners;
 mod produce;
 mod real_records;
 mod replicas;
+mod retention;
 mod subscriptions;
 mod trap;
 

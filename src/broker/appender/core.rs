@@ -21,7 +21,7 @@ use crate::{
     broker::limits,
     partition::{COMMAND_BATCH_BYTES_MAX, CheckParams, Overlay, Partition, Ticket, Verdict},
     record::BatchHeader,
-    types::{EntryPosition, Offset, Term, WallMs},
+    types::{BrokerId, EntryPosition, Offset, Term, WallMs},
 };
 
 /// A batch that was validated and waits to be proposed.
@@ -106,6 +106,12 @@ pub enum Failed {
     },
     TimestampTooFar {
         timestamp: WallMs,
+    },
+    /// A disk that has to hold it is nearly full.
+    DiskFull {
+        broker: BrokerId,
+        free_bytes: u64,
+        reserve_bytes: u64,
     },
     /// Too many of its kind wait already, or leadership was about to move when its time was up.
     Busy,
@@ -456,12 +462,30 @@ impl<W> Core<W> {
         self.queue.retain(|item| !item.waiters.is_empty());
         self.next_deadline = sweep.next;
         for (producer, first) in sweep.broken {
-            if self.owed.len() >= limits::OWED_MAX {
-                self.owed.pop_first();
-            }
-            self.owed.entry(producer).or_insert(first);
+            self.owe(producer, first);
         }
         answers
+    }
+
+    /// Answers everything that waits and is in no flight: it goes without effect.
+    pub fn refuse_queued(&mut self, failed: Failed) -> Vec<Answer<W>> {
+        let mut answers = Vec::new();
+        for item in std::mem::take(&mut self.queue) {
+            if item.header.is_idempotent() && !item.waiters.is_empty() {
+                let BatchHeader { producer_id, producer_epoch, base_sequence, .. } = item.header;
+                self.owe(producer_id, (producer_epoch, base_sequence));
+            }
+            answers.extend(item.waiters.into_iter().map(|waiter| (waiter.inner, Err(failed))));
+        }
+        answers
+    }
+
+    /// This batch of the producer goes without effect: none that follows it may overtake it.
+    fn owe(&mut self, producer: i64, first: (i16, i32)) {
+        if self.owed.len() >= limits::OWED_MAX {
+            self.owed.pop_first();
+        }
+        self.owed.entry(producer).or_insert(first);
     }
 
     fn wake_by(&mut self, at: Instant) {

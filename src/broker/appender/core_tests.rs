@@ -12,7 +12,7 @@ use crate::{
     partition::{Partition, PartitionLimits, PartitionResponse},
     record::{BatchBuilder, BatchHeader, Codec, Producer, Record},
     replicated::Replicated,
-    types::{EntryPosition, LogIndex, Offset, Term, WallMs},
+    types::{BrokerId, EntryPosition, LogIndex, Offset, Term, WallMs},
 };
 
 const TERM: Term = Term(3);
@@ -313,6 +313,28 @@ fn a_producers_later_batches_do_not_overtake_one_that_went_without_effect() {
     assert_eq!(rig.answer(3), Some(Err(refused)));
     rig.commit(plan);
     assert_eq!(rig.offset(4), Offset(0));
+}
+
+#[test]
+fn what_waits_is_refused_when_the_disk_is_full_and_what_flies_is_not() {
+    let mut rig = Rig::new();
+    rig.send(1, &idempotent(0, 1));
+    let plan = rig.propose().unwrap();
+    rig.send(2, &idempotent(1, 1));
+    rig.send(3, &plain(1));
+    let full = Failed::DiskFull { broker: BrokerId(4), free_bytes: 5, reserve_bytes: 6 };
+    let refused = rig.core.refuse_queued(full);
+    rig.answers.extend(refused);
+    assert_eq!((rig.answer(1), rig.answer(2), rig.answer(3)), (None, Some(Err(full)), Some(Err(full))));
+    rig.commit(plan);
+    assert_eq!(rig.offset(1), Offset(0));
+    // With room again: what followed the refused one does not overtake it.
+    rig.send(4, &idempotent(2, 1));
+    rig.send(5, &idempotent(1, 1));
+    let plan = rig.propose().unwrap();
+    assert!(matches!(rig.answer(4), Some(Err(Failed::OutOfOrderSequence { .. }))), "{:?}", rig.answer(4));
+    rig.commit(plan);
+    assert_eq!(rig.offset(5), Offset(1));
 }
 
 #[test]

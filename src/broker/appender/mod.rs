@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use self::core::{Answer, Arrival, Core, Done, Failed, FlightEnd, FlightId, Plan, Rules};
-use super::{LeaderHint, ProduceBudget, ProduceError, Receipt, limits, rules::TopicRules};
+use super::{LeaderHint, ProduceBudget, ProduceError, Receipt, disk::Shortage, limits, rules::TopicRules};
 use crate::{
     metrics::RequestProbe,
     partition::{AppendBuilder, Partition, PartitionResponse},
@@ -63,6 +63,8 @@ pub struct AppenderDeps {
     pub rules: Arc<Mutex<TopicRules>>,
     pub clock: Arc<dyn Clock>,
     pub probe: RequestProbe,
+    /// Why nothing new may be written now.
+    pub shortage: Arc<dyn Fn() -> Option<Shortage> + Send + Sync>,
     /// Who leads now, for NOT_LEADER.
     pub leader_hint: Arc<dyn Fn() -> Option<LeaderHint> + Send + Sync>,
 }
@@ -227,6 +229,12 @@ impl Task {
         if !self.core.wants_to_propose(now) {
             return None;
         }
+        if let Some(Shortage { broker, free_bytes, reserve_bytes }) = (self.deps.shortage)() {
+            // What waits here would use up the reserve: it is refused as if it had just come.
+            let answers = self.core.refuse_queued(Failed::DiskFull { broker, free_bytes, reserve_bytes });
+            self.answer(answers);
+            return None;
+        }
         let rules = self.deps.rules.lock().expect("no holder panics").checks();
         let wall = self.deps.clock.wall();
         let mut answers = Vec::new();
@@ -274,7 +282,12 @@ impl Task {
                     self.deps.probe.entry_dead();
                     FlightEnd::Dead
                 }
-                Ok(PartitionResponse::LogStart { .. } | PartitionResponse::TrimOutOfRange { .. }) | Err(_) => {
+                Ok(
+                    PartitionResponse::LogStart { .. }
+                    | PartitionResponse::TrimOutOfRange { .. }
+                    | PartitionResponse::Resized,
+                )
+                | Err(_) => {
                     tracing::error!(partition = %self.deps.name, %position, "an append was answered as something else");
                     FlightEnd::Unknown
                 }
@@ -343,6 +356,9 @@ impl Task {
             Failed::TimestampTooFar { timestamp } => {
                 let ahead_max = self.deps.rules.lock().expect("no holder panics").timestamp_after_max;
                 ProduceError::InvalidTimestamp { timestamp, ahead_max }
+            }
+            Failed::DiskFull { broker, free_bytes, reserve_bytes } => {
+                ProduceError::DiskFull { broker, free_bytes, reserve_bytes }
             }
             Failed::Busy => {
                 let reason = format!("too many batches of {topic}-{partition} wait, or its leader is moving");

@@ -113,12 +113,13 @@ impl Tenure {
     }
 
     async fn beat(&self, beat: HeartbeatRequest, deadline: Instant) -> Answered {
-        let HeartbeatRequest { group, member, epoch, subscription, owns, .. } = beat;
+        let HeartbeatRequest { group, member, instance, epoch, subscription, owns, .. } = beat;
         let of = Subject { group: &group, member: &member };
         // None: nothing to propose.
         let look = || {
             self.metadata.read(|state| {
                 let known = state.group(&group).ok_or_else(|| unknown_member(of))?;
+                known.check_beat(&member, instance.as_deref(), epoch).map_err(|refusal| refused(refusal, of))?;
                 let released = server_member(known, of)?.released_by(epoch, &owns);
                 let (group, member, subscription) = (group.clone(), member.clone(), subscription.clone());
                 let report = Report { group, member, epoch, released, subscription, resolved: Vec::new() };

@@ -303,6 +303,7 @@ async fn sample(inner: &Inner, readers: Vec<Reader>, known: &mut Known) -> Vec<L
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::partition::SegmentLimits;
 
     fn rules(retention_ms: Option<i64>, retention_bytes: Option<u64>) -> TopicRules {
         TopicRules {
@@ -311,6 +312,7 @@ mod tests {
             timestamp_after_max: Duration::ZERO,
             retention_ms,
             retention_bytes,
+            segment: SegmentLimits { bytes: 1, ms: 1 },
         }
     }
 

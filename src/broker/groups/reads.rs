@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     limits,
+    refusals::{Subject, refused},
     requests::{CommittedOffset, GroupDescription, GroupError, GroupMember, GroupPartition, GroupSummary},
 };
 use crate::{
@@ -97,11 +98,8 @@ impl Inner {
     /// Whether a group could be deleted now.
     pub async fn check_group_deletion(&self, name: &str) -> Result<(), GroupError> {
         let metadata = self.confirmed_metadata().await?;
-        match metadata.read(|state| state.group(name).map(Group::member_count)) {
-            None => Err(GroupError::UnknownGroup { group: name.to_string() }),
-            Some(0) => Ok(()),
-            Some(members) => Err(GroupError::NotEmpty { group: name.to_string(), members }),
-        }
+        let checked = metadata.read(|state| state.groups().check_delete(name));
+        checked.map_err(|refusal| refused(refusal, Subject { group: name, member: "" }))
     }
 }
 
@@ -153,7 +151,7 @@ fn describe(name: &str, group: &Group) -> GroupDescription {
                     }
                 }
             }
-            (assignor_name(commonest(server)).to_string(), server.members.iter().map(server_member).collect())
+            (assignor_name(server.assignor()).to_string(), server.members.iter().map(server_member).collect())
         }
         Members::Classic(classic) => {
             let members = classic.members.iter().map(|(id, member)| GroupMember {
@@ -203,15 +201,6 @@ fn unread(at: TopicPartition, member: Option<String>) -> GroupPartition {
         lag_time: None,
         retention_threatens: false,
     }
-}
-
-fn commonest(server: &group::ServerMembers) -> Assignor {
-    let mut votes: BTreeMap<Assignor, usize> = BTreeMap::new();
-    for member in server.members.values() {
-        *votes.entry(member.subscription.assignor).or_default() += 1;
-    }
-    let most = votes.values().copied().max().unwrap_or(0);
-    votes.into_iter().find(|(_, count)| *count == most).map(|(assignor, _)| assignor).unwrap_or_default()
 }
 
 fn assignor_name(assignor: Assignor) -> &'static str {

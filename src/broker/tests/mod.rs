@@ -4,5 +4,7 @@
 mod cluster;
 mod console;
 mod cut;
+mod full;
 mod groups;
+mod retention;
 mod rig;

@@ -1,6 +1,14 @@
 //! A cluster of brokers that a test can crash, restart and ask.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use super::cut::{CutNet, Cuts};
 use bytes::Bytes;
@@ -17,13 +25,29 @@ use crate::{
     config::Peer,
     metrics::Metrics,
     record::{BatchBuilder, Codec, Producer, Record, decode_records},
-    seam::{Listener, Net, Rng, SystemClock, TcpNet},
+    seam::{Clock, Listener, Net, Rng, SystemClock, TcpNet},
     storage::{SimDisk, Store, StoreOptions, WriterProbe},
     types::{BrokerId, Offset, PartitionId, WallMs},
 };
 
 /// Longer than any election: what is not true by then is not coming.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a broker keeps free in these tests.
+pub const RESERVE_BYTES: u64 = 1_000;
+
+/// What the world shows a broker, whichever process it runs in.
+pub struct World {
+    /// By how much its clock is ahead.
+    pub ahead_ms: AtomicI64,
+    pub free_bytes: AtomicU64,
+}
+
+impl Clock for World {
+    fn wall(&self) -> WallMs {
+        WallMs(SystemClock.wall().0 + self.ahead_ms.load(Relaxed))
+    }
+}
 
 pub struct Node {
     pub broker: Broker,
@@ -36,6 +60,7 @@ pub struct Cluster {
     pub disks: BTreeMap<u64, SimDisk>,
     pub cuts: Arc<Cuts>,
     pub groups: GroupSettings,
+    pub worlds: BTreeMap<u64, Arc<World>>,
     peers: Vec<Peer>,
     /// Processes started so far: no two draw the same numbers.
     started: u64,
@@ -70,7 +95,9 @@ impl Cluster {
             offsets_retention: Duration::from_secs(3_600),
             initial_rebalance_delay: Duration::from_millis(300),
         };
-        Cluster { nodes: BTreeMap::new(), disks, cuts: Arc::default(), groups, peers, started: 0 }
+        let world = || World { ahead_ms: AtomicI64::new(0), free_bytes: AtomicU64::new(1 << 40) };
+        let worlds = (1..=size).map(|id| (id, Arc::new(world()))).collect();
+        Cluster { nodes: BTreeMap::new(), disks, cuts: Arc::default(), groups, worlds, peers, started: 0 }
     }
 
     pub async fn run(&mut self, id: u64) {
@@ -81,6 +108,7 @@ impl Cluster {
         let (disk, peers, groups) = (self.disks[&id].clone(), self.peers.clone(), self.groups);
         let listening = peers.iter().map(|peer| (peer.address.clone(), peer.id.0)).collect();
         let net = CutNet { me: id, peers: listening, cuts: Arc::clone(&self.cuts) };
+        let (world, disk_world) = (self.worlds[&id].clone(), self.worlds[&id].clone());
         let started = runtime.spawn(async move {
             let metrics = Metrics::new();
             let on_failure = Arc::new(move |error: &_| panic!("store of {id}: {error:?}"));
@@ -91,10 +119,10 @@ impl Cluster {
                 settings: settings(id, &address, peers, groups),
                 store,
                 net: Arc::new(net),
-                clock: Arc::new(SystemClock),
+                clock: world,
                 rng: Arc::new(Rng::seeded(seed)),
                 metrics: metrics.clone(),
-                free_bytes: Arc::new(|| Some(1 << 40)),
+                free_bytes: Arc::new(move || Some(disk_world.free_bytes.load(Relaxed))),
             };
             (Broker::start(deps).await.unwrap(), metrics)
         });
@@ -203,7 +231,7 @@ fn settings(id: u64, address: &str, peers: Vec<Peer>, groups: GroupSettings) -> 
         election_min: Duration::from_millis(400),
         election_max: Duration::from_millis(800),
         produce_bytes_max: 64 << 20,
-        disk_reserve_bytes: 1,
+        disk_reserve_bytes: RESERVE_BYTES,
         groups,
     }
 }

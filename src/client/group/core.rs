@@ -201,7 +201,7 @@ impl<P> Core<P> {
     }
 
     pub fn position(&self, at: &TopicPartition) -> Option<i64> {
-        self.held.get(at).filter(|held| held.is_active()).and_then(|held| held.position)
+        self.held.get(at).filter(|held| held.told && held.is_active()).and_then(|held| held.position)
     }
 
     // The application's side.
@@ -315,8 +315,9 @@ impl<P> Core<P> {
         Ok(())
     }
 
+    /// What the application may speak of: told assigned. Before that it may mean an earlier holding, which was lost.
     fn active(&mut self, at: &TopicPartition) -> Result<&mut Held, ClientError> {
-        let held = self.held.get_mut(at).filter(|held| held.is_active());
+        let held = self.held.get_mut(at).filter(|held| held.told && held.is_active());
         held.ok_or_else(|| ClientError::NotAssigned { partition: at.to_string() })
     }
 
@@ -606,6 +607,11 @@ impl<P> Core<P> {
     fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number
+    }
+
+    #[cfg(test)]
+    pub fn buffered(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.records.len()).sum()
     }
 
     /// Every chunk is of a running reader of a partition that is held.

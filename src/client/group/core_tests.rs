@@ -125,6 +125,8 @@ fn reading_begins_at_the_committed_offset_or_at_the_reset() {
     let froms: Vec<_> = starts.iter().map(|start| (start.at.partition.0, start.from)).collect();
     assert_eq!(froms, [(0, From::Offset(10)), (1, From::Reset)]);
     core.on_positioned(starts[1].reader, &at(1), 3);
+    assert_eq!(core.position(&at(0)), None, "the application does not know that it is ours");
+    assert_eq!(next(&mut core, ms(0)), "assigned 0,1");
     assert_eq!((core.position(&at(0)), core.position(&at(1))), (Some(10), Some(3)));
     // A place found without a committed offset is committed even if no record comes.
     assert_eq!(commit(&mut core, ms(0)), [(1, 3)]);
@@ -366,6 +368,8 @@ fn a_paused_partition_is_kept_and_read_again_from_where_it_was() {
     assert_eq!((again.len(), again[0].from), (1, From::Offset(11)));
     // Paused before its offset is known, it starts when it is resumed.
     beat(&mut core, ms(0), &[0, 1, 2]);
+    assert!(core.set_paused(&at(2), true).is_err(), "the application was not told");
+    assert_eq!(next(&mut core, ms(0)), "assigned 2");
     core.set_paused(&at(2), true).expect("it is ours");
     assert_eq!(offsets(&mut core, &[(2, 4)]), []);
     core.set_paused(&at(2), false).expect("it is ours");

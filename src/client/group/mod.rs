@@ -274,6 +274,12 @@ impl GroupConsumer {
         answer.await.unwrap_or_else(|_| Err(self.ended()))
     }
 
+    /// Records that were read and not handed out.
+    #[cfg(test)]
+    pub(super) fn buffered(&self) -> usize {
+        self.shared.lock().buffered()
+    }
+
     async fn command(&self, command: Command) -> Result<(), ClientError> {
         self.commands.send(command).await.map_err(|_| self.ended())
     }

@@ -1,8 +1,9 @@
 //! Who shall read which partition: pure functions of who reads which topics and who has what now.
 //!
 //! Promises, held by `tests`: every partition of a topic with readers goes to exactly one of them;
-//! members with equal subscriptions end at most one partition apart (sticky and round-robin; range
-//! evens out within each topic only); sticky moves no partition that it need not move for that.
+//! sticky leaves members with equal subscriptions at most one partition apart and moves no partition
+//! that it need not move for that; round-robin evens out if all members read the same; range evens
+//! out within each topic only.
 //! Leaves out: how partitions change hands (module `deal`). Part of the replicated decision: any
 //! change of a result is a feature level.
 

@@ -45,7 +45,11 @@ fn table() -> Vec<(v1::Error, ErrorCode, Code)> {
     let wrong = P_::WrongOffset { expected: Offset(5), actual: Offset(6) };
     row(wrong.into(), C::WrongOffset, Code::Aborted);
     row(P_::Unavailable { reason: "x".into() }.into(), C::Unavailable, Code::Unavailable);
-    row(P_::DiskFull { free_bytes: 1, reserve_bytes: 2 }.into(), C::DiskFull, Code::ResourceExhausted);
+    row(
+        P_::DiskFull { broker: BrokerId(3), free_bytes: 1, reserve_bytes: 2 }.into(),
+        C::DiskFull,
+        Code::ResourceExhausted,
+    );
 
     use FetchError as F;
     row(F::UnknownTopic { topic: topic() }.into(), C::UnknownTopic, Code::NotFound);

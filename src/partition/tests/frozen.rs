@@ -31,6 +31,16 @@ fn command_bytes_are_frozen() {
     let view = TrimView { append_time: WallMs(5), before: Offset(258) };
     assert_eq!(CommandView::parse(&trim), Ok(CommandView::Trim(view)));
     assert_eq!(AppendView::parse(&trim), Err(CommandError::Kind { kind: 2 }));
+
+    let segment = SegmentLimits { bytes: 258, ms: 3 };
+    let resize = encode_resize(WallMs(5), segment);
+    assert_eq!(resize, &[1, 3, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 3][..]);
+    let view = ResizeView { append_time: WallMs(5), segment };
+    assert_eq!(CommandView::parse(&resize), Ok(CommandView::Resize(view)));
+    assert_eq!(AppendView::parse(&resize), Err(CommandError::Kind { kind: 3 }));
+    let mut forged = resize.to_vec();
+    forged[25] = 0;
+    assert_eq!(CommandView::parse(&forged.into()), Err(CommandError::Segment { bytes: 258, ms: 0 }));
 }
 
 #[test]
@@ -66,15 +76,16 @@ fn malformed_commands_are_errors() {
         forged[at..at + bytes.len()].copy_from_slice(bytes);
         CommandView::parse(&forged.into()).map(|command| match command {
             CommandView::Append(append) => append.check(),
-            CommandView::Trim(_) => Ok(()),
+            CommandView::Trim(_) | CommandView::Resize(_) => Ok(()),
         })
     };
     for len in [0, 1, 2, 30, 90] {
         assert_eq!(CommandView::parse(&good.slice(..len)), Err(CommandError::Length { len }));
     }
     assert_eq!(forged(0, &[2]), Err(CommandError::Version { found: 2 }));
-    assert_eq!(forged(1, &[3]), Err(CommandError::Kind { kind: 3 }));
+    assert_eq!(forged(1, &[4]), Err(CommandError::Kind { kind: 4 }));
     assert_eq!(forged(1, &[2]), Err(CommandError::Length { len: good.len() }));
+    assert_eq!(forged(1, &[3]), Err(CommandError::Length { len: good.len() }));
     let offsets = |base: i64, record_count| Err(CommandError::Offsets { base_offset: Offset(base), record_count });
     assert_eq!(forged(10, &[0xff; 8]), offsets(-1, 1));
     assert_eq!(forged(10, &i64::MAX.to_be_bytes()), offsets(i64::MAX, 1));

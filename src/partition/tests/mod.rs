@@ -66,3 +66,26 @@ pub(super) fn drive(
 pub(super) fn response(applied: &Applied) -> PartitionResponse {
     PartitionResponse::decode(&applied.response).expect("it is ours")
 }
+
+/// The state names every segment, so there must not be too many.
+#[test]
+fn a_partition_that_keeps_very_much_closes_larger_segments() {
+    const PART: u64 = super::state::SEGMENT_PART_MIN;
+    let mut partition = Partition::new(PartitionLimits { checkpoint_bytes: 1, ..PartitionLimits::default() });
+    let one = batch(1, 1, WallMs(0), None);
+    let mut segments = vec![];
+    let mut last = None;
+    for index in 0..3 * PART {
+        let command = append(partition.next_offset(), LeaderEpoch(1), WallMs(0), std::slice::from_ref(&one));
+        drive(&mut partition, last, at(1, index), &command);
+        last = Some(at(1, index));
+        if index + 1 == PART || index + 1 == 2 * PART {
+            segments.push(partition.checkpoints().len() as u64);
+        }
+    }
+    segments.push(partition.checkpoints().len() as u64);
+    // One an entry, then one every second entry, then one every third.
+    assert_eq!(segments[0], PART - 1);
+    assert!(segments[1] < PART * 17 / 10 && segments[2] < PART * 22 / 10, "{segments:?}");
+    assert!(segments[2] > segments[1], "{segments:?}");
+}

@@ -24,6 +24,8 @@ enum Step {
     Append { ahead: i64, time: i64, batches: Vec<(u32, i64, i64, i16, i32)> },
     /// `back`: how far before the end.
     Trim { back: i64, time: i64 },
+    /// Other limits of segments.
+    Resize { bytes: u64, ms: i64, time: i64 },
     /// A new leader.
     Blank,
 }
@@ -35,6 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (ahead, 0..9_000i64, batches).prop_map(|(ahead, time, batches)| Step::Append { ahead, time, batches }),
         2 => (-2..20i64, 0..9_000i64).prop_map(|(back, time)| Step::Trim { back, time }),
+        1 => (1..900u64, 1..3_000i64, 0..9_000i64).prop_map(|(bytes, ms, time)| Step::Resize { bytes, ms, time }),
         1 => Just(Step::Blank),
     ]
 }
@@ -53,6 +56,9 @@ fn command(step: &Step, next_offset: Offset, epoch: LeaderEpoch) -> Option<Bytes
             Some(append(base_offset, epoch, WallMs(*time), &batches))
         }
         Step::Trim { back, time } => Some(encode_trim(WallMs(*time), Offset(next_offset.0 - back))),
+        Step::Resize { bytes, ms, time } => {
+            Some(encode_resize(WallMs(*time), SegmentLimits { bytes: *bytes, ms: *ms }))
+        }
         Step::Blank => None,
     }
 }
@@ -106,6 +112,10 @@ fn check_laws(before: &Partition, after: &Partition, applied: &Applied, command:
         PartitionResponse::TrimOutOfRange { before: wanted, next_offset } => {
             assert!(wanted > next_offset);
             assert_eq!(before.encode(), after.encode(), "a refused trim changes nothing");
+        }
+        PartitionResponse::Resized => {
+            assert_eq!((after.log_start(), after.next_offset()), (before.log_start(), before.next_offset()));
+            assert_eq!(after.checkpoints(), before.checkpoints());
         }
     }
     assert!(before.log_start() <= after.log_start() && after.log_start() <= after.next_offset());

@@ -44,6 +44,15 @@ enum Command {
         #[arg(key)]
         time: Option<i64>,
     },
+    /// Applies other limits of segments.
+    Resize {
+        #[arg(key)]
+        bytes: u64,
+        #[arg(key)]
+        ms: i64,
+        #[arg(key)]
+        time: Option<i64>,
+    },
     /// A blank or membership entry: takes an index. With a term, that begins.
     Blank {
         #[arg(key)]
@@ -233,6 +242,10 @@ impl goldenscript::Runner for Runner {
                 out
             }
             Command::Trim { before, time } => self.apply(&encode_trim(WallMs(time.unwrap_or(0)), Offset(*before))),
+            Command::Resize { bytes, ms, time } => {
+                let segment = SegmentLimits { bytes: *bytes, ms: *ms };
+                self.apply(&encode_resize(WallMs(time.unwrap_or(0)), segment))
+            }
             Command::Blank { term } => {
                 self.index += 1;
                 self.term = term.unwrap_or(self.term);

@@ -7,3 +7,4 @@ mod damage;
 mod life;
 mod queue;
 mod rules;
+mod space;

@@ -1,0 +1,126 @@
+//! Disks that are nearly full, a leader's and its followers'.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::rig::{Cluster, RESERVE_BYTES, read_all, try_produce, until};
+use crate::{
+    broker::{AdminError, CreateTopicRequest, Effect, ProduceError, TrimRequest},
+    types::{BrokerId, LogIndex, Offset, PartitionId},
+};
+
+const SHORT: u64 = RESERVE_BYTES - 1;
+const FULL: u64 = RESERVE_BYTES / 2 - 1;
+const ROOM: u64 = 1 << 40;
+
+fn free(cluster: &Cluster, id: u64, bytes: u64) {
+    cluster.worlds[&id].free_bytes.store(bytes, Relaxed);
+}
+
+fn last_index(cluster: &Cluster, id: u64) -> Option<LogIndex> {
+    cluster.broker(id).inner.routes.hosted()[0].group.log().last().map(|last| last.index)
+}
+
+/// The broker whose disk is named by the refusal, once there is one.
+async fn refused(cluster: &Cluster, leader: u64) -> ProduceError {
+    let broker = cluster.broker(leader);
+    let mut error = None;
+    // Not an idempotent retry of anything: refused batches leave nothing behind.
+    until("produce is refused for want of disk", || async {
+        matches!(try_produce(&broker, "t", 1_000).await, Err(ProduceError::DiskFull { .. }))
+    })
+    .await;
+    error = error.or(try_produce(&broker, "t", 1_000).await.err());
+    error.expect("it is still short")
+}
+
+#[tokio::test]
+async fn a_leader_short_of_disk_refuses_reads_on_trims_and_hands_over() {
+    let cluster = Cluster::start(3, 1_600).await;
+    cluster.create("t", 1).await;
+    for sequence in 0..10 {
+        cluster.produce("t", sequence).await;
+    }
+    let id = cluster.leader("t").await.unwrap();
+    for id in 1..=3 {
+        free(&cluster, id, SHORT);
+    }
+    let error = refused(&cluster, id).await;
+    assert_eq!((error.effect(), error.is_retriable()), (Effect::None, true));
+    let text = error.to_string();
+    assert!(text.contains(&format!("broker {id}")) && text.contains("disk_reserve_bytes keeps 1000 back"), "{text}");
+    let create = CreateTopicRequest { name: "u".into(), ..CreateTopicRequest::default() };
+    let refused = cluster.broker(id).create_topic(create).await;
+    assert!(matches!(&refused, Err(AdminError::Unavailable { reason }) if reason.contains("disk")), "{refused:?}");
+    assert!(!cluster.any().health().await.healthy);
+
+    let leader = cluster.broker(id);
+    let trim = TrimRequest { topic: "t".into(), partition: PartitionId(0), before: Some(Offset(5)), dry_run: false };
+    assert_eq!(leader.trim_partition(trim).await, Ok(Offset(5)));
+    assert_eq!(read_all(&leader, "t", 5).await, (5..10).map(|n| (i64::from(n), n)).collect::<Vec<_>>());
+
+    // Others have room again: the leadership goes there, and writes go on.
+    for other in (1..=3).filter(|other| *other != id) {
+        free(&cluster, other, ROOM);
+    }
+    until("a broker with room leads", || async { cluster.leader("t").await.is_some_and(|leader| leader != id) }).await;
+    for sequence in 10..20 {
+        cluster.produce("t", sequence).await;
+    }
+    free(&cluster, id, ROOM);
+    until("all is well", || async { cluster.any().health().await.healthy }).await;
+}
+
+#[tokio::test]
+async fn a_full_follower_takes_no_more_and_catches_up_when_it_has_room() {
+    let cluster = Cluster::start(3, 1_700).await;
+    cluster.create("t", 1).await;
+    cluster.produce("t", 0).await;
+    let id = cluster.leader("t").await.unwrap();
+    let full = id % 3 + 1;
+    free(&cluster, full, FULL);
+    // What was on its way is taken; then nothing is, and the other two carry on.
+    let mut sequence = 1;
+    let mut without = 0;
+    while without < 50 {
+        let receipt = cluster.produce("t", sequence).await;
+        sequence += 1;
+        without = if receipt.durable_on.contains(&BrokerId(full)) { 0 } else { without + 1 };
+    }
+    let stopped_at = last_index(&cluster, full);
+    for _ in 0..50 {
+        cluster.produce("t", sequence).await;
+        sequence += 1;
+    }
+    assert_eq!(last_index(&cluster, full), stopped_at, "it follows although its disk is full");
+    assert_eq!(cluster.leader("t").await, Some(id), "a full follower costs nobody the leadership");
+    let trim = TrimRequest { topic: "t".into(), partition: PartitionId(0), before: Some(Offset(0)), dry_run: false };
+    assert_eq!(cluster.any().trim_partition(trim).await, Ok(Offset(0)), "metadata and admin work");
+
+    free(&cluster, full, ROOM);
+    until("it has caught up", || async { last_index(&cluster, full) == last_index(&cluster, id) }).await;
+    let all: Vec<(i64, i32)> = (0..sequence).map(|n| (i64::from(n), n)).collect();
+    assert_eq!(cluster.read_all("t").await, all);
+}
+
+#[tokio::test]
+async fn a_leader_refuses_what_too_few_followers_have_room_for() {
+    let cluster = Cluster::start(3, 1_800).await;
+    cluster.create("t", 1).await;
+    cluster.produce("t", 0).await;
+    let id = cluster.leader("t").await.unwrap();
+    let others: Vec<u64> = (1..=3).filter(|other| *other != id).collect();
+    free(&cluster, others[0], SHORT);
+    for sequence in 1..5 {
+        cluster.produce("t", sequence).await;
+    }
+    free(&cluster, others[1], SHORT - 1);
+    let ProduceError::DiskFull { broker, free_bytes, reserve_bytes } = refused(&cluster, id).await else {
+        panic!("another error")
+    };
+    assert_eq!((broker.0, free_bytes, reserve_bytes), (others[1], SHORT - 1, RESERVE_BYTES));
+    free(&cluster, others[1], ROOM);
+    for sequence in 5..10 {
+        cluster.produce("t", sequence).await;
+    }
+    assert_eq!(cluster.read_all("t").await, (0..10).map(|n| (i64::from(n), n)).collect::<Vec<_>>());
+}
