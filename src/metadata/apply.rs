@@ -211,6 +211,7 @@ impl Metadata {
         let replication_factor = topic.replication_factor;
         let topic = self.topics.remove(&wish.name).expect("it was just found");
         self.by_id.remove(&topic.id);
+        self.loads.remove(&topic.partitions);
         for PartitionInfo { group, replicas, .. } in topic.partitions {
             self.by_group.remove(&group);
             self.deleted.insert(group, DeletedGroup { topic_id: topic.id, at: at.index, replicas });
@@ -322,7 +323,10 @@ impl Metadata {
             }
         }
         self.by_id.insert(topic.id, topic.name.clone());
-        self.topics.insert(topic.name.clone(), topic);
+        self.loads.add(&topic.partitions);
+        if let Some(old) = self.topics.insert(topic.name.clone(), topic) {
+            self.loads.remove(&old.partitions);
+        }
     }
 }
 

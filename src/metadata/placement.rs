@@ -7,8 +7,51 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use super::state::Metadata;
+use super::state::{Metadata, PartitionInfo};
 use crate::types::{BrokerId, RaftGroupId};
+
+/// What every broker carries, kept up to date with the topics: placing a partition must not cost a walk
+/// over all partitions there are. Brokers that carry nothing are not listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Loads(BTreeMap<BrokerId, Load>);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Load {
+    replicas: u64,
+    /// Partitions whose first replica it has.
+    leaders: u64,
+}
+
+impl Loads {
+    pub(super) fn add(&mut self, partitions: &[PartitionInfo]) {
+        for (i, broker) in replicas(partitions) {
+            let load = self.0.entry(broker).or_default();
+            load.replicas += 1;
+            load.leaders += u64::from(i == 0);
+        }
+    }
+
+    /// Partitions that were added before.
+    pub(super) fn remove(&mut self, partitions: &[PartitionInfo]) {
+        for (i, broker) in replicas(partitions) {
+            let load = self.0.get_mut(&broker).expect("its replicas were added");
+            load.replicas -= 1;
+            load.leaders -= u64::from(i == 0);
+            if load.replicas == 0 {
+                self.0.remove(&broker);
+            }
+        }
+    }
+
+    fn of(&self, broker: BrokerId) -> Load {
+        self.0.get(&broker).copied().unwrap_or_default()
+    }
+}
+
+/// Each replica's place among those of its partition, and its broker.
+fn replicas(partitions: &[PartitionInfo]) -> impl Iterator<Item = (usize, BrokerId)> {
+    partitions.iter().flat_map(|p| p.replicas.iter().enumerate().map(|(i, (_, broker))| (i, *broker)))
+}
 
 /// Loads of all brokers, kept up to date while partitions are placed one after another.
 pub(super) struct Placer {
@@ -38,20 +81,11 @@ type Slot = (usize, usize);
 
 impl Placer {
     pub(super) fn new(state: &Metadata) -> Placer {
-        let mut nodes: BTreeMap<BrokerId, Node> =
-            state.brokers().map(|b| (b.id, Node { id: b.id, replicas: 0, leaders: 0, taken: false })).collect();
-        for partition in state.topics().flat_map(|t| &t.partitions) {
-            for (i, (_, broker)) in partition.replicas.iter().enumerate() {
-                if let Some(node) = nodes.get_mut(broker) {
-                    node.replicas += 1;
-                    node.leaders += u64::from(i == 0);
-                }
-            }
-        }
         // Keys: a rack's name, or the broker's id where it has none. Ordered, so deterministic.
         let mut racks: BTreeMap<(Option<&str>, BrokerId), Vec<Node>> = BTreeMap::new();
         for broker in state.brokers() {
-            let node = nodes.remove(&broker.id).expect("one node was made for each broker");
+            let Load { replicas, leaders } = state.loads.of(broker.id);
+            let node = Node { id: broker.id, replicas, leaders, taken: false };
             let own = if broker.rack.is_some() { BrokerId(0) } else { broker.id };
             racks.entry((broker.rack.as_deref(), own)).or_default().push(node);
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{self, MalformedBytes};
 use super::limits;
+use super::placement::Loads;
 use super::topic_config::TopicConfig;
 use crate::group::{Group, Groups};
 use crate::replicated::StateDecodeError;
@@ -53,6 +54,9 @@ pub struct Metadata {
     /// Derived: names by id.
     #[serde(skip)]
     pub(super) by_id: BTreeMap<TopicId, String>,
+    /// Derived: what each broker carries.
+    #[serde(skip)]
+    pub(super) loads: Loads,
 }
 
 /// A registered broker.
@@ -144,6 +148,7 @@ impl Metadata {
             groups: Groups::default(),
             by_group: BTreeMap::new(),
             by_id: BTreeMap::new(),
+            loads: Loads::default(),
         }
     }
 
@@ -268,9 +273,11 @@ impl Metadata {
         self.check_counters()?;
         let mut groups = BTreeMap::new();
         let mut ids = BTreeMap::new();
+        let mut loads = Loads::default();
         let mut replicas: Vec<ReplicaId> = self.brokers.values().map(|b| b.metadata_replica).collect();
         for (name, topic) in &self.topics {
             self.check_topic(name, topic)?;
+            loads.add(&topic.partitions);
             if ids.insert(topic.id, name.clone()).is_some() {
                 return Err(format!("topic id {} is there twice", topic.id));
             }
@@ -294,7 +301,7 @@ impl Metadata {
         if let Some(last) = replicas.last().filter(|last| last.0 >= self.next_replica) {
             return Err(format!("replica {last} was never allocated, the next is {}", self.next_replica));
         }
-        (self.by_group, self.by_id) = (groups, ids);
+        (self.by_group, self.by_id, self.loads) = (groups, ids, loads);
         let Metadata { groups, topics, .. } = self;
         groups.index(&|name| topics.get(name).map(Topic::partition_count))
     }

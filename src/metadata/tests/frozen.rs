@@ -71,7 +71,7 @@ fn response_bytes_are_frozen() {
 
 #[test]
 fn state_bytes_are_frozen() {
-    assert_eq!(hex(&Metadata::new().encode()), "0100000001000000008080040100");
+    assert_eq!(hex(&Metadata::new().encode()), "020000000100000000808004010000");
     let mut cluster = Cluster::founded(2, |_| None);
     cluster.apply(Change::CreateTopic(creation("gone", 1, 1))).expect("a valid wish");
     let topic_id = cluster.state.topic("gone").expect("it was created").id;
@@ -82,7 +82,7 @@ fn state_bytes_are_frozen() {
     let bytes = cluster.state.encode();
     assert_eq!(
         hex(&bytes),
-        "01010106904e01eeff83060102010202010181a0010d31302e302e302e313a373037300d31302e302e302e313a373037310d31302e302e302e313a373038300005302e312e3001d00f020282a0010d31302e302e302e323a373037300d31302e302e302e323a373037310d31302e302e302e323a373038300005302e312e3002a01f0101740174fb0e010a7365676d656e742e6d730135040102028180040282800401028180040282800401904e0101b0bdc2a6780501808004028380040300"
+        "02010106904e01eeff83060102010202010181a0010d31302e302e302e313a373037300d31302e302e302e313a373037310d31302e302e302e313a373038300005302e312e3001d00f020282a0010d31302e302e302e323a373037300d31302e302e302e323a373037310d31302e302e302e323a373038300005302e312e3002a01f0101740174fb0e010a7365676d656e742e6d730135040102028180040282800401028180040282800401904e0101b0bdc2a678050180800402838004030000"
     );
     assert_eq!(Metadata::decode(&bytes).expect("our own bytes"), cluster.state);
 }
@@ -90,10 +90,10 @@ fn state_bytes_are_frozen() {
 #[test]
 fn a_newer_state_is_refused_by_its_version() {
     let mut bytes = Metadata::new().encode().to_vec();
-    bytes[0] = 2;
+    bytes[0] = 3;
     let error = Metadata::decode(&bytes).unwrap_err();
-    assert!(matches!(error, StateDecodeError::Version { found: 2, known: 1 }), "{error}");
-    bytes[0] = 1;
+    assert!(matches!(error, StateDecodeError::Version { found: 3, known: 2 }), "{error}");
+    bytes[0] = 2;
     bytes.push(0);
     assert!(matches!(Metadata::decode(&bytes).unwrap_err(), StateDecodeError::Malformed(_)));
 }

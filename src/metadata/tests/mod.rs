@@ -1,6 +1,8 @@
 //! Tests of the state machine as a whole. Each file says what it proves.
 
 mod frozen;
+mod groups;
+mod many;
 mod placement;
 mod properties;
 mod script;

@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::types::{RaftGroupId, ReplicaId};
+use crate::group::{
+    Commit, CommitOffset, CompleteClassic, Expire, ExpireCause, GroupCommand, Join, JoinClassic, Leave, LeavingMember,
+    Report, ResolvePattern, Subscription, SyncClassic,
+};
+use crate::types::{Offset, PartitionId, RaftGroupId, ReplicaId};
 
 /// A command by small numbers: names and brokers collide often.
 #[derive(Clone, Debug)]
@@ -17,6 +21,7 @@ enum Step {
     Delete { name: u8 },
     ProducerIds { broker: u64 },
     Forget { broker: u64, groups: Vec<u64> },
+    Group { kind: u8, group: u8, member: u8, epoch: i32, topics: Vec<u8> },
     Garbage(Vec<u8>),
 }
 
@@ -30,6 +35,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..6u8).prop_map(|name| Step::Delete { name }),
         1 => (0..9u64).prop_map(|broker| Step::ProducerIds { broker }),
         1 => (0..9u64, vec(0..40u64, 0..8)).prop_map(|(broker, groups)| Step::Forget { broker, groups }),
+        8 => (0..13u8, 0..3u8, 0..4u8, -1..9i32, vec(0..6u8, 0..4)).prop_map(|(kind, group, member, epoch, topics)| {
+            Step::Group { kind, group, member, epoch, topics }
+        }),
         1 => vec(any::<u8>(), 0..40).prop_map(Step::Garbage),
     ]
 }
@@ -63,9 +71,60 @@ fn command(state: &Metadata, step: &Step) -> bytes::Bytes {
             broker: BrokerId(*broker),
             groups: groups.iter().copied().map(RaftGroupId).collect(),
         }),
+        Step::Group { kind, group, member, epoch, topics } => {
+            Change::Group(group_command(*kind, *group, *member, *epoch, topics.iter().map(name).collect()))
+        }
         Step::Garbage(bytes) => return bytes::Bytes::from(bytes.clone()),
     };
     Command::new(WallMs(5), change).encode()
+}
+
+fn group_command(kind: u8, group: u8, member: u8, epoch: i32, topics: Vec<String>) -> GroupCommand {
+    let (group, member) = (format!("group-{group}"), format!("member-{member}"));
+    let first = || topics.iter().map(|t| (t.clone(), vec![PartitionId(0), PartitionId(1)])).collect();
+    let offset = |topic: &String| CommitOffset {
+        topic: topic.clone(),
+        partition: PartitionId(0),
+        offset: Offset(i64::from(epoch)),
+        ..CommitOffset::default()
+    };
+    let offsets = topics.iter().map(offset).collect();
+    match kind {
+        0 => {
+            let pattern = topics.is_empty().then(|| "p".to_string());
+            let subscription = Subscription { topics, pattern, ..Subscription::default() };
+            let (session_timeout_ms, rebalance_timeout_ms) = (10_000, 10_000);
+            GroupCommand::Join(Join {
+                group,
+                member,
+                session_timeout_ms,
+                rebalance_timeout_ms,
+                subscription,
+                ..Join::default()
+            })
+        }
+        1 => GroupCommand::Report(Report { group, member, epoch, released: first(), ..Report::default() }),
+        2 => GroupCommand::Leave(Leave { group, leavers: vec![LeavingMember { member, instance: None }] }),
+        3 => GroupCommand::Expire(Expire { group, members: vec![member], because: ExpireCause::Revocation { epoch } }),
+        4 => GroupCommand::ResolvePattern(ResolvePattern { group, pattern: "p".to_string(), topics }),
+        5 => GroupCommand::JoinClassic(JoinClassic {
+            group,
+            member,
+            is_new: epoch % 2 == 0,
+            session_timeout_ms: 10_000,
+            rebalance_timeout_ms: 10_000,
+            protocol_type: "consumer".to_string(),
+            protocols: vec![("range".to_string(), topics.concat().into_bytes())],
+            ..JoinClassic::default()
+        }),
+        6 => GroupCommand::CompleteClassic(CompleteClassic { group, generation: epoch, timed_out: topics.is_empty() }),
+        7 => GroupCommand::SyncClassic(SyncClassic { group, generation: epoch, member, assignments: vec![] }),
+        8 => GroupCommand::Commit(vec![Commit { group, member, instance: None, epoch, offsets }]),
+        9 => GroupCommand::Commit(vec![Commit { group, member: String::new(), instance: None, epoch, offsets }]),
+        10 => GroupCommand::DeleteGroup { group },
+        11 => GroupCommand::DeleteOffsets { group, partitions: first() },
+        _ => GroupCommand::ExpireOffsets { groups: vec![group], retention_ms: epoch.unsigned_abs().into() },
+    }
 }
 
 /// Everything ever handed out, and to what.
@@ -183,9 +242,15 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
         if let Ok(state) = Metadata::decode(&bytes) {
-            let mut damaged = Cluster { state, index: u64::MAX - 1 };
+            let mut damaged = Cluster { state, index: 0 };
             damaged.state.applied = None;
             let _ = damaged.apply(Change::CreateTopic(creation("after", 3, 2)));
+            for kind in 0..13 {
+                let topics = vec!["after".to_string(), "topic-0".to_string()];
+                let _ = damaged.apply(Change::Group(group_command(kind, kind % 3, kind % 4, 3, topics)));
+            }
+            let topic = damaged.state.topics().next().expect("just created").clone();
+            let _ = damaged.apply(Change::DeleteTopic(DeleteTopic { name: topic.name, topic_id: topic.id }));
             damaged.state.topics().for_each(|t| { let _ = t.config(); });
         }
     }

@@ -1,0 +1,342 @@
+//! Consumer groups inside the metadata: formats, the version before them, and what topics do to them.
+//! What groups do by themselves is tested in module `group`.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::group::{
+    ClassicJoinEnd, Commit, CommitOffset, CompleteClassic, Expire, ExpireCause, GroupCommand, GroupOutcome,
+    GroupRefusal, Join, JoinClassic, Leave, LeavingMember, OffsetRefusal, PartitionSet, Report, ResolvePattern,
+    Subscription, SyncClassic,
+};
+use crate::replicated::StateDecodeError;
+use crate::types::{LeaderEpoch, Offset, PartitionId};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn join(member: &str, topics: &[&str]) -> Join {
+    Join {
+        group: "g".to_string(),
+        member: member.to_string(),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 60_000,
+        subscription: Subscription {
+            topics: topics.iter().map(|topic| topic.to_string()).collect(),
+            ..Subscription::default()
+        },
+        ..Join::default()
+    }
+}
+
+fn join_classic() -> JoinClassic {
+    JoinClassic {
+        group: "k".to_string(),
+        member: "m".to_string(),
+        is_new: true,
+        instance: None,
+        client_id: "c".to_string(),
+        client_host: "h".to_string(),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 60_000,
+        protocol_type: "consumer".to_string(),
+        protocols: vec![("range".to_string(), vec![7])],
+    }
+}
+
+fn commit(group: &str, member: &str, epoch: i32, offset: i64) -> GroupCommand {
+    let offset = CommitOffset {
+        topic: "t".to_string(),
+        partition: PartitionId(1),
+        offset: Offset(offset),
+        leader_epoch: Some(LeaderEpoch(3)),
+        metadata: "x".to_string(),
+    };
+    let (group, member) = (group.to_string(), member.to_string());
+    GroupCommand::Commit(vec![Commit { group, member, instance: None, epoch, offsets: vec![offset] }])
+}
+
+fn set(topic: &str, partition: i32) -> PartitionSet {
+    BTreeMap::from([(topic.to_string(), vec![PartitionId(partition)])])
+}
+
+/// A cluster with topic t of two partitions.
+fn cluster() -> Cluster {
+    let mut cluster = Cluster::founded(1, |_| None);
+    cluster.apply(Change::CreateTopic(creation("t", 2, 1))).expect("a valid wish");
+    cluster
+}
+
+fn done(cluster: &mut Cluster, command: GroupCommand) -> GroupOutcome {
+    match cluster.apply(Change::Group(command)).expect("a valid command") {
+        Outcome::Group(outcome) => outcome,
+        other => panic!("{other:?} is no answer to a group command"),
+    }
+}
+
+/// Of every kind of command, in the order of the enum.
+fn commands() -> Vec<GroupCommand> {
+    let (group, member) = ("g".to_string(), "m".to_string());
+    let mut join = join("m", &["t"]);
+    join.instance = Some("i".to_string());
+    join.subscription.pattern = Some("p".to_string());
+    join.resolved = vec!["t".to_string()];
+    vec![
+        GroupCommand::Join(join),
+        GroupCommand::Report(Report {
+            group: group.clone(),
+            member: member.clone(),
+            epoch: 2,
+            released: set("t", 1),
+            subscription: None,
+            resolved: vec![],
+        }),
+        GroupCommand::Leave(Leave {
+            group: group.clone(),
+            leavers: vec![LeavingMember { member: member.clone(), instance: Some("i".to_string()) }],
+        }),
+        GroupCommand::Expire(Expire {
+            group: group.clone(),
+            members: vec![member.clone()],
+            because: ExpireCause::Revocation { epoch: 5 },
+        }),
+        GroupCommand::ResolvePattern(ResolvePattern {
+            group: group.clone(),
+            pattern: "p".to_string(),
+            topics: vec!["t".to_string()],
+        }),
+        GroupCommand::JoinClassic(join_classic()),
+        GroupCommand::CompleteClassic(CompleteClassic { group: group.clone(), generation: 1, timed_out: true }),
+        GroupCommand::SyncClassic(SyncClassic {
+            group: group.clone(),
+            generation: 1,
+            member: member.clone(),
+            assignments: vec![(member, vec![7])],
+        }),
+        commit("g", "m", 2, 300),
+        GroupCommand::DeleteGroup { group: group.clone() },
+        GroupCommand::DeleteOffsets { group: group.clone(), partitions: set("t", 1) },
+        GroupCommand::ExpireOffsets { groups: vec![group], retention_ms: 1_000 },
+    ]
+}
+
+#[test]
+fn command_bytes_are_frozen() {
+    let mut all = Vec::new();
+    for command in commands() {
+        let command = Command::new(WallMs(1), Change::Group(command));
+        let bytes = command.encode();
+        all.push(hex(&bytes));
+        assert_eq!(Command::decode(&bytes), Ok(command));
+    }
+    assert_eq!(
+        all,
+        [
+            "010208000167016d0101690000904ee0d40301017401017000010174",
+            "010208010167016d0401017401020000",
+            "01020802016701016d010169",
+            "01020803016701016d010a",
+            "0102080401670170010174",
+            "01020805016b016d010001630168904ee0d40308636f6e73756d6572010572616e67650107",
+            "0102080601670201",
+            "01020807016702016d01016d0107",
+            "01020808010167016d000401017402d80401060178",
+            "010208090167",
+            "0102080a01670101740102",
+            "0102080b010167e807"
+        ]
+    );
+}
+
+#[test]
+fn response_bytes_are_frozen() {
+    let outcomes = [
+        GroupOutcome::Joined { epoch: 1 },
+        GroupOutcome::Reported { epoch: 1 },
+        GroupOutcome::Left { refused: vec![None, Some(GroupRefusal::UnknownMember)] },
+        GroupOutcome::Expired { members: 3 },
+        GroupOutcome::PatternResolved,
+        GroupOutcome::JoinedClassic(ClassicJoinEnd::Waits),
+        GroupOutcome::JoinedClassic(ClassicJoinEnd::Current),
+        GroupOutcome::CompletedClassic { generation: Some(1) },
+        GroupOutcome::SyncedClassic,
+        GroupOutcome::Committed { results: vec![Ok(vec![(1, OffsetRefusal::OldEpoch { since: 4 })])] },
+        GroupOutcome::GroupDeleted,
+        GroupOutcome::OffsetsDeleted { refused: vec![("t".to_string(), PartitionId(1), OffsetRefusal::InUse)] },
+        GroupOutcome::OffsetsExpired { offsets: 5, groups: 6 },
+    ];
+    let text = || "x".to_string();
+    let refusals = [
+        GroupRefusal::InvalidRequest { detail: text() },
+        GroupRefusal::UnknownGroup,
+        GroupRefusal::UnknownMember,
+        GroupRefusal::WrongEpoch { found: 1, current: 2 },
+        GroupRefusal::FencedInstance { instance: text() },
+        GroupRefusal::Rebalancing,
+        GroupRefusal::NotEmpty { members: 1 },
+        GroupRefusal::ProtocolMismatch { detail: text() },
+        GroupRefusal::Void { detail: text() },
+        GroupRefusal::LimitReached { detail: text() },
+    ];
+    let of_offsets = [
+        OffsetRefusal::UnknownTopic,
+        OffsetRefusal::UnknownPartition,
+        OffsetRefusal::NotHeld,
+        OffsetRefusal::OldEpoch { since: 1 },
+        OffsetRefusal::InUse,
+        OffsetRefusal::NegativeOffset,
+        OffsetRefusal::MetadataTooLarge { bytes: 2, max: 1 },
+        OffsetRefusal::LimitReached { detail: text() },
+    ];
+    let outcomes = outcomes.into_iter().map(|outcome| Ok(Outcome::Group(outcome)));
+    let refusals = refusals.into_iter().map(|refusal| Err(Refusal::Group(refusal)));
+    let committed = of_offsets.into_iter().enumerate().map(|(i, refusal)| (i as u32, refusal)).collect();
+    let commits = Ok(Outcome::Group(GroupOutcome::Committed { results: vec![Ok(committed)] }));
+    let all: Vec<String> =
+        outcomes.chain(refusals).chain([commits]).map(|response| hex(&response::encode(&response))).collect();
+    assert_eq!(
+        all,
+        [
+            "0100080002",
+            "0100080102",
+            "0100080202000102",
+            "0100080303",
+            "01000804",
+            "0100080500",
+            "0100080501",
+            "010008060102",
+            "01000807",
+            "01000808010001010308",
+            "01000809",
+            "0100080a0101740204",
+            "0100080b0506",
+            "010114000178",
+            "01011401",
+            "01011402",
+            "010114030204",
+            "010114040178",
+            "01011405",
+            "0101140601",
+            "010114070178",
+            "010114080178",
+            "010114090178",
+            "01000808010008000001010202030302040405050606020107070178"
+        ]
+    );
+}
+
+/// One group of each kind, with all that a group can have.
+fn groups_of_all_kinds() -> Cluster {
+    let mut cluster = cluster();
+    let mut first = join("a", &["t"]);
+    first.subscription.pattern = Some("p".to_string());
+    (first.resolved, first.client_id) = (vec!["t".to_string()], "c".to_string());
+    first.instance = Some("i".to_string());
+    done(&mut cluster, GroupCommand::Join(first.clone()));
+    done(&mut cluster, GroupCommand::Join(Join { member: "a2".to_string(), ..first }));
+    done(&mut cluster, commit("g", "a2", 2, 300));
+    done(&mut cluster, GroupCommand::Join(join("b", &["t"])));
+    done(&mut cluster, GroupCommand::JoinClassic(join_classic()));
+    let (group, generation) = ("k".to_string(), 0);
+    done(&mut cluster, GroupCommand::CompleteClassic(CompleteClassic { group, generation, timed_out: false }));
+    done(&mut cluster, commit("o", "", 0, 5));
+    cluster
+}
+
+#[test]
+fn state_bytes_are_frozen() {
+    let bytes = groups_of_all_kinds().state.encode();
+    assert_eq!(
+        hex(&bytes),
+        "0201010ad08c0101eeff830601010101010181a0010d31302e302e302e313a373037300d31302e302e302e313a373037310d31302e302e302e313a373038300005302e312e3001d00f0101740174fb0e00020201018080040101808004010201818004010181800401a01f00828004030003016706000102026132010169010161016300904ee0d40301017401017000060101740100040101740102040600016200000000904ee0d403010174000006000001017401020101700101740101740102d80401060178904e016b02000208636f6e73756d65720572616e6765016d0101016d000001630168904ee0d403010572616e676501070000000100016f0001d08c010001017401020a01060178d08c01"
+    );
+}
+
+/// What version 1 wrote: `frozen::state_bytes_are_frozen` before there were groups.
+const WRITTEN_BY_VERSION_1: &str = "01010106904e01eeff83060102010202010181a0010d31302e302e302e313a373037300d31302e302e302e313a373037310d31302e302e302e313a373038300005302e312e3001d00f020282a0010d31302e302e302e323a373037300d31302e302e302e323a373037310d31302e302e302e323a373038300005302e312e3002a01f0101740174fb0e010a7365676d656e742e6d730135040102028180040282800401028180040282800401904e0101b0bdc2a6780501808004028380040300";
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("ASCII"));
+    digits.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect()
+}
+
+#[test]
+fn a_state_of_version_1_is_read() {
+    let bytes = unhex(WRITTEN_BY_VERSION_1);
+    let old = Metadata::decode(&bytes).expect("version 1");
+    assert_eq!(old.topics().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["t"]);
+    assert!(old.groups().is_empty());
+    // It goes on as version 2, which is the same and an empty list of groups.
+    let mut new = bytes.clone();
+    new[0] = 2;
+    new.push(0);
+    assert_eq!(hex(&old.encode()), hex(&new));
+    assert_eq!(Metadata::decode(&new).expect("version 2"), old);
+    let mut longer = bytes.clone();
+    longer.push(0);
+    assert!(matches!(Metadata::decode(&longer), Err(StateDecodeError::Malformed(_))));
+    for end in 0..bytes.len() {
+        assert!(Metadata::decode(&bytes[..end]).is_err(), "cut to {end} bytes");
+    }
+}
+
+#[test]
+fn nothing_is_done_before_the_cluster_is_founded() {
+    let mut cluster = Cluster::default();
+    for command in commands() {
+        assert_eq!(cluster.apply(Change::Group(command)), Err(Refusal::NotFounded));
+    }
+}
+
+/// Whatever changes topics changes what groups hold of them in the same entry.
+#[test]
+fn topics_and_their_groups_change_together() {
+    let mut cluster = cluster();
+    done(&mut cluster, GroupCommand::Join(join("a", &["t", "u"])));
+    done(&mut cluster, commit("g", "a", 1, 5));
+    let assigned = |cluster: &Cluster| {
+        let group = cluster.state.group("g").expect("it has a member").server().expect("server-assigned");
+        let set = group.members["a"].assigned_set();
+        set.into_iter().map(|(topic, partitions)| (topic, partitions.len())).collect::<Vec<_>>()
+    };
+    assert_eq!(assigned(&cluster), [("t".to_string(), 2)]);
+    let u = creation("u", 1, 1);
+    cluster.apply(Change::CreateTopic(u.clone())).expect("a valid wish");
+    assert_eq!(assigned(&cluster), [("t".to_string(), 2), ("u".to_string(), 1)]);
+    let more = AddPartitions { name: "u".to_string(), topic_id: u.topic_id, partitions: 3 };
+    cluster.apply(Change::AddPartitions(more)).expect("a valid wish");
+    assert_eq!(assigned(&cluster), [("t".to_string(), 2), ("u".to_string(), 3)]);
+    assert_eq!(cluster.state.group("g").expect("it has a member").offset_count(), 1);
+    let topic_id = cluster.state.topic("t").expect("it exists").id;
+    cluster.apply(Change::DeleteTopic(DeleteTopic { name: "t".to_string(), topic_id })).expect("it exists");
+    assert_eq!(assigned(&cluster), [("u".to_string(), 3)]);
+    assert_eq!(cluster.state.group("g").expect("it has a member").offset_count(), 0);
+    // A repeated creation that changes nothing deals nothing out either.
+    let epoch = cluster.state.group("g").expect("it has a member").epoch();
+    cluster.apply(Change::CreateTopic(u)).expect("the same again");
+    assert_eq!(cluster.state.group("g").expect("it has a member").epoch(), epoch);
+}
+
+/// A topic that would have groups hold more than their limit is refused, by the dry run too.
+#[test]
+fn a_topic_that_groups_have_no_room_for_is_refused() {
+    let mut cluster = cluster();
+    for group in 0..50 {
+        let group = format!("g{group}");
+        done(&mut cluster, GroupCommand::Join(Join { group, ..join("a", &["big", "t"]) }));
+    }
+    let wish = |partitions| creation("big", partitions, 1);
+    // 50 groups hold 100 partitions of t; 500,000 are allowed.
+    let refused = cluster.state.check_create(&wish(9_999)).expect_err("above the limit");
+    assert!(matches!(&refused, Refusal::Group(GroupRefusal::LimitReached { .. })), "{refused}");
+    assert_eq!(cluster.apply(Change::CreateTopic(wish(9_999))), Err(refused));
+    assert!(cluster.state.topic("big").is_none());
+    assert!(cluster.state.check_create(&wish(9_998)).is_ok());
+    cluster.apply(Change::CreateTopic(wish(9_997))).expect("below the limit");
+    let (name, topic_id) = ("big".to_string(), wish(1).topic_id);
+    let more = |partitions| AddPartitions { name: name.clone(), topic_id, partitions };
+    let refused = cluster.state.check_add_partitions(&more(9_999)).expect_err("above the limit");
+    assert_eq!(cluster.apply(Change::AddPartitions(more(9_999))), Err(refused));
+    cluster.apply(Change::AddPartitions(more(9_998))).expect("at the limit");
+}
