@@ -38,6 +38,32 @@ fn two_hundred_groups_commit_500_times_a_second() {
     cluster.finish();
 }
 
+/// The figures themselves are the business of a quiet machine; that nothing is missing from them is ours.
+#[test]
+fn a_bench_reads_all_it_wrote_and_every_record_arrives() {
+    let cluster = Cluster::start("bench", 3);
+    let bench = |args: &[&str]| {
+        let mut command = cluster.cli.brokered(&[&["bench"], args].concat());
+        let text = run(command.args(["-p", "3", "--format", "json"]), b"", SLOW).ok();
+        println!("  {args:?}: {}", text.trim());
+        let json: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("no JSON ({error}): {text}"));
+        assert_eq!(json["errors"], 0, "{text}");
+        assert!(json["records_per_s"].as_f64() > Some(0.0) && json["latency_ms"]["max"].as_f64() > Some(0.0), "{text}");
+        json
+    };
+    bench(&["consume", "--records", "30000"]);
+    bench(&["consume", "--records", "30000", "--group", "probe"]);
+    let e2e = bench(&["e2e", "--rate", "200", "--warmup", "1s", "--duration", "3s"]);
+    // Of a fixed rate all is sent, and so all arrives.
+    let per_s = e2e["records_per_s"].as_f64().unwrap_or_default();
+    assert!((180.0..=220.0).contains(&per_s), "{e2e}");
+    let topics = cluster.cli.json(&["topic", "list"]);
+    assert_eq!(topics["topics"].as_array().map(Vec::len), Some(0), "a bench leaves its topic behind: {topics}");
+    let groups = cluster.cli.json(&["group", "list"]);
+    assert_eq!(groups["groups"].as_array().map(Vec::len), Some(0), "a bench leaves its group behind: {groups}");
+    cluster.finish();
+}
+
 /// `FLOTILLA_TEST_IDLE_PARTITIONS`, `FLOTILLA_TEST_IDLE_SECONDS`.
 #[test]
 fn a_thousand_idle_partitions_are_quiet() {

@@ -27,7 +27,6 @@ struct Spread {
     /// Records of each partition.
     counts: Vec<usize>,
     receipts: Vec<Receipt>,
-    stderr: String,
 }
 
 /// Sends all records to a topic of their own, and checks that each came once.
@@ -36,7 +35,6 @@ fn spread(cli: &Cli, topic: &str, args: &[&str]) -> Spread {
     cli.create_topic(topic, PARTITIONS);
     let mut command = cli.brokered(&["produce", topic, "-K", ":", "--receipts", "json"]);
     let finished = run(command.args(args), input().as_bytes(), SLOW);
-    let stderr = finished.stderr.clone();
     let at = std::time::Instant::now();
     let receipts: Vec<Receipt> = finished.ok().lines().map(|line| Receipt::parse(line, at)).collect();
     let logs = read_topic(cli, topic, PARTITIONS);
@@ -46,7 +44,7 @@ fn spread(cli: &Cli, topic: &str, args: &[&str]) -> Spread {
     let counts: Vec<usize> = logs.iter().map(Vec::len).collect();
     assert_eq!((values.len(), counts.iter().sum::<usize>()), (RECORDS, RECORDS), "{topic}: each record once");
     println!("  {topic}: {counts:?} in {} batches", receipts.len());
-    Spread { counts, receipts, stderr }
+    Spread { counts, receipts }
 }
 
 fn chi_square(counts: &[usize]) -> f64 {
@@ -87,21 +85,14 @@ fn each_partitioner_spreads_60_000_records_as_it_says() {
 
     let sticky = spread(cli, "sticky", &["--partitioner", "sticky"]);
     assert!(sticky.counts.iter().filter(|count| **count > 0).count() > 1, "it never moves on: {:?}", sticky.counts);
-    assert!(
-        sticky.receipts.len() * 2 <= round_robin.receipts.len().max(sticky.receipts.len() * 2),
-        "sticky makes {} batches",
-        sticky.receipts.len()
-    );
     let switches = switches(cli, "sticky");
     println!("  sticky: {} changes of partition, {} batches", switches, sticky.receipts.len());
     assert!(switches <= sticky.receipts.len(), "it changes the partition within a batch");
 
     let explicit = spread(cli, "explicit", &["-p", "3"]);
     assert_eq!(explicit.counts, [0, 0, 0, RECORDS, 0, 0]);
-    let drawn = cli.brokered(&["produce", "random", "--partitioner", "random"]);
-    let finished = run(&mut { drawn }, b"x\n", QUICK);
+    let finished = run(&mut cli.brokered(&["produce", "random", "--partitioner", "random"]), b"x\n", QUICK);
     assert!(finished.stderr.contains("--seed"), "the seed is not printed: {}", finished.stderr);
-    drop(random.stderr);
     cluster.finish();
 }
 

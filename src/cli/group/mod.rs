@@ -131,7 +131,7 @@ async fn list(args: ListArgs, admin: &Admin) -> Result<(), Failure> {
     }
 }
 
-/// None if the group has gone meanwhile.
+/// Some, for `list`; a group that has gone meanwhile lags behind nothing.
 async fn lag_of(admin: &Admin, group: &str) -> Result<Option<Lag>, ClientError> {
     match admin.describe_group(v1::DescribeGroupRequest { group: group.into() }).await {
         Ok(answer) => Ok(Some(Lag::of_all(&answer.partitions))),

@@ -269,7 +269,7 @@ fn show(name: &str, moves: &[Move], rest: &Rest) -> Result<(), Failure> {
     match rest.format.format {
         OutputFormat::Json => print_json(&moves_json(name, moves, rest.dry_run)),
         OutputFormat::Text => {
-            said(rest.dry_run, &format!("group {name}: {} partitions moved", moves.len()));
+            said(rest.dry_run, &format!("group {name} moved, in partitions: {}", moves.len()));
             let or_nothing = |offset: Option<i64>| offset.map_or("-".into(), |offset| offset.to_string());
             let row = |m: &Move| vec![m.topic.clone(), m.partition.to_string(), or_nothing(m.from), or_nothing(m.to)];
             print_table(&["TOPIC", "PARTITION", "FROM", "TO"], moves.iter().map(row).collect())
