@@ -37,7 +37,7 @@ fn trimmed_space_is_given_back_although_a_neighbour_is_never_trimmed() {
     cli.create_topic_with("short", PARTITIONS, &["retention.bytes=67108864"]);
     cli.create_topic("kept", 1);
     let records = (0u64..).map(|n| (format!("key-{}", n % 100), format!("kept-{n:010}-{:.<1000}", "")));
-    let kept = cli.produce(&Plan::new("kept", 1).rate(1_000), records);
+    let kept = cli.produce(&Plan::new("kept", 1).rate(250), records);
     let began = Instant::now();
     let load = Load::start(cli, "short", RECORD_BYTES);
     let written = wait_for("enough to be written", SLOW * 2, || {
