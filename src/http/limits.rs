@@ -40,5 +40,7 @@ pub const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub const SHOWN_BYTES_MAX: usize = 4 * 1024;
 /// Bytes that a page shows as hex, where each takes five characters.
 pub const SHOWN_HEX_MAX: usize = 512;
+/// Bytes of text, or of a hex dump, beyond which it scrolls in a box: some ten lines on a phone.
+pub const SHOWN_LONG: usize = 500;
 /// Headers of one record that a page shows.
 pub const SHOWN_HEADERS_MAX: usize = 50;

@@ -179,6 +179,24 @@ impl Shown {
     }
 }
 
+impl Shown {
+    /// Bytes that are there and not shown.
+    pub fn left_out(&self) -> usize {
+        match self {
+            Shown::Null | Shown::Empty => 0,
+            Shown::Text(_, more) | Shown::Hex(_, more) => *more,
+        }
+    }
+
+    /// Whether a page shows it in a box of its own that scrolls.
+    pub fn is_long(&self) -> bool {
+        match self {
+            Shown::Null | Shown::Empty => false,
+            Shown::Text(text, _) | Shown::Hex(text, _) => text.len() > limits::SHOWN_LONG,
+        }
+    }
+}
+
 /// Text without control characters, but for those of layout. A cut may have hit a character's middle.
 fn readable(bytes: &[u8], is_cut: bool) -> Option<&str> {
     let text = match std::str::from_utf8(bytes) {

@@ -97,7 +97,7 @@ pub fn group(group: &GroupDescription) -> Value {
     let GroupDescription { summary, epoch, assignor, coordinator, members, partitions } = group;
     json!({
         "group": summary.group, "state": state(summary.phase), "protocol": summary.protocol, "epoch": epoch,
-        "assignor": assignor, "coordinator": coordinator,
+        "assignor": Some(assignor).filter(|assignor| !assignor.is_empty()), "coordinator": coordinator,
         "members": members.iter().map(member).collect::<Vec<_>>(),
         "partitions": partitions.iter().map(group_partition).collect::<Vec<_>>(),
     })

@@ -1,6 +1,6 @@
 //! What a console on any broker sees of the whole cluster.
 
-use super::rig::{Cluster, PATIENCE, until};
+use super::rig::{Cluster, PATIENCE, RESERVE_BYTES, until};
 use crate::{
     broker::{BrowseFrom, BrowseRequest, FetchError},
     types::{BrokerId, Offset, PartitionId, WallMs},
@@ -46,7 +46,7 @@ async fn figures_come_from_living_brokers_and_a_missing_replica_is_counted() {
     cluster.produce("t", 0).await;
     for id in 1..=3 {
         let figures = cluster.broker(1).figures(BrokerId(id), true).await.expect("it lives");
-        assert_eq!((figures.disk_free_bytes, figures.disk_reserve_bytes), (Some(1 << 40), 1));
+        assert_eq!((figures.disk_free_bytes, figures.disk_reserve_bytes), (Some(1 << 40), RESERVE_BYTES));
     }
     let leader = cluster.leader("t").await.unwrap();
     let broker = cluster.broker(leader);

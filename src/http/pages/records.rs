@@ -27,6 +27,8 @@ struct RecordsPage {
     /// A link to this partition, with its query begun.
     base: String,
     problem: Option<String>,
+    older: Option<i64>,
+    newer: Option<i64>,
     page: Option<Page>,
 }
 
@@ -70,6 +72,8 @@ pub async fn records<B: Backend>(backend: &B, query: &Query) -> Result<(StatusCo
         partition,
         partition_max: partitions.saturating_sub(1),
         problem,
+        older: page.as_ref().and_then(|page| page.older),
+        newer: page.as_ref().and_then(|page| page.newer),
         page,
     })?;
     Ok((status, html))

@@ -27,14 +27,16 @@ fn cpu_seconds() -> f64 {
 async fn two_hundred_groups_commit_five_hundred_times_a_second() {
     let cluster = Cluster::start(3, 6_100).await;
     cluster.create("t", 6).await;
-    let mut members = Vec::new();
+    let (mut members, minute, joining) = (Vec::new(), Duration::from_secs(60), Instant::now());
     for number in 0..GROUPS {
         let broker = cluster.broker(number as u64 % 3 + 1);
-        let mut member = Member::join(broker, &format!("group-{number}"), topics(&["t"])).await;
+        let group = format!("group-{number}");
+        let mut member = Member::join_as(broker, &group, topics(&["t"]), None, minute, minute).await;
         member.beat().await.unwrap();
         assert_eq!(member.owns.len(), 6);
         members.push(member);
     }
+    println!("{GROUPS} members joined one after the other in {:?}", joining.elapsed());
     let idle_cpu = cpu_seconds();
     tokio::time::sleep(Duration::from_secs(2)).await; // Idle cost, to be taken off.
     let idle_cpu = (cpu_seconds() - idle_cpu) / 2.0;

@@ -20,8 +20,8 @@ use crate::{
     types::{BrokerId, Offset, PartitionId, TopicPartition},
 };
 
-/// The shortest that is allowed.
-const SESSION: Duration = Duration::from_secs(1);
+/// Short for a test, and long for a machine that is busy with other tests.
+const SESSION: Duration = Duration::from_secs(3);
 
 fn place(topic: &str, partition: i32) -> TopicPartition {
     TopicPartition { topic: topic.into(), partition: PartitionId(partition) }
@@ -73,7 +73,7 @@ struct Member {
 
 impl Member {
     async fn join(broker: Broker, group: &str, subscription: Subscription) -> Member {
-        Member::join_as(broker, group, subscription, None, Duration::from_secs(60)).await
+        Member::join_as(broker, group, subscription, None, SESSION, Duration::from_secs(60)).await
     }
 
     async fn join_as(
@@ -81,6 +81,7 @@ impl Member {
         group: &str,
         subscription: Subscription,
         instance: Option<&str>,
+        session_timeout: Duration,
         rebalance_timeout: Duration,
     ) -> Member {
         let mut member = Member {
@@ -97,7 +98,7 @@ impl Member {
         let join = HeartbeatRequest {
             subscription: Some(subscription),
             client_id: "c".into(),
-            session_timeout: SESSION,
+            session_timeout,
             rebalance_timeout,
             ..member.request()
         };

@@ -118,7 +118,7 @@ async fn who_does_not_let_go_in_time_is_expired_though_it_beats() {
     let cluster = Cluster::start(3, 2_400).await;
     cluster.create("t", 2).await;
     let timeout = Duration::from_millis(1_500);
-    let mut stubborn = Member::join_as(cluster.broker(1), "g", topics(&["t"]), None, timeout).await;
+    let mut stubborn = Member::join_as(cluster.broker(1), "g", topics(&["t"]), None, SESSION, timeout).await;
     stubborn.lets_go = false;
     let mut other = Member::join(cluster.broker(2), "g", topics(&["t"])).await;
     let asked = Instant::now();
@@ -144,12 +144,13 @@ async fn a_static_member_comes_back_without_a_rebalance_and_its_former_self_is_f
     let cluster = Cluster::start(3, 2_500).await;
     cluster.create("t", 4).await;
     let long = Duration::from_secs(60);
-    let first = Member::join_as(cluster.broker(1), "g", topics(&["t"]), Some("i1"), long).await;
-    let mut members = vec![first, Member::join_as(cluster.broker(2), "g", topics(&["t"]), Some("i2"), long).await];
+    let first = Member::join_as(cluster.broker(1), "g", topics(&["t"]), Some("i1"), SESSION, long).await;
+    let mut members =
+        vec![first, Member::join_as(cluster.broker(2), "g", topics(&["t"]), Some("i2"), SESSION, long).await];
     beat_until(&mut members, "two each", |members| counts(members) == [2, 2]).await;
     let mut former = members.remove(0);
     members[0].lost.clear();
-    let mut again = Member::join_as(cluster.broker(3), "g", topics(&["t"]), Some("i1"), long).await;
+    let mut again = Member::join_as(cluster.broker(3), "g", topics(&["t"]), Some("i1"), SESSION, long).await;
     assert_ne!(again.id, former.id);
     again.beat().await.unwrap();
     assert_eq!(again.owns, former.owns);
