@@ -1,13 +1,14 @@
 //! Producer and consumer against fake brokers over real sockets.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use super::{
     Acks, ClientError, Cluster, ConsumeOptions, Consumer, Deliveries, Effect, ErrorCode, Outcome, Partitioner,
-    Producer, ProducerOptions, Start,
+    Producer, ProducerOptions, Start, World,
     fake::{Fake, Faults},
+    partition_of_key,
 };
 use crate::record::{Codec, DECODED_BYTES_MAX_DEFAULT, Record, decode_records};
 
@@ -40,7 +41,11 @@ fn log(fake: &Fake, partition: usize) -> Vec<u64> {
 }
 
 async fn produce(fake: &Fake, records: u64, options: ProducerOptions) -> Vec<(u64, i32, Outcome)> {
-    let (producer, mut deliveries) = Producer::open(&cluster(fake), options).await.expect("opens");
+    produce_on(&cluster(fake), records, options).await
+}
+
+async fn produce_on(cluster: &Cluster, records: u64, options: ProducerOptions) -> Vec<(u64, i32, Outcome)> {
+    let (producer, mut deliveries) = Producer::open(cluster, options).await.expect("opens");
     let topic = producer.topic("t", PATIENCE).await.expect("known");
     let send = async move {
         for n in 0..records {
@@ -193,6 +198,129 @@ async fn compare_and_append_takes_the_right_offset_only() {
     assert_eq!(append(5).await, HashMap::from([("failed", 20)]));
     assert_eq!(append(20).await, HashMap::from([("acked", 20)]));
     assert_eq!(log(&fake, 0).len(), 40);
+}
+
+const SPREAD: u64 = 60_000;
+
+/// How 60,000 records spread over six partitions, and the sizes in bytes of each partition's batches.
+async fn spread(partitioner: Partitioner) -> ([u64; 6], Vec<Vec<usize>>, Vec<(u64, i32, Outcome)>) {
+    let fake = Fake::start(1, 6, 1).await;
+    let options = ProducerOptions {
+        partitioner,
+        batch_bytes: BATCH_BYTES,
+        linger: Duration::from_secs(1),
+        buffer_bytes_max: 256 << 20,
+        ..Default::default()
+    };
+    let outcomes = produce(&fake, SPREAD, options).await;
+    check(&fake, &outcomes, SPREAD, 6);
+    let mut counts = [0; 6];
+    outcomes.iter().for_each(|(_, partition, _)| counts[*partition as usize] += 1);
+    let s = fake.lock();
+    let sizes = s.partitions.iter().map(|p| p.batches.iter().map(|(_, bytes)| bytes.len()).collect());
+    (counts, sizes.collect(), outcomes)
+}
+
+const BATCH_BYTES: usize = 8_192;
+
+#[tokio::test]
+async fn round_robin_differs_by_at_most_one_batch() {
+    let (counts, ..) = spread(Partitioner::RoundRobin).await;
+    // Record by record, so the difference is even less: one record.
+    assert_eq!(counts, [SPREAD / 6; 6]);
+}
+
+/// The chi-square statistic of counts that should be equal.
+fn chi_square(counts: &[u64]) -> f64 {
+    let expected = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
+    counts.iter().map(|count| (*count as f64 - expected).powi(2) / expected).sum()
+}
+
+/// Five degrees of freedom: a fair draw exceeds it once in a million times (p = 0.000001).
+const CHI_SQUARE_MAX: f64 = 35.888;
+
+#[tokio::test]
+async fn random_is_even_within_chance() {
+    // Another seed every run; printed, to run it again.
+    let seed = crate::seam::Rng::from_system().u64();
+    println!("seed {seed}");
+    let fake = Fake::start(1, 6, 1).await;
+    let world = World { rng: Arc::new(crate::seam::Rng::seeded(seed)), ..World::system() };
+    let cluster = Cluster::with_world(fake.lock().addresses.clone(), world).expect("addresses are good");
+    let options =
+        ProducerOptions { partitioner: Partitioner::Random, buffer_bytes_max: 256 << 20, ..Default::default() };
+    let outcomes = produce_on(&cluster, SPREAD, options).await;
+    let mut counts = [0; 6];
+    outcomes.iter().for_each(|(_, partition, _)| counts[*partition as usize] += 1);
+    let chi_square = chi_square(&counts);
+    println!("{counts:?}: chi square {chi_square:.2}");
+    assert!(chi_square < CHI_SQUARE_MAX, "seed {seed}: {counts:?}: {chi_square}");
+    assert!(counts.iter().any(|count| *count != SPREAD / 6), "round robin is not random: {counts:?}");
+}
+
+#[test]
+fn a_lopsided_draw_fails_the_test_of_chance() {
+    assert!(chi_square(&[10_000; 6]) < CHI_SQUARE_MAX);
+    assert!(chi_square(&[10_100, 9_900, 10_080, 9_920, 10_000, 10_000]) < CHI_SQUARE_MAX);
+    assert!(chi_square(&[10_600, 9_880, 9_880, 9_880, 9_880, 9_880]) > CHI_SQUARE_MAX, "six per cent more in one");
+}
+
+#[tokio::test]
+async fn equal_keys_share_the_partition_that_java_gives_them() {
+    let (counts, _, outcomes) = spread(Partitioner::Key).await;
+    for (tag, partition, _) in outcomes {
+        let key = record(tag).key.expect("ours have keys");
+        assert_eq!(partition, partition_of_key(&key, 6), "{key:?}");
+    }
+    assert!(counts.iter().all(|count| *count > 0), "fifty keys reach all partitions: {counts:?}");
+}
+
+#[tokio::test]
+async fn sticky_fills_its_batches() {
+    let (counts, sizes, _) = spread(Partitioner::Sticky).await;
+    assert!(counts.iter().all(|count| *count > SPREAD / 12), "in the long run it reaches all: {counts:?}");
+    let batches: usize = sizes.iter().map(Vec::len).sum();
+    let small = sizes.iter().flatten().filter(|bytes| **bytes < BATCH_BYTES / 4).count();
+    // A record counts more while it waits than it takes in its batch, which here is a third of the size.
+    println!("{batches} batches, {small} small ones");
+    assert!(small <= 1, "all but the last are full: {small} of {batches} are small");
+}
+
+#[tokio::test]
+async fn an_explicit_partition_gets_all() {
+    let fake = Fake::start(1, 6, 1).await;
+    let options = ProducerOptions { partitioner: Partitioner::RoundRobin, ..Default::default() };
+    let (producer, mut deliveries) = Producer::open(&cluster(&fake), options).await.expect("opens");
+    let topic = producer.topic("t", PATIENCE).await.expect("known");
+    let send = async move {
+        for n in 0..SPREAD {
+            producer.send(topic, Some(4), &record(n), n).await.expect("taken");
+        }
+    };
+    let receive = async {
+        while let Some(delivery) = deliveries.recv().await {
+            assert!(matches!(delivery.outcome, Outcome::Acked(_)), "{:?}", delivery.outcome);
+        }
+    };
+    tokio::time::timeout(PATIENCE, async { tokio::join!(send, receive) }).await.expect("in time");
+    let ends: Vec<i64> = fake.lock().partitions.iter().map(|p| p.next_offset).collect();
+    assert_eq!(ends, [0, 0, 0, 0, SPREAD as i64, 0]);
+}
+
+#[tokio::test]
+async fn receipts_come_for_one_and_all_and_nothing_is_waited_for_with_none() {
+    for acks in [Acks::Leader, Acks::All] {
+        let fake = Fake::start(1, 1, 1).await;
+        let outcomes = produce(&fake, 100, ProducerOptions { acks, ..Default::default() }).await;
+        check(&fake, &outcomes, 100, 1);
+    }
+    // A broker that reads and never answers holds up nobody who asked for no answer.
+    let fake = Fake::start(1, 1, 1).await;
+    fake.lock().hung = Some(1);
+    let began = tokio::time::Instant::now();
+    let outcomes = produce(&fake, 100, ProducerOptions { acks: Acks::None, ..Default::default() }).await;
+    assert!(outcomes.iter().all(|(.., o)| *o == Outcome::Sent));
+    assert!(began.elapsed() < ProducerOptions::default().delivery_timeout / 2, "{:?}", began.elapsed());
 }
 
 #[tokio::test]

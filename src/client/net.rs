@@ -461,3 +461,27 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn streams_get_another_connection_when_one_is_full() {
+        let cluster = Cluster::new(vec!["127.0.0.1:1".into()]).expect("an address");
+        let lanes = || cluster.lanes.lock().expect("no holder panics").get("127.0.0.1:1").map_or(0, Vec::len);
+        let place = || cluster.stream_channel("127.0.0.1:1").expect("an address").1;
+        let mut places: Vec<_> = (0..STREAMS_PER_LANE_MAX).map(|_| place()).collect();
+        assert_eq!(lanes(), 1);
+        places.push(place());
+        assert_eq!(lanes(), 2);
+        // A stream that ends makes room on its own connection.
+        places.remove(0);
+        places.push(place());
+        assert_eq!(lanes(), 2);
+        places.extend((0..2 * STREAMS_PER_LANE_MAX).map(|_| place()));
+        assert_eq!(lanes(), 4);
+        let other = cluster.with_own_streams();
+        assert!(other.lanes.lock().expect("no holder panics").is_empty(), "nobody else's connections");
+    }
+}

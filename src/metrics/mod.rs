@@ -7,6 +7,8 @@
 //! consumer lag, whose series are counted by who computes it.
 //! Leaves out: serving them (module `http`).
 
+#[cfg(test)]
+mod dashboards;
 mod groups;
 mod histogram;
 mod history;

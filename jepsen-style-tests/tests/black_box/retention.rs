@@ -23,6 +23,8 @@ const RECORD_BYTES: u64 = 16 << 10;
 const DIRECTORY_BYTES_MAX: u64 = 1_228 * MIB;
 /// Of blob bytes. Read off each node's metrics.
 const GARBAGE_MAX: f64 = 0.30;
+/// Garbage of less than 16 MiB is left alone.
+const DELETED_BYTES_MAX: f64 = (17 * MIB) as f64;
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// Every blob file holds a little of `kept`, which is never trimmed, among much of `short`.
@@ -71,6 +73,19 @@ fn trimmed_space_is_given_back_although_a_neighbour_is_never_trimmed() {
         assert_eq!(lines.lines().filter(|line| *line == number).count(), records as usize, "{partition:?}");
     }
     check_topic(cli, "kept", 1, &[&kept], None);
+
+    for topic in ["short", "kept"] {
+        let deleted = cli.try_run(&["topic", "delete", topic]);
+        assert_eq!(deleted.code, 0, "{}", deleted.stderr);
+    }
+    let deleted = Instant::now();
+    wait_for("the space of deleted topics to be given back", WITHIN, || {
+        cluster.status().iter().try_for_each(|node| {
+            let blobs = Scrape::of(node)?.value("flotilla_blob_bytes");
+            if blobs < DELETED_BYTES_MAX { Ok(()) } else { Err(format!("node {}: {blobs} bytes", node.id)) }
+        })
+    });
+    println!("  both topics deleted: given back {:.1} s later", deleted.elapsed().as_secs_f64());
     cluster.finish();
 }
 

@@ -171,15 +171,18 @@ impl Accumulator {
         if self.bytes > 0 && self.bytes + bytes > self.options.buffer_bytes_max {
             return Err(SendError::Full);
         }
-        let slot = match partition {
+        let mut slot = match partition {
             Some(partition) => self.slot_of(topic, partition)?,
             None => self.choose(topic, record, rng),
         };
-        let is_too_much = |open: &Open| open.bytes + bytes > self.options.batch_bytes;
-        let mut wake = self.slots[slot].open.as_ref().is_some_and(is_too_much);
+        let mut wake = self.seal_if_full(slot, bytes);
         if wake {
-            self.seal(slot);
             self.unstick(slot, rng);
+            if partition.is_none() && self.is_sticky(record) {
+                // Goes with the ones after it, instead of alone where it came too late.
+                slot = self.choose(topic, record, rng);
+                self.seal_if_full(slot, bytes);
+            }
         }
         let codec = self.options.compression;
         let s = &mut self.slots[slot];
@@ -204,6 +207,24 @@ impl Accumulator {
             wake = true;
         }
         Ok(wake)
+    }
+
+    /// Closes the slot's batch if so many more bytes do not fit it.
+    fn seal_if_full(&mut self, slot: usize, bytes: usize) -> bool {
+        let is_full = |open: &Open| open.bytes + bytes > self.options.batch_bytes;
+        let is_full = self.slots[slot].open.as_ref().is_some_and(is_full);
+        if is_full {
+            self.seal(slot);
+        }
+        is_full
+    }
+
+    fn is_sticky(&self, record: &Record) -> bool {
+        match self.options.partitioner {
+            Partitioner::Sticky => true,
+            Partitioner::Key => record.key.is_none(),
+            Partitioner::RoundRobin | Partitioner::Random => false,
+        }
     }
 
     fn choose(&mut self, topic: TopicHandle, record: &Record, rng: &Rng) -> usize {
