@@ -174,3 +174,96 @@ pub fn encoded_bytes(commit: &Commit) -> usize {
     let offsets = commit.offsets.iter().map(|offset| offset.topic.len() + offset.metadata.len() + NUMBERS);
     names + NUMBERS + offsets.sum::<usize>()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::{group::CommitOffset, types::Offset};
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    /// A commit of about so many bytes.
+    fn commit(offset: i64, bytes: usize) -> Commit {
+        let offsets = vec![CommitOffset { offset: Offset(offset), metadata: "x".repeat(bytes), ..Default::default() }];
+        Commit { group: "g".into(), offsets, ..Commit::default() }
+    }
+
+    fn offsets(entry: &[Waiting]) -> Vec<i64> {
+        entry.iter().map(|waiting| waiting.commit.offsets[0].offset.0).collect()
+    }
+
+    async fn entry(queue: &mut Queue) -> Vec<i64> {
+        let first = queue.first().await.expect("the term goes on");
+        offsets(&queue.fill(first).await)
+    }
+
+    /// Entries hold what came within 5 ms, in order, and no more bytes than they may.
+    #[tokio::test(start_paused = true)]
+    async fn commits_of_a_moment_share_an_entry_up_to_its_bytes() {
+        let (commits, mut queue) = queue();
+        let deadline = Instant::now() + HOUR;
+        let half = limits::COMMIT_ENTRY_BYTES_MAX / 2;
+        let sent =
+            join_all([(1, 10), (2, half), (3, half), (4, 10)].map(|(n, b)| commits.commit(commit(n, b), deadline)));
+        let taken = async {
+            let (first, second) = (entry(&mut queue).await, entry(&mut queue).await);
+            assert_eq!((first, second), (vec![1, 2], vec![3, 4]));
+            let late = tokio::time::timeout(limits::COMMIT_EVERY * 2, queue.first()).await;
+            assert!(late.is_err(), "nothing else came");
+        };
+        tokio::join!(async { assert_eq!(sent.await, vec![Err(NotApplied::Unknown); 4]) }, taken);
+    }
+
+    /// Whoever gave up may have committed something newer since, elsewhere.
+    #[tokio::test(start_paused = true)]
+    async fn a_commit_whose_asker_is_gone_or_whose_time_is_over_is_not_proposed() {
+        let (commits, mut queue) = queue();
+        let now = Instant::now();
+        {
+            let gone = commits.commit(commit(1, 10), now + HOUR);
+            assert!(tokio::time::timeout(Duration::from_millis(1), gone).await.is_err());
+        }
+        let late = commits.commit(commit(2, 10), now + Duration::from_millis(3)).await;
+        assert_eq!(late, Err(NotApplied::Unknown), "it was queued: nobody can tell");
+        let (_, taken) = tokio::join!(
+            tokio::time::timeout(Duration::from_millis(100), commits.commit(commit(3, 10), now + HOUR)),
+            entry(&mut queue),
+        );
+        assert_eq!(taken, [3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_that_wait_are_bounded_and_who_finds_no_room_is_refused_without_effect() {
+        let (commits, mut queue) = queue();
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let mebibyte = 1024 * 1024 - encoded_bytes(&commit(0, 0));
+        let full = limits::COMMIT_BYTES_MAX / (1024 * 1024);
+        let sent = join_all((0..full as i64).map(|n| commits.commit(commit(n, mebibyte), deadline + HOUR)));
+        let refused = async {
+            assert_eq!(commits.commit(commit(99, 10), deadline).await, Err(NotApplied::NotDone));
+            // One that leaves makes room.
+            drop(queue.first().await);
+            let more = commits.commit(commit(100, 10), Instant::now() + Duration::from_secs(1)).await;
+            assert_eq!(more, Err(NotApplied::Unknown), "queued, and never proposed here");
+        };
+        tokio::select! {
+            // First those that fill the room.
+            biased;
+            _ = sent => panic!("nobody proposes"),
+            () = refused => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn a_term_that_is_over_begins_no_entry() {
+        let (commits, mut queue) = queue();
+        commits.close();
+        let deadline = Instant::now() + Duration::from_millis(10);
+        let (_, first) = tokio::join!(commits.commit(commit(1, 10), deadline), queue.first());
+        assert!(first.is_none());
+    }
+}
