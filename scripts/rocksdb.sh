@@ -21,7 +21,8 @@ compute_key() {
     ingredients=$(
         grep -h '^rustflags' .cargo/config.toml
         echo "RUSTFLAGS=${RUSTFLAGS-}"
-        grep '^rocksdb = ' Cargo.toml
+        # Whether the crate is optional changes nothing in the C++.
+        grep '^rocksdb = ' Cargo.toml | sed 's/, optional = true//'
         uname -m
         "${CXX:-c++}" --version | head -1
     )
