@@ -1,4 +1,4 @@
-//! A node's metrics, as Prometheus would read them.
+//! What a node's HTTP listener says: its metrics, as Prometheus would read them, and its console.
 
 use std::{
     io::{Read, Write},
@@ -7,22 +7,32 @@ use std::{
 
 use crate::cluster::{Node, QUICK};
 
+/// A path of a node's HTTP listener, asked under a host name: the status and the body.
+pub fn get(node: &Node, host: &str, path: &str) -> Result<(u16, String), String> {
+    let got = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(&node.http)?;
+        stream.set_read_timeout(Some(QUICK))?;
+        // HTTP/1.0: the body comes in one piece and ends with the connection.
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let text = got().map_err(|error| format!("node {}: {error}", node.id))?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| format!("node {}: {text:?}", node.id))?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.ok_or_else(|| format!("node {}: {head:?}", node.id))?, body.to_string()))
+}
+
 /// Every series of a node at one moment.
 pub struct Scrape(String);
 
 impl Scrape {
     pub fn of(node: &Node) -> Result<Scrape, String> {
-        let got = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(&node.http)?;
-            stream.set_read_timeout(Some(QUICK))?;
-            write!(stream, "GET /metrics HTTP/1.0\r\nHost: {}\r\n\r\n", node.http)?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text)?;
-            Ok(text)
-        };
-        let text = got().map_err(|error| format!("node {}: {error}", node.id))?;
-        let is_ok = text.lines().next().is_some_and(|line| line.contains(" 200 "));
-        if is_ok { Ok(Scrape(text)) } else { Err(format!("node {}: {text}", node.id)) }
+        match get(node, &node.http, "/metrics")? {
+            (200, text) => Ok(Scrape(text)),
+            (status, text) => Err(format!("node {}: {status}: {text}", node.id)),
+        }
     }
 
     /// The value of a series without labels.

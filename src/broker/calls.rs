@@ -186,7 +186,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::broker::groups::GroupReply;
+    use crate::{
+        broker::{BrowseFrom, BrowseRequest, NodeFigures, groups::GroupReply},
+        types::PartitionId,
+    };
 
     #[test]
     fn calls_survive_the_wire() {
@@ -218,6 +221,17 @@ mod tests {
         assert_eq!(&encode(&done)[..], &[1, 9, 0, 0, 4]);
         assert_eq!(&encode(&Answer::Lag(vec![None]))[..], &[1, 10, 1, 0]);
         assert_eq!(&encode(&Answer::GroupNotes(vec![]))[..], &[1, 11, 0]);
+        let browse = BrowseRequest {
+            topic: "t".into(),
+            partition: PartitionId(3),
+            from: BrowseFrom::Offset(Offset(7)),
+            bytes_max: 5,
+        };
+        let browse = Call::Console(ConsoleCall::Browse(browse));
+        assert_eq!(&encode(&browse)[..], &[1, 11, 0, 1, b't', 6, 2, 14, 5]);
+        assert_eq!(&encode(&Call::Console(ConsoleCall::Figures { history: true }))[..], &[1, 11, 1, 1]);
+        let figures = NodeFigures { disk_free_bytes: Some(9), disk_reserve_bytes: 4, history: vec![] };
+        assert_eq!(&encode(&Answer::Console(ConsoleAnswer::Figures(figures)))[..], &[1, 12, 1, 1, 9, 4, 0]);
     }
 
     proptest! {

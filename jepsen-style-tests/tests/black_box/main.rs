@@ -4,6 +4,7 @@
 //! `scripts/test` runs them one at a time; `FLOTILLA_TEST_*` (see each test) makes them longer.
 
 mod commits;
+mod console;
 mod forming;
 mod full_disk;
 mod garbage;
