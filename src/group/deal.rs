@@ -142,19 +142,38 @@ impl ServerMembers {
         subscriptions
     }
 
-    /// Every partition that someone reads or holds.
-    fn table(&self, ids: &[String], counts: PartitionCounts<'_>) -> BTreeMap<String, TopicSlots> {
-        let mut table = BTreeMap::<String, TopicSlots>::new();
+    /// Who reads which topic, by the order of `subscriptions`. A pattern that many have is looked through
+    /// once: it may match every topic there is.
+    fn readers(&self) -> BTreeMap<&str, Readers> {
         let subscriptions = self.subscriptions();
         // Joins are refused beyond it, and states that hold more are not decoded.
         let have = subscriptions.len();
         assert!(have <= SUBSCRIPTIONS_PER_GROUP_MAX, "{have} distinct subscriptions in one group");
-        for (i, ids) in subscriptions.values().enumerate() {
-            for topic in self.topics_of(&self.members[ids[0]]) {
-                let Some(count) = counts(topic) else { continue };
-                let entry = table.entry(topic.to_string()).or_default();
-                entry.readers |= 1 << i;
-                entry.grow(count as usize);
+        let mut readers = BTreeMap::<&str, Readers>::new();
+        let mut by_pattern = BTreeMap::<&str, Readers>::new();
+        for (i, (topics, pattern)) in subscriptions.into_keys().enumerate() {
+            for topic in topics {
+                *readers.entry(topic).or_default() |= 1 << i;
+            }
+            if let Some(pattern) = pattern {
+                *by_pattern.entry(pattern).or_default() |= 1 << i;
+            }
+        }
+        for (pattern, bits) in by_pattern {
+            for topic in self.patterns.get(pattern).into_iter().flatten() {
+                *readers.entry(topic).or_default() |= bits;
+            }
+        }
+        readers
+    }
+
+    /// Every partition that someone reads or holds.
+    fn table(&self, ids: &[String], counts: PartitionCounts<'_>) -> BTreeMap<String, TopicSlots> {
+        let mut table = BTreeMap::<String, TopicSlots>::new();
+        for (topic, readers) in self.readers() {
+            if let Some(count) = counts(topic) {
+                let slots = vec![Slot::default(); count as usize];
+                table.insert(topic.to_string(), TopicSlots { readers, slots });
             }
         }
         for (m, id) in ids.iter().enumerate() {

@@ -281,3 +281,20 @@ fn epochs_run_out_for_joins_first() {
         refuses(answer, "epochs are used up");
     }
 }
+
+/// A broker with smaller limits than the one that let members in must still let them go.
+#[test]
+fn what_shrinks_is_never_refused() {
+    let mut world = world();
+    for member in ["a", "b"] {
+        accepts(world.apply(GroupCommand::Join(joining("g", member, &["t"]))));
+    }
+    let above = Usage { members: MEMBERS_MAX, assigned: ASSIGNED_MAX, offsets: OFFSETS_MAX, bytes: GROUPS_BYTES_MAX };
+    world.groups.usage = world.groups.usage.plus(above).plus(ROOM);
+    refuses(world.apply(GroupCommand::Join(joining("g", "c", &["t"]))), "members of consumer groups");
+    for member in ["a", "b"] {
+        let leavers = vec![LeavingMember { member: member.to_string(), instance: None }];
+        accepts(world.apply(GroupCommand::Leave(Leave { group: "g".to_string(), leavers })));
+    }
+    assert!(world.groups.is_empty());
+}

@@ -103,3 +103,22 @@ pub(super) fn commit_of(group: &str, member: &str, epoch: i32, offsets: &[(&str,
         ..Commit::default()
     }
 }
+
+/// Only what a member was told of, and does not own any more.
+#[test]
+fn a_heartbeat_lets_go_of_what_it_was_asked_for() {
+    let mut world = World::with_topics(&[("t", 4)]);
+    for member in ["a", "b"] {
+        world.apply(GroupCommand::Join(joining("g", member, &["t"]))).expect("a valid join");
+    }
+    let released = |epoch: i32, owns: &[i32]| {
+        let owns = owns.iter().copied().map(PartitionId).collect();
+        let member = world.member("g", "a").expect("it has joined");
+        let released = member.released_by(epoch, &BTreeMap::from([("t".to_string(), owns)]));
+        released.into_values().flatten().map(|p| p.0).collect::<Vec<_>>()
+    };
+    assert_eq!(released(2, &[0, 1]), [2, 3]);
+    // In any order, and with what it never had.
+    assert_eq!(released(2, &[9, 3, 1]), [2]);
+    assert_eq!(released(1, &[]), [0; 0]);
+}

@@ -138,7 +138,14 @@ impl Play {
             }
             Step::Late { which } => {
                 let Some((id, epoch, owns)) = self.copies.get(*which).cloned() else { return false };
-                self.world.beat("g", &id, epoch, &owns).is_err()
+                // As a coordinator that looks at nothing would propose it: apply must judge by itself.
+                let mut released = self.world.member("g", &id).map(|m| m.revoking_set()).unwrap_or_default();
+                for (topic, partitions) in &mut released {
+                    partitions.retain(|p| !owns.get(topic).is_some_and(|owned| owned.contains(p)));
+                }
+                let (group, member) = ("g".to_string(), id);
+                let report = Report { group, member, epoch, released, ..Report::default() };
+                self.world.apply(GroupCommand::Report(report)).is_err()
             }
             Step::Subscribe { who, topics, pattern } => {
                 let Some(i) = self.pick(*who) else { return false };

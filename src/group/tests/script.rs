@@ -31,6 +31,12 @@ impl goldenscript::Runner for Runner {
             }
             "join" => self.join(&mut args)?,
             "beat" => self.beat(&mut args)?,
+            // As a coordinator that looks at nothing would propose it.
+            "release" => {
+                let (group, member, epoch) = (word(&mut args)?, word(&mut args)?, number(&mut args)?);
+                let released = set(&word(&mut args)?)?;
+                self.answer(GroupCommand::Report(Report { group, member, epoch, released, ..Report::default() }))
+            }
             "settle" => self.settle(&word(&mut args)?),
             "resolve" => {
                 let (group, pattern) = (word(&mut args)?, word(&mut args)?);
