@@ -56,7 +56,7 @@ impl Quantity {
     pub fn text(self, value: f64) -> String {
         match self {
             Quantity::BytesPerSecond => format!("{}/s", units::bytes(value as u64)),
-            Quantity::RecordsPerSecond if value < 10.0 => format!("{value:.1} records/s"),
+            Quantity::RecordsPerSecond if value > 0.0 && value < 10.0 => format!("{value:.1} records/s"),
             Quantity::RecordsPerSecond => format!("{} records/s", units::count(value as i64)),
             Quantity::Seconds => {
                 let (unit, size) = self.axis_unit(value);
@@ -250,6 +250,7 @@ mod tests {
     fn values_carry_units() {
         let cases = [
             (Quantity::BytesPerSecond, 1_536.0, "1.5 KiB/s"),
+            (Quantity::RecordsPerSecond, 0.0, "0 records/s"),
             (Quantity::RecordsPerSecond, 0.2, "0.2 records/s"),
             (Quantity::RecordsPerSecond, 12_345.6, "12,345 records/s"),
             (Quantity::Seconds, 0.000_25, "250.0 µs"),
