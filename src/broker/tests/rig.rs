@@ -61,6 +61,8 @@ pub struct Cluster {
     pub cuts: Arc<Cuts>,
     pub groups: GroupSettings,
     pub worlds: BTreeMap<u64, Arc<World>>,
+    /// The shortest and longest election timeout of brokers that are run from now on.
+    pub elections: [Duration; 2],
     peers: Vec<Peer>,
     /// Processes started so far: no two draw the same numbers.
     started: u64,
@@ -74,13 +76,19 @@ impl Cluster {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let mut cluster = Cluster::unstarted(size, seed).await;
-        for id in 1..=size {
-            cluster.run(id).await;
-        }
-        for id in 1..=size {
-            cluster.wait_ready(id).await;
-        }
+        cluster.run_all().await;
         cluster
+    }
+
+    /// Until all are ready.
+    pub async fn run_all(&mut self) {
+        let ids: Vec<u64> = self.disks.keys().copied().collect();
+        for id in &ids {
+            self.run(*id).await;
+        }
+        for id in &ids {
+            self.wait_ready(*id).await;
+        }
     }
 
     pub async fn unstarted(size: u64, seed: u64) -> Cluster {
@@ -97,7 +105,8 @@ impl Cluster {
         };
         let world = || World { ahead_ms: AtomicI64::new(0), free_bytes: AtomicU64::new(1 << 40) };
         let worlds = (1..=size).map(|id| (id, Arc::new(world()))).collect();
-        Cluster { nodes: BTreeMap::new(), disks, cuts: Arc::default(), groups, worlds, peers, started: 0 }
+        let elections = [400, 800].map(Duration::from_millis);
+        Cluster { nodes: BTreeMap::new(), disks, cuts: Arc::default(), groups, worlds, elections, peers, started: 0 }
     }
 
     pub async fn run(&mut self, id: u64) {
@@ -105,7 +114,8 @@ impl Cluster {
         let address = self.peers[id as usize - 1].address.clone();
         self.started += 1;
         let seed = self.started;
-        let (disk, peers, groups) = (self.disks[&id].clone(), self.peers.clone(), self.groups);
+        let (disk, peers, groups, elections) =
+            (self.disks[&id].clone(), self.peers.clone(), self.groups, self.elections);
         let listening = peers.iter().map(|peer| (peer.address.clone(), peer.id.0)).collect();
         let net = CutNet { me: id, peers: listening, cuts: Arc::clone(&self.cuts) };
         let (world, disk_world) = (self.worlds[&id].clone(), self.worlds[&id].clone());
@@ -116,7 +126,7 @@ impl Cluster {
             let store = Store::open(kv, StoreOptions::default(), WriterProbe::default(), on_failure).await.unwrap();
             let deps = BrokerDeps {
                 peer_listener: bind(&address).await,
-                settings: settings(id, &address, peers, groups),
+                settings: settings(id, &address, peers, groups, elections),
                 store,
                 net: Arc::new(net),
                 clock: world,
@@ -218,7 +228,13 @@ async fn bind(address: &str) -> Box<dyn Listener> {
     }
 }
 
-fn settings(id: u64, address: &str, peers: Vec<Peer>, groups: GroupSettings) -> BrokerSettings {
+fn settings(
+    id: u64,
+    address: &str,
+    peers: Vec<Peer>,
+    groups: GroupSettings,
+    elections: [Duration; 2],
+) -> BrokerSettings {
     BrokerSettings {
         broker: BrokerId(id),
         peers,
@@ -228,8 +244,8 @@ fn settings(id: u64, address: &str, peers: Vec<Peer>, groups: GroupSettings) -> 
         http_address: format!("http-{id}:7080"),
         rack: None,
         heartbeat: Duration::from_millis(100),
-        election_min: Duration::from_millis(400),
-        election_max: Duration::from_millis(800),
+        election_min: elections[0],
+        election_max: elections[1],
         produce_bytes_max: 64 << 20,
         disk_reserve_bytes: RESERVE_BYTES,
         groups,
