@@ -4,9 +4,10 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tokio::time::Instant;
 
-use super::rig::{Cluster, RESERVE_BYTES, read_all, try_produce, until};
+use super::rig::{Cluster, PATIENCE, RESERVE_BYTES, read_all, try_produce, until};
 use crate::{
     broker::{AdminError, CreateTopicRequest, Effect, ProduceError, TrimRequest},
+    raft::RoomLevel,
     types::{BrokerId, LogIndex, Offset, PartitionId},
 };
 
@@ -20,6 +21,16 @@ fn free(cluster: &Cluster, id: u64, bytes: u64) {
 
 fn last_index(cluster: &Cluster, id: u64) -> Option<LogIndex> {
     cluster.broker(id).inner.routes.hosted()[0].group.log().last().map(|last| last.index)
+}
+
+/// Produces one record after the other until something is true.
+async fn produce_until(cluster: &Cluster, sequence: &mut i32, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "not true after {sequence} records");
+        cluster.produce("t", *sequence).await;
+        *sequence += 1;
+    }
 }
 
 /// The broker whose disk is named by the refusal, once there is one.
@@ -83,21 +94,26 @@ async fn a_full_follower_takes_no_more_and_catches_up_when_it_has_room() {
     let id = cluster.leader("t").await.unwrap();
     let full = id % 3 + 1;
     free(&cluster, full, FULL);
-    // What was on its way is taken; then nothing is, and the other two carry on.
     let mut sequence = 1;
-    let mut without = 0;
-    while without < 50 {
-        let receipt = cluster.produce("t", sequence).await;
-        sequence += 1;
-        without = if receipt.durable_on.contains(&BrokerId(full)) { 0 } else { without + 1 };
-    }
-    let stopped_at = last_index(&cluster, full);
+    produce_until(&cluster, &mut sequence, || {
+        let room = cluster.broker(id).inner.raft.room_of(BrokerId(full));
+        room.is_some_and(|room| room.level == RoomLevel::Full)
+    })
+    .await;
+    // What was on its way is taken; then nothing is, and the other two carry on.
+    let mut seen = (last_index(&cluster, full), Instant::now());
+    produce_until(&cluster, &mut sequence, || {
+        let last = last_index(&cluster, full);
+        if last != seen.0 {
+            seen = (last, Instant::now());
+        }
+        seen.1.elapsed() > Duration::from_secs(1)
+    })
+    .await;
+    let stopped_at = seen.0;
     // For longer than an election timeout: it takes no entries, but must go on hearing its leader.
     let end = Instant::now() + cluster.elections[1] * 2;
-    while Instant::now() < end {
-        cluster.produce("t", sequence).await;
-        sequence += 1;
-    }
+    produce_until(&cluster, &mut sequence, || Instant::now() > end).await;
     assert_eq!(last_index(&cluster, full), stopped_at, "it follows although its disk is full");
     assert_eq!(cluster.leader("t").await, Some(id), "a full follower costs nobody the leadership");
     let trim = TrimRequest { topic: "t".into(), partition: PartitionId(0), before: Some(Offset(0)), dry_run: false };
