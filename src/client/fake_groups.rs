@@ -27,6 +27,8 @@ pub struct Member {
     pub revoking: Holdings,
     session: Duration,
     seen: Instant,
+    /// The sequence of its last commit.
+    committed: u64,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +73,7 @@ impl Coordinator {
             let subscription = request.subscription.clone().ok_or(ErrorCode::InvalidRequest)?;
             let session = Duration::from_millis(request.session_timeout_ms.into());
             let (assigned, revoking) = (Holdings::new(), Holdings::new());
-            let member = Member { subscription, epoch: 0, assigned, revoking, session, seen: now };
+            let member = Member { subscription, epoch: 0, assigned, revoking, session, seen: now, committed: 0 };
             self.members.insert(id.clone(), member);
         }
         let member = self.members.get_mut(&id).ok_or(ErrorCode::UnknownMember)?;
@@ -129,6 +131,12 @@ impl Coordinator {
         }
         if request.member_id.is_empty() && !self.members.is_empty() {
             return Err(ErrorCode::GroupNotEmpty);
+        }
+        if let Some(member) = self.members.get_mut(&request.member_id) {
+            if request.sequence <= member.committed {
+                return Err(ErrorCode::FencedMember);
+            }
+            member.committed = request.sequence;
         }
         let mut refused = vec![];
         for offset in request.offsets {

@@ -163,6 +163,9 @@ pub struct Commit {
     /// The member's epoch or the classic generation.
     pub epoch: i32,
     pub offsets: Vec<CommitOffset>,
+    /// Server-assigned: larger than in the member's commit before, so that a late copy of an earlier one takes
+    /// nothing back. 0: not numbered.
+    pub sequence: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,6 +31,7 @@ impl Groups {
         let refused = self.with(name, |group| {
             let others = total.minus(mine);
             let rest = mine.minus(group.offsets.usage());
+            group.number_commit(&commit.member, commit.sequence);
             let mut refused = Vec::new();
             for (i, offset) in (0..).zip(commit.offsets) {
                 let judged = judge(group, &commit.member, commit.epoch, &offset, counts)
@@ -60,10 +61,15 @@ fn check_committer(group: &Group, commit: &Commit) -> Result<(), GroupRefusal> {
     match &group.members {
         Members::None => Err(GroupRefusal::UnknownMember),
         Members::Server(server) => {
-            let current = server.members.get(member).map_or(0, |m| m.epoch);
-            match commit.epoch <= current {
-                true => Ok(()),
-                false => Err(GroupRefusal::WrongEpoch { found: commit.epoch, current }),
+            let (current, last) = server.members.get(member).map_or((0, 0), |m| (m.epoch, m.committed));
+            if commit.epoch > current {
+                return Err(GroupRefusal::WrongEpoch { found: commit.epoch, current });
+            }
+            // Numbered and below the last: a copy that was held up while the member went on. The last itself may
+            // come again, by a retry on the way here.
+            match commit.sequence {
+                sequence if sequence == 0 || sequence >= last => Ok(()),
+                sequence => Err(GroupRefusal::OldCommit { sequence, last }),
             }
         }
         Members::Classic(_) if commit.epoch != group.epoch => {
@@ -123,6 +129,14 @@ impl Group {
     /// Neither members nor offsets.
     pub(super) fn is_nothing(&self) -> bool {
         self.member_count() == 0 && self.offsets.is_empty()
+    }
+
+    fn number_commit(&mut self, member: &str, sequence: u64) {
+        if let Members::Server(server) = &mut self.members
+            && let Some(member) = server.members.get_mut(member)
+        {
+            member.committed = member.committed.max(sequence);
+        }
     }
 
     fn put_offset(&mut self, now: WallMs, wish: CommitOffset) {

@@ -85,6 +85,9 @@ pub enum GroupRefusal {
     Void { detail: String },
     #[error("limit reached: {detail}")]
     LimitReached { detail: String },
+    /// Server-assigned: the member has sent a later commit, which was applied.
+    #[error("commit {sequence} comes after commit {last}")]
+    OldCommit { sequence: u64, last: u64 },
 }
 
 /// Why one offset was not committed, or not deleted.

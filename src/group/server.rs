@@ -40,6 +40,7 @@ impl Draft {
             assigned: Default::default(),
             revoking: Default::default(),
             awaiting: Default::default(),
+            committed: 0,
         };
         if let Some(instance) = &member.instance
             && let Some(old) = server.remove_instance(instance)

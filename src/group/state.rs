@@ -76,6 +76,8 @@ pub struct ServerMember {
     pub revoking: Held<Revoking>,
     /// What it will be assigned as soon as the member that holds it has let go.
     pub awaiting: PartitionSet,
+    /// The sequence of its last numbered commit. Never decreases.
+    pub committed: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

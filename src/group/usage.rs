@@ -10,8 +10,8 @@ use super::state::{ClassicMember, Members, ServerMember, ServerMembers};
 
 /// A group's epoch, time, tags and lengths.
 const GROUP_BYTES: usize = 40;
-/// A member's epoch, timeouts, flags, order, tags and lengths.
-const MEMBER_BYTES: usize = 80;
+/// A member's epoch, timeouts, flags, order, last commit, tags and lengths.
+const MEMBER_BYTES: usize = 90;
 /// A partition with its two epochs, and once more for whoever awaits it.
 const PARTITION_BYTES: usize = 20;
 /// A string's or a list's length, and an optional string's tag.

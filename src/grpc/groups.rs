@@ -119,6 +119,7 @@ impl<B: Backend> Services<B> {
             member: request.member_id,
             instance: None,
             epoch: request.epoch,
+            sequence: request.sequence,
         };
         let refused = self.backend.commit_offsets(commit).await?;
         Ok(v1::CommitOffsetsResponse { refused: self.refused("commit_offsets", refused) })

@@ -184,7 +184,7 @@ impl Tenure {
     }
 
     async fn commit(&self, commit: CommitRequest, deadline: Instant) -> Answered {
-        let CommitRequest { group, member, instance, epoch, offsets } = commit;
+        let CommitRequest { group, member, instance, epoch, offsets, sequence } = commit;
         let of = Subject { group: &group, member: &member };
         // Who commits is alive.
         self.keep_alive(of).await?;
@@ -197,7 +197,7 @@ impl Tenure {
             metadata: offset.metadata,
         });
         let offsets = offsets.collect();
-        let commit = Commit { group: group.clone(), member: member.clone(), instance, epoch, offsets };
+        let commit = Commit { group: group.clone(), member: member.clone(), instance, epoch, offsets, sequence };
         if commits::encoded_bytes(&commit) > limits::COMMIT_REQUEST_BYTES_MAX {
             let detail = format!("a commit holds at most {} bytes", limits::COMMIT_REQUEST_BYTES_MAX);
             return Err(GroupError::LimitReached { detail }.into());

@@ -20,7 +20,9 @@ pub fn refused(refusal: GroupRefusal, of: Subject<'_>) -> GroupError {
         GroupRefusal::InvalidRequest { detail } => GroupError::InvalidRequest { detail },
         GroupRefusal::UnknownGroup => GroupError::UnknownGroup { group },
         GroupRefusal::UnknownMember => GroupError::UnknownMember { group, member },
-        GroupRefusal::WrongEpoch { .. } => GroupError::Fenced { group, member, detail: refusal.to_string() },
+        GroupRefusal::WrongEpoch { .. } | GroupRefusal::OldCommit { .. } => {
+            GroupError::Fenced { group, member, detail: refusal.to_string() }
+        }
         GroupRefusal::FencedInstance { instance } => GroupError::FencedInstance { group, instance },
         // A decision that was overtaken: by the time the member asks again, its reason is clear.
         GroupRefusal::Rebalancing | GroupRefusal::Void { .. } => GroupError::Rebalancing { group },

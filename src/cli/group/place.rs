@@ -254,7 +254,7 @@ fn commit_request(name: &str, moves: &[Move]) -> v1::CommitOffsetsRequest {
         let (topic, partition, offset) = (m.topic.clone(), m.partition, m.to?);
         Some(v1::OffsetToCommit { topic, partition, offset, leader_epoch: None, metadata: String::new() })
     });
-    v1::CommitOffsetsRequest { group: name.into(), member_id: String::new(), epoch: 0, offsets: offsets.collect() }
+    v1::CommitOffsetsRequest { group: name.into(), offsets: offsets.collect(), ..Default::default() }
 }
 
 fn refused(refused: &[v1::RefusedCommit]) -> Result<(), Failure> {

@@ -1,9 +1,17 @@
 //! A member's calls to the coordinator, one try each: `driver` decides what becomes of a failure.
 //!
 //! A beat of a member is hedged: asking twice changes nothing, since releases are fenced by the epoch. A join is
-//! not, or two members would come of it; nor is a commit, so that a late copy does not undo the next one.
+//! not, or two members would come of it; nor is a commit. Commits are numbered: a late copy does not undo the next one.
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tonic::transport::Channel;
 
@@ -20,7 +28,7 @@ use crate::{
     types::{PartitionId, TopicPartition},
 };
 
-/// A broker ends a call about groups after 5 s at the latest: a try that was given up never lives on beside the next.
+/// A broker ends a call about groups after 5 s at the latest.
 const CALL_TIMEOUT: Duration = Duration::from_secs(7);
 /// One commit, and one question for offsets: brokers take 10,000 offsets and 1 MiB, and an answer carries metadata
 /// of up to 4 KiB for each.
@@ -40,11 +48,13 @@ pub(super) struct Identity {
 pub(super) struct Calls {
     pub cluster: Cluster,
     pub options: GroupOptions,
+    /// Of the last commit. Each try has its own, so that one that was given up never follows its successor.
+    sequence: Arc<AtomicU64>,
 }
 
 impl Calls {
     pub fn new(cluster: Cluster, options: GroupOptions) -> Calls {
-        Calls { cluster, options }
+        Calls { cluster, options, sequence: Arc::default() }
     }
 
     pub async fn beat(&self, who: Identity, owns: Vec<v1::PartitionSet>) -> Result<Beat, ClientError> {
@@ -114,6 +124,7 @@ impl Calls {
             member_id: who.member,
             epoch: who.epoch,
             offsets: offsets.collect(),
+            sequence: self.sequence.fetch_add(1, Relaxed) + 1,
         };
         let call = |address: String, channel| {
             let request = request.clone();

@@ -168,13 +168,14 @@ impl Runner {
         Ok(self.answer(GroupCommand::JoinClassic(wish)))
     }
 
-    /// `commit GROUP MEMBER|nobody EPOCH TOPIC-PARTITION=OFFSET... [instance= metadata=]`
+    /// `commit GROUP MEMBER|nobody EPOCH TOPIC-PARTITION=OFFSET... [instance= metadata= sequence=]`
     fn commit(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<String> {
         let (group, member, epoch) = (word(args)?, word(args)?, number(args)?);
         let instance = args.take_key("instance").map(str::to_string);
         let metadata = args.take_key("metadata").unwrap_or_default().to_string();
         let mut commit = commit_of(&group, if member == "nobody" { "" } else { &member }, epoch, &[]);
         commit.instance = instance;
+        commit.sequence = args.take_key("sequence").map(str::parse).transpose()?.unwrap_or(0);
         while let Some((at, offset)) = args.next_key() {
             let (topic, partition) = at.split_once('-').ok_or("TOPIC-PARTITION=OFFSET")?;
             commit.offsets.push(CommitOffset {

@@ -98,6 +98,7 @@ async fn three_members_join_sync_beat_commit_and_leave() {
         instance: None,
         epoch,
         offsets: vec![offset(place("t", 0), next)],
+        sequence: 0,
     };
     let generation = joined[0].generation;
     assert_eq!(cluster.broker(1).commit_offsets(commit(&joined[2], generation, 5)).await, Ok(vec![]));

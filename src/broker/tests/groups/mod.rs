@@ -156,6 +156,7 @@ impl Member {
             instance: None,
             epoch: self.epoch,
             offsets: vec![offset(at, next)],
+            sequence: 0,
         }
     }
 }

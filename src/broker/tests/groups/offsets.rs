@@ -18,6 +18,33 @@ fn commit(group: &str, offsets: Vec<OffsetToCommit>) -> CommitRequest {
 }
 
 #[tokio::test]
+async fn m9_a_late_copy_of_a_commit_takes_nothing_back() {
+    let cluster = Cluster::start(3, 5_150).await;
+    cluster.create("t", 1).await;
+    for sequence in 0..10 {
+        cluster.produce("t", sequence).await;
+    }
+    let mut member = Member::join(cluster.broker(1), "g", topics(&["t"])).await;
+    member.beat().await.unwrap();
+    let commit = |sequence, next| CommitRequest { sequence, ..member.commit(place("t", 0), next) };
+    for (sequence, next) in [(1, 4), (3, 8)] {
+        assert_eq!(cluster.broker(1).commit_offsets(commit(sequence, next)).await, Ok(vec![]));
+    }
+    // Through another broker, which held them up.
+    for (sequence, next) in [(1, 4), (2, 6)] {
+        let late = cluster.broker(2).commit_offsets(commit(sequence, next)).await;
+        assert!(matches!(&late, Err(GroupError::Fenced { .. })), "{late:?}");
+    }
+    assert_eq!(cluster.broker(3).fetch_offsets("g", None).await.unwrap()[0].offset, Offset(8));
+    // So it is for whoever coordinates next.
+    move_coordinator(&cluster, None).await;
+    let late = cluster.broker(2).commit_offsets(commit(2, 6)).await;
+    assert!(matches!(&late, Err(GroupError::Fenced { .. })), "{late:?}");
+    assert_eq!(cluster.broker(2).commit_offsets(commit(3, 8)).await, Ok(vec![]), "a retry of the last");
+    assert_eq!(cluster.broker(3).fetch_offsets("g", None).await.unwrap()[0].offset, Offset(8));
+}
+
+#[tokio::test]
 async fn two_groups_read_the_same_partitions_independently() {
     let cluster = Cluster::start(3, 5_100).await;
     cluster.create("t", 1).await;
