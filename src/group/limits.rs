@@ -43,5 +43,3 @@ pub const CLASSIC_PROTOCOLS_MAX: usize = 16;
 /// What all groups may take in a snapshot, by an upper bound of their encoded bytes: topics, brokers
 /// and tombstones at their own limits take up to about 170 MiB of the 256 MiB.
 pub const GROUPS_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Kafka's rule for names of topics; module `metadata` holds the rest of it.
-pub const TOPIC_NAME_BYTES_MAX: usize = 249;

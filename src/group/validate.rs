@@ -4,10 +4,10 @@ use super::command::{Join, JoinClassic};
 use super::limits::{
     CLASSIC_MEMBER_BYTES_MAX, CLASSIC_PROTOCOLS_MAX, GROUP_NAME_BYTES_MAX, LABEL_BYTES_MAX, MEMBER_ID_BYTES_MAX,
     PATTERN_BYTES_MAX, REBALANCE_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN, SUBSCRIBED_TOPICS_MAX,
-    TOPIC_NAME_BYTES_MAX,
 };
 use super::outcome::GroupRefusal;
 use super::types::Subscription;
+use crate::types::TOPIC_NAME_BYTES_MAX;
 
 /// The name of a group that is about to be made.
 pub fn group_name(name: &str) -> Result<(), GroupRefusal> {

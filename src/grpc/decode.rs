@@ -17,8 +17,8 @@ pub(super) fn topic_name(name: &str) -> Result<(), RequestError> {
     if length == 0 {
         return Err(RequestError::invalid("the topic name is empty"));
     }
-    if length > limits::NAME_BYTES_MAX {
-        let detail = format!("a topic name of {length} bytes; at most {} are allowed", limits::NAME_BYTES_MAX);
+    if length > limits::TOPIC_NAME_BYTES_MAX {
+        let detail = format!("a topic name of {length} bytes; at most {} are allowed", limits::TOPIC_NAME_BYTES_MAX);
         return Err(RequestError::Invalid { detail });
     }
     Ok(())

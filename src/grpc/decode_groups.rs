@@ -70,7 +70,7 @@ pub(super) fn subscription(subscription: v1::GroupSubscription) -> Result<Subscr
 /// Sorted, each once, whatever the client sent.
 pub(super) fn partition_sets(field: &str, sets: Vec<v1::PartitionSet>) -> Result<PartitionSet, RequestError> {
     let count: usize = sets.iter().map(|set| set.partitions.len()).sum();
-    few(&format!("partitions in {field}"), count, limits::GROUP_PARTITIONS_MAX)?;
+    few(&format!("partitions in {field}"), count, limits::OFFSETS_PER_GROUP_MAX)?;
     let mut sorted = PartitionSet::new();
     for set in sets {
         decode::topic_name(&set.topic)?;

@@ -43,8 +43,12 @@ pub const CONSUME_WAIT_MAX: Duration = Duration::from_secs(300);
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub const TIMEOUT_MS_MAX: u32 = 300_000;
 
-/// As in Kafka. Checked here so that no error message carries a megabyte of somebody's name.
-pub const NAME_BYTES_MAX: usize = 249;
+/// Names are checked here, so that no error message carries a megabyte of somebody's name.
+pub use crate::group::limits::{
+    GROUP_NAME_BYTES_MAX, LABEL_BYTES_MAX, MEMBER_ID_BYTES_MAX, OFFSET_METADATA_BYTES_MAX, OFFSETS_PER_GROUP_MAX,
+    PATTERN_BYTES_MAX, SUBSCRIBED_TOPICS_MAX,
+};
+pub use crate::types::TOPIC_NAME_BYTES_MAX;
 
 /// Topics named in one GetMetadata; more want `all_topics`.
 pub const TOPICS_NAMED_MAX: usize = 10_000;
@@ -55,23 +59,8 @@ pub const CONFIGS_MAX: usize = 256;
 /// One request to the Groups service: what a member owns, or commits. It must fit a call between brokers (4 MiB).
 pub const GROUPS_REQUEST_BYTES_MAX: usize = 3 << 20;
 
-/// As module `group` has it: names and labels of people, not documents.
-pub const GROUP_NAME_BYTES_MAX: usize = 255;
-pub const MEMBER_ID_BYTES_MAX: usize = 300;
-pub const LABEL_BYTES_MAX: usize = 255;
-
-/// Topics that a member names; more want a pattern. And that pattern: a line or two.
-pub const SUBSCRIBED_TOPICS_MAX: usize = 1_000;
-pub const PATTERN_BYTES_MAX: usize = 1_024;
-
-/// Partitions that a member may say it owns: all that a cluster may have.
-pub const GROUP_PARTITIONS_MAX: usize = 100_000;
-
 /// Offsets in one commit, fetch or delete: every partition that a topic may have.
 pub const GROUP_OFFSETS_MAX: usize = 10_000;
-
-/// Kafka's default for `offset.metadata.max.bytes`.
-pub const OFFSET_METADATA_BYTES_MAX: usize = 4_096;
 
 /// Error messages: they travel in trailers.
 pub const MESSAGE_BYTES_MAX: usize = 1_024;

@@ -1,9 +1,8 @@
 //! How much the metadata may hold. Every limit bounds the state, hence its snapshot and each broker's memory.
 
 use super::response::Refusal;
+use crate::types::TOPIC_NAME_BYTES_MAX;
 
-/// Kafka's rule.
-pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// One create must stay one apply of well under a heartbeat.
 pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
 /// A Raft group costs a broker about 155 KB: this many would take a broker of a small cluster 15 GB.

@@ -135,7 +135,7 @@ fn describe(name: &str, group: &Group) -> GroupDescription {
         let partition = GroupPartition {
             committed: Some(found.offset),
             metadata: found.metadata.clone(),
-            ..unread(at.clone(), None)
+            ..GroupPartition::unread(at.clone())
         };
         partitions.insert(at, partition);
     }
@@ -146,7 +146,7 @@ fn describe(name: &str, group: &Group) -> GroupDescription {
                 for (topic, numbers) in member.assigned_set().into_iter().chain(member.revoking_set()) {
                     for partition in numbers {
                         let at = TopicPartition { topic: topic.clone(), partition };
-                        let entry = partitions.entry(at.clone()).or_insert_with(|| unread(at, None));
+                        let entry = partitions.entry(at.clone()).or_insert_with(|| GroupPartition::unread(at));
                         entry.member = Some(id.clone());
                     }
                 }
@@ -187,19 +187,6 @@ fn server_member((id, member): (&String, &group::ServerMember)) -> GroupMember {
         assigned: member.assigned_set(),
         revoking: member.revoking_set(),
         classic: None,
-    }
-}
-
-fn unread(at: TopicPartition, member: Option<String>) -> GroupPartition {
-    GroupPartition {
-        at,
-        member,
-        committed: None,
-        metadata: String::new(),
-        bounds: None,
-        lag: None,
-        lag_time: None,
-        retention_threatens: false,
     }
 }
 

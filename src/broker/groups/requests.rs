@@ -121,6 +121,8 @@ pub struct CommitRequest {
     /// The member's epoch, or the generation of the classic protocol.
     pub epoch: i32,
     pub offsets: Vec<OffsetToCommit>,
+    /// Larger than in the member's commit before; 0: not numbered. Fences late copies.
+    pub sequence: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +182,22 @@ pub struct GroupPartition {
     pub lag_time: Option<Duration>,
     /// Retention is about to delete records that were not read.
     pub retention_threatens: bool,
+}
+
+impl GroupPartition {
+    /// One that nobody has read and nobody was asked about.
+    pub fn unread(at: TopicPartition) -> GroupPartition {
+        GroupPartition {
+            at,
+            member: None,
+            committed: None,
+            metadata: String::new(),
+            bounds: None,
+            lag: None,
+            lag_time: None,
+            retention_threatens: false,
+        }
+    }
 }
 
 /// Why a group request failed. Travels between brokers when it was forwarded.

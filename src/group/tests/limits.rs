@@ -4,6 +4,7 @@ use super::*;
 use crate::group::draft::EPOCH_MAX;
 use crate::group::limits::*;
 use crate::group::usage::Usage;
+use crate::types::TOPIC_NAME_BYTES_MAX;
 
 type Answer = Result<GroupOutcome, GroupRefusal>;
 

@@ -401,16 +401,7 @@ impl Backend for Fake {
             lag_time: Some(Duration::from_millis(1_234)),
             retention_threatens: true,
         };
-        let unknown = GroupPartition {
-            at: at_partition(1),
-            member: None,
-            committed: None,
-            metadata: String::new(),
-            bounds: None,
-            lag: None,
-            lag_time: None,
-            retention_threatens: false,
-        };
+        let unknown = GroupPartition::unread(at_partition(1));
         Ok(GroupDescription {
             summary: self.list_groups().await?.swap_remove(1),
             epoch: 8,

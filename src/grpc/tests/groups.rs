@@ -28,7 +28,7 @@ fn offset(partition: i32, offset: i64) -> v1::OffsetToCommit {
 }
 
 fn commit(offsets: Vec<v1::OffsetToCommit>) -> v1::CommitOffsetsRequest {
-    v1::CommitOffsetsRequest { group: GROUP.into(), member_id: "m-1".into(), epoch: 4, offsets }
+    v1::CommitOffsetsRequest { group: GROUP.into(), member_id: "m-1".into(), epoch: 4, offsets, sequence: 7 }
 }
 
 #[tokio::test]
@@ -101,6 +101,7 @@ async fn commits_are_refused_one_by_one() {
         instance: None,
         epoch: 4,
         offsets: vec![of(0, 5, Some(LeaderEpoch(3)), "x".repeat(4_096)), of(1, 6, None, String::new())],
+        sequence: 7,
     };
     assert_eq!(server.fake.commits(), [want]);
     server.stop().await;
@@ -214,11 +215,11 @@ async fn limits_of_heartbeats() {
     for (good, bad, says) in [
         (topics(limits::SUBSCRIBED_TOPICS_MAX), topics(limits::SUBSCRIBED_TOPICS_MAX + 1), "1001 subscribed topics"),
         (pattern(limits::PATTERN_BYTES_MAX), pattern(limits::PATTERN_BYTES_MAX + 1), "pattern has 1025 bytes"),
-        (topic(limits::NAME_BYTES_MAX), topic(limits::NAME_BYTES_MAX + 1), "a topic name of 250 bytes"),
+        (topic(limits::TOPIC_NAME_BYTES_MAX), topic(limits::TOPIC_NAME_BYTES_MAX + 1), "a topic name of 250 bytes"),
         (member(limits::MEMBER_ID_BYTES_MAX), member(limits::MEMBER_ID_BYTES_MAX + 1), "member_id has 301 bytes"),
         (instance(label), instance(label + 1), "instance_id has 256 bytes"),
         (client_id(label), client_id(label + 1), "client_id has 256 bytes"),
-        (owns(limits::GROUP_PARTITIONS_MAX), owns(limits::GROUP_PARTITIONS_MAX + 1), "100001 partitions in owns"),
+        (owns(limits::OFFSETS_PER_GROUP_MAX), owns(limits::OFFSETS_PER_GROUP_MAX + 1), "100001 partitions in owns"),
         (beat(), topic(0), "topic name is empty"),
         (beat(), instance(0), "instance_id is empty"),
         (beat(), v1::GroupHeartbeatRequest { owns: vec![set(&[-1])], ..beat() }, "partition is -1"),

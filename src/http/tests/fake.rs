@@ -239,16 +239,7 @@ impl Backend for Fake {
             lag_time: Some(Duration::from_millis(90_500)),
             retention_threatens: true,
         };
-        let unread = GroupPartition {
-            at: at(1),
-            member: None,
-            committed: None,
-            metadata: String::new(),
-            bounds: None,
-            lag: None,
-            lag_time: None,
-            retention_threatens: false,
-        };
+        let unread = GroupPartition::unread(at(1));
         Ok(GroupDescription {
             summary,
             epoch: 6,
