@@ -165,11 +165,14 @@ impl Cluster {
     }
 
     pub async fn create_on(&self, name: &str, partitions: u32, replication_factor: u32) {
+        // Its records are from 1970: the first look of retention would take them all.
+        let configs = [("retention.ms".to_string(), "-1".to_string())].into();
         let request = CreateTopicRequest {
             name: name.into(),
             partitions: Some(partitions),
             replication_factor: Some(replication_factor),
             wait: true,
+            configs,
             ..CreateTopicRequest::default()
         };
         self.any().create_topic(request).await.unwrap();
