@@ -96,6 +96,11 @@ impl Overlay {
         }
     }
 
+    /// Whether a producer's next sequence follows from its batches, committed or pending.
+    pub fn knows(&self, partition: &Partition, producer: i64, now: WallMs) -> bool {
+        self.producers.contains_key(&producer) || partition.producer(producer, now).is_some()
+    }
+
     /// Kafka's rules for one producer: an exact copy of a remembered batch is a duplicate; otherwise
     /// the next sequence is wanted, 0 from a new epoch, and any from a producer nobody remembers.
     /// None: nothing is wrong with it.

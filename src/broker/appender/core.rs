@@ -167,8 +167,8 @@ pub struct Core<W> {
     /// Never later than the first moment at which `tick` has something to say.
     next_deadline: Option<Instant>,
     /// Epoch and sequence of the first batch of a producer that was answered without effect in this
-    /// session: its later batches must not overtake it. Matters for producers the partition does not
-    /// know yet, from whom it takes any sequence.
+    /// session: its later batches must not overtake it. Only for producers the partition does not know,
+    /// from whom it takes any sequence; whoever it knows has to send the next one anyway.
     owed: BTreeMap<i64, (i16, i32)>,
     next_ticket: u64,
     next_flight: u64,
@@ -288,7 +288,8 @@ impl<W> Core<W> {
                 timestamp_after_max_ms: (!rules.log_append_time).then_some(rules.timestamp_after_max_ms),
             };
             let verdict = overlay.check(partition, &item.header, &params);
-            let verdict = self.in_sequence(verdict, &item.header);
+            let known = overlay.knows(partition, item.header.producer_id, append_time);
+            let verdict = self.in_sequence(verdict, &item.header, known);
             let verdict = match wrong_offset_for_good(verdict, partition, &overlay) {
                 Some(verdict) => verdict,
                 // What it is compared with is not decided yet: it goes when the flights have landed.
@@ -326,11 +327,13 @@ impl<W> Core<W> {
         Some(Plan { id, term, base_offset, append_time, log_append_time: rules.log_append_time, batches })
     }
 
-    fn in_sequence(&mut self, verdict: Verdict, header: &BatchHeader) -> Verdict {
+    /// `known`: the partition knows the producer, so that the overlay has judged the sequence by itself.
+    fn in_sequence(&mut self, verdict: Verdict, header: &BatchHeader, known: bool) -> Verdict {
         let Verdict::Append { .. } = verdict else { return verdict };
+        let got = header.base_sequence;
         match self.owed.get(&header.producer_id) {
-            Some(&(epoch, expected)) if epoch == header.producer_epoch && expected != header.base_sequence => {
-                Verdict::OutOfOrderSequence { expected, got: header.base_sequence }
+            Some(&(epoch, expected)) if !known && epoch == header.producer_epoch && got > expected => {
+                Verdict::OutOfOrderSequence { expected, got }
             }
             Some(_) => {
                 self.owed.remove(&header.producer_id);

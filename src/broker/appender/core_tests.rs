@@ -316,6 +316,46 @@ fn a_producers_later_batches_do_not_overtake_one_that_went_without_effect() {
 }
 
 #[test]
+fn a_batch_that_came_before_its_turn_and_went_holds_up_none_that_is_due() {
+    let full = Failed::DiskFull { broker: BrokerId(4), free_bytes: 5, reserve_bytes: 6 };
+    for known in [false, true] {
+        let mut rig = Rig::new();
+        if known {
+            rig.send(1, &idempotent(0, 1));
+            let plan = rig.propose().unwrap();
+            rig.commit(plan);
+        }
+        // Those before it were lost on their way here. They are sent again, and it is too.
+        let first = i32::from(known);
+        rig.send(2, &idempotent(first + 2, 1));
+        let refused = rig.core.refuse_queued(full);
+        rig.answers.extend(refused);
+        for (waiter, sequence) in (3..).zip(first..first + 3) {
+            rig.send(waiter, &idempotent(sequence, 1));
+            let plan = rig.propose().unwrap_or_else(|| panic!("{sequence}: {:?}", rig.answer(waiter)));
+            rig.commit(plan);
+            assert_eq!(rig.offset(waiter), Offset(i64::from(sequence)), "known {known}");
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_went_while_the_first_was_in_flight_holds_up_nothing() {
+    let mut rig = Rig::new();
+    rig.send(1, &idempotent(0, 1));
+    let flying = rig.propose().unwrap();
+    rig.send(2, &idempotent(0, 1));
+    let full = Failed::DiskFull { broker: BrokerId(4), free_bytes: 5, reserve_bytes: 6 };
+    let refused = rig.core.refuse_queued(full);
+    rig.answers.extend(refused);
+    rig.commit(flying);
+    rig.send(3, &idempotent(1, 1));
+    let next = rig.propose().unwrap_or_else(|| panic!("{:?}", rig.answer(3)));
+    rig.commit(next);
+    assert_eq!(rig.offset(3), Offset(1));
+}
+
+#[test]
 fn what_waits_is_refused_when_the_disk_is_full_and_what_flies_is_not() {
     let mut rig = Rig::new();
     rig.send(1, &idempotent(0, 1));
