@@ -20,6 +20,8 @@ const RATE: u32 = 2_000;
 /// Under load before, between and after faults.
 const BETWEEN: usize = 1_000;
 
+const PAUSES: usize = 5;
+
 /// The promise of the first stages (plain timers): DESIGN part 1.
 const GAP_MAX: Duration = Duration::from_secs(3);
 
@@ -65,6 +67,36 @@ fn after_each_of_20_leader_kills_the_next_acknowledgement_comes_within_3_s() {
     gaps.sort_unstable();
     let (median, worst) = (gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
     println!("  {kills} leader kills: gap median {} ms, worst {} ms", median.as_millis(), worst.as_millis());
+    assert!(worst <= GAP_MAX, "the longest gap was {worst:?}");
+    cluster.finish();
+}
+
+/// A hung machine: its connections stay open and nobody says goodbye. When it goes on it still believes that it
+/// leads, and what it acknowledges or serves then must be true.
+#[test]
+fn a_paused_leader_is_replaced_and_goes_on_as_a_follower() {
+    let mut random = Random::printed("leader pauses");
+    let (cluster, producer) = start("leader-pauses");
+    let mut gaps = vec![];
+    for pause in 1..=PAUSES {
+        let partition = random.below(u64::from(PARTITIONS)) as u32;
+        let leader = cluster.cli.leader(TOPIC, partition);
+        let affected = led_by(&cluster, leader);
+        let at = Instant::now();
+        cluster.signal("STOP", &[leader]);
+        producer.wait_new_leaders(&affected, SLOW);
+        producer.wait_acked(BETWEEN, SLOW);
+        cluster.signal("CONT", &[leader]);
+        producer.wait_acked(BETWEEN, SLOW);
+        let gap = affected.iter().map(|(p, _)| producer.longest_gap(*p, at)).max().unwrap_or_default();
+        println!("  pause {pause}: node {leader}, (partition, epoch) {affected:?}, longest gap {} ms", gap.as_millis());
+        gaps.push(gap);
+        cluster.cli.wait_healthy();
+    }
+    let produced = producer.finish(SLOW);
+    produced.assert_all_acked();
+    check_topic(&cluster.cli, TOPIC, PARTITIONS, &[&produced], Some(gaps.len()));
+    let worst = gaps.iter().max().copied().unwrap_or_default();
     assert!(worst <= GAP_MAX, "the longest gap was {worst:?}");
     cluster.finish();
 }
