@@ -258,6 +258,24 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn commits_that_wait_are_bounded_in_number_too() {
+        let (commits, mut queue) = queue();
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let sent = join_all((0..limits::COMMITS_MAX as i64).map(|n| commits.commit(commit(n, 0), deadline + HOUR)));
+        let refused = async {
+            assert_eq!(commits.commit(commit(-1, 0), deadline).await, Err(NotApplied::NotDone));
+            drop(queue.first().await);
+            let more = commits.commit(commit(-2, 0), Instant::now() + Duration::from_secs(1)).await;
+            assert_eq!(more, Err(NotApplied::Unknown), "queued, and never proposed here");
+        };
+        tokio::select! {
+            biased;
+            _ = sent => panic!("nobody proposes"),
+            () = refused => {}
+        }
+    }
+
     #[tokio::test]
     async fn a_term_that_is_over_begins_no_entry() {
         let (commits, mut queue) = queue();

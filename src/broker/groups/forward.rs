@@ -76,3 +76,28 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::tests::rig::{Cluster, until};
+
+    #[tokio::test]
+    async fn calls_on_their_way_to_the_coordinator_are_bounded_and_more_wait_their_turn() {
+        let cluster = Cluster::start(3, 5_950).await;
+        let coordinates = |id: &u64| cluster.broker(*id).inner.groups.tenure.borrow().is_some();
+        until("somebody coordinates", || async { (1..=3).any(|id| coordinates(&id)) }).await;
+        let broker = cluster.broker((1..=3).find(|id| !coordinates(id)).expect("one of three coordinates"));
+        let unknown = Err(GroupError::UnknownGroup { group: "g".into() });
+        let turns = &broker.inner.groups.forwarded;
+        let all = turns.acquire_many(limits::FORWARDED_MAX as u32 - 1).await.expect("it is never closed");
+        assert_eq!(broker.delete_group("g", false).await, unknown, "one turn is left");
+        let last = turns.try_acquire().expect("it is given back");
+        assert!(turns.try_acquire().is_err(), "there are no more");
+        let waiting = broker.delete_group("g", false);
+        tokio::pin!(waiting);
+        assert!(tokio::time::timeout(Duration::from_millis(300), &mut waiting).await.is_err(), "it waits its turn");
+        drop((all, last));
+        assert_eq!(waiting.await, unknown);
+    }
+}

@@ -235,8 +235,8 @@ pub async fn run(inner: Arc<Inner>) {
             return;
         }
         if let Some(metadata) = inner.metadata() {
-            let readers = readers(&inner, &metadata);
-            let samples = sample(&inner, readers, &mut known).await;
+            let readers = readers(&inner, &metadata, limits::LAG_SERIES_MAX);
+            let samples = sample(&inner, readers, &mut known, limits::LAG_READS_MAX).await;
             *inner.groups.lag.samples.lock().expect("no code that holds this lock panics") = Arc::new(samples);
         }
         // At most a tenth of the time is spent on this.
@@ -244,8 +244,8 @@ pub async fn run(inner: Arc<Inner>) {
     }
 }
 
-/// The places of all groups in the partitions led here, up to the limit of series.
-fn readers(inner: &Inner, metadata: &Group<Metadata>) -> Vec<Reader> {
+/// The places of all groups in the partitions led here, `max` at most.
+fn readers(inner: &Inner, metadata: &Group<Metadata>, max: usize) -> Vec<Reader> {
     let led: BTreeMap<TopicPartition, Arc<Hosted>> =
         inner.led().into_values().map(|hosted| (hosted.name.clone(), hosted)).collect();
     let mut readers = Vec::new();
@@ -260,7 +260,7 @@ fn readers(inner: &Inner, metadata: &Group<Metadata>) -> Vec<Reader> {
             offsets.map(|(at, found)| (at, found.offset)).filter(|(at, _)| led.contains_key(at)).collect()
         });
         for (at, committed) in offsets {
-            if readers.len() >= limits::LAG_SERIES_MAX {
+            if readers.len() >= max {
                 return readers;
             }
             let hosted = Arc::clone(&led[&at]);
@@ -270,7 +270,8 @@ fn readers(inner: &Inner, metadata: &Group<Metadata>) -> Vec<Reader> {
     readers
 }
 
-async fn sample(inner: &Inner, readers: Vec<Reader>, known: &mut Known) -> Vec<LagSample> {
+/// Looks up `reads_max` timestamps at most.
+async fn sample(inner: &Inner, readers: Vec<Reader>, known: &mut Known, reads_max: usize) -> Vec<LagSample> {
     let mut reads = 0;
     let mut before = std::mem::take(known);
     let mut samples = Vec::with_capacity(readers.len());
@@ -282,7 +283,7 @@ async fn sample(inner: &Inner, readers: Vec<Reader>, known: &mut Known) -> Vec<L
             _ if from >= high_watermark => None,
             Some(last) if last.0 == from => Some(last),
             // Beyond the bound the last one stands: it can only be too old.
-            last if reads >= limits::LAG_READS_MAX => last,
+            last if reads >= reads_max => last,
             _ => {
                 reads += 1;
                 Some((from, inner.timestamp_at(&hosted, from).await))
@@ -303,7 +304,48 @@ async fn sample(inner: &Inner, readers: Vec<Reader>, known: &mut Known) -> Vec<L
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::partition::SegmentLimits;
+    use crate::{
+        broker::{
+            groups::{CommitRequest, OffsetToCommit},
+            tests::rig::Cluster,
+        },
+        partition::SegmentLimits,
+        types::PartitionId,
+    };
+
+    async fn commit(cluster: &Cluster, group: &str, partition: i32) {
+        let at = TopicPartition { topic: "t".into(), partition: PartitionId(partition) };
+        let offsets = vec![OffsetToCommit { at, offset: Offset(0), leader_epoch: None, metadata: String::new() }];
+        let request = CommitRequest { group: group.into(), offsets, ..CommitRequest::default() };
+        assert_eq!(cluster.any().commit_offsets(request).await, Ok(vec![]));
+    }
+
+    /// With the limits as arguments: as many groups as the real ones would take minutes to make.
+    #[tokio::test]
+    async fn series_reads_and_answers_are_bounded_and_rounds_take_turns() {
+        let cluster = Cluster::start(1, 5_900).await;
+        cluster.create_on("t", 2, 1).await;
+        cluster.produce("t", 0).await;
+        for group in ["a", "b"] {
+            commit(&cluster, group, 0).await;
+            commit(&cluster, group, 1).await;
+        }
+        let inner = &cluster.broker(1).inner;
+        let metadata = inner.metadata().expect("it is ready");
+        assert_eq!([1, 3, 4, 5].map(|max| readers(inner, &metadata, max).len()), [1, 3, 4, 4]);
+
+        // One record is unread by both, in partition 0. Its timestamp is looked up for one of them a round.
+        let mut known = Known::new();
+        let mut ages = async |reads_max| {
+            let samples = sample(inner, readers(inner, &metadata, 9), &mut known, reads_max).await;
+            samples.iter().filter(|sample| sample.records > 0 && sample.age_ms.is_some()).count()
+        };
+        assert_eq!([ages(0).await, ages(1).await, ages(1).await], [0, 1, 2]);
+
+        let asked = |count| vec![(RaftGroupId(u64::MAX), None); count];
+        assert_eq!(inner.lag_here(&asked(limits::LAG_CALL_MAX)).await.len(), limits::LAG_CALL_MAX);
+        assert_eq!(inner.lag_here(&asked(limits::LAG_CALL_MAX + 1)).await.len(), limits::LAG_CALL_MAX);
+    }
 
     fn rules(retention_ms: Option<i64>, retention_bytes: Option<u64>) -> TopicRules {
         TopicRules {

@@ -113,6 +113,44 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_round_serves_no_more_readers_than_its_limit() {
+        let (rounds_run, gate) = (Arc::new(AtomicU64::new(0)), Arc::new(Semaphore::new(0)));
+        let (run, open) = (Arc::clone(&rounds_run), Arc::clone(&gate));
+        let rounds = Rounds::start(move || {
+            let (run, open) = (Arc::clone(&run), Arc::clone(&open));
+            Box::pin(async move {
+                let number = run.fetch_add(1, Ordering::SeqCst) + 1;
+                open.acquire().await.unwrap().forget();
+                Some(LogIndex(number))
+            })
+        });
+        let first = tokio::spawn({
+            let rounds = rounds.clone();
+            async move { rounds.next().await }
+        });
+        while rounds_run.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let readers: Vec<_> = (0..=limits::READERS_MAX)
+            .map(|_| {
+                let rounds = rounds.clone();
+                tokio::spawn(async move { rounds.next().await.unwrap().index })
+            })
+            .collect();
+        while rounds.0.capacity() > 0 {
+            tokio::task::yield_now().await;
+        }
+        gate.add_permits(3);
+        let mut served = Vec::new();
+        for reader in readers {
+            served.push(reader.await.unwrap());
+        }
+        assert_eq!(first.await.unwrap().unwrap().index, LogIndex(1));
+        let by = |round| served.iter().filter(|served| **served == LogIndex(round)).count();
+        assert_eq!((by(2), by(3)), (limits::READERS_MAX, 1));
+    }
+
+    #[tokio::test]
     async fn a_failed_round_confirms_nothing() {
         let rounds = Rounds::start(|| Box::pin(async { None }));
         assert_eq!(rounds.next().await, None);

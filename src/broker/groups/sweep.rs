@@ -52,12 +52,7 @@ impl Sweeper {
             (names, in_use, old)
         });
         let mut commands = self.resolve(&names, in_use);
-        let mut groups = old;
-        groups.truncate(limits::EXPIRIES_PER_SWEEP_MAX);
-        if !groups.is_empty() {
-            tracing::info!(groups = groups.len(), "offsets of groups without members expire");
-            commands.push(GroupCommand::ExpireOffsets { groups, retention_ms });
-        }
+        commands.extend(expire(old, retention_ms));
         commands
     }
 
@@ -93,6 +88,16 @@ impl Sweeper {
         }
         commands
     }
+}
+
+/// Those that one sweep can take; the next finds the others.
+fn expire(mut groups: Vec<String>, retention_ms: u64) -> Option<GroupCommand> {
+    groups.truncate(limits::EXPIRIES_PER_SWEEP_MAX);
+    if groups.is_empty() {
+        return None;
+    }
+    tracing::info!(groups = groups.len(), "offsets of groups without members expire");
+    Some(GroupCommand::ExpireOffsets { groups, retention_ms })
 }
 
 #[cfg(test)]
@@ -138,12 +143,41 @@ mod tests {
                     false => used.clone(),
                 })
                 .collect();
-            for command in sweeper.resolve(&topics, left) {
+            let commands = sweeper.resolve(&topics, left);
+            assert!(commands.len() <= limits::DECISIONS_MAX, "{} commands in one sweep", commands.len());
+            for command in commands {
                 let GroupCommand::ResolvePattern(resolve) = command else { panic!("{command:?}") };
                 resolved.insert(resolve.pattern);
             }
         }
         let matching = in_use.iter().filter(|used| topics.contains(&used.pattern)).count();
         assert_eq!(resolved.len(), matching);
+    }
+
+    #[test]
+    fn a_sweep_tests_a_bounded_number_of_names() {
+        let mut sweeper = Sweeper::default();
+        let topics: Vec<String> = (0..limits::PATTERN_TESTS_PER_SWEEP_MAX).map(|n| format!("t{n}")).collect();
+        let in_use = || ["t1", "t2", "t3"].map(|pattern| used("g", pattern, &[])).to_vec();
+        let swept: Vec<String> = (0..4)
+            .flat_map(|_| sweeper.resolve(&topics, in_use()))
+            .map(|command| match command {
+                GroupCommand::ResolvePattern(resolve) => resolve.pattern,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(swept, ["t1", "t2", "t3", "t1"], "one pattern a sweep, in turn");
+    }
+
+    #[test]
+    fn a_sweep_expires_a_bounded_number_of_groups() {
+        let groups = |count: usize| (0..count).map(|n| format!("g{n}")).collect::<Vec<_>>();
+        let expired = |count| match expire(groups(count), 7) {
+            Some(GroupCommand::ExpireOffsets { groups, retention_ms: 7 }) => groups.len(),
+            None => 0,
+            other => panic!("{other:?}"),
+        };
+        let max = limits::EXPIRIES_PER_SWEEP_MAX;
+        assert_eq!([0, 1, max, max + 1].map(expired), [0, 1, max, max]);
     }
 }

@@ -170,6 +170,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::broker::groups::limits;
 
     const TEN: Duration = Duration::from_secs(10);
 
@@ -203,6 +204,16 @@ mod tests {
         assert_eq!(timers.touch(start + TEN * 2, "g", "b"), Touched::Unknown);
         timers.retry(session("g", "b"), start + TEN * 2);
         assert_eq!(timers.take_due(start + TEN * 2, 9), [], "it does not run any more");
+    }
+
+    #[test]
+    fn no_more_come_due_at_once_than_there_is_room_for() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        let names: Vec<String> = (0..limits::DECISIONS_MAX + 6).map(|n| format!("m{n:03}")).collect();
+        timers.observe(start, "g", names.iter().map(|name| member(name, 10)).collect());
+        let counts = [limits::DECISIONS_MAX, 0, 5, limits::DECISIONS_MAX];
+        assert_eq!(counts.map(|room| timers.take_due(start + TEN, room).len()), [limits::DECISIONS_MAX, 0, 5, 1]);
     }
 
     #[test]

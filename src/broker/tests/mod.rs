@@ -7,4 +7,4 @@ mod cut;
 mod full;
 mod groups;
 mod retention;
-mod rig;
+pub mod rig;
