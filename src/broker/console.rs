@@ -84,7 +84,7 @@ pub enum ConsoleAnswer {
 pub struct Shared {
     history: Mutex<History>,
     /// Pages being read.
-    turns: Semaphore,
+    pub(super) turns: Semaphore,
 }
 
 impl Default for Shared {

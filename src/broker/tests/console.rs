@@ -2,7 +2,7 @@
 
 use super::rig::{Cluster, PATIENCE, RESERVE_BYTES, until};
 use crate::{
-    broker::{BrowseFrom, BrowseRequest, FetchError},
+    broker::{BrowseFrom, BrowseRequest, FetchError, limits},
     types::{BrokerId, Offset, PartitionId, WallMs},
 };
 
@@ -58,4 +58,20 @@ async fn figures_come_from_living_brokers_and_a_missing_replica_is_counted() {
     until("the missing replica is counted", || async { under_replicated() == 1 }).await;
     let figures = tokio::time::timeout(PATIENCE, broker.figures(BrokerId(follower), true)).await;
     assert_eq!(figures.expect("in time"), None);
+}
+
+#[tokio::test]
+async fn only_so_many_pages_are_read_at_once() {
+    let cluster = Cluster::start(1, 850).await;
+    cluster.create_on("t", 1, 1).await;
+    cluster.produce("t", 0).await;
+    let broker = cluster.broker(1);
+    let turns = &broker.inner.console.turns;
+    let others = turns.acquire_many(limits::BROWSES_MAX as u32 - 1).await.unwrap();
+    broker.browse(browse(BrowseFrom::Start)).await.expect("one turn is left");
+    let last = turns.try_acquire().expect("it is given back");
+    let refused = broker.browse(browse(BrowseFrom::Start)).await;
+    assert!(matches!(&refused, Err(FetchError::Unavailable { reason }) if reason.contains("too many")), "{refused:?}");
+    drop((others, last));
+    broker.browse(browse(BrowseFrom::Start)).await.expect("there is room again");
 }

@@ -5,17 +5,18 @@
 //! go (`Releasing` until its last offset is committed), it is gone. From any of these it may be lost at once.
 //! Each holding and each reader has a number of its own, so that late news of an earlier one finds nothing.
 
+mod commits;
+mod membership;
+mod readers;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
 use super::{GroupEvent, GroupRecords, OffsetReset, OffsetToCommit};
 use crate::{
-    client::{
-        consumer::ConsumedRecord,
-        error::{ClientError, ErrorCode},
-    },
+    client::{consumer::ConsumedRecord, error::ClientError},
     proto::v1,
     types::{PartitionId, TopicPartition},
 };
@@ -30,7 +31,7 @@ const BEATS_PER_SESSION: u32 = 3;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Errors that wait for the application. More say nothing new.
-const ERRORS_MAX: usize = 16;
+pub(super) const ERRORS_MAX: usize = 16;
 
 /// Where a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -319,283 +320,6 @@ impl<P> Core<P> {
     fn active(&mut self, at: &TopicPartition) -> Result<&mut Held, ClientError> {
         let held = self.held.get_mut(at).filter(|held| held.told && held.is_active());
         held.ok_or_else(|| ClientError::NotAssigned { partition: at.to_string() })
-    }
-
-    // Heartbeats.
-
-    pub fn next_beat(&self) -> Now {
-        self.beats.next
-    }
-
-    /// All that this member reads, or has not let go of.
-    pub fn owns(&self) -> Vec<v1::PartitionSet> {
-        partition_sets(self.held.keys())
-    }
-
-    /// The coordinator's answer to a beat sent at `sent`.
-    pub fn on_beat(&mut self, membership: u64, sent: Now, beat: Beat) {
-        if membership != self.membership {
-            return;
-        }
-        (self.member, self.epoch) = (beat.member, beat.epoch);
-        self.session_ends = Some(sent + self.session_timeout);
-        let most = self.session_timeout / BEATS_PER_SESSION;
-        let next = sent + beat.next_beat.clamp(BEAT_MIN.min(most), most);
-        self.beats = Retry { next, ..Retry::default() };
-        let assigned: BTreeSet<_> = beat.assigned.into_iter().collect();
-        let gone: Vec<_> = self.held.iter().filter(|(at, held)| held.is_active() && !assigned.contains(at)).collect();
-        for at in gone.into_iter().map(|(at, _)| at.clone()).collect::<Vec<_>>() {
-            self.revoke(&at);
-        }
-        for at in assigned {
-            if !self.held.contains_key(&at) {
-                let hold = self.number();
-                self.held.insert(at, Held::new(hold));
-            }
-        }
-    }
-
-    fn revoke(&mut self, at: &TopicPartition) {
-        self.stop_reader(at);
-        let held = self.held.get_mut(at).expect("the caller found it");
-        if held.told {
-            held.stage = Stage::Revoking;
-        } else {
-            // The application never heard of it.
-            self.held.remove(at);
-            self.beats.next = Duration::ZERO;
-        }
-    }
-
-    /// A beat failed: try again, or join anew, or give up for good.
-    pub fn on_beat_failed(&mut self, membership: u64, error: ClientError, now: Now, jitter: u32, patience: Duration) {
-        if membership != self.membership {
-            return;
-        }
-        match error.code() {
-            Some(ErrorCode::UnknownMember | ErrorCode::FencedMember) if !self.member.is_empty() => self.expel(),
-            _ if error.is_retriable() => {
-                if let Some(error) = self.beats.failed(error, now, jitter, patience) {
-                    self.report(error);
-                }
-            }
-            _ => {
-                self.expel();
-                self.fatal = Some(error);
-            }
-        }
-    }
-
-    /// The group does not know this member any more: nothing is ours, join anew.
-    fn expel(&mut self) {
-        self.lose_all();
-        self.member.clear();
-        self.epoch = 0;
-        self.membership += 1;
-        self.session_ends = None;
-        self.beats = Retry::default();
-    }
-
-    pub fn session_ends(&self) -> Option<Now> {
-        self.session_ends
-    }
-
-    /// The session may be over for the coordinator: stop, as if it had said so. It may know us still (a new
-    /// coordinator starts all sessions anew): so go on as the same member, owning nothing.
-    pub fn expire(&mut self, now: Now) {
-        if self.session_ends.is_some_and(|end| end <= now) {
-            self.session_ends = None;
-            self.lose_all();
-        }
-    }
-
-    fn lose_all(&mut self) {
-        for at in self.held.keys().cloned().collect::<Vec<_>>() {
-            self.stop_reader(&at);
-        }
-        self.in_hand = None;
-        let told = std::mem::take(&mut self.held).into_iter().filter(|(_, held)| held.told);
-        self.lost.extend(told.map(|(at, _)| at));
-        self.beats.next = Duration::ZERO;
-    }
-
-    /// Something was lost that the application does not know of.
-    pub fn has_lost(&self) -> bool {
-        !self.lost.is_empty()
-    }
-
-    // Committed offsets.
-
-    /// Partitions whose committed offset is to be asked for now, by holding.
-    pub fn unknown(&self, now: Now) -> Vec<(u64, TopicPartition)> {
-        if self.fetches.next > now {
-            return Vec::new();
-        }
-        let unknown = self.held.iter().filter(|(_, held)| held.stage == Stage::Unknown);
-        unknown.map(|(at, held)| (held.hold, at.clone())).collect()
-    }
-
-    /// When to ask for offsets again after a failure.
-    pub fn fetch_retry(&self) -> Option<Now> {
-        self.fetches.failing_since.map(|_| self.fetches.next)
-    }
-
-    pub fn on_offsets(&mut self, asked: &[(u64, TopicPartition)], found: &BTreeMap<TopicPartition, i64>) {
-        self.fetches = Retry::default();
-        for (hold, at) in asked {
-            let Some(held) = self.held.get_mut(at) else { continue };
-            if held.hold != *hold || held.stage != Stage::Unknown {
-                continue; // Gone, or the application has sought its own place.
-            }
-            held.stage = Stage::Reading { reader: None };
-            let committed = found.get(at).copied();
-            (held.position, held.processed, held.committed) = (committed, committed, committed);
-            self.start_reader(at);
-        }
-    }
-
-    pub fn on_offsets_failed(&mut self, error: ClientError, now: Now, jitter: u32, patience: Duration) {
-        if let Some(error) = self.fetches.failed(error, now, jitter, patience) {
-            self.report(error);
-        }
-    }
-
-    /// What to commit now without being asked: at revocations at once, else every interval.
-    pub fn due(&mut self, now: Now) -> Vec<Due> {
-        let Some(interval) = self.auto_commit else { return Vec::new() };
-        if self.commits.next > now || self.member.is_empty() {
-            return Vec::new();
-        }
-        let is_time = self.next_commit <= now;
-        if is_time {
-            self.next_commit = now + interval;
-        }
-        let is_due = |held: &Held| held.is_dirty() && (is_time || held.stage == Stage::Releasing);
-        let due = self.held.iter().filter(|(_, held)| is_due(held));
-        due.filter_map(|(at, held)| held.due(at)).collect()
-    }
-
-    /// When `due` may have something.
-    pub fn next_due(&self) -> Option<Now> {
-        self.auto_commit?;
-        let is_releasing = self.held.values().any(|held| held.stage == Stage::Releasing);
-        let next = if is_releasing { Duration::ZERO } else { self.next_commit };
-        Some(next.max(self.commits.next))
-    }
-
-    /// These were committed, but for the refused ones.
-    pub fn on_committed(&mut self, dues: &[Due], refused: &BTreeSet<TopicPartition>) {
-        self.commits = Retry::default();
-        for Due { hold, offset } in dues.iter().filter(|due| !refused.contains(&due.offset.at)) {
-            if let Some(held) = self.held.get_mut(&offset.at).filter(|held| held.hold == *hold) {
-                held.committed = Some(offset.offset);
-            }
-        }
-        self.release(|held, at| !held.is_dirty() || refused.contains(at));
-    }
-
-    fn release(&mut self, may_go: impl Fn(&Held, &TopicPartition) -> bool) {
-        let before = self.held.len();
-        self.held.retain(|at, held| held.stage != Stage::Releasing || !may_go(held, at));
-        if self.held.len() < before {
-            self.beats.next = Duration::ZERO;
-        }
-    }
-
-    /// A commit failed as a whole. Returns the error if that has lasted.
-    pub fn on_commit_failed(
-        &mut self,
-        membership: u64,
-        error: &ClientError,
-        now: Now,
-        jitter: u32,
-        patience: Duration,
-    ) -> Option<ClientError> {
-        if membership != self.membership {
-            return None;
-        }
-        if error.code() == Some(ErrorCode::UnknownMember) {
-            self.expel();
-            return None;
-        }
-        // At once again, not at the next interval; but what goes does not wait for what is hopeless.
-        self.next_commit = Duration::ZERO;
-        if !error.is_retriable() {
-            self.release(|_, _| true);
-        }
-        self.commits.failed(error.clone(), now, jitter, patience)
-    }
-
-    // Readers.
-
-    pub fn take_starts(&mut self) -> Vec<Start> {
-        std::mem::take(&mut self.starts)
-    }
-
-    pub fn take_stops(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.stops)
-    }
-
-    fn start_reader(&mut self, at: &TopicPartition) {
-        let reader = self.number();
-        let offset_reset = self.offset_reset;
-        let Some(held) = self.held.get_mut(at) else { return };
-        if held.paused || held.stage != (Stage::Reading { reader: None }) {
-            return;
-        }
-        let from = match (held.position, offset_reset) {
-            (Some(offset), _) => From::Offset(offset),
-            (None, OffsetReset::Earliest | OffsetReset::Latest) => From::Reset,
-            (None, OffsetReset::Fail) => return self.report(ClientError::NoOffset { partition: at.to_string() }),
-        };
-        held.stage = Stage::Reading { reader: Some(reader) };
-        self.starts.push(Start { reader, at: at.clone(), from });
-    }
-
-    /// Ends the reader, and forgets what it brought that was not handed out: it will be read again.
-    fn stop_reader(&mut self, at: &TopicPartition) {
-        let Some(held) = self.held.get_mut(at) else { return };
-        self.chunks.retain(|chunk| chunk.at != *at);
-        if let Stage::Reading { reader } = &mut held.stage
-            && let Some(reader) = reader.take()
-        {
-            self.starts.retain(|start| start.reader != reader);
-            self.stops.push(reader);
-        }
-    }
-
-    fn read_by(&mut self, reader: u64, at: &TopicPartition) -> Option<&mut Held> {
-        self.held.get_mut(at).filter(|held| held.stage == Stage::Reading { reader: Some(reader) })
-    }
-
-    /// A reader found out where it begins.
-    pub fn on_positioned(&mut self, reader: u64, at: &TopicPartition, offset: i64) {
-        // What it brought before retention overtook it is still to be handed out.
-        let is_between = self.chunks.iter().any(|chunk| chunk.reader == reader);
-        if let Some(held) = self.read_by(reader, at).filter(|_| !is_between) {
-            // Also without a record, so that the place is the same after a restart.
-            (held.position, held.processed) = (Some(offset), Some(offset));
-        }
-    }
-
-    pub fn on_brought(&mut self, reader: u64, at: &TopicPartition, brought: Brought<P>) {
-        if self.read_by(reader, at).is_none() || brought.records.is_empty() {
-            return;
-        }
-        let Brought { records, high_watermark, leader_epoch, permits } = brought;
-        let records = records.into_iter();
-        let at = at.clone();
-        self.chunks.push_back(Chunk { at, reader, records, high_watermark, leader_epoch, _permits: permits });
-    }
-
-    /// A reader met an error. `is_end`: it has ended, and the partition waits for a seek.
-    pub fn on_read_failed(&mut self, reader: u64, at: &TopicPartition, error: ClientError, is_end: bool) {
-        let Some(held) = self.read_by(reader, at) else { return };
-        if is_end {
-            held.stage = Stage::Reading { reader: None };
-            self.stops.push(reader);
-        }
-        self.report(error);
     }
 
     fn report(&mut self, error: ClientError) {

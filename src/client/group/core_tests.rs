@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::{
     GroupEvent, OffsetReset, OffsetToCommit,
-    core::{Beat, Brought, Core, Due, From, Now, Start},
+    core::{Beat, Brought, Core, Due, ERRORS_MAX, From, Now, Start},
 };
 use crate::{
     client::{
@@ -395,6 +395,23 @@ fn a_reader_that_gave_up_waits_for_a_seek() {
     assert_eq!((next(&mut core, ms(0)), owned(&core)), ("-".into(), vec![0, 1]));
     core.seek(&at(0), 11).expect("it is ours");
     assert_eq!(core.take_starts().len(), 1);
+}
+
+#[test]
+fn errors_wait_up_to_a_limit_and_more_are_dropped() {
+    let (mut core, starts) = reading(core());
+    for offset in 0..ERRORS_MAX as i64 + 5 {
+        let error = ClientError::BadBatch { partition: "t-0".into(), offset, detail: "crc".into() };
+        core.on_read_failed(starts[0].reader, &at(0), error, false);
+    }
+    let told = std::iter::from_fn(|| core.take(ms(0), 1)).take_while(Result::is_err);
+    let offsets: Vec<i64> = told
+        .map(|error| match error {
+            Err(ClientError::BadBatch { offset, .. }) => offset,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(offsets, (0..ERRORS_MAX as i64).collect::<Vec<_>>());
 }
 
 /// One step of a random life.

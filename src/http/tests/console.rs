@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{Server, fake::Fake, server};
 use crate::{
+    http::limits,
     record::{Codec, Record},
     types::WallMs,
 };
@@ -93,6 +94,36 @@ async fn records_are_shown_as_text_and_hex_with_ways_on() {
     let outside = server.get("/records?topic=orders&offset=99").await;
     assert_eq!(outside.status, 400);
     assert!(outside.body.contains("is outside 0..61") && outside.body.contains("<form"), "the form stays");
+}
+
+/// Just at each limit nothing is left out; one more is, and the page says so.
+#[tokio::test]
+async fn long_lists_are_cut_and_it_is_said() {
+    for more in [0, 1] {
+        let fake = Fake::with(|state| {
+            state.groups = limits::GROUPS_MAX + more;
+            state.members = limits::MEMBERS_MAX + more;
+            state.brokers = (limits::NODES_MAX + more) as u64;
+        });
+        let headers = |count: usize| (0..count).map(|n| (format!("h-{n}"), Some(Bytes::from("v")))).collect();
+        fake.append(Codec::None, &[Record { headers: headers(limits::SHOWN_HEADERS_MAX + more), ..Record::default() }]);
+        let server = server(fake).await;
+        for (path, item, max, said) in [
+            ("/", "href=\"http://n", limits::NODES_MAX, "1 more brokers are not shown"),
+            ("/groups", "href=\"/group?name=", limits::GROUPS_MAX, "rel=\"next\""),
+            (
+                "/group?name=billing",
+                "<th scope=\"row\" data-label=\"Member\">",
+                limits::MEMBERS_MAX,
+                "1 more members are not shown",
+            ),
+            ("/records?topic=orders&from=start", "<code>h-", limits::SHOWN_HEADERS_MAX, "… 1 more"),
+        ] {
+            let page = server.page(path).await;
+            assert_eq!(page.matches(item).count(), max, "{path} with {more} more\n{page}");
+            assert_eq!(page.contains(said), more > 0, "{path} with {more} more");
+        }
+    }
 }
 
 #[tokio::test]

@@ -37,6 +37,10 @@ pub struct State {
     pub next_offset: i64,
     /// The first look-up of a topic waits for ever.
     pub hangs: bool,
+    /// So many groups, members and brokers in all.
+    pub groups: usize,
+    pub members: usize,
+    pub brokers: u64,
 }
 
 impl Fake {
@@ -50,6 +54,9 @@ impl Fake {
             batches: Vec::new(),
             next_offset: 0,
             hangs: false,
+            groups: 1,
+            members: 1,
+            brokers: 3,
         };
         Fake { state: Arc::new(Mutex::new(state)) }
     }
@@ -136,7 +143,7 @@ impl Backend for Fake {
             cluster_id: Some(0xabc),
             metadata_index: LogIndex(7),
             metadata_leader: Some(BrokerId(2)),
-            brokers: vec![broker(1, true), broker(2, true), broker(3, false)],
+            brokers: (1..=self.get(|state| state.brokers)).map(|id| broker(id, id < 3)).collect(),
             topics: views,
         }
     }
@@ -209,7 +216,9 @@ impl Backend for Fake {
     }
 
     async fn list_groups(&self) -> Result<Vec<GroupSummary>, GroupError> {
-        Ok(vec![self.summary()])
+        let others = 1..self.get(|state| state.groups);
+        let others = others.map(|n| GroupSummary { group: format!("other-{n:03}"), ..self.summary() });
+        Ok(std::iter::once(self.summary()).chain(others).collect())
     }
 
     async fn describe_group(&self, group: &str) -> Result<GroupDescription, GroupError> {
@@ -219,8 +228,8 @@ impl Backend for Fake {
         }
         let topic = self.get(|state| state.topic.clone());
         let at = |number| TopicPartition { topic: topic.clone(), partition: PartitionId(number) };
-        let member = GroupMember {
-            member: "m-1".into(),
+        let member = |n: usize| GroupMember {
+            member: format!("m-{n}"),
             instance: None,
             client_id: "app".into(),
             client_host: "127.0.0.1".into(),
@@ -245,7 +254,7 @@ impl Backend for Fake {
             epoch: 6,
             assignor: "sticky".into(),
             coordinator: Some(BrokerId(1)),
-            members: vec![member],
+            members: (1..=self.get(|state| state.members)).map(member).collect(),
             partitions: vec![read, unread],
         })
     }

@@ -1,0 +1,114 @@
+//! Committed offsets: where reading begins, and what is committed without being asked.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{Core, Due, Held, Now, Retry, Stage};
+use crate::{
+    client::error::{ClientError, ErrorCode},
+    types::TopicPartition,
+};
+
+impl<P> Core<P> {
+    /// Partitions whose committed offset is to be asked for now, by holding.
+    pub fn unknown(&self, now: Now) -> Vec<(u64, TopicPartition)> {
+        if self.fetches.next > now {
+            return Vec::new();
+        }
+        let unknown = self.held.iter().filter(|(_, held)| held.stage == Stage::Unknown);
+        unknown.map(|(at, held)| (held.hold, at.clone())).collect()
+    }
+
+    /// When to ask for offsets again after a failure.
+    pub fn fetch_retry(&self) -> Option<Now> {
+        self.fetches.failing_since.map(|_| self.fetches.next)
+    }
+
+    pub fn on_offsets(&mut self, asked: &[(u64, TopicPartition)], found: &BTreeMap<TopicPartition, i64>) {
+        self.fetches = Retry::default();
+        for (hold, at) in asked {
+            let Some(held) = self.held.get_mut(at) else { continue };
+            if held.hold != *hold || held.stage != Stage::Unknown {
+                continue; // Gone, or the application has sought its own place.
+            }
+            held.stage = Stage::Reading { reader: None };
+            let committed = found.get(at).copied();
+            (held.position, held.processed, held.committed) = (committed, committed, committed);
+            self.start_reader(at);
+        }
+    }
+
+    pub fn on_offsets_failed(&mut self, error: ClientError, now: Now, jitter: u32, patience: Duration) {
+        if let Some(error) = self.fetches.failed(error, now, jitter, patience) {
+            self.report(error);
+        }
+    }
+
+    /// What to commit now without being asked: at revocations at once, else every interval.
+    pub fn due(&mut self, now: Now) -> Vec<Due> {
+        let Some(interval) = self.auto_commit else { return Vec::new() };
+        if self.commits.next > now || self.member.is_empty() {
+            return Vec::new();
+        }
+        let is_time = self.next_commit <= now;
+        if is_time {
+            self.next_commit = now + interval;
+        }
+        let is_due = |held: &Held| held.is_dirty() && (is_time || held.stage == Stage::Releasing);
+        let due = self.held.iter().filter(|(_, held)| is_due(held));
+        due.filter_map(|(at, held)| held.due(at)).collect()
+    }
+
+    /// When `due` may have something.
+    pub fn next_due(&self) -> Option<Now> {
+        self.auto_commit?;
+        let is_releasing = self.held.values().any(|held| held.stage == Stage::Releasing);
+        let next = if is_releasing { Duration::ZERO } else { self.next_commit };
+        Some(next.max(self.commits.next))
+    }
+
+    /// These were committed, but for the refused ones.
+    pub fn on_committed(&mut self, dues: &[Due], refused: &BTreeSet<TopicPartition>) {
+        self.commits = Retry::default();
+        for Due { hold, offset } in dues.iter().filter(|due| !refused.contains(&due.offset.at)) {
+            if let Some(held) = self.held.get_mut(&offset.at).filter(|held| held.hold == *hold) {
+                held.committed = Some(offset.offset);
+            }
+        }
+        self.release(|held, at| !held.is_dirty() || refused.contains(at));
+    }
+
+    pub(super) fn release(&mut self, may_go: impl Fn(&Held, &TopicPartition) -> bool) {
+        let before = self.held.len();
+        self.held.retain(|at, held| held.stage != Stage::Releasing || !may_go(held, at));
+        if self.held.len() < before {
+            self.beats.next = Duration::ZERO;
+        }
+    }
+
+    /// A commit failed as a whole. Returns the error if that has lasted.
+    pub fn on_commit_failed(
+        &mut self,
+        membership: u64,
+        error: &ClientError,
+        now: Now,
+        jitter: u32,
+        patience: Duration,
+    ) -> Option<ClientError> {
+        if membership != self.membership {
+            return None;
+        }
+        if error.code() == Some(ErrorCode::UnknownMember) {
+            self.expel();
+            return None;
+        }
+        // At once again, not at the next interval; but what goes does not wait for what is hopeless.
+        self.next_commit = Duration::ZERO;
+        if !error.is_retriable() {
+            self.release(|_, _| true);
+        }
+        self.commits.failed(error.clone(), now, jitter, patience)
+    }
+}

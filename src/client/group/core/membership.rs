@@ -1,0 +1,113 @@
+//! Beats and what their answers say: being a member, what is assigned and taken away, and the end of it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{BEAT_MIN, BEATS_PER_SESSION, Beat, Core, Held, Now, Retry, Stage, partition_sets};
+use crate::{
+    client::error::{ClientError, ErrorCode},
+    proto::v1,
+    types::TopicPartition,
+};
+
+impl<P> Core<P> {
+    pub fn next_beat(&self) -> Now {
+        self.beats.next
+    }
+
+    /// All that this member reads, or has not let go of.
+    pub fn owns(&self) -> Vec<v1::PartitionSet> {
+        partition_sets(self.held.keys())
+    }
+
+    /// The coordinator's answer to a beat sent at `sent`.
+    pub fn on_beat(&mut self, membership: u64, sent: Now, beat: Beat) {
+        if membership != self.membership {
+            return;
+        }
+        (self.member, self.epoch) = (beat.member, beat.epoch);
+        self.session_ends = Some(sent + self.session_timeout);
+        let most = self.session_timeout / BEATS_PER_SESSION;
+        let next = sent + beat.next_beat.clamp(BEAT_MIN.min(most), most);
+        self.beats = Retry { next, ..Retry::default() };
+        let assigned: BTreeSet<_> = beat.assigned.into_iter().collect();
+        let gone: Vec<_> = self.held.iter().filter(|(at, held)| held.is_active() && !assigned.contains(at)).collect();
+        for at in gone.into_iter().map(|(at, _)| at.clone()).collect::<Vec<_>>() {
+            self.revoke(&at);
+        }
+        for at in assigned {
+            if !self.held.contains_key(&at) {
+                let hold = self.number();
+                self.held.insert(at, Held::new(hold));
+            }
+        }
+    }
+
+    fn revoke(&mut self, at: &TopicPartition) {
+        self.stop_reader(at);
+        let held = self.held.get_mut(at).expect("the caller found it");
+        if held.told {
+            held.stage = Stage::Revoking;
+        } else {
+            // The application never heard of it.
+            self.held.remove(at);
+            self.beats.next = Duration::ZERO;
+        }
+    }
+
+    /// A beat failed: try again, or join anew, or give up for good.
+    pub fn on_beat_failed(&mut self, membership: u64, error: ClientError, now: Now, jitter: u32, patience: Duration) {
+        if membership != self.membership {
+            return;
+        }
+        match error.code() {
+            Some(ErrorCode::UnknownMember | ErrorCode::FencedMember) if !self.member.is_empty() => self.expel(),
+            _ if error.is_retriable() => {
+                if let Some(error) = self.beats.failed(error, now, jitter, patience) {
+                    self.report(error);
+                }
+            }
+            _ => {
+                self.expel();
+                self.fatal = Some(error);
+            }
+        }
+    }
+
+    /// The group does not know this member any more: nothing is ours, join anew.
+    pub(super) fn expel(&mut self) {
+        self.lose_all();
+        self.member.clear();
+        self.epoch = 0;
+        self.membership += 1;
+        self.session_ends = None;
+        self.beats = Retry::default();
+    }
+
+    pub fn session_ends(&self) -> Option<Now> {
+        self.session_ends
+    }
+
+    /// The session may be over for the coordinator: stop, as if it had said so. It may know us still (a new
+    /// coordinator starts all sessions anew): so go on as the same member, owning nothing.
+    pub fn expire(&mut self, now: Now) {
+        if self.session_ends.is_some_and(|end| end <= now) {
+            self.session_ends = None;
+            self.lose_all();
+        }
+    }
+
+    fn lose_all(&mut self) {
+        for at in self.held.keys().cloned().collect::<Vec<_>>() {
+            self.stop_reader(&at);
+        }
+        self.in_hand = None;
+        let told = std::mem::take(&mut self.held).into_iter().filter(|(_, held)| held.told);
+        self.lost.extend(told.map(|(at, _)| at));
+        self.beats.next = Duration::ZERO;
+    }
+
+    /// Something was lost that the application does not know of.
+    pub fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+}
