@@ -224,7 +224,9 @@ impl Inner {
         let me = self.me();
         let mut health = NodeHealth::default();
         for hosted in self.routes.hosted().iter().filter(|hosted| hosted.is_ready()).take(limits::CALL_GROUPS_MAX) {
-            let lagging = hosted.group.lagging(limits::LAG_ENTRIES_MAX);
+            let behind = hosted.group.followers_behind().into_iter();
+            let lagging: Vec<BrokerId> =
+                behind.filter(|(_, entries)| *entries > limits::LAG_ENTRIES_MAX).map(|(broker, _)| broker).collect();
             if !lagging.is_empty() {
                 health.lagging.push((hosted.group.id(), lagging));
             }

@@ -259,7 +259,7 @@ impl Inner {
     pub fn is_under_replicated(&self, hosted: &Hosted) -> bool {
         hosted.is_ready()
             && (hosted.group.voters().iter().any(|(_, broker)| !self.is_alive(*broker))
-                || !hosted.group.lagging(limits::LAG_ENTRIES_MAX).is_empty())
+                || hosted.group.followers_behind().iter().any(|(_, entries)| *entries > limits::LAG_ENTRIES_MAX))
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -332,6 +332,11 @@ fn export(metrics: &Metrics, inner: &Arc<Inner>) {
         gauges.raft_groups_led.set(hosted.iter().filter(|hosted| hosted.status().leads).count() as i64);
         let leaderless = hosted.iter().filter(|hosted| inner.raft.leader_of(hosted.group.id()).is_none()).count();
         gauges.raft_groups_leaderless.set(leaderless as i64);
+        let live = |(broker, entries)| if inner.is_alive(broker) { entries } else { 0 };
+        let behind = hosted.iter().flat_map(|hosted| hosted.group.followers_behind()).map(live);
+        gauges.raft_lag_entries_max.set(level(behind.max().unwrap_or(0)));
+        let apply_behind = hosted.iter().map(|hosted| hosted.group.apply_behind()).max();
+        gauges.raft_apply_lag_entries_max.set(level(apply_behind.unwrap_or(0)));
         gauges
             .partitions_under_replicated
             .set(hosted.iter().filter(|hosted| inner.is_under_replicated(hosted)).count() as i64);

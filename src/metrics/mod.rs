@@ -81,7 +81,7 @@ pub struct Gauges {
     pub raft_groups_leaderless: Gauge,
     /// The furthest a live follower of a group led here is behind, in entries.
     pub raft_lag_entries_max: Gauge,
-    /// The furthest a group's applied index is behind its committed one, in entries.
+    /// The furthest that a group's state machine here is behind its log, in entries.
     pub raft_apply_lag_entries_max: Gauge,
     pub brokers_alive: Gauge,
     /// Brokers of the cluster, as registered.

@@ -258,19 +258,26 @@ impl<S: Replicated> Group<S> {
         metrics.membership_config.nodes().map(|(id, peer)| (ReplicaId(*id), peer.broker)).collect()
     }
 
-    /// Voters whose acknowledged log is behind this leader's last entry by more than `entries`.
-    pub fn lagging(&self, entries: u64) -> Vec<BrokerId> {
+    /// By how many entries each follower's acknowledged log is behind this leader's. Nothing if this is no leader.
+    pub fn followers_behind(&self) -> Vec<(BrokerId, u64)> {
         let metrics = self.0.raft.metrics();
         let metrics = metrics.borrow_watched();
         let Some(replication) = &metrics.replication else { return vec![] };
         let last = metrics.last_log_index.unwrap_or(0);
         let membership = metrics.membership_config.membership();
-        let behind = |id: &u64| {
-            let matched = replication.get(id).and_then(|id| id.as_ref()).map_or(0, |id| id.index);
-            *id != self.replica().0 && last.saturating_sub(matched) > entries
+        let behind = |id: u64| {
+            let matched = replication.get(&id).and_then(|id| id.as_ref()).map_or(0, |id| id.index);
+            membership.get_node(&id).map(|peer| (peer.broker, last.saturating_sub(matched)))
         };
-        let lagging = membership.voter_ids().filter(behind);
-        lagging.filter_map(|id| membership.get_node(&id).map(|peer| peer.broker)).collect()
+        membership.voter_ids().filter(|id| *id != self.replica().0).filter_map(behind).collect()
+    }
+
+    /// By how many entries the state machine is behind the log.
+    pub fn apply_behind(&self) -> u64 {
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let applied = metrics.last_applied.as_ref().map_or(0, |id| id.index);
+        metrics.last_log_index.unwrap_or(0).saturating_sub(applied)
     }
 
     /// Starts a group with its immutable first members (SAFETY B6). Refused, harmlessly, on a replica

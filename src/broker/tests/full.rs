@@ -23,6 +23,13 @@ fn last_index(cluster: &Cluster, id: u64) -> Option<LogIndex> {
     cluster.broker(id).inner.routes.hosted()[0].group.log().last().map(|last| last.index)
 }
 
+/// By how many entries the slowest follower is behind, as this broker's metrics say.
+fn lag_shown(cluster: &Cluster, id: u64) -> u64 {
+    let text = cluster.nodes[&id].metrics.encode();
+    let line = text.lines().find_map(|line| line.strip_prefix("flotilla_raft_lag_entries_max "));
+    line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{text}"))
+}
+
 /// Produces one record after the other until something is true.
 async fn produce_until(cluster: &Cluster, sequence: &mut i32, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
@@ -119,8 +126,12 @@ async fn a_full_follower_takes_no_more_and_catches_up_when_it_has_room() {
     let trim = TrimRequest { topic: "t".into(), partition: PartitionId(0), before: Some(Offset(0)), dry_run: false };
     assert_eq!(cluster.any().trim_partition(trim).await, Ok(Offset(0)), "metadata and admin work");
 
+    let missing = last_index(&cluster, id).unwrap().0 - stopped_at.unwrap().0;
+    assert!(missing > 0 && lag_shown(&cluster, id) == missing, "{missing} entries, {} shown", lag_shown(&cluster, id));
+
     free(&cluster, full, ROOM);
     until("it has caught up", || async { last_index(&cluster, full) == last_index(&cluster, id) }).await;
+    until("its leader shows it", || async { lag_shown(&cluster, id) == 0 }).await;
     let all: Vec<(i64, i32)> = (0..sequence).map(|n| (i64::from(n), n)).collect();
     assert_eq!(cluster.read_all("t").await, all);
 }
