@@ -48,6 +48,8 @@ pub struct Coordinator {
     pub ignore_leaves: bool,
     /// Counted as they come.
     pub beats: u64,
+    /// What the list of groups takes, besides.
+    pub list_bytes: usize,
     next_member: u64,
 }
 
@@ -252,8 +254,11 @@ impl v1::groups_server::Groups for Fake {
     }
 
     async fn list_groups(&self, _: Request<v1::ListGroupsRequest>) -> Result<Response<v1::ListGroupsResponse>, Status> {
-        let members = self.lock().groups.members.len() as i32;
-        let group = v1::GroupSummary { group: "g".into(), members, ..Default::default() };
+        let (members, bytes) = {
+            let s = self.lock();
+            (s.groups.members.len() as i32, s.groups.list_bytes)
+        };
+        let group = v1::GroupSummary { group: "g".repeat(1 + bytes), members, ..Default::default() };
         Ok(Response::new(v1::ListGroupsResponse { groups: vec![group] }))
     }
 

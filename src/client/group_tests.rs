@@ -491,3 +491,17 @@ async fn admin_calls_about_groups() {
     assert!(admin.fetch_offsets(fetch).await.expect("answers").offsets.is_empty());
     admin.delete_group(v1::DeleteGroupRequest { group: "g".into(), dry_run: false }).await.expect("it is empty");
 }
+
+#[tokio::test]
+async fn an_answer_about_groups_has_a_largest_size() {
+    let fake = Fake::start(1, 1, 1).await;
+    let admin = Admin::new(cluster(&fake), PATIENCE);
+    for (mebibytes, is_taken) in [(79, true), (81, false)] {
+        fake.lock().groups.list_bytes = mebibytes << 20;
+        let listed = admin.list_groups(v1::ListGroupsRequest {}).await.map(|answer| answer.groups.len());
+        match is_taken {
+            true => assert_eq!(listed, Ok(1)),
+            false => assert!(listed.as_ref().is_err_and(|error| error.to_string().contains("too large")), "{listed:?}"),
+        }
+    }
+}
