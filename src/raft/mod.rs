@@ -5,6 +5,7 @@
 //! adapt storage and state machines to openraft, and `network`, `link`, `server` and `wire` carry
 //! its messages.
 
+mod appends;
 mod core;
 mod driver;
 mod group;

@@ -1,0 +1,325 @@
+//! One windowed append exchange: the requests of one group to one follower, and its replies.
+//!
+//! openraft tells a follower of each commit with an append of its own, without entries. Such news is
+//! held back a moment: if a request with entries follows, which carries the newer commit, only that is
+//! sent, and its reply answers both. That halves the frames of a steady load; a follower applies at
+//! most [`COMMIT_HELD`] later, and nobody reads from it.
+
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::{Stream, StreamExt};
+use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::{
+    link::{APPEND_WINDOW, Exchange},
+    network::{Matches, RpcResult, broken, expect, failed},
+    server::Address,
+    types::{RaftLogId, Types},
+    wire::{Frame, Kind, decode_append_reply, encode_append},
+};
+use crate::types::{LogIndex, Term};
+
+/// An append exchange without a reply for this long is given up: openraft would wait for ever, and
+/// a hung follower would pin the log against purging (SAFETY M5, M15). Long enough for a slow disk.
+const APPEND_STALLED: Duration = Duration::from_secs(3);
+/// How long the news of a commit waits for entries to travel with.
+const COMMIT_HELD: Duration = Duration::from_millis(1);
+/// Commits that one append stands for; reached only if none is followed by entries.
+const SUPERSEDED_MAX: usize = 16;
+
+type Request = AppendEntriesRequest<Types>;
+
+/// What is sent now, what is held back, and which requests a reply answers. Pure, time is passed in.
+#[derive(Default)]
+struct Window {
+    /// Of the last entry that was sent in this exchange, or that its first request followed on.
+    sent: Option<RaftLogId>,
+    /// News of a commit, and until when it waits.
+    held: Option<(Request, Instant)>,
+    /// What to answer to requests that were held back for good, until the next frame is sent.
+    superseded: Vec<Option<RaftLogId>>,
+    /// Frames without a reply, oldest first.
+    outstanding: VecDeque<Outstanding>,
+}
+
+struct Outstanding {
+    term: Term,
+    superseded: Vec<Option<RaftLogId>>,
+}
+
+impl Window {
+    fn has_room(&self) -> bool {
+        self.outstanding.len() < APPEND_WINDOW
+    }
+
+    fn is_waiting(&self) -> bool {
+        !self.outstanding.is_empty()
+    }
+
+    /// What is to be sent now that there is this request.
+    fn offer(&mut self, request: Request, now: Instant) -> Option<Request> {
+        // It asks the follower nothing that the frames before it did not.
+        let is_news = request.entries.is_empty() && self.sent.is_some() && request.prev_log_id <= self.sent;
+        if let Some((older, _)) = self.held.take() {
+            self.superseded.push(older.prev_log_id);
+        }
+        if is_news && self.superseded.len() < SUPERSEDED_MAX {
+            self.held = Some((request, now + COMMIT_HELD));
+            return None;
+        }
+        Some(self.send(request))
+    }
+
+    /// Until when something is held back.
+    fn due(&self) -> Option<Instant> {
+        self.held.as_ref().map(|(_, until)| *until)
+    }
+
+    /// What was held back is to be sent.
+    fn release(&mut self) -> Option<Request> {
+        let (request, _) = self.held.take()?;
+        Some(self.send(request))
+    }
+
+    fn send(&mut self, request: Request) -> Request {
+        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+        self.sent = self.sent.max(last);
+        let term = Term(request.vote.leader_id().term);
+        self.outstanding.push_back(Outstanding { term, superseded: std::mem::take(&mut self.superseded) });
+        request
+    }
+
+    /// The oldest frame was answered. Its term, and what to answer first to requests before it: had it
+    /// been refused, the exchange would end, and they would need no answer.
+    fn replied(&mut self) -> Option<(Term, Vec<Option<RaftLogId>>)> {
+        self.outstanding.pop_front().map(|sent| (sent.term, sent.superseded))
+    }
+}
+
+/// The exchange itself. It ends when its input has and every reply came, or with the first error.
+pub(super) struct Appends<S> {
+    exchange: Exchange,
+    address: Address,
+    matches: Option<Arc<Matches>>,
+    input: S,
+    next: Option<Request>,
+    ended: bool,
+    window: Window,
+    /// Rings when what is held back may be due. Runs on through what is superseded meanwhile: to set a
+    /// timer costs more than to look once in vain.
+    alarm: Option<Pin<Box<Sleep>>>,
+    /// Answers that a reply brought besides its own.
+    ready: VecDeque<StreamAppendResult<Types>>,
+}
+
+type Step<S> = Option<(RpcResult<StreamAppendResult<Types>>, Option<Appends<S>>)>;
+
+impl<S: Stream<Item = Request> + Unpin> Appends<S> {
+    /// `first`: what `input` yielded before.
+    pub fn new(
+        exchange: Exchange,
+        address: Address,
+        matches: Option<Arc<Matches>>,
+        input: S,
+        first: Request,
+    ) -> Appends<S> {
+        Appends {
+            exchange,
+            address,
+            matches,
+            input,
+            next: Some(first),
+            ended: false,
+            window: Window::default(),
+            alarm: None,
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// Yields the next reply, sending requests as the window allows.
+    pub async fn step(this: Option<Appends<S>>) -> Step<S> {
+        let mut this = this?;
+        loop {
+            if let Some(answer) = this.ready.pop_front() {
+                let goes_on = answer.is_ok();
+                return Some((Ok(answer), goes_on.then_some(this)));
+            }
+            let may_send = !this.ended && this.window.has_room();
+            let waits = this.window.is_waiting();
+            if this.next.is_none() && !may_send && !waits && this.window.due().is_none() {
+                return None;
+            }
+            if let Err(error) = this.go_on(may_send, waits).await {
+                return Some((Err(error), None));
+            }
+        }
+    }
+
+    /// Does the next thing that there is to do.
+    async fn go_on(&mut self, may_send: bool, waits: bool) -> RpcResult<()> {
+        if let Some(request) = self.next.take() {
+            return self.take_request(request).await;
+        }
+        tokio::select! {
+            biased;
+            reply = timeout(APPEND_STALLED, self.exchange.replies.recv()), if waits => match reply {
+                Ok(Some(frame)) => self.take_reply(frame),
+                Ok(None) => Err(broken("link lost")),
+                Err(_) => Err(broken("appends stalled")),
+            },
+            request = self.input.next(), if may_send => match request {
+                Some(request) => self.take_request(request).await,
+                None => {
+                    self.ended = true;
+                    let held = self.window.release();
+                    self.send(held).await
+                }
+            },
+            () = rings(&mut self.alarm), if self.alarm.is_some() => {
+                self.alarm = None;
+                let due = self.window.due();
+                let held = if due.is_some_and(|due| due <= Instant::now()) { self.window.release() } else { None };
+                self.set_alarm();
+                self.send(held).await
+            }
+        }
+    }
+
+    async fn take_request(&mut self, request: Request) -> RpcResult<()> {
+        let request = self.window.offer(request, Instant::now());
+        self.set_alarm();
+        self.send(request).await
+    }
+
+    fn set_alarm(&mut self) {
+        if let (Some(due), None) = (self.window.due(), &self.alarm) {
+            self.alarm = Some(Box::pin(sleep_until(due)));
+        }
+    }
+
+    async fn send(&mut self, request: Option<Request>) -> RpcResult<()> {
+        let Some(request) = request else { return Ok(()) };
+        self.exchange.send(Kind::Append, self.address, encode_append(request)).await.map_err(failed)
+    }
+
+    fn take_reply(&mut self, frame: Frame) -> RpcResult<()> {
+        let (term, superseded) = self.window.replied().expect("a reply is awaited only while one is outstanding");
+        let reply = decode_append_reply(expect(frame, Kind::AppendReply)?).map_err(broken)?;
+        if let Ok(Some(matched)) = &reply {
+            self.ready.extend(superseded.into_iter().map(Ok));
+            if let Some(matches) = &self.matches {
+                matches.note(self.address.2, term, LogIndex(matched.index));
+            }
+        }
+        self.ready.push_back(reply);
+        Ok(())
+    }
+}
+
+async fn rings(alarm: &mut Option<Pin<Box<Sleep>>>) {
+    if let Some(alarm) = alarm {
+        alarm.as_mut().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        raft::types::{Command, RaftEntry, log_id},
+        types::EntryPosition,
+    };
+
+    fn at(index: u64) -> RaftLogId {
+        log_id(EntryPosition { term: Term(1), index: LogIndex(index) })
+    }
+
+    /// Entries after `prev`, up to and with `last`, and news that all up to `committed` is.
+    fn request(prev: u64, last: u64, committed: u64) -> Request {
+        let entries = (prev + 1..=last).map(|index| RaftEntry {
+            log_id: at(index),
+            payload: openraft::EntryPayload::Normal(Command(bytes::Bytes::new())),
+        });
+        Request {
+            vote: openraft::Vote::new_committed(1, 1),
+            prev_log_id: Some(at(prev)),
+            leader_commit: Some(at(committed)),
+            entries: entries.collect(),
+        }
+    }
+
+    /// The last index and the commit of what is sent.
+    fn sent(request: Option<Request>) -> Option<(u64, u64)> {
+        let request = request?;
+        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+        Some((last.unwrap().index, request.leader_commit.unwrap().index))
+    }
+
+    fn answered(window: &mut Window) -> Vec<u64> {
+        let (_, superseded) = window.replied().unwrap();
+        superseded.into_iter().map(|id| id.unwrap().index).collect()
+    }
+
+    #[test]
+    fn news_of_a_commit_travels_with_the_entries_that_follow_it() {
+        let (mut window, now) = (Window::default(), Instant::now());
+        assert_eq!(sent(window.offer(request(4, 5, 4), now)), Some((5, 4)));
+        assert_eq!(answered(&mut window), [] as [u64; 0]);
+        assert_eq!(sent(window.offer(request(5, 5, 5), now)), None);
+        assert_eq!(window.due(), Some(now + COMMIT_HELD));
+        assert_eq!(sent(window.offer(request(5, 6, 5), now)), Some((6, 5)));
+        assert_eq!((window.due(), answered(&mut window)), (None, vec![5]), "its reply answers both");
+    }
+
+    /// The other followers were faster: the entry is committed before this one has answered.
+    #[test]
+    fn news_waits_also_while_the_follower_has_not_answered_yet() {
+        let (mut window, now) = (Window::default(), Instant::now());
+        window.offer(request(4, 5, 4), now);
+        assert_eq!(sent(window.offer(request(5, 5, 5), now)), None);
+        assert_eq!(sent(window.offer(request(5, 6, 5), now)), Some((6, 5)));
+        assert_eq!((answered(&mut window), answered(&mut window)), (vec![], vec![5]));
+        assert!(!window.is_waiting());
+    }
+
+    #[test]
+    fn news_without_entries_is_sent_once_it_is_due_and_answered_once() {
+        let (mut window, now) = (Window::default(), Instant::now());
+        window.offer(request(4, 5, 4), now);
+        window.offer(request(5, 5, 5), now);
+        assert_eq!(sent(window.release()), Some((5, 5)));
+        assert_eq!(sent(window.release()), None);
+        assert_eq!((answered(&mut window), answered(&mut window)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_question_to_the_follower_is_never_held_back() {
+        let (mut window, now) = (Window::default(), Instant::now());
+        assert_eq!(sent(window.offer(request(4, 4, 4), now)), Some((4, 4)), "whether its log agrees");
+        assert_eq!(sent(window.offer(request(4, 4, 4), now)), None);
+        assert_eq!(sent(window.offer(request(9, 9, 4), now)), Some((9, 4)), "whether it has more");
+    }
+
+    #[test]
+    fn one_append_stands_for_a_bounded_number_of_commits() {
+        let (mut window, now) = (Window::default(), Instant::now());
+        window.offer(request(4, 5, 4), now);
+        answered(&mut window);
+        let sent_one = (0..=SUPERSEDED_MAX).find_map(|_| sent(window.offer(request(5, 5, 5), now)));
+        assert_eq!(sent_one, Some((5, 5)));
+        assert_eq!(answered(&mut window), [5; SUPERSEDED_MAX]);
+    }
+
+    #[test]
+    fn the_window_has_room_for_so_many_frames() {
+        let (mut window, now) = (Window::default(), Instant::now());
+        for index in 1..=APPEND_WINDOW as u64 {
+            assert!(window.has_room());
+            window.offer(request(index, index + 1, 0), now);
+        }
+        assert!(!window.has_room());
+        answered(&mut window);
+        assert!(window.has_room());
+    }
+}
