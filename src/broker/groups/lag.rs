@@ -200,9 +200,10 @@ impl LagTable {
         }
         let total = threatened.len();
         let notes = threatened.into_iter().take(limits::NOTES_MAX).map(|((group, topic), partitions)| {
-            let partitions: Vec<String> = partitions.iter().map(i32::to_string).collect();
-            let partitions = partitions.join(", ");
-            format!("retention will soon delete records of {topic} that group {group:?} has not read (partitions {partitions})")
+            format!(
+                "retention will soon delete records of {topic} that group {group:?} has not read, in {}",
+                named(&partitions)
+            )
         });
         let mut notes: Vec<String> = notes.collect();
         if total > notes.len() {
@@ -212,6 +213,16 @@ impl LagTable {
             ));
         }
         notes
+    }
+}
+
+/// "partition 3", "partitions 3, 4 and 9 more".
+fn named(partitions: &[i32]) -> String {
+    let named: Vec<String> = partitions.iter().take(limits::NOTE_PARTITIONS_MAX).map(i32::to_string).collect();
+    let noun = if partitions.len() == 1 { "partition" } else { "partitions" };
+    match partitions.len() - named.len() {
+        0 => format!("{noun} {}", named.join(", ")),
+        more => format!("{noun} {} and {more} more", named.join(", ")),
     }
 }
 
@@ -383,11 +394,14 @@ mod tests {
         let table = LagTable::default();
         let mut samples: Vec<LagSample> = (0..limits::NOTES_MAX + 2).map(|group| sample(group, 0, true)).collect();
         samples.push(sample(0, 3, true));
+        samples.extend((1..=limits::NOTE_PARTITIONS_MAX as i32 + 2).map(|partition| sample(1, partition, true)));
         samples.push(sample(99, 0, false));
         *table.samples.lock().unwrap() = Arc::new(samples);
         let notes = table.notes();
         assert_eq!(notes.len(), limits::NOTES_MAX + 1);
-        assert!(notes[0].contains("\"g00\"") && notes[0].contains("partitions 0, 3"), "{}", notes[0]);
+        assert!(notes[0].contains("\"g00\"") && notes[0].ends_with(" in partitions 0, 3"), "{}", notes[0]);
+        assert!(notes[1].contains(" in partitions 0, 1, ") && notes[1].ends_with(" and 3 more"), "{}", notes[1]);
+        assert!(notes[2].ends_with(" in partition 0"), "{}", notes[2]);
         assert!(notes.last().unwrap().contains("2 more"));
     }
 }

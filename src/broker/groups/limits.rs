@@ -84,3 +84,5 @@ pub const LAG_CALL_MAX: usize = 10_000;
 pub const THREAT_PERCENT: u64 = 80;
 /// Notes about groups in a health report; the rest is counted.
 pub const NOTES_MAX: usize = 20;
+/// Partitions that such a note names; the rest is counted.
+pub const NOTE_PARTITIONS_MAX: usize = 20;
