@@ -4,7 +4,7 @@
 use super::command::{Expire, ExpireCause, Leave, LeavingMember};
 use super::groups::PartitionCounts;
 use super::outcome::{GroupOutcome, GroupRefusal};
-use super::state::{Group, Members, ServerMember};
+use super::state::{ClassicPhase, Group, Members, ServerMember};
 
 /// From here on nobody may join: what happens to the members that are there must still find epochs.
 pub(super) const EPOCH_MAX: i32 = i32::MAX - 1_000_000;
@@ -82,8 +82,9 @@ impl Draft {
                 };
                 server.members.get(member).is_some_and(asked)
             }
-            (Members::Classic(_), ExpireCause::Sync { generation }) => {
-                self.epoch == generation && self.members.contains(member)
+            // In the next join phase nobody owes a sync any more.
+            (Members::Classic(classic), ExpireCause::Sync { generation }) => {
+                self.epoch == generation && classic.phase != ClassicPhase::Joining && self.members.contains(member)
             }
             (Members::Server(_), ExpireCause::Sync { .. }) | (Members::Classic(_), ExpireCause::Revocation { .. }) => {
                 false

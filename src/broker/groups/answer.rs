@@ -285,6 +285,7 @@ impl Tenure {
             })
         };
         let leads = self.confirmed_look(of, look).await?;
+        self.synced(of.group, beat.generation, of.member);
         if !leads {
             let applied = *self.metadata.applied().borrow();
             return Ok(GroupReply::AppliedAt(applied.unwrap_or_default()));

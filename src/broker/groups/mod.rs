@@ -23,6 +23,7 @@ mod refusals;
 mod requests;
 mod rounds;
 mod sweep;
+mod syncs;
 pub(super) mod tenure;
 mod timers;
 

@@ -13,12 +13,12 @@ use crate::group::{
     ClassicMembers, ClassicPhase, CompleteClassic, Expire, ExpireCause, Group, GroupCommand, Members, ServerMembers,
 };
 
-/// The timers that a group needs as it stands.
-pub fn wanted(group: &Group, initial_delay: Duration) -> Vec<Wanted> {
+/// The timers that a group needs as it stands. `awaits_syncs`: a member has yet to send its sync.
+pub fn wanted(group: &Group, initial_delay: Duration, awaits_syncs: bool) -> Vec<Wanted> {
     match group.members() {
         Members::None => Vec::new(),
         Members::Server(server) => of_server(server),
-        Members::Classic(classic) => of_classic(classic, group.epoch(), initial_delay),
+        Members::Classic(classic) => of_classic(classic, group.epoch(), initial_delay, awaits_syncs),
     }
 }
 
@@ -34,7 +34,7 @@ fn of_server(server: &ServerMembers) -> Vec<Wanted> {
     wanted
 }
 
-fn of_classic(classic: &ClassicMembers, generation: i32, initial_delay: Duration) -> Vec<Wanted> {
+fn of_classic(classic: &ClassicMembers, generation: i32, initial_delay: Duration, awaits_syncs: bool) -> Vec<Wanted> {
     let mut wanted: Vec<Wanted> =
         classic.members.iter().map(|(id, member)| session(id, member.session_timeout_ms)).collect();
     let span = millis(classic.rebalance_timeout_ms());
@@ -52,8 +52,10 @@ fn of_classic(classic: &ClassicMembers, generation: i32, initial_delay: Duration
                 wanted.push(Wanted { kind: TimerKind::Gathered, mark: -1, span: Duration::ZERO });
             }
         }
-        ClassicPhase::Syncing => wanted.push(Wanted { kind: TimerKind::Assignments, mark, span }),
-        ClassicPhase::Stable => {}
+        ClassicPhase::Syncing | ClassicPhase::Stable if awaits_syncs => {
+            wanted.push(Wanted { kind: TimerKind::Syncs, mark, span });
+        }
+        ClassicPhase::Syncing | ClassicPhase::Stable => {}
     }
     wanted
 }
@@ -75,25 +77,30 @@ pub struct Decision {
 }
 
 /// Silent members of one group go in one command, so that a target is computed once for all of them.
-/// `group_of` gives a group as it is applied here; a timer whose reason is gone calls for nothing.
-pub fn decide<'a>(due: Vec<(Timer, i64)>, group_of: impl Fn(&str) -> Option<&'a Group>) -> Vec<Decision> {
+/// `group_of` gives a group as it is applied here, `pending` its members that have yet to sync; a timer
+/// whose reason is gone calls for nothing.
+pub fn decide<'a>(
+    due: Vec<(Timer, i64)>,
+    group_of: impl Fn(&str) -> Option<&'a Group>,
+    pending: impl Fn(&str, &Group) -> Vec<String>,
+) -> Vec<Decision> {
     let mut silent: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut decisions = Vec::new();
     for (timer, mark) in due {
         let Some(group) = group_of(&timer.group) else { continue };
         let name = timer.group.clone();
         let epoch = i32::try_from(mark).unwrap_or(i32::MAX);
-        let expire = |member: &str, because| Expire { group: name.clone(), members: vec![member.to_string()], because };
+        let expire = |members, because| GroupCommand::Expire(Expire { group: name.clone(), members, because });
         let command = match &timer.kind {
             TimerKind::Session(member) => {
                 silent.entry(name).or_default().push(member.clone());
                 continue;
             }
-            TimerKind::Release(member) => GroupCommand::Expire(expire(member, ExpireCause::Revocation { epoch })),
-            TimerKind::Assignments => {
-                let Some(classic) = group.classic() else { continue };
-                GroupCommand::Expire(expire(&classic.leader, ExpireCause::Sync { generation: epoch }))
-            }
+            TimerKind::Release(member) => expire(vec![member.clone()], ExpireCause::Revocation { epoch }),
+            TimerKind::Syncs => match pending(&name, group) {
+                late if late.is_empty() => continue,
+                late => expire(late, ExpireCause::Sync { generation: epoch }),
+            },
             TimerKind::Gathered => {
                 let generation = group.epoch();
                 GroupCommand::CompleteClassic(CompleteClassic { group: name, generation, timed_out: false })
@@ -132,6 +139,7 @@ pub fn next_beat(session: Duration, waits: bool, group_members: usize, members: 
 mod tests {
     use super::*;
     use crate::{
+        broker::groups::syncs::Syncs,
         group::{Groups, Join, JoinClassic, Subscription, SyncClassic},
         types::WallMs,
     };
@@ -171,8 +179,18 @@ mod tests {
     }
 
     fn kinds(groups: &Groups) -> Vec<(TimerKind, i64, u64)> {
-        let wanted = wanted(groups.get("g").unwrap(), DELAY);
+        let group = groups.get("g").unwrap();
+        let wanted = wanted(group, DELAY, !late(groups).is_empty());
         wanted.into_iter().map(|w| (w.kind, w.mark, w.span.as_millis() as u64)).collect()
+    }
+
+    /// b follows and never syncs.
+    fn late(groups: &Groups) -> Vec<String> {
+        Syncs::default().pending("g", groups.get("g").unwrap())
+    }
+
+    fn decided(groups: &Groups, due: Vec<(Timer, i64)>) -> Vec<Decision> {
+        decide(due, |name| groups.get(name), |_, _| late(groups))
     }
 
     fn session_of(member: &str) -> TimerKind {
@@ -189,7 +207,7 @@ mod tests {
         let (_, epoch, span) = release.expect("a holds all six and must give three");
         assert_eq!(span, 7_000);
         let timer = Timer { group: "g".into(), kind: TimerKind::Release("a".into()) };
-        let decisions = decide(vec![(timer.clone(), epoch)], |name| groups.get(name));
+        let decisions = decided(&groups, vec![(timer.clone(), epoch)]);
         let because = ExpireCause::Revocation { epoch: i32::try_from(epoch).unwrap() };
         let expire = Expire { group: "g".into(), members: vec!["a".into()], because };
         assert_eq!(decisions, [Decision { command: GroupCommand::Expire(expire), timers: vec![timer] }]);
@@ -209,19 +227,26 @@ mod tests {
 
         let complete = CompleteClassic { group: "g".into(), generation: 0, timed_out: false };
         let gathered = Timer { group: "g".into(), kind: TimerKind::Gathered };
-        let decisions = decide(vec![(gathered, *mark)], |name| groups.get(name));
+        let decisions = decided(&groups, vec![(gathered, *mark)]);
         assert_eq!(decisions[0].command, GroupCommand::CompleteClassic(complete.clone()));
         apply(&mut groups, GroupCommand::CompleteClassic(complete));
-        assert!(kinds(&groups).contains(&(TimerKind::Assignments, 1, 60_000)));
-        let late = Timer { group: "g".into(), kind: TimerKind::Assignments };
-        let decisions = decide(vec![(late, 1)], |name| groups.get(name));
-        let because = ExpireCause::Sync { generation: 1 };
-        let expire = Expire { group: "g".into(), members: vec!["a".into()], because };
-        assert_eq!(decisions[0].command, GroupCommand::Expire(expire));
+        assert!(kinds(&groups).contains(&(TimerKind::Syncs, 1, 60_000)));
+        let late = || Timer { group: "g".into(), kind: TimerKind::Syncs };
+        let expire = |members: &[&str]| {
+            let members = members.iter().map(|member| member.to_string()).collect();
+            GroupCommand::Expire(Expire { group: "g".into(), members, because: ExpireCause::Sync { generation: 1 } })
+        };
+        assert_eq!(decided(&groups, vec![(late(), 1)])[0].command, expire(&["a", "b"]));
 
         let sync = SyncClassic { group: "g".into(), generation: 1, member: "a".into(), assignments: vec![] };
         apply(&mut groups, GroupCommand::SyncClassic(sync));
-        assert_eq!(kinds(&groups), [(session_of("a"), 0, 10_000), (session_of("b"), 0, 10_000)]);
+        let sessions = [(session_of("a"), 0, 10_000), (session_of("b"), 0, 10_000)];
+        assert_eq!(kinds(&groups)[..2], sessions);
+        assert_eq!(kinds(&groups)[2..], [(TimerKind::Syncs, 1, 60_000)], "it runs on: b has not synced");
+        assert_eq!(decided(&groups, vec![(late(), 1)])[0].command, expire(&["b"]));
+        let stable = groups.get("g").unwrap();
+        assert_eq!(wanted(stable, DELAY, false).len(), 2, "all have");
+        assert_eq!(decide(vec![(late(), 1)], |_| Some(stable), |_, _| vec![]), []);
 
         // The next round is complete with the last of the members, without a delay.
         join_classic(&mut groups, "c", true);
@@ -231,7 +256,7 @@ mod tests {
         assert!(kinds(&groups).contains(&(TimerKind::Gathered, -1, 0)));
         let over = Timer { group: "g".into(), kind: TimerKind::Join };
         let complete = CompleteClassic { group: "g".into(), generation: 1, timed_out: true };
-        let decisions = decide(vec![(over, 1)], |name| groups.get(name));
+        let decisions = decided(&groups, vec![(over, 1)]);
         assert_eq!(decisions[0].command, GroupCommand::CompleteClassic(complete));
     }
 
@@ -241,7 +266,7 @@ mod tests {
         join_server(&mut groups, "a");
         join_server(&mut groups, "b");
         let due = |group: &str, member: &str| (Timer { group: group.into(), kind: session_of(member) }, 0);
-        let decisions = decide(vec![due("g", "a"), due("gone", "x"), due("g", "b")], |name| groups.get(name));
+        let decisions = decided(&groups, vec![due("g", "a"), due("gone", "x"), due("g", "b")]);
         let members = vec!["a".to_string(), "b".to_string()];
         let expire = Expire { group: "g".into(), members, because: ExpireCause::Session };
         let timers = vec![due("g", "a").0, due("g", "b").0];

@@ -24,11 +24,12 @@ use super::{
     promises::Promises,
     rounds::Rounds,
     sweep::Sweeper,
+    syncs::Syncs,
     timers::{Timers, Touched},
 };
 use crate::{
     broker::inner::Inner,
-    group::{GroupCommand, GroupOutcome, GroupRefusal},
+    group::{self, GroupCommand, GroupOutcome, GroupRefusal},
     metadata::{Change, Command, Metadata, Outcome, Refusal as MetadataRefusal, decode_response},
     metrics::GroupProbe,
     raft::{Group, ProposalEnd, Refusal, Status},
@@ -45,12 +46,19 @@ pub struct Tenure {
     pub probe: GroupProbe,
     clock: Arc<dyn Clock>,
     settings: GroupSettings,
-    timers: Mutex<Timers>,
+    watched: Mutex<Watched>,
     /// A timer may be due sooner than it was.
     woken: Notify,
     rounds: Rounds,
     /// When the last round began that confirmed this term's leadership.
     confirmed: Mutex<Option<Instant>>,
+}
+
+/// What this coordinator alone knows of the groups.
+#[derive(Default)]
+struct Watched {
+    timers: Timers,
+    syncs: Syncs,
 }
 
 /// A command that was applied.
@@ -106,12 +114,13 @@ impl Tenure {
             probe: inner.groups.probe.clone(),
             clock: Arc::clone(&inner.clock),
             settings: inner.settings.groups,
-            timers: Mutex::default(),
+            watched: Mutex::default(),
             woken: Notify::new(),
             rounds,
             confirmed: Mutex::new(None),
         };
         // Ready (M1): the state holds every member that there is, and each has its whole session before it.
+        tenure.inherit();
         tenure.observe_all();
         (Arc::new(tenure), queue)
     }
@@ -127,7 +136,7 @@ impl Tenure {
             for decision in self.due_decisions(room) {
                 flights.push(self.carry_out(decision));
             }
-            let next = self.lock_timers().next_due().filter(|_| flights.len() < limits::DECISIONS_MAX);
+            let next = self.lock().timers.next_due().filter(|_| flights.len() < limits::DECISIONS_MAX);
             tokio::select! {
                 biased;
                 changed = status.changed() => {
@@ -159,12 +168,13 @@ impl Tenure {
 
     /// What is due now. Until it is settled it is not due again.
     fn due_decisions(&self, max: usize) -> Vec<Decision> {
-        let mut timers = self.lock_timers();
-        let due = timers.take_due(Instant::now(), max);
+        let mut watched = self.lock();
+        let due = watched.timers.take_due(Instant::now(), max);
         if due.is_empty() {
             return Vec::new();
         }
-        self.metadata.read(|state| plan::decide(due, |name| state.group(name)))
+        let pending = |name: &str, group: &group::Group| watched.syncs.pending(name, group);
+        self.metadata.read(|state| plan::decide(due, |name| state.group(name), pending))
     }
 
     async fn carry_out(&self, decision: Decision) {
@@ -185,9 +195,9 @@ impl Tenure {
         if let Some(group) = group {
             self.observe(&group);
             let again = Instant::now() + limits::DECISION_RETRY;
-            let mut running = self.lock_timers();
+            let mut watched = self.lock();
             for timer in timers {
-                running.retry(timer, again);
+                watched.timers.retry(timer, again);
             }
         }
     }
@@ -218,38 +228,48 @@ impl Tenure {
     pub fn observe(&self, group: &str) {
         {
             // Taken first, so that nobody brings in what he read earlier.
-            let mut timers = self.lock_timers();
+            let mut watched = self.lock();
             let delay = self.settings.initial_rebalance_delay;
-            let wanted = self.metadata.read(|state| state.group(group).map(|group| plan::wanted(group, delay)));
-            timers.observe(Instant::now(), group, wanted.unwrap_or_default());
+            self.metadata.read(|state| watched.observe(group, state.group(group), delay));
         }
         self.woken.notify_one();
     }
 
     /// Topics that come and go change what members hold, and nobody calls [`Tenure::observe`] then.
     fn observe_all(&self) {
-        let mut timers = self.lock_timers();
-        let now = Instant::now();
+        let mut watched = self.lock();
         let delay = self.settings.initial_rebalance_delay;
-        let known = timers.groups();
+        let known = watched.timers.groups();
         self.metadata.read(|state| {
-            for group in known.iter().filter(|name| state.group(name).is_none()) {
-                timers.observe(now, group, Vec::new());
+            watched.syncs.retain(|name| state.group(name).is_some());
+            for name in known.iter().filter(|name| state.group(name).is_none()) {
+                watched.observe(name, None, delay);
             }
             for (name, group) in state.groups().iter() {
-                timers.observe(now, name, plan::wanted(group, delay));
+                watched.observe(name, Some(group), delay);
             }
         });
     }
 
+    /// What an earlier coordinator was told is not known here.
+    fn inherit(&self) {
+        let mut watched = self.lock();
+        self.metadata.read(|state| state.groups().iter().for_each(|(name, group)| watched.syncs.inherit(name, group)));
+    }
+
+    /// The member, of this generation, has sent its sync.
+    pub fn synced(&self, group: &str, generation: i32, member: &str) {
+        self.lock().syncs.note(group, generation, member);
+    }
+
     /// The member was heard of: it has its whole session again.
     pub fn touch(&self, group: &str, member: &str) -> Touched {
-        self.lock_timers().touch(Instant::now(), group, member)
+        self.lock().timers.touch(Instant::now(), group, member)
     }
 
     /// Timers that run: about as many as there are members.
     pub fn timer_count(&self) -> usize {
-        self.lock_timers().len()
+        self.lock().timers.len()
     }
 
     /// A majority confirmed this term in a round that began no longer ago than `age`.
@@ -270,8 +290,19 @@ impl Tenure {
         self.confirmed_within(Duration::ZERO).await
     }
 
-    fn lock_timers(&self) -> std::sync::MutexGuard<'_, Timers> {
-        self.timers.lock().expect(UNPOISONED)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Watched> {
+        self.watched.lock().expect(UNPOISONED)
+    }
+}
+
+impl Watched {
+    fn observe(&mut self, name: &str, group: Option<&group::Group>, initial_delay: Duration) {
+        self.syncs.tidy(name, group);
+        let wanted = group.map(|group| {
+            let awaits_syncs = !self.syncs.pending(name, group).is_empty();
+            plan::wanted(group, initial_delay, awaits_syncs)
+        });
+        self.timers.observe(Instant::now(), name, wanted.unwrap_or_default());
     }
 }
 

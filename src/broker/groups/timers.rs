@@ -26,8 +26,8 @@ pub enum TimerKind {
     Gathered,
     /// Classic: all members should have joined.
     Join,
-    /// Classic: the group leader should have sent the assignments.
-    Assignments,
+    /// Classic: all members should have sent their syncs, the group leader's with the assignments.
+    Syncs,
     /// The member should have been heard of.
     Session(String),
     /// The member should have let go of what was taken from it.

@@ -248,3 +248,38 @@ async fn rounds_end_by_their_timers() {
     let gone = cluster.broker(1).classic_heartbeat(beat(&leader)).await;
     assert!(matches!(gone, Err(GroupError::UnknownMember { .. })), "{gone:?}");
 }
+
+/// Beats that are answered with Ok for longer than the rebalance timeout of those who beat.
+async fn beat_on(cluster: &Cluster, members: &[ClassicJoined]) {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(1_500) {
+        for member in members {
+            assert_eq!(cluster.any().classic_heartbeat(beat(member)).await, Ok(()));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_beats_and_never_syncs_is_out_and_those_who_did_stay() {
+    let cluster = Cluster::start(3, 4_600).await;
+    let quick = |member: &str| ClassicJoin { rebalance_timeout: Duration::from_secs(1), ..join("g", member) };
+    let both = [joining(cluster.broker(1), quick("")), joining(cluster.broker(2), quick(""))];
+    let joined: Vec<ClassicJoined> = join_all(both).await.into_iter().map(|joined| joined.unwrap().unwrap()).collect();
+    let (leaders, followers): (Vec<_>, Vec<_>) = joined.into_iter().partition(|one| one.leader == one.member);
+    let (leader, follower) = (&leaders[0], &followers[0]);
+    sync(&cluster.broker(1), leader).await.unwrap();
+    until("it is out", || async {
+        let told = cluster.broker(2).classic_heartbeat(beat(follower)).await;
+        matches!(told, Err(GroupError::UnknownMember { .. }))
+    })
+    .await;
+    let told = cluster.broker(1).classic_heartbeat(beat(leader)).await;
+    assert_eq!(told, Err(GroupError::Rebalancing { group: "g".into() }), "its partitions are free");
+
+    let joined = round(vec![(cluster.broker(1), quick(&leader.member)), (cluster.broker(2), quick(""))]).await;
+    beat_on(&cluster, &joined).await;
+    let now = coordinator(&cluster).await;
+    move_coordinator(&cluster, Some(now % 3 + 1)).await;
+    beat_on(&cluster, &joined).await;
+}
