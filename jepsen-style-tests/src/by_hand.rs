@@ -106,11 +106,13 @@ impl ByHand {
         fs::create_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     }
 
-    /// The cluster's id, as soon as it is formed and answers.
+    /// The cluster's id, as soon as it is formed, answers and has all three registered: it has its id before
+    /// that, and places no topic on a broker that has yet to register.
     #[track_caller]
     pub fn wait_cluster_id(&self) -> String {
-        wait_for("a cluster that answers", QUICK, || {
-            self.cli.cluster_id().and_then(|id| if id.is_empty() { Err("no id yet".into()) } else { Ok(id) })
+        wait_for("a cluster of three that answers", QUICK, || match self.cli.cluster()? {
+            (id, 3) if !id.is_empty() => Ok(id),
+            (id, brokers) => Err(format!("id {id:?}, {brokers} brokers registered")),
         })
     }
 

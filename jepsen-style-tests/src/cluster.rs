@@ -179,13 +179,16 @@ impl Cli {
         json["metadata_leader"].as_u64().filter(|id| *id != 0).ok_or_else(|| format!("no metadata leader: {json}"))
     }
 
-    pub fn cluster_id(&self) -> Result<String, String> {
+    /// The cluster's id and how many brokers are registered.
+    pub fn cluster(&self) -> Result<(String, usize), String> {
         let finished = run(self.brokered(&["cluster", "nodes"]).args(["--format", "json"]), b"", QUICK);
         if finished.code != 0 {
             return Err(finished.stderr);
         }
         let json = parse(&finished.stdout, &["cluster", "nodes"]);
-        json["cluster_id"].as_str().map(str::to_string).ok_or_else(|| format!("no cluster_id: {json}"))
+        let id = json["cluster_id"].as_str().map(str::to_string);
+        let brokers = json["brokers"].as_array().map(Vec::len);
+        id.zip(brokers).ok_or_else(|| format!("no cluster_id or no brokers: {json}"))
     }
 
     /// Waits until `cluster health` is content (exit 0, not 10).
