@@ -6,7 +6,7 @@ use std::{
 };
 
 use jepsen_style_tests::{
-    cluster::{Cluster, QUICK, SLOW},
+    cluster::{Cluster, Node, QUICK, SLOW},
     command::{run, wait_for},
     disk::{Load, Mount, free_bytes, used_bytes},
     knob::knob,
@@ -117,12 +117,14 @@ fn a_full_disk_is_refused_read_trimmed_and_written_again() {
         let free = least_free(&cluster);
         println!("  after 5 s of knocking {} MiB are free", free / MIB);
         assert!(free > reserve_bytes / 2, "the reserve of {reserve_bytes} is half gone: {free}");
-        // Told of, and alive.
+        // Told of, and all alive. One that gave more back may have room, which two full ones keep from being used.
         assert_eq!(cli.try_run(&["cluster", "health"]).code, 10);
-        for node in cluster.status() {
-            let scrape = Scrape::of(&node).unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(scrape.value("flotilla_disk_full"), 1.0, "node {}", node.id);
-        }
+        let says_full = |node: &Node| {
+            let scrape = Scrape::of(node).unwrap_or_else(|error| panic!("{error}"));
+            scrape.value("flotilla_disk_full") == 1.0
+        };
+        let full = cluster.status().iter().map(says_full).filter(|full| *full).count();
+        assert!(full >= 2, "{full} of 3 nodes say that their disk is full");
         check_topic(cli, TOPIC, PARTITIONS, &runs.iter().collect::<Vec<_>>(), Some(round));
         if round == 1 {
             // A restart replays and flushes the logs: that is what the reserve is for, too.
