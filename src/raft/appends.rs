@@ -31,8 +31,9 @@ const SUPERSEDED_MAX: usize = 16;
 type Request = AppendEntriesRequest<Types>;
 
 /// What is sent now, what is held back, and which requests a reply answers. Pure, time is passed in.
-#[derive(Default)]
 struct Window {
+    /// How long news waits.
+    hold: Duration,
     /// Of the last entry that was sent in this exchange, or that its first request followed on.
     sent: Option<RaftLogId>,
     /// News of a commit, and until when it waits.
@@ -49,6 +50,10 @@ struct Outstanding {
 }
 
 impl Window {
+    fn new(hold: Duration) -> Window {
+        Window { hold, sent: None, held: None, superseded: Vec::new(), outstanding: VecDeque::new() }
+    }
+
     fn has_room(&self) -> bool {
         self.outstanding.len() < APPEND_WINDOW
     }
@@ -65,7 +70,7 @@ impl Window {
             self.superseded.push(older.prev_log_id);
         }
         if is_news && self.superseded.len() < SUPERSEDED_MAX {
-            self.held = Some((request, now + COMMIT_HELD));
+            self.held = Some((request, now + self.hold));
             return None;
         }
         Some(self.send(request))
@@ -131,7 +136,7 @@ impl<S: Stream<Item = Request> + Unpin> Appends<S> {
             input,
             next: Some(first),
             ended: false,
-            window: Window::default(),
+            window: Window::new(COMMIT_HELD),
             alarm: None,
             ready: VecDeque::new(),
         }
@@ -225,11 +230,23 @@ async fn rings(alarm: &mut Option<Pin<Box<Sleep>>>) {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
+    use tokio::sync::mpsc;
+    use tokio_stream::wrappers::ReceiverStream;
+
     use super::*;
     use crate::{
-        raft::types::{Command, RaftEntry, log_id},
-        types::EntryPosition,
+        proto::internal,
+        raft::{
+            link::Link,
+            types::{Command, RaftEntry, log_id},
+            wire::{decode_append, encode_append_reply},
+        },
+        types::{EntryPosition, RaftGroupId, ReplicaId},
     };
+
+    /// Many of the timers' ticks.
+    const HOLD: Duration = Duration::from_millis(100);
 
     fn at(index: u64) -> RaftLogId {
         log_id(EntryPosition { term: Term(1), index: LogIndex(index) })
@@ -263,11 +280,11 @@ mod tests {
 
     #[test]
     fn news_of_a_commit_travels_with_the_entries_that_follow_it() {
-        let (mut window, now) = (Window::default(), Instant::now());
+        let (mut window, now) = (Window::new(HOLD), Instant::now());
         assert_eq!(sent(window.offer(request(4, 5, 4), now)), Some((5, 4)));
         assert_eq!(answered(&mut window), [] as [u64; 0]);
         assert_eq!(sent(window.offer(request(5, 5, 5), now)), None);
-        assert_eq!(window.due(), Some(now + COMMIT_HELD));
+        assert_eq!(window.due(), Some(now + HOLD));
         assert_eq!(sent(window.offer(request(5, 6, 5), now)), Some((6, 5)));
         assert_eq!((window.due(), answered(&mut window)), (None, vec![5]), "its reply answers both");
     }
@@ -275,7 +292,7 @@ mod tests {
     /// The other followers were faster: the entry is committed before this one has answered.
     #[test]
     fn news_waits_also_while_the_follower_has_not_answered_yet() {
-        let (mut window, now) = (Window::default(), Instant::now());
+        let (mut window, now) = (Window::new(HOLD), Instant::now());
         window.offer(request(4, 5, 4), now);
         assert_eq!(sent(window.offer(request(5, 5, 5), now)), None);
         assert_eq!(sent(window.offer(request(5, 6, 5), now)), Some((6, 5)));
@@ -285,7 +302,7 @@ mod tests {
 
     #[test]
     fn news_without_entries_is_sent_once_it_is_due_and_answered_once() {
-        let (mut window, now) = (Window::default(), Instant::now());
+        let (mut window, now) = (Window::new(HOLD), Instant::now());
         window.offer(request(4, 5, 4), now);
         window.offer(request(5, 5, 5), now);
         assert_eq!(sent(window.release()), Some((5, 5)));
@@ -295,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_question_to_the_follower_is_never_held_back() {
-        let (mut window, now) = (Window::default(), Instant::now());
+        let (mut window, now) = (Window::new(HOLD), Instant::now());
         assert_eq!(sent(window.offer(request(4, 4, 4), now)), Some((4, 4)), "whether its log agrees");
         assert_eq!(sent(window.offer(request(4, 4, 4), now)), None);
         assert_eq!(sent(window.offer(request(9, 9, 4), now)), Some((9, 4)), "whether it has more");
@@ -303,7 +320,7 @@ mod tests {
 
     #[test]
     fn one_append_stands_for_a_bounded_number_of_commits() {
-        let (mut window, now) = (Window::default(), Instant::now());
+        let (mut window, now) = (Window::new(HOLD), Instant::now());
         window.offer(request(4, 5, 4), now);
         answered(&mut window);
         let sent_one = (0..=SUPERSEDED_MAX).find_map(|_| sent(window.offer(request(5, 5, 5), now)));
@@ -313,7 +330,7 @@ mod tests {
 
     #[test]
     fn the_window_has_room_for_so_many_frames() {
-        let (mut window, now) = (Window::default(), Instant::now());
+        let (mut window, now) = (Window::new(HOLD), Instant::now());
         for index in 1..=APPEND_WINDOW as u64 {
             assert!(window.has_room());
             window.offer(request(index, index + 1, 0), now);
@@ -321,5 +338,87 @@ mod tests {
         assert!(!window.has_room());
         answered(&mut window);
         assert!(window.has_room());
+    }
+
+    /// The follower: what it is sent, at which moment, and its answers.
+    struct Follower {
+        link: Arc<Link>,
+        frames: mpsc::Receiver<internal::Frame>,
+    }
+
+    impl Follower {
+        /// The frame, and the last index and the commit that it carries.
+        async fn hear(&mut self) -> (Frame, Option<(u64, u64)>) {
+            let heard = timeout(HOLD * 9, self.frames.recv()).await.expect("something is sent");
+            let frame = Frame::decode(heard.unwrap().data).unwrap();
+            let request = decode_append(frame.body.clone()).unwrap();
+            (frame, sent(Some(request)))
+        }
+
+        fn agree(&self, frame: &Frame, index: u64) {
+            self.link.dispatch(frame.reply(Kind::AppendReply, encode_append_reply(&Ok(Some(at(index))))));
+        }
+    }
+
+    /// An exchange that runs by itself: where its requests come from, its follower, and its answers.
+    fn exchange(first: Request) -> (mpsc::Sender<Request>, Follower, mpsc::Receiver<u64>) {
+        let (link, frames) = Link::to_a_test();
+        let (requests, input) = mpsc::channel(8);
+        let address = (RaftGroupId(1), ReplicaId(1), ReplicaId(2));
+        let opened = link.open(APPEND_WINDOW).unwrap();
+        let mut appends = Appends::new(opened, address, None, ReceiverStream::new(input), first);
+        appends.window.hold = HOLD;
+        let (answer, answers) = mpsc::channel(8);
+        tokio::spawn(async move {
+            let mut steps = Box::pin(stream::unfold(Some(appends), Appends::step));
+            while let Some(Ok(Ok(Some(matched)))) = steps.next().await {
+                let _ = answer.send(matched.index).await;
+            }
+        });
+        (requests, Follower { link, frames }, answers)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn news_that_nothing_follows_is_sent_in_time() {
+        let (requests, mut follower, mut answers) = exchange(request(4, 5, 4));
+        let (frame, said) = follower.hear().await;
+        assert_eq!(said, Some((5, 4)));
+        follower.agree(&frame, 5);
+        assert_eq!(answers.recv().await, Some(5));
+
+        let began = Instant::now();
+        requests.send(request(5, 5, 5)).await.unwrap();
+        let (frame, said) = follower.hear().await;
+        assert_eq!(said, Some((5, 5)));
+        let tick = Duration::from_millis(2);
+        assert!((HOLD..HOLD + tick).contains(&began.elapsed()), "{:?}", began.elapsed());
+        follower.agree(&frame, 5);
+        assert_eq!(answers.recv().await, Some(5));
+    }
+
+    /// The alarm was set for what is superseded before it rings.
+    #[tokio::test(start_paused = true)]
+    async fn the_alarm_of_superseded_news_serves_the_next() {
+        let (requests, mut follower, mut answers) = exchange(request(4, 5, 4));
+        let (first, _) = follower.hear().await;
+        follower.agree(&first, 5);
+        let began = Instant::now();
+        requests.send(request(5, 5, 5)).await.unwrap();
+        requests.send(request(5, 6, 5)).await.unwrap();
+        let (second, said) = follower.hear().await;
+        assert_eq!((said, began.elapsed()), (Some((6, 5)), Duration::ZERO));
+        follower.agree(&second, 6);
+        // Half of the first one's time later, so that the alarm rings too early for this one.
+        tokio::time::advance(HOLD / 2).await;
+        requests.send(request(6, 6, 6)).await.unwrap();
+        let (third, said) = follower.hear().await;
+        assert_eq!(said, Some((6, 6)));
+        let held = began.elapsed();
+        let tick = Duration::from_millis(2);
+        assert!((HOLD * 3 / 2..HOLD * 3 / 2 + tick).contains(&held), "{held:?}");
+        follower.agree(&third, 6);
+        for index in [5, 5, 6, 6] {
+            assert_eq!(answers.recv().await, Some(index), "each request has its answer, in order");
+        }
     }
 }

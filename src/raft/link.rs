@@ -92,6 +92,15 @@ impl Link {
         Arc::new(Link { peer, next_id: AtomicU64::new(1), state: Mutex::default() })
     }
 
+    /// A link whose peer is the test: what it is sent, with [`Link::dispatch`] for its answers.
+    #[cfg(test)]
+    pub fn to_a_test() -> (Arc<Link>, mpsc::Receiver<internal::Frame>) {
+        let link = Link::new(BrokerId(2));
+        let (sender, sent) = mpsc::channel(QUEUE_FRAMES_MAX);
+        link.lock().sender = Some(sender);
+        (link, sent)
+    }
+
     pub fn set_address(&self, address: String) {
         self.lock().address = Some(address);
     }
@@ -231,7 +240,7 @@ impl Link {
         }
     }
 
-    fn dispatch(&self, frame: Frame) {
+    pub(super) fn dispatch(&self, frame: Frame) {
         let mut state = self.lock();
         if frame.kind == Kind::Pong {
             state.heard = Some(Instant::now());
