@@ -12,6 +12,8 @@ mod answer;
 mod calls;
 mod classic;
 mod commits;
+#[cfg(test)]
+mod fixture;
 mod forward;
 mod lag;
 pub(super) mod limits;

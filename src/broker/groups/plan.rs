@@ -139,18 +139,14 @@ pub fn next_beat(session: Duration, waits: bool, group_members: usize, members: 
 mod tests {
     use super::*;
     use crate::{
-        broker::groups::syncs::Syncs,
-        group::{Groups, Join, JoinClassic, Subscription, SyncClassic},
-        types::WallMs,
+        broker::groups::{
+            fixture::{apply, join_classic, sync_classic},
+            syncs::Syncs,
+        },
+        group::{Groups, Join, Subscription},
     };
 
     const DELAY: Duration = Duration::from_millis(500);
-
-    /// Every topic has six partitions.
-    fn apply(groups: &mut Groups, command: GroupCommand) {
-        let applied = groups.apply(WallMs(1), command.clone(), &|_| Some(6));
-        assert!(applied.is_ok(), "{command:?}: {applied:?}");
-    }
 
     fn join_server(groups: &mut Groups, member: &str) {
         let subscription = Subscription { topics: vec!["t".into()], ..Subscription::default() };
@@ -162,20 +158,6 @@ mod tests {
             group, member, client_id, session_timeout_ms, rebalance_timeout_ms, subscription, ..Join::default()
         };
         apply(groups, GroupCommand::Join(join));
-    }
-
-    fn join_classic(groups: &mut Groups, member: &str, is_new: bool) {
-        let join = JoinClassic {
-            group: "g".into(),
-            member: member.into(),
-            is_new,
-            session_timeout_ms: 10_000,
-            rebalance_timeout_ms: 60_000,
-            protocol_type: "consumer".into(),
-            protocols: vec![("range".into(), vec![1])],
-            ..JoinClassic::default()
-        };
-        apply(groups, GroupCommand::JoinClassic(join));
     }
 
     fn kinds(groups: &Groups) -> Vec<(TimerKind, i64, u64)> {
@@ -216,12 +198,12 @@ mod tests {
     #[test]
     fn a_classic_group_runs_through_its_timers() {
         let mut groups = Groups::default();
-        join_classic(&mut groups, "a", true);
+        join_classic(&mut groups, "a", None, true);
         let first = kinds(&groups);
         assert!(first.contains(&(TimerKind::Join, 0, 60_000)) && first.contains(&(session_of("a"), 0, 10_000)));
         let (_, mark, span) = first.iter().find(|(kind, ..)| *kind == TimerKind::Gathered).unwrap();
         assert_eq!(*span, 500);
-        join_classic(&mut groups, "b", true);
+        join_classic(&mut groups, "b", None, true);
         let again = kinds(&groups);
         assert!(again.iter().any(|(kind, m, _)| *kind == TimerKind::Gathered && m != mark), "it starts anew");
 
@@ -238,8 +220,7 @@ mod tests {
         };
         assert_eq!(decided(&groups, vec![(late(), 1)])[0].command, expire(&["a", "b"]));
 
-        let sync = SyncClassic { group: "g".into(), generation: 1, member: "a".into(), assignments: vec![] };
-        apply(&mut groups, GroupCommand::SyncClassic(sync));
+        sync_classic(&mut groups, 1, "a");
         let sessions = [(session_of("a"), 0, 10_000), (session_of("b"), 0, 10_000)];
         assert_eq!(kinds(&groups)[..2], sessions);
         assert_eq!(kinds(&groups)[2..], [(TimerKind::Syncs, 1, 60_000)], "it runs on: b has not synced");
@@ -249,10 +230,10 @@ mod tests {
         assert_eq!(decide(vec![(late(), 1)], |_| Some(stable), |_, _| vec![]), []);
 
         // The next round is complete with the last of the members, without a delay.
-        join_classic(&mut groups, "c", true);
-        join_classic(&mut groups, "a", false);
+        join_classic(&mut groups, "c", None, true);
+        join_classic(&mut groups, "a", None, false);
         assert!(kinds(&groups).iter().all(|(kind, ..)| *kind != TimerKind::Gathered), "b is missing");
-        join_classic(&mut groups, "b", false);
+        join_classic(&mut groups, "b", None, false);
         assert!(kinds(&groups).contains(&(TimerKind::Gathered, -1, 0)));
         let over = Timer { group: "g".into(), kind: TimerKind::Join };
         let complete = CompleteClassic { group: "g".into(), generation: 1, timed_out: true };

@@ -3,7 +3,7 @@
 //!
 //! Promises: nobody is waited for who synced in a generation that began in this term. Leaves out: earlier
 //! generations, whose syncs another coordinator has seen: there only the group leader is waited for, whose
-//! sync the state itself lacks. Static members are left to their sessions: they may be restarting.
+//! sync the state itself lacks. Other static members are left to their sessions: they may be restarting.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ struct Latest {
 enum Synced {
     /// As far as is to be known.
     All,
-    Some(BTreeSet<String>),
+    By(BTreeSet<String>),
 }
 
 impl Syncs {
@@ -39,22 +39,21 @@ impl Syncs {
     /// A member, of this generation, has sent its sync.
     pub fn note(&mut self, name: &str, generation: i32, member: &str) {
         let known = self.latest.entry(name.to_string());
-        let latest = known.or_insert_with(|| Latest { generation, synced: Synced::Some(BTreeSet::new()) });
+        let latest = known.or_insert_with(|| Latest { generation, synced: Synced::By(BTreeSet::new()) });
         if latest.generation < generation {
-            *latest = Latest { generation, synced: Synced::Some(BTreeSet::new()) };
+            *latest = Latest { generation, synced: Synced::By(BTreeSet::new()) };
         }
         match &mut latest.synced {
-            Synced::Some(members) if latest.generation == generation => {
+            Synced::By(members) if latest.generation == generation => {
                 members.insert(member.to_string());
             }
-            Synced::Some(_) | Synced::All => {}
+            Synced::By(_) | Synced::All => {}
         }
     }
 
     /// Who shall sync and has not.
     pub fn pending(&self, name: &str, group: &Group) -> Vec<String> {
         let Some(classic) = group.classic() else { return Vec::new() };
-        let leads = |member: &String| *member == classic.leader;
         let leader_is_late = match classic.phase {
             ClassicPhase::Joining => return Vec::new(),
             ClassicPhase::Syncing => true,
@@ -64,9 +63,9 @@ impl Syncs {
         let has_synced = |member: &String| match latest.map(|latest| &latest.synced) {
             None => false,
             Some(Synced::All) => true,
-            Some(Synced::Some(members)) => members.contains(member),
+            Some(Synced::By(members)) => members.contains(member),
         };
-        let is_late = |member: &String, is_static: bool| match leads(member) {
+        let is_late = |member: &String, is_static: bool| match *member == classic.leader {
             true => leader_is_late,
             false => !is_static && !has_synced(member),
         };
@@ -96,47 +95,17 @@ impl Syncs {
 mod tests {
     use super::*;
     use crate::{
-        group::{CompleteClassic, GroupCommand, Groups, JoinClassic, SyncClassic},
-        types::WallMs,
+        broker::groups::fixture::{complete_classic, join_classic, sync_classic},
+        group::Groups,
     };
-
-    fn apply(groups: &mut Groups, command: GroupCommand) {
-        let applied = groups.apply(WallMs(1), command.clone(), &|_| Some(6));
-        assert!(applied.is_ok(), "{command:?}: {applied:?}");
-    }
-
-    fn join(groups: &mut Groups, member: &str, instance: Option<&str>, is_new: bool) {
-        let join = JoinClassic {
-            group: "g".into(),
-            member: member.into(),
-            is_new,
-            instance: instance.map(str::to_string),
-            session_timeout_ms: 10_000,
-            rebalance_timeout_ms: 60_000,
-            protocol_type: "consumer".into(),
-            protocols: vec![("range".into(), vec![1])],
-            ..JoinClassic::default()
-        };
-        apply(groups, GroupCommand::JoinClassic(join));
-    }
-
-    fn complete(groups: &mut Groups, generation: i32) {
-        let complete = CompleteClassic { group: "g".into(), generation, timed_out: false };
-        apply(groups, GroupCommand::CompleteClassic(complete));
-    }
-
-    fn assign(groups: &mut Groups, generation: i32) {
-        let sync = SyncClassic { group: "g".into(), generation, member: "a".into(), assignments: vec![] };
-        apply(groups, GroupCommand::SyncClassic(sync));
-    }
 
     /// a leads, b follows, c is static: generation 1, in which nobody has synced.
     fn three() -> Groups {
         let mut groups = Groups::default();
-        join(&mut groups, "a", None, true);
-        join(&mut groups, "b", None, true);
-        join(&mut groups, "c", Some("one"), true);
-        complete(&mut groups, 0);
+        join_classic(&mut groups, "a", None, true);
+        join_classic(&mut groups, "b", None, true);
+        join_classic(&mut groups, "c", Some("one"), true);
+        complete_classic(&mut groups, 0);
         groups
     }
 
@@ -153,17 +122,17 @@ mod tests {
         assert_eq!(pending(&syncs, &groups), ["a"]);
         syncs.note("g", 1, "a");
         assert_eq!(pending(&syncs, &groups), ["a"], "the state is without assignments still");
-        assign(&mut groups, 1);
+        sync_classic(&mut groups, 1, "a");
         assert_eq!(pending(&syncs, &groups), [""; 0]);
 
-        join(&mut groups, "a", None, false);
+        join_classic(&mut groups, "a", None, false);
         assert_eq!(pending(&syncs, &groups), [""; 0], "they join");
-        join(&mut groups, "b", None, false);
-        join(&mut groups, "c", Some("one"), false);
-        complete(&mut groups, 1);
+        join_classic(&mut groups, "b", None, false);
+        join_classic(&mut groups, "c", Some("one"), false);
+        complete_classic(&mut groups, 1);
         syncs.note("g", 1, "b");
         assert_eq!(pending(&syncs, &groups), ["a", "b"], "a late sync of the last generation");
-        assign(&mut groups, 2);
+        sync_classic(&mut groups, 2, "a");
         assert_eq!(pending(&syncs, &groups), ["b"]);
     }
 
@@ -173,12 +142,12 @@ mod tests {
         syncs.inherit("g", groups.get("g").unwrap());
         assert_eq!(pending(&syncs, &groups), ["a"]);
         syncs.note("g", 1, "b");
-        assign(&mut groups, 1);
+        sync_classic(&mut groups, 1, "a");
         assert_eq!(pending(&syncs, &groups), [""; 0]);
         for (member, instance) in [("a", None), ("b", None), ("c", Some("one"))] {
-            join(&mut groups, member, instance, false);
+            join_classic(&mut groups, member, instance, false);
         }
-        complete(&mut groups, 1);
+        complete_classic(&mut groups, 1);
         assert_eq!(pending(&syncs, &groups), ["a", "b"]);
     }
 
@@ -186,7 +155,7 @@ mod tests {
     fn names_are_kept_only_while_somebody_is_waited_for() {
         let (mut syncs, mut groups) = (Syncs::default(), three());
         syncs.note("g", 1, "b");
-        assign(&mut groups, 1);
+        sync_classic(&mut groups, 1, "a");
         let group = groups.get("g").unwrap();
         syncs.tidy("g", Some(group));
         assert!(matches!(syncs.latest["g"].synced, Synced::All) && syncs.pending("g", group).is_empty());
