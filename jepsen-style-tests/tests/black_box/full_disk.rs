@@ -6,7 +6,7 @@ use std::{
 };
 
 use jepsen_style_tests::{
-    cluster::{Cluster, Node, QUICK, SLOW},
+    cluster::{Cluster, QUICK, SLOW},
     command::{run, wait_for},
     disk::{Load, Mount, free_bytes, used_bytes},
     knob::knob,
@@ -81,6 +81,25 @@ fn fill(cluster: &Cluster, round: &str) -> Produced {
     produced
 }
 
+/// Every broker whose disk has less than the reserve says so, and they are a majority: one that gave more back
+/// may have room, which the others keep from being used.
+fn wait_told(cluster: &Cluster, reserve_bytes: u64) {
+    let full = wait_for("every broker to tell of its disk", QUICK, || {
+        let mut full = vec![];
+        for node in cluster.status() {
+            let free = free_bytes(Path::new(&node.data_dir));
+            let says_full = Scrape::of(&node)?.value("flotilla_disk_full") == 1.0;
+            if !says_full && free < reserve_bytes {
+                return Err(format!("node {} does not call its disk full: {free} of {reserve_bytes} bytes", node.id));
+            }
+            full.extend(says_full.then_some(node.id));
+        }
+        Ok(full)
+    });
+    println!("  the disks of {full:?} are full");
+    assert!(full.len() >= 2, "writes were refused although a majority of disks has room");
+}
+
 fn trim_filler(cluster: &Cluster) {
     for partition in 0..PARTITIONS {
         let partition = partition.to_string();
@@ -117,14 +136,9 @@ fn a_full_disk_is_refused_read_trimmed_and_written_again() {
         let free = least_free(&cluster);
         println!("  after 5 s of knocking {} MiB are free", free / MIB);
         assert!(free > reserve_bytes / 2, "the reserve of {reserve_bytes} is half gone: {free}");
-        // Told of, and all alive. One that gave more back may have room, which two full ones keep from being used.
+        // Told of, and all alive.
         assert_eq!(cli.try_run(&["cluster", "health"]).code, 10);
-        let says_full = |node: &Node| {
-            let scrape = Scrape::of(node).unwrap_or_else(|error| panic!("{error}"));
-            scrape.value("flotilla_disk_full") == 1.0
-        };
-        let full = cluster.status().iter().map(says_full).filter(|full| *full).count();
-        assert!(full >= 2, "{full} of 3 nodes say that their disk is full");
+        wait_told(&cluster, reserve_bytes);
         check_topic(cli, TOPIC, PARTITIONS, &runs.iter().collect::<Vec<_>>(), Some(round));
         if round == 1 {
             // A restart replays and flushes the logs: that is what the reserve is for, too.
