@@ -32,6 +32,12 @@ pub const IN_FLIGHT_MAX: usize = 5;
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_millis(400);
 
+/// What an answer needs to get here, kept back from the time that the broker is given; of little time a
+/// quarter. Else a broker that uses all of it answers when the batch has just expired, and what surely had
+/// no effect ends as unknown. For the same reason nothing is retried with less than this left, unless its
+/// outcome is unknown anyway.
+const ANSWER_TIME: Duration = Duration::from_millis(100);
+
 /// What makes a batch recognisable: one producer epoch and the sequence of its first record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
@@ -65,7 +71,8 @@ pub struct Send<'a, B> {
     pub stamp: Option<Stamp>,
     /// Compare-and-append: the offset that the first record must get.
     pub expected: Option<i64>,
-    pub remaining: Duration,
+    /// How long the broker may take, so that its answer is here by the deadline.
+    pub answer_within: Duration,
 }
 
 /// How a batch ended. Exactly one per batch.
@@ -256,7 +263,8 @@ impl<B, R> Core<B, R> {
         b.open += 1;
         self.attempts.insert(attempt, (partition, b.id));
         let remaining = b.deadline.saturating_sub(now);
-        Some(Send { attempt, stamp: b.stamp, expected: b.expected, remaining, batch: &mut b.batch })
+        let answer_within = remaining - ANSWER_TIME.min(remaining / 4);
+        Some(Send { attempt, stamp: b.stamp, expected: b.expected, answer_within, batch: &mut b.batch })
     }
 
     /// The position of what may be sent: the first batch without an attempt in flight, if every one
@@ -274,7 +282,9 @@ impl<B, R> Core<B, R> {
         }
         let end = p.window_end(self.in_flight_max);
         let i = p.queue.iter().take_while(|b| b.ordinal < end).position(|b| b.current.is_none())?;
-        if p.broken && idempotent && p.queue[i].stamp.is_none() {
+        let b = &p.queue[i];
+        let is_too_late = b.open == 0 && b.last_error.is_some() && b.deadline < now + ANSWER_TIME;
+        if is_too_late || p.broken && idempotent && b.stamp.is_none() {
             return None;
         }
         Some(i)

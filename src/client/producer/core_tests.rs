@@ -184,6 +184,34 @@ fn a_retry_that_was_refused_does_not_settle_an_earlier_attempt() {
     assert_eq!(ended(&mut core), [(0, "unknown")]);
 }
 
+/// Else a broker that takes all the time it has answers when nobody waits any more, and what surely had no
+/// effect ends as unknown.
+#[test]
+fn a_broker_is_given_less_time_than_there_is() {
+    let mut core = with_batches(1);
+    assert_eq!(core.next_send(0, ms(0)).unwrap().answer_within, LONG - ms(100));
+    let mut core = with_batches(1);
+    assert_eq!(core.next_send(0, LONG - ms(40)).unwrap().answer_within, ms(30));
+}
+
+#[test]
+fn a_retry_that_has_no_time_for_its_answer_is_not_made() {
+    let mut core = with_batches(1);
+    let sent = send_all(&mut core, ms(0));
+    core.on_refused(sent[0].0, Verdict::Retry, no_effect(), LONG - ms(200), 0);
+    assert!(!core.is_sendable(0, LONG - ms(99)));
+    core.expire(LONG);
+    assert_eq!(ended(&mut core), [(0, "failed")]);
+
+    // What may have been appended has nothing to lose, and everything to gain.
+    let mut core = with_batches(1);
+    let sent = send_all(&mut core, ms(0));
+    core.on_lost(sent[0].0, lost(), LONG - ms(200), 0);
+    let again = send_all(&mut core, LONG - ms(99));
+    core.on_acked(again[0].0, 0);
+    assert_eq!(ended(&mut core), [(0, "acked")]);
+}
+
 #[test]
 fn an_unknown_answer_is_unknown_at_the_deadline_and_acked_if_the_retry_finds_it() {
     let unknown = || refused(ErrorCode::OutcomeUnknown, Effect::Unknown);

@@ -241,7 +241,7 @@ impl Driver {
         let (acks, id) = (state.options.acks, state.producer_id());
         let Some(send) = state.core.next_send(slot, now) else { return false };
         let (attempt, expected_offset) = (send.attempt, send.expected);
-        let timeout_ms = send.remaining.as_millis().clamp(1, TIMEOUT_MS_MAX) as u32;
+        let timeout_ms = send.answer_within.as_millis().clamp(1, TIMEOUT_MS_MAX) as u32;
         match send.batch.encode(id, send.stamp) {
             Ok(batch) => {
                 let s = &state.slots[slot];
