@@ -160,10 +160,7 @@ impl Broker {
         let offset = match at {
             OffsetAt::Earliest => bounds.log_start,
             OffsetAt::Latest => bounds.high_watermark,
-            OffsetAt::Time(time) => {
-                let found = first_at(&hosted, time, bounds).await;
-                found.map_err(|error| FetchError::Unavailable { reason: error.to_string() })?
-            }
+            OffsetAt::Time(time) => find_time(&hosted, time).await?,
         };
         Ok(FoundOffset { offset, epoch: hosted.status().term.epoch() })
     }
@@ -229,14 +226,29 @@ async fn page(hosted: &Hosted, offset: Offset, bytes_max: usize) -> Result<Fetch
     Ok(Fetched { batches, high_watermark, log_start, next_offset })
 }
 
-/// The first offset at or after the log start whose record has this timestamp or a later one.
+/// The first record of this time or later, whatever retention does meanwhile.
+async fn find_time(hosted: &Hosted, time: WallMs) -> Result<Offset, FetchError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match first_at(hosted, time, hosted.bounds()).await {
+            Ok(offset) => return Ok(offset),
+            // The log start moves only forward: the next try begins where there are records.
+            Err(WalkError::Purged) if tries < limits::FIND_TIME_TRIES => {}
+            Err(error) => return Err(FetchError::Unavailable { reason: error.to_string() }),
+        }
+    }
+}
+
+/// The first offset at or after the log start whose record has this timestamp or a later one; else the end of what
+/// was looked at, which is the high watermark of that moment or a later one.
 async fn first_at(hosted: &Hosted, time: WallMs, bounds: Bounds) -> Result<Offset, WalkError> {
     let point = hosted.group.log().find_time(time).await.map_err(|e| WalkError::Failed(e.to_string()))?;
     let mut walker = Walker::from_point(hosted, point, bounds.log_start).await;
     loop {
         let entries = walker.next(limits::FIND_TIME_READ_BYTES).await?;
         if entries.is_empty() {
-            return Ok(bounds.high_watermark);
+            return Ok(walker.cursor().expect.max(bounds.log_start));
         }
         for entry in entries {
             if entry.append.max_timestamp < time || entry.append.end_offset() <= bounds.log_start {

@@ -44,6 +44,8 @@ pub const FETCH_CONFIRM_MAX: Duration = Duration::from_secs(5);
 pub const CURSORS_MAX: usize = 64;
 /// Bytes read at a time while looking for a timestamp.
 pub const FIND_TIME_READ_BYTES: usize = 1024 * 1024;
+/// Look-ups by time that a purge overtook, one after the other, before one says UNAVAILABLE.
+pub const FIND_TIME_TRIES: usize = 5;
 
 /// Groups opened at the same time after a start: bound by disk reads, not by CPU (SAFETY N5).
 pub const OPENING_MAX: usize = 16;

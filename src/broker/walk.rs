@@ -31,14 +31,15 @@ pub enum WalkError {
 pub struct Walker<'a> {
     hosted: &'a Hosted,
     at: Cursor,
-    /// Fixed at the start: the reader sees one committed prefix.
+    /// Fixed at the start, after the reader saw the partition's bounds: it sees one committed prefix, which holds
+    /// all that lies within them.
     end: LogIndex,
 }
 
 impl<'a> Walker<'a> {
     /// From the place known to be at or before `offset` and nearest to it.
     pub async fn to_offset(hosted: &'a Hosted, offset: Offset) -> Result<Walker<'a>, WalkError> {
-        let end = applied_end(hosted);
+        let end = hosted.group.state_next();
         let at = match hosted.cursors.get(offset) {
             Some(cursor) => cursor,
             None => {
@@ -52,7 +53,7 @@ impl<'a> Walker<'a> {
 
     /// From the last known place before the first record with a timestamp of `time` or later.
     pub async fn from_point(hosted: &'a Hosted, point: Option<(Offset, LogIndex)>, log_start: Offset) -> Walker<'a> {
-        let end = applied_end(hosted);
+        let end = hosted.group.state_next();
         Walker { hosted, at: nearest(point, from_checkpoint(hosted, log_start)), end }
     }
 
@@ -104,10 +105,6 @@ fn take_live(at: &mut Cursor, entries: Vec<LogEntry>) -> Result<Vec<Live>, WalkE
         }
     }
     Ok(live)
-}
-
-fn applied_end(hosted: &Hosted) -> LogIndex {
-    LogIndex(hosted.group.applied().borrow().map_or(0, |index| index.0 + 1))
 }
 
 /// The last checkpoint at or before `offset`: what is left to start from after a purge.

@@ -21,7 +21,7 @@ use crate::{
 
 const API: &str = "consume";
 
-/// `earliest` races with retention, which moves the log start: each retry begins at the new one.
+/// `earliest`, and a time, race with retention, which moves the log start: each retry begins at the new one.
 const EARLIEST_TRIES: usize = 5;
 
 #[tonic::async_trait]
@@ -58,8 +58,8 @@ impl<B: Backend> Services<B> {
             Start::Offset(_) | Start::Find(OffsetAt::Earliest | OffsetAt::Latest) => None,
         };
         let earliest_tries = match request.start {
-            Start::Find(OffsetAt::Earliest) => EARLIEST_TRIES,
-            Start::Offset(_) | Start::Find(OffsetAt::Latest | OffsetAt::Time(_)) => 0,
+            Start::Find(OffsetAt::Earliest | OffsetAt::Time(_)) => EARLIEST_TRIES,
+            Start::Offset(_) | Start::Find(OffsetAt::Latest) => 0,
         };
         let cursor =
             Cursor { position, stop_at, records_left: request.records_max, skip_before, bytes_max: request.bytes_max };
@@ -173,7 +173,7 @@ impl<B: Backend> Reader<B> {
         }
     }
 
-    /// Where `earliest` begins after the log start moved between looking it up and reading there.
+    /// Where `earliest` (or a time) begins after the log start moved between looking it up and reading there.
     fn earlier_start(&mut self, error: FetchError) -> Result<Offset, FetchError> {
         if let FetchError::OffsetOutOfRange { log_start, .. } = &error
             && self.earliest_tries > 0

@@ -7,7 +7,10 @@
 
 use std::{
     io,
-    sync::{Arc, RwLock},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -34,6 +37,9 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// The parts of a replica that the driver writes and others read.
 pub(super) struct Shared<S> {
     pub state: RwLock<S>,
+    /// One more than the index of the last entry in `state`, and set under its lock: who reads it after the state
+    /// is told of no less. `applied` follows only when a whole batch of entries is applied.
+    state_next: AtomicU64,
     pub applied: watch::Sender<Option<LogIndex>>,
     /// The state machine's purge point, for the task that purges.
     pub purge_point: watch::Sender<Option<EntryPosition>>,
@@ -44,8 +50,18 @@ impl<S: Replicated> Shared<S> {
         f(&self.state.read().expect("applying does not panic and leave the process alive"))
     }
 
-    fn write<T>(&self, f: impl FnOnce(&mut S) -> T) -> T {
-        f(&mut self.state.write().expect("applying does not panic and leave the process alive"))
+    /// One more than the index of the last entry that any state read before holds.
+    pub fn state_next(&self) -> LogIndex {
+        LogIndex(self.state_next.load(Ordering::Acquire))
+    }
+
+    /// `at`: the last entry that the state holds afterwards, if that changes.
+    fn write<T>(&self, at: Option<EntryPosition>, f: impl FnOnce(&mut S) -> T) -> T {
+        let mut state = self.state.write().expect("applying does not panic and leave the process alive");
+        if let Some(at) = at {
+            self.state_next.store(at.index.0 + 1, Ordering::Release);
+        }
+        f(&mut state)
     }
 }
 
@@ -89,6 +105,7 @@ impl<S: Replicated> Driver<S> {
             return Err(io::Error::other(format!("snapshot {snapshot:?} is below the purge point {:?}", log.purged())));
         }
         let shared = Arc::new(Shared {
+            state_next: AtomicU64::new(applied.map_or(0, |at| at.index.0 + 1)),
             applied: watch::Sender::new(applied.map(|at| at.index)),
             purge_point: watch::Sender::new(state.purge_point()),
             state: RwLock::new(state),
@@ -110,7 +127,7 @@ impl<S: Replicated> Driver<S> {
                     self.checkpoint();
                 }
                 let (applied, purge_point) =
-                    self.shared.write(|state| (state.apply(at, &command.0), state.purge_point()));
+                    self.shared.write(Some(at), |state| (state.apply(at, &command.0), state.purge_point()));
                 if let Some(point) = applied.index_point {
                     self.log.put_index_point(point.offset, at.index, point.max_timestamp_before);
                 }
@@ -131,7 +148,7 @@ impl<S: Replicated> Driver<S> {
     /// Keeps the state before the entry that is about to be applied.
     fn checkpoint(&mut self) {
         let Some(at) = self.applied else { return };
-        self.shared.write(|state| state.checkpoint_taken(at));
+        self.shared.write(None, |state| state.checkpoint_taken(at));
         let state = self.save();
         self.log.save_checkpoint(state);
     }
@@ -254,7 +271,7 @@ impl<S: Replicated> RaftStateMachine<Types> for Driver<S> {
         (self.applied, self.snapshot, self.membership) = (at, at, meta.last_membership.clone());
         self.saved = Saved { at: Instant::now(), position: at, state_bytes, command_bytes: 0 };
         let purge_point = state.purge_point();
-        self.shared.write(|current| *current = state);
+        self.shared.write(at, |current| *current = state);
         self.shared.purge_point.send_replace(purge_point);
         self.publish();
         Ok(())
@@ -300,5 +317,42 @@ impl RaftSnapshotBuilder<Types> for Builder {
                 snapshot_of(saved.ok_or_else(|| io::Error::other(format!("checkpoint {at} is missing")))?)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::{StreamExt, stream};
+    use openraft::storage::RaftStateMachine;
+
+    use super::*;
+    use crate::{
+        raft::tests::Journal,
+        raft::types::Command,
+        storage::{SimDisk, Store, StoreOptions, WriterProbe},
+        types::{RaftGroupId, ReplicaId, Term},
+    };
+
+    /// Somebody reads the state while a batch of entries is half applied: what is told of its place covers it,
+    /// although the batch's end is not published yet.
+    #[tokio::test]
+    async fn the_place_of_the_state_is_never_behind_what_was_read_of_it() {
+        let kv = Arc::new(SimDisk::new(5).open());
+        let on_failure = Arc::new(|error: &_| panic!("{error:?}"));
+        let store = Store::open(kv, StoreOptions::default(), WriterProbe::default(), on_failure).await.expect("opens");
+        let log = store.open_log_alone(RaftGroupId(7), ReplicaId(70_000)).await.expect("opens");
+        let (mut driver, shared) = Driver::load(log, Journal::default()).await.expect("loads");
+        let entries = stream::iter(0..3u64).map(|index| {
+            let numbers = shared.read(|state| state.numbers.len() as u64);
+            assert_eq!((numbers, shared.state_next()), (index, LogIndex(index)));
+            assert_eq!(*shared.applied.borrow(), None, "published when the batch is applied");
+            let at = EntryPosition { term: Term(1), index: LogIndex(index) };
+            let payload = EntryPayload::Normal(Command(Bytes::copy_from_slice(&index.to_be_bytes())));
+            Ok((RaftEntry { log_id: log_id(at), payload }, None))
+        });
+        driver.apply(entries).await.expect("applies");
+        assert_eq!((shared.state_next(), *shared.applied.borrow()), (LogIndex(3), Some(LogIndex(2))));
     }
 }

@@ -192,6 +192,12 @@ impl<S: Replicated> Group<S> {
         self.0.shared.applied.subscribe()
     }
 
+    /// One more than the index of the last entry that any state read before this call holds. Never behind the
+    /// state, as [`Group::applied`] may be for a moment.
+    pub fn state_next(&self) -> LogIndex {
+        self.0.shared.state_next()
+    }
+
     /// Reads the applied state. `f` runs under a lock that applying needs: keep it short.
     pub fn read<T>(&self, f: impl FnOnce(&S) -> T) -> T {
         self.0.shared.read(f)

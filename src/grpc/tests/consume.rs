@@ -172,11 +172,15 @@ async fn earliest_follows_a_log_start_that_moves_under_it() {
     server.fake.trim_at_next_fetch(6);
     let (records, _) = all(&server, from(Start::Earliest(true))).await.unwrap();
     assert_eq!(records, expected(6..9));
+    // So does a time: the first record of it that is kept.
+    server.fake.trim_at_next_fetch(7);
+    let (records, _) = all(&server, from(Start::TimestampMs(0))).await.unwrap();
+    assert_eq!(records, expected(7..9));
     // An offset does not: the client must hear of it.
     let status = all(&server, from(Start::Offset(2))).await.unwrap_err();
     let error = error_of(&status);
     assert_eq!((status.code(), error.code()), (Code::OutOfRange, ErrorCode::OffsetOutOfRange));
-    assert_eq!((error.log_start, error.high_watermark), (Some(6), Some(9)));
+    assert_eq!((error.log_start, error.high_watermark), (Some(7), Some(9)));
     let status = all(&server, from(Start::Offset(10))).await.unwrap_err();
     assert_eq!(error_of(&status).code(), ErrorCode::OffsetOutOfRange, "beyond the end, even with stop_at_end");
     server.stop().await;
