@@ -207,6 +207,7 @@ impl Load {
             let offset = Offset(records.last().map_or(0, |(offset, _)| offset + 1));
             let request = FetchRequest {
                 topic: TOPIC.into(),
+                topic_id: None,
                 partition: PartitionId(partition),
                 offset,
                 bytes_max: 4_096,

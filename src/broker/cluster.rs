@@ -60,7 +60,7 @@ impl Broker {
         });
         let views = topics.into_iter().map(|(name, topic)| match topic {
             Some(topic) => inner.topic_view(&topic),
-            None => TopicView { name, configs: BTreeMap::new(), partitions: Vec::new() },
+            None => TopicView { name, id: None, configs: BTreeMap::new(), partitions: Vec::new() },
         });
         ClusterView {
             cluster_id,
@@ -190,7 +190,12 @@ impl Inner {
             leader: self.leader_now(info.group),
             replicas: info.replicas.iter().map(|(_, broker)| *broker).collect(),
         });
-        TopicView { name: topic.name.clone(), configs: full_configs(topic), partitions: partitions.collect() }
+        TopicView {
+            name: topic.name.clone(),
+            id: Some(topic.id),
+            configs: full_configs(topic),
+            partitions: partitions.collect(),
+        }
     }
 
     async fn ask_health(&self, alive: &BTreeSet<BrokerId>) -> Vec<(BrokerId, Option<NodeHealth>)> {

@@ -131,16 +131,17 @@ impl Broker {
         let BrowseRequest { topic, partition, from, bytes_max } = request;
         let offset = match from {
             BrowseFrom::Offset(offset) => *offset,
-            BrowseFrom::Start => self.find_offset(topic, *partition, OffsetAt::Earliest).await?.offset,
-            BrowseFrom::Time(time) => self.find_offset(topic, *partition, OffsetAt::Time(*time)).await?.offset,
+            BrowseFrom::Start => self.find_offset(topic, None, *partition, OffsetAt::Earliest).await?.offset,
+            BrowseFrom::Time(time) => self.find_offset(topic, None, *partition, OffsetAt::Time(*time)).await?.offset,
             BrowseFrom::BeforeEnd(records) => {
-                let end = self.find_offset(topic, *partition, OffsetAt::Latest).await?.offset;
-                let log_start = self.hosted_for_read(topic, *partition)?.bounds().log_start;
+                let end = self.find_offset(topic, None, *partition, OffsetAt::Latest).await?.offset;
+                let log_start = self.hosted_for_read(topic, None, *partition).await?.bounds().log_start;
                 Offset(end.0.saturating_sub(i64::from(*records)).max(log_start.0))
             }
         };
         let fetched = self.fetch(FetchRequest {
             topic: topic.clone(),
+            topic_id: None,
             partition: *partition,
             offset,
             bytes_max: usize::try_from(*bytes_max).unwrap_or(usize::MAX).clamp(1, limits::BROWSE_BYTES_MAX),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{BrokerId, LeaderEpoch, Offset, PartitionId, WallMs};
+use crate::types::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, WallMs};
 
 /// What a failed write did to the log. The chaos checker holds us to this answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +134,9 @@ pub enum FetchError {
     InvalidRequest { detail: String },
     #[error("temporarily unavailable: {reason}")]
     Unavailable { reason: String },
+    /// SAFETY M11. Said only of confirmed metadata: a broker that is late does not take its own past for news.
+    #[error("topic {topic:?} of id {meant} was deleted, and another one has its name ({now})")]
+    TopicReplaced { topic: String, meant: TopicId, now: TopicId },
 }
 
 impl FetchError {
@@ -143,7 +146,7 @@ impl FetchError {
             | Self::UnknownPartition { .. }
             | Self::NotLeader { .. }
             | Self::Unavailable { .. } => true,
-            Self::OffsetOutOfRange { .. } | Self::InvalidRequest { .. } => false,
+            Self::OffsetOutOfRange { .. } | Self::InvalidRequest { .. } | Self::TopicReplaced { .. } => false,
         }
     }
 

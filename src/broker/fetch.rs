@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     record::{BatchHeader, DECODED_BYTES_MAX_DEFAULT, iter_records},
-    types::{Offset, PartitionId, WallMs},
+    types::{Offset, PartitionId, TopicId, WallMs},
 };
 
 /// What lies at an offset now.
@@ -28,7 +28,7 @@ enum Place {
 impl Broker {
     pub(super) async fn fetch_batches(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
         let arrived = Instant::now();
-        let hosted = self.hosted_for_read(&request.topic, request.partition)?;
+        let hosted = self.hosted_for_read(&request.topic, request.topic_id, request.partition).await?;
         let FetchRequest { offset, wait, .. } = request;
         if offset.0 < 0 {
             return Err(FetchError::InvalidRequest { detail: format!("offset {offset} is negative") });
@@ -148,10 +148,11 @@ impl Broker {
     pub(super) async fn look_up(
         &self,
         topic: &str,
+        topic_id: Option<TopicId>,
         partition: PartitionId,
         at: OffsetAt,
     ) -> Result<FoundOffset, FetchError> {
-        let hosted = self.hosted_for_read(topic, partition)?;
+        let hosted = self.hosted_for_read(topic, topic_id, partition).await?;
         if !hosted.is_ready() {
             return Err(self.not_leader(&hosted));
         }
@@ -165,15 +166,38 @@ impl Broker {
         Ok(FoundOffset { offset, epoch: hosted.status().term.epoch() })
     }
 
-    pub(super) fn hosted_for_read(&self, topic: &str, partition: PartitionId) -> Result<Arc<Hosted>, FetchError> {
-        match self.inner.routes.find(topic, partition) {
+    /// `meant`: the topic that the reader began with; its namesake is not read instead (SAFETY M11).
+    pub(super) async fn hosted_for_read(
+        &self,
+        topic: &str,
+        meant: Option<TopicId>,
+        partition: PartitionId,
+    ) -> Result<Arc<Hosted>, FetchError> {
+        match self.inner.routes.find(topic, meant, partition) {
             Found::UnknownTopic => Err(FetchError::UnknownTopic { topic: topic.into() }),
+            Found::OtherTopic(known) => Err(self.other_topic(topic, meant.unwrap_or(known)).await),
             Found::UnknownPartition => Err(FetchError::UnknownPartition { topic: topic.into(), partition }),
             Found::Elsewhere(group) => {
                 let leader = self.inner.leader_hint(group);
                 Err(FetchError::NotLeader { topic: topic.into(), partition, leader })
             }
             Found::Here(hosted) => Ok(hosted),
+        }
+    }
+
+    /// Another topic has the name here: that is news from this broker, or for it.
+    async fn other_topic(&self, topic: &str, meant: TopicId) -> FetchError {
+        let confirmed = timeout(limits::STALE_WAIT, self.inner.confirmed_metadata()).await;
+        let Ok(Ok(metadata)) = confirmed else {
+            let reason = format!("whether topic {topic:?} of id {meant} is there cannot be confirmed");
+            return FetchError::Unavailable { reason };
+        };
+        match metadata.read(|state| state.topic(topic).map(|topic| topic.id)) {
+            None => FetchError::UnknownTopic { topic: topic.into() },
+            Some(now) if now == meant => {
+                FetchError::Unavailable { reason: format!("topic {topic:?} of id {meant} is not opened here yet") }
+            }
+            Some(now) => FetchError::TopicReplaced { topic: topic.into(), meant, now },
         }
     }
 

@@ -31,7 +31,7 @@ mod walk;
 
 use std::sync::Arc;
 
-use crate::types::{Offset, PartitionId, WallMs};
+use crate::types::{Offset, PartitionId, TopicId, WallMs};
 
 pub use console::{BrowseFrom, BrowseRequest, Browsed, NodeFigures};
 pub use disk::FreeBytes;
@@ -70,13 +70,15 @@ impl Broker {
     }
 
     /// Earliest, latest or by time, confirmed with a majority. Leader only.
+    /// `topic_id`: the topic that is meant; None: whichever has the name.
     pub async fn find_offset(
         &self,
         topic: &str,
+        topic_id: Option<TopicId>,
         partition: PartitionId,
         at: OffsetAt,
     ) -> Result<FoundOffset, FetchError> {
-        self.look_up(topic, partition, at).await
+        self.look_up(topic, topic_id, partition, at).await
     }
 
     pub async fn create_topic(&self, request: CreateTopicRequest) -> Result<TopicDescription, AdminError> {

@@ -80,8 +80,8 @@ impl Future for Waiting {
 impl Broker {
     pub(super) fn enqueue(&self, request: ProduceRequest, budget: ProduceBudget) -> Result<Waiting, ProduceError> {
         let ProduceRequest { topic, partition, acks: _, timeout, batch, expected_offset } = request;
-        let hosted = match self.inner.routes.find(&topic, partition) {
-            Found::UnknownTopic => return Err(ProduceError::UnknownTopic { topic }),
+        let hosted = match self.inner.routes.find(&topic, None, partition) {
+            Found::UnknownTopic | Found::OtherTopic(_) => return Err(ProduceError::UnknownTopic { topic }),
             Found::UnknownPartition => return Err(ProduceError::UnknownPartition { topic, partition }),
             Found::Elsewhere(group) => {
                 let leader = self.inner.leader_hint(group);

@@ -27,7 +27,7 @@ use crate::{
     metadata::{Change, DeletedPlacement, ForgetDeleted, Metadata, PartitionPlacement},
     partition::{Partition, PartitionLimits},
     raft::{Group, GroupSpec, OpenError},
-    types::{BrokerId, METADATA_GROUP, RaftGroupId, ReplicaId, TopicPartition},
+    types::{BrokerId, METADATA_GROUP, RaftGroupId, ReplicaId, TopicId, TopicPartition},
 };
 
 /// What metadata wants of this broker.
@@ -41,6 +41,7 @@ struct Wanted {
 
 struct TopicWanted {
     name: String,
+    id: TopicId,
     rules: TopicRules,
     groups: Vec<RaftGroupId>,
 }
@@ -121,11 +122,12 @@ impl Reconciler {
             self.inner.set_peer(*broker, address.clone());
         }
         self.add_learners(&wanted.learners).await;
+        // Nothing leads to what is deleted by the time it is (SAFETY M11).
+        self.publish(wanted.topics);
         self.delete(&wanted.deleted).await;
         for placement in wanted.placements {
             self.open(placement);
         }
-        self.publish(wanted.topics);
     }
 
     fn wanted(&self) -> Wanted {
@@ -139,6 +141,7 @@ impl Reconciler {
                 .topics()
                 .map(|topic| TopicWanted {
                     name: topic.name.clone(),
+                    id: topic.id,
                     rules: TopicRules::from(&topic.config()),
                     groups: topic.partitions.iter().map(|partition| partition.group).collect(),
                 })
@@ -247,7 +250,7 @@ impl Reconciler {
                 PartitionRoute { group, hosted }
             });
             let partitions = partitions.collect();
-            routes.insert(topic.name, TopicRoute { partitions });
+            routes.insert(topic.name, TopicRoute { id: topic.id, partitions });
         }
         self.inner.routes.replace(routes);
         self.note_orphans();

@@ -46,6 +46,8 @@ pub struct Receipt {
 #[derive(Clone, Debug)]
 pub struct FetchRequest {
     pub topic: String,
+    /// The topic that is meant; None: whichever has the name.
+    pub topic_id: Option<TopicId>,
     pub partition: PartitionId,
     pub offset: Offset,
     /// Of batches; one batch is always returned whole.
@@ -218,6 +220,8 @@ pub struct BrokerView {
 #[derive(Clone, Debug)]
 pub struct TopicView {
     pub name: String,
+    /// None: there is no such topic.
+    pub id: Option<TopicId>,
     pub configs: BTreeMap<String, String>,
     pub partitions: Vec<PartitionView>,
 }

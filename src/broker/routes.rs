@@ -8,10 +8,11 @@ use std::{
 };
 
 use super::hosted::Hosted;
-use crate::types::{PartitionId, RaftGroupId};
+use crate::types::{PartitionId, RaftGroupId, TopicId};
 
 /// One topic, by partition number.
 pub struct TopicRoute {
+    pub id: TopicId,
     pub partitions: Vec<PartitionRoute>,
 }
 
@@ -23,6 +24,8 @@ pub struct PartitionRoute {
 
 pub enum Found {
     UnknownTopic,
+    /// The name is this topic's, and another one was meant.
+    OtherTopic(TopicId),
     UnknownPartition,
     /// Not here; the group still tells who leads.
     Elsewhere(RaftGroupId),
@@ -33,9 +36,13 @@ pub enum Found {
 pub struct Routes(RwLock<BTreeMap<String, TopicRoute>>);
 
 impl Routes {
-    pub fn find(&self, topic: &str, partition: PartitionId) -> Found {
+    /// `meant`: None, whichever topic has the name.
+    pub fn find(&self, topic: &str, meant: Option<TopicId>, partition: PartitionId) -> Found {
         let topics = self.0.read().expect("no holder panics");
         let Some(route) = topics.get(topic) else { return Found::UnknownTopic };
+        if meant.is_some_and(|meant| meant != route.id) {
+            return Found::OtherTopic(route.id);
+        }
         let Some(found) = usize::try_from(partition.0).ok().and_then(|i| route.partitions.get(i)) else {
             return Found::UnknownPartition;
         };

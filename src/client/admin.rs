@@ -155,7 +155,12 @@ impl Admin {
 
     /// An offset of a partition, from its leader.
     pub async fn list_offset(&self, topic: &str, partition: i32, at: OffsetAt) -> Result<i64, ClientError> {
-        let request = v1::ListOffsetRequest { topic: topic.into(), partition, at: Some(at.wire()) };
+        let request = v1::ListOffsetRequest {
+            topic: topic.into(),
+            partition,
+            at: Some(at.wire()),
+            topic_id: String::new(),
+        };
         // Every broker is asked until the leader is among them: cheaper than being clever for one call.
         let call = |address: String, channel| {
             let request = request.clone();

@@ -206,7 +206,12 @@ impl Consumer {
     pub(super) async fn ask_offset(&self, at: OffsetAt) -> Result<i64, ClientError> {
         let address = self.leader()?;
         let request =
-            v1::ListOffsetRequest { topic: self.topic.clone(), partition: self.partition, at: Some(at.wire()) };
+            v1::ListOffsetRequest {
+            topic: self.topic.clone(),
+            partition: self.partition,
+            at: Some(at.wire()),
+            topic_id: String::new(),
+        };
         let mut client = topics_client(self.cluster.channel(&address)?);
         Ok(unary_within(&address, SILENCE_MAX, client.list_offset(request)).await?.offset)
     }
@@ -234,6 +239,7 @@ impl Consumer {
             raw: true,
             wait_ms_max: WAIT_MS,
             bytes_max: 0,
+            topic_id: String::new(),
         };
         let (channel, place) = self.cluster.stream_channel(&address)?;
         let mut client = ConsumeClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);

@@ -46,6 +46,8 @@ pub struct Partition {
     pub log_start: i64,
     pub leader: u64,
     pub epoch: i32,
+    /// The one thing in `batches` is a whole answer: all there is, as it is.
+    pub whole: bool,
     producer: Option<(i64, i16)>,
     next_sequence: i32,
     /// (sequence, base offset, count)
@@ -59,6 +61,8 @@ pub struct Shared {
     pub injected: u64,
     /// Where the partitions of each topic are in `partitions`.
     pub topics: BTreeMap<String, Vec<usize>>,
+    /// How many topics of a name there have been: a part of the id.
+    made: BTreeMap<String, u64>,
     pub groups: Coordinator,
     /// Requests to this broker are read and never answered.
     pub hung: Option<u64>,
@@ -92,6 +96,7 @@ impl Fake {
         let shared = Arc::new(Mutex::new(Shared {
             partitions: vec![],
             topics: BTreeMap::new(),
+            made: BTreeMap::new(),
             groups: Coordinator::default(),
             addresses: vec![],
             faults: Faults::default(),
@@ -124,11 +129,12 @@ impl Fake {
         fake
     }
 
-    /// One more topic, its partitions led in turn.
+    /// One more topic, its partitions led in turn; one of the same name is gone.
     pub fn add_topic(&self, name: &str, partitions: usize) {
         let mut s = self.lock();
         let (first, brokers) = (s.partitions.len(), s.addresses.len() as u64);
         s.topics.insert(name.into(), (first..first + partitions).collect());
+        *s.made.entry(name.into()).or_default() += 1;
         let led = |p| Partition { leader: p % brokers + 1, epoch: 1, ..Default::default() };
         s.partitions.extend((0..partitions as u64).map(led));
     }
@@ -202,6 +208,17 @@ impl Fake {
 }
 
 impl Shared {
+    pub fn topic_id(&self, topic: &str) -> String {
+        self.made.get(topic).map(|made| format!("{topic}-{made}")).unwrap_or_default()
+    }
+
+    fn check_id(&self, topic: &str, id: &str) -> Result<(), Status> {
+        match id.is_empty() || id == self.topic_id(topic) {
+            true => Ok(()),
+            false => Err(status(v1::Error { code: ErrorCode::TopicReplaced.into(), ..Default::default() })),
+        }
+    }
+
     pub fn slot(&self, topic: &str, partition: i32) -> Option<usize> {
         self.topics.get(topic)?.get(usize::try_from(partition).ok()?).copied()
     }
@@ -375,6 +392,7 @@ impl Shared {
         let Some(slot) = self.slot(&request.topic, request.partition) else {
             return Err(status(refuse(ErrorCode::UnknownPartition)));
         };
+        self.check_id(&request.topic, &request.topic_id)?;
         let p = &self.partitions[slot];
         if p.leader != broker {
             let address = self.addresses[p.leader as usize - 1].clone();
@@ -382,9 +400,19 @@ impl Shared {
             return Err(status(v1::Error { leader, ..refuse(ErrorCode::NotLeader) }));
         }
         if offset < p.log_start || offset > p.next_offset {
-            return Err(status(refuse(ErrorCode::OffsetOutOfRange)));
+            let (log_start, high_watermark) = (Some(p.log_start), Some(p.next_offset));
+            return Err(status(v1::Error { log_start, high_watermark, ..refuse(ErrorCode::OffsetOutOfRange) }));
         }
         let mut answers = vec![];
+        if p.whole {
+            let answer = |bytes: &Bytes| v1::ConsumeResponse {
+                data: Some(v1::consume_response::Data::Batches(bytes.clone())),
+                high_watermark: p.next_offset,
+                log_start: p.log_start,
+                next_offset: p.next_offset,
+            };
+            return Ok(p.batches.iter().filter(|_| offset < p.next_offset).map(|b| answer(&b.1)).collect());
+        }
         for (base, bytes) in &p.batches {
             let next_offset = base + i64::from(BatchHeader::parse(bytes).expect("ours").count);
             if next_offset > offset {
@@ -423,6 +451,7 @@ impl v1::cluster_server::Cluster for Fake {
         };
         let topics = request.into_inner().topics.into_iter().map(|name| v1::TopicRouting {
             partitions: partitions(&name),
+            id: s.topic_id(&name),
             name,
             ..Default::default()
         });
@@ -466,6 +495,7 @@ macro_rules! unimplemented_calls {
             ) -> Result<Response<v1::ListOffsetResponse>, Status> {
                 let request = request.into_inner();
                 let s = self.lock();
+                s.check_id(&request.topic, &request.topic_id)?;
                 let slot = s.slot(&request.topic, request.partition);
                 let p = &s.partitions[slot.ok_or_else(|| Status::not_found("no such partition"))?];
                 let offset = match request.at {

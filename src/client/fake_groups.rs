@@ -250,7 +250,9 @@ impl v1::groups_server::Groups for Fake {
             metadata: s.groups.metadata.get(at).cloned().unwrap_or_default(),
             ..Default::default()
         });
-        Ok(Response::new(v1::FetchOffsetsResponse { offsets: found.collect() }))
+        let names: BTreeSet<_> = wanted.iter().map(|at| &at.topic).collect();
+        let topics = names.into_iter().map(|name| v1::TopicIdentity { name: name.clone(), id: s.topic_id(name) });
+        Ok(Response::new(v1::FetchOffsetsResponse { offsets: found.collect(), topics: topics.collect() }))
     }
 
     async fn list_groups(&self, _: Request<v1::ListGroupsRequest>) -> Result<Response<v1::ListGroupsResponse>, Status> {

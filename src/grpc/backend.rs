@@ -9,11 +9,11 @@ use crate::{
         ProduceBudget, ProduceError, ProduceRequest, ProducerIdentity, Readiness, Receipt, TopicDescription,
         TopicSummary, TopicsWanted, TransferLeaderRequest, TrimRequest, Waiting,
         groups::{
-            CommitRequest, CommittedOffset, GroupDescription, GroupError, GroupSummary, HeartbeatAnswer,
+            CommitRequest, CommittedOffsets, GroupDescription, GroupError, GroupSummary, HeartbeatAnswer,
             HeartbeatRequest, Leaver,
         },
     },
-    types::{Offset, PartitionId, TopicPartition, WallMs},
+    types::{Offset, PartitionId, TopicId, TopicPartition, WallMs},
 };
 
 /// The methods mean what [`Broker`]'s of the same name mean.
@@ -27,6 +27,7 @@ pub trait Backend: Clone + Send + Sync + Unpin + 'static {
     fn find_offset(
         &self,
         topic: &str,
+        topic_id: Option<TopicId>,
         partition: PartitionId,
         at: OffsetAt,
     ) -> impl Future<Output = Result<FoundOffset, FetchError>> + Send;
@@ -73,7 +74,7 @@ pub trait Backend: Clone + Send + Sync + Unpin + 'static {
         &self,
         group: &str,
         at: Option<Vec<TopicPartition>>,
-    ) -> impl Future<Output = Result<Vec<CommittedOffset>, GroupError>> + Send;
+    ) -> impl Future<Output = Result<CommittedOffsets, GroupError>> + Send;
     fn list_groups(&self) -> impl Future<Output = Result<Vec<GroupSummary>, GroupError>> + Send;
     fn describe_group(&self, group: &str) -> impl Future<Output = Result<GroupDescription, GroupError>> + Send;
     fn delete_group(&self, group: &str, dry_run: bool) -> impl Future<Output = Result<(), GroupError>> + Send;
@@ -102,8 +103,14 @@ impl Backend for Broker {
         Broker::fetch(self, request).await
     }
 
-    async fn find_offset(&self, topic: &str, partition: PartitionId, at: OffsetAt) -> Result<FoundOffset, FetchError> {
-        Broker::find_offset(self, topic, partition, at).await
+    async fn find_offset(
+        &self,
+        topic: &str,
+        topic_id: Option<TopicId>,
+        partition: PartitionId,
+        at: OffsetAt,
+    ) -> Result<FoundOffset, FetchError> {
+        Broker::find_offset(self, topic, topic_id, partition, at).await
     }
 
     async fn create_topic(&self, request: CreateTopicRequest) -> Result<TopicDescription, AdminError> {
@@ -170,7 +177,7 @@ impl Backend for Broker {
         &self,
         group: &str,
         at: Option<Vec<TopicPartition>>,
-    ) -> Result<Vec<CommittedOffset>, GroupError> {
+    ) -> Result<CommittedOffsets, GroupError> {
         Broker::fetch_offsets(self, group, at).await
     }
 

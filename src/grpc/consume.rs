@@ -42,7 +42,7 @@ impl<B: Backend> Services<B> {
     async fn open(&self, request: v1::ConsumeRequest) -> Result<Reader<B>, v1::Error> {
         let slot = stream_slot(&self.shared.consume_streams, API, limits::CONSUME_STREAMS_MAX)?;
         let request = decode::consume(request)?;
-        let find = |at| self.backend.find_offset(&request.topic, request.partition, at);
+        let find = |at| self.backend.find_offset(&request.topic, request.topic_id, request.partition, at);
         // The end before the start: whatever is written meanwhile, start <= end holds.
         let end = if request.stop_at_end { Some(find(OffsetAt::Latest).await?.offset) } else { None };
         let position = match request.start {
@@ -158,6 +158,7 @@ impl<B: Backend> Reader<B> {
         loop {
             let request = FetchRequest {
                 topic: self.request.topic.clone(),
+                topic_id: self.request.topic_id,
                 partition: self.request.partition,
                 offset: self.cursor.position,
                 bytes_max,

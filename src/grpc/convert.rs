@@ -86,6 +86,7 @@ fn broker(broker: BrokerView) -> v1::BrokerInfo {
 fn routing(topic: TopicView) -> v1::TopicRouting {
     v1::TopicRouting {
         name: topic.name,
+        id: topic.id.map(|id| id.to_string()).unwrap_or_default(),
         partitions: topic.partitions.into_iter().map(partition_routing).collect(),
         configs: topic.configs.into_iter().collect(),
     }

@@ -9,7 +9,7 @@ use crate::{
     broker::{Acks, OffsetAt, ProduceRequest},
     proto::v1,
     record::{BatchBuilder, Codec, EncodeError, Record},
-    types::{Offset, PartitionId, WallMs},
+    types::{Offset, PartitionId, TopicId, WallMs},
 };
 
 pub(super) fn topic_name(name: &str) -> Result<(), RequestError> {
@@ -22,6 +22,18 @@ pub(super) fn topic_name(name: &str) -> Result<(), RequestError> {
         return Err(RequestError::Invalid { detail });
     }
     Ok(())
+}
+
+/// As `TopicDescription.id` has it; empty: whichever topic has the name.
+pub(super) fn topic_id(id: &str) -> Result<Option<TopicId>, RequestError> {
+    if id.is_empty() {
+        return Ok(None);
+    }
+    let is_hex = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match u128::from_str_radix(id, 16) {
+        Ok(number) if is_hex => Ok(Some(TopicId(number))),
+        Ok(_) | Err(_) => Err(RequestError::invalid(format!("topic_id is {id:.40?}; it is 32 hexadecimal digits"))),
+    }
 }
 
 pub(super) fn partition(partition: i32) -> Result<PartitionId, RequestError> {
@@ -154,6 +166,8 @@ fn codec(compression: i32) -> Result<Codec, RequestError> {
 #[derive(Clone, Debug)]
 pub(super) struct Consume {
     pub topic: String,
+    /// None: whichever topic has the name at each moment.
+    pub topic_id: Option<TopicId>,
     pub partition: PartitionId,
     pub start: Start,
     pub end_offset: Option<Offset>,
@@ -194,6 +208,7 @@ pub(super) fn consume(request: v1::ConsumeRequest) -> Result<Consume, RequestErr
         bytes_max => usize::try_from(bytes_max).map_or(limits::CONSUME_BYTES_MAX, |b| b.min(limits::CONSUME_BYTES_MAX)),
     };
     Ok(Consume {
+        topic_id: topic_id(&request.topic_id)?,
         topic: request.topic,
         partition: partition(request.partition)?,
         start,

@@ -111,6 +111,7 @@ fn offset(asked: v1::OffsetToCommit) -> Result<OffsetToCommit, RequestError> {
     decode::topic_name(&asked.topic)?;
     bounded("metadata", &asked.metadata, limits::OFFSET_METADATA_BYTES_MAX)?;
     Ok(OffsetToCommit {
+        topic_id: decode::topic_id(&asked.topic_id)?,
         at: TopicPartition { topic: asked.topic, partition: decode::partition(asked.partition)? },
         offset: decode::offset("offset", asked.offset)?,
         // -1 is how Kafka's clients say "unknown".

@@ -99,6 +99,7 @@ impl From<FetchError> for v1::Error {
             E::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             E::InvalidRequest { .. } => ErrorCode::InvalidRequest,
             E::Unavailable { .. } => ErrorCode::Unavailable,
+            E::TopicReplaced { .. } => ErrorCode::TopicReplaced,
         };
         let mut wire = wire(code, &error, Effect::None, error.is_retriable(), error.leader());
         if let E::OffsetOutOfRange { log_start, high_watermark, .. } = &error {
@@ -152,6 +153,7 @@ impl From<GroupError> for v1::Error {
             E::UnknownTopic { .. } => ErrorCode::UnknownTopic,
             E::UnknownPartition { .. } => ErrorCode::UnknownPartition,
             E::LimitReached { .. } => ErrorCode::LimitReached,
+            E::TopicReplaced { .. } => ErrorCode::TopicReplaced,
             E::NoCoordinator { .. } => ErrorCode::NoMetadataLeader,
             E::OutcomeUnknown { .. } => ErrorCode::OutcomeUnknown,
         };
@@ -226,7 +228,8 @@ fn status_code(code: ErrorCode, effect: v1::Effect) -> Code {
         | ErrorCode::FencedMember
         | ErrorCode::FencedInstance
         | ErrorCode::GroupNotEmpty
-        | ErrorCode::GroupProtocolMismatch => Code::FailedPrecondition,
+        | ErrorCode::GroupProtocolMismatch
+        | ErrorCode::TopicReplaced => Code::FailedPrecondition,
         ErrorCode::NotEnoughReplicas | ErrorCode::Unavailable | ErrorCode::NoMetadataLeader => match effect {
             v1::Effect::None => Code::Unavailable,
             v1::Effect::Unknown => Code::Unknown,

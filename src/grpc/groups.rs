@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Backend, RequestError, Services, convert, decode_groups as decode};
 use crate::{
-    broker::groups::{CommitRequest, GroupError, HeartbeatRequest, Leaver},
+    broker::groups::{CommitRequest, CommittedOffsets, GroupError, HeartbeatRequest, Leaver},
     proto::v1::{self, groups_server::Groups},
     types::TopicPartition,
 };
@@ -131,8 +131,12 @@ impl<B: Backend> Services<B> {
             true => None,
             false => Some(decode::partitions("partitions", request.partitions)?),
         };
-        let offsets = self.backend.fetch_offsets(&request.group, at).await?;
-        Ok(v1::FetchOffsetsResponse { offsets: offsets.into_iter().map(convert::committed).collect() })
+        let CommittedOffsets { offsets, topics } = self.backend.fetch_offsets(&request.group, at).await?;
+        let topics = topics.into_iter().map(|(name, id)| v1::TopicIdentity { name, id: id.to_string() });
+        Ok(v1::FetchOffsetsResponse {
+            offsets: offsets.into_iter().map(convert::committed).collect(),
+            topics: topics.collect(),
+        })
     }
 
     async fn look_at(&self, request: v1::DescribeGroupRequest) -> Result<v1::DescribeGroupResponse, v1::Error> {

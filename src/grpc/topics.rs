@@ -136,7 +136,8 @@ impl<B: Backend> Services<B> {
         decode::topic_name(&request.topic)?;
         let partition = decode::partition(request.partition)?;
         let at = decode::offset_at(request.at)?;
-        let found = self.backend.find_offset(&request.topic, partition, at).await?;
+        let topic_id = decode::topic_id(&request.topic_id)?;
+        let found = self.backend.find_offset(&request.topic, topic_id, partition, at).await?;
         Ok(v1::ListOffsetResponse { offset: found.offset.0, epoch: found.epoch.0 })
     }
 }

@@ -48,6 +48,7 @@ impl From<FetchError> for Problem {
             FetchError::UnknownTopic { .. } | FetchError::UnknownPartition { .. } => StatusCode::NOT_FOUND,
             FetchError::OffsetOutOfRange { .. } | FetchError::InvalidRequest { .. } => StatusCode::BAD_REQUEST,
             FetchError::NotLeader { .. } | FetchError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            FetchError::TopicReplaced { .. } => StatusCode::CONFLICT,
         };
         Problem::new(status, error.to_string())
     }
@@ -68,7 +69,8 @@ impl From<GroupError> for Problem {
             | GroupError::Rebalancing { .. }
             | GroupError::NotEmpty { .. }
             | GroupError::ProtocolMismatch { .. }
-            | GroupError::InvalidSessionTimeout { .. } => StatusCode::BAD_REQUEST,
+            | GroupError::InvalidSessionTimeout { .. }
+            | GroupError::TopicReplaced { .. } => StatusCode::BAD_REQUEST,
             GroupError::LimitReached { .. } | GroupError::NoCoordinator { .. } | GroupError::OutcomeUnknown { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

@@ -6,7 +6,9 @@ use tokio::time::Instant;
 
 use super::{
     calls::{GroupAttempt, GroupCall, GroupReply},
-    commits, limits, patterns,
+    commits, limits,
+    namesakes::Sorted,
+    patterns,
     plan::next_beat,
     refusals::{Subject, offset_refused, refused},
     requests::{
@@ -188,6 +190,11 @@ impl Tenure {
         let of = Subject { group: &group, member: &member };
         // Who commits is alive.
         self.keep_alive(of).await?;
+        let Sorted { good: offsets, refused: mut refusals } =
+            self.without_namesakes(offsets).await.ok_or(Ended::NotDone)?;
+        if offsets.is_empty() && !refusals.is_empty() {
+            return Ok(GroupReply::Refused(refusals));
+        }
         let places: Vec<TopicPartition> = offsets.iter().map(|offset| offset.at.clone()).collect();
         let offsets = offsets.into_iter().map(|offset| CommitOffset {
             topic: offset.at.topic,
@@ -203,13 +210,13 @@ impl Tenure {
             return Err(GroupError::LimitReached { detail }.into());
         }
         let result = self.commits.commit(commit, deadline).await?;
-        let refusals = result.map_err(|refusal| refused(refusal, of))?;
-        let named = refusals.into_iter().filter_map(|(place, refusal)| {
+        let by_place = result.map_err(|refusal| refused(refusal, of))?;
+        refusals.extend(by_place.into_iter().filter_map(|(place, refusal)| {
             let at = places.get(usize::try_from(place).ok()?)?;
             let error = offset_refused(refusal, at, of);
             Some((at.clone(), error))
-        });
-        Ok(GroupReply::Refused(named.collect()))
+        }));
+        Ok(GroupReply::Refused(refusals))
     }
 
     async fn delete(&self, group: String, deadline: Instant) -> Answered {

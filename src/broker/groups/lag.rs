@@ -326,7 +326,8 @@ mod tests {
 
     async fn commit(cluster: &Cluster, group: &str, partition: i32) {
         let at = TopicPartition { topic: "t".into(), partition: PartitionId(partition) };
-        let offsets = vec![OffsetToCommit { at, offset: Offset(0), leader_epoch: None, metadata: String::new() }];
+        let offsets =
+            vec![OffsetToCommit { at, topic_id: None, offset: Offset(0), leader_epoch: None, metadata: String::new() }];
         let request = CommitRequest { group: group.into(), offsets, ..CommitRequest::default() };
         assert_eq!(cluster.any().commit_offsets(request).await, Ok(vec![]));
     }

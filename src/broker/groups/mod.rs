@@ -17,6 +17,7 @@ mod fixture;
 mod forward;
 mod lag;
 pub(super) mod limits;
+mod namesakes;
 mod patterns;
 mod plan;
 mod promises;
@@ -47,8 +48,8 @@ pub use calls::{GroupAttempt, GroupCall, GroupReply};
 pub use lag::PartitionLag;
 pub use requests::{
     ClassicBeat, ClassicJoin, ClassicJoined, ClassicSync, ClassicSynced, CommitRequest, CommittedOffset,
-    GroupDescription, GroupError, GroupMember, GroupPartition, GroupSummary, HeartbeatAnswer, HeartbeatRequest, Leaver,
-    OffsetToCommit,
+    CommittedOffsets, GroupDescription, GroupError, GroupMember, GroupPartition, GroupSummary, HeartbeatAnswer,
+    HeartbeatRequest, Leaver, OffsetToCommit,
 };
 
 /// What an operator may set about groups.
@@ -143,7 +144,7 @@ impl Broker {
         &self,
         group: &str,
         at: Option<Vec<TopicPartition>>,
-    ) -> Result<Vec<CommittedOffset>, GroupError> {
+    ) -> Result<CommittedOffsets, GroupError> {
         self.inner.committed_offsets(group, at).await
     }
 

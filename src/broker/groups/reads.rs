@@ -3,14 +3,16 @@
 //! own metadata is read. So nothing answered is older than what was acknowledged before (SAFETY M9),
 //! and no broker is busier than another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
 use super::{
     limits,
     refusals::{Subject, refused},
-    requests::{CommittedOffset, GroupDescription, GroupError, GroupMember, GroupPartition, GroupSummary},
+    requests::{
+        CommittedOffset, CommittedOffsets, GroupDescription, GroupError, GroupMember, GroupPartition, GroupSummary,
+    },
 };
 use crate::{
     broker::{
@@ -61,22 +63,25 @@ impl Inner {
         &self,
         group: &str,
         at: Option<Vec<TopicPartition>>,
-    ) -> Result<Vec<CommittedOffset>, GroupError> {
+    ) -> Result<CommittedOffsets, GroupError> {
         check_count(at.as_ref().map_or(0, Vec::len))?;
         let metadata = self.confirmed_metadata().await?;
         Ok(metadata.read(|state| {
+            let names: BTreeSet<&str> = at.iter().flatten().map(|at| at.topic.as_str()).collect();
+            let topics = names.into_iter().filter_map(|name| Some((name.to_string(), state.topic(name)?.id))).collect();
             // Who never committed has no offsets, whether the group exists or not.
-            let Some(group) = state.group(group) else { return Vec::new() };
-            match at {
-                None => group.offsets().map(|(at, found)| committed(at, found)).collect(),
-                Some(wanted) => {
+            let offsets = match (state.group(group), at) {
+                (None, _) => Vec::new(),
+                (Some(group), None) => group.offsets().map(|(at, found)| committed(at, found)).collect(),
+                (Some(group), Some(wanted)) => {
                     let found = wanted.into_iter().filter_map(|at| {
                         let found = group.offset(&at.topic, at.partition)?;
                         Some(committed(at, found))
                     });
                     found.collect()
                 }
-            }
+            };
+            CommittedOffsets { offsets, topics }
         }))
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::errors::Effect;
 use crate::{
     group::{GroupPhase, PartitionSet, Subscription},
-    types::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicPartition, WallMs},
+    types::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicPartition, WallMs},
 };
 
 /// One beat of a member with assignment on the server.
@@ -106,6 +106,8 @@ pub struct Leaver {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OffsetToCommit {
     pub at: TopicPartition,
+    /// The topic that was read; None: whichever has the name.
+    pub topic_id: Option<TopicId>,
     /// The next offset to read.
     pub offset: Offset,
     pub leader_epoch: Option<LeaderEpoch>,
@@ -132,6 +134,14 @@ pub struct CommittedOffset {
     pub leader_epoch: Option<LeaderEpoch>,
     pub metadata: String,
     pub committed_at: WallMs,
+}
+
+/// What a group has committed, and of which topics: both of one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommittedOffsets {
+    pub offsets: Vec<CommittedOffset>,
+    /// The topics that were asked about by name and exist.
+    pub topics: Vec<(String, TopicId)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -236,6 +246,9 @@ pub enum GroupError {
     NoCoordinator { waited_ms: u64 },
     #[error("outcome unknown after {waited_ms} ms: {what} may yet happen")]
     OutcomeUnknown { what: String, waited_ms: u64 },
+    /// The offset is one of a topic that is gone (SAFETY M11).
+    #[error("the topic {topic:?} that was read was deleted, and another one has its name")]
+    TopicReplaced { topic: String },
 }
 
 impl GroupError {
@@ -254,7 +267,8 @@ impl GroupError {
             | Self::UnknownTopic { .. }
             | Self::UnknownPartition { .. }
             | Self::LimitReached { .. }
-            | Self::NoCoordinator { .. } => Effect::None,
+            | Self::NoCoordinator { .. }
+            | Self::TopicReplaced { .. } => Effect::None,
             Self::OutcomeUnknown { .. } => Effect::Unknown,
         }
     }
@@ -275,7 +289,8 @@ impl GroupError {
             | Self::InvalidSessionTimeout { .. }
             | Self::UnknownTopic { .. }
             | Self::UnknownPartition { .. }
-            | Self::LimitReached { .. } => false,
+            | Self::LimitReached { .. }
+            | Self::TopicReplaced { .. } => false,
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 const ONE: PartitionId = PartitionId(0);
 
 fn fetch_at(topic: &str, offset: i64, wait: Duration) -> FetchRequest {
-    FetchRequest { topic: topic.into(), partition: ONE, offset: Offset(offset), bytes_max: 0, wait }
+    FetchRequest { topic: topic.into(), topic_id: None, partition: ONE, offset: Offset(offset), bytes_max: 0, wait }
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn a_record_is_on_a_majority_and_read_back_where_its_receipt_says() {
         (OffsetAt::Time(WallMs(1_042)), 42),
         (OffsetAt::Time(WallMs(9_999)), 100),
     ] {
-        assert_eq!(leader.find_offset("t", ONE, at).await.unwrap().offset, Offset(offset), "{at:?}");
+        assert_eq!(leader.find_offset("t", None, ONE, at).await.unwrap().offset, Offset(offset), "{at:?}");
     }
     let description = cluster.any().describe_topic("t").await.unwrap();
     assert_eq!(description.partitions[0].stats.unwrap().high_watermark, Offset(100));

@@ -6,5 +6,6 @@ mod console;
 mod cut;
 mod full;
 mod groups;
+mod namesake;
 mod retention;
 pub mod rig;

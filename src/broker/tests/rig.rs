@@ -289,6 +289,7 @@ pub async fn read_all(broker: &Broker, topic: &str, from: i64) -> Vec<(i64, i32)
     loop {
         let request = FetchRequest {
             topic: topic.into(),
+            topic_id: None,
             partition: PartitionId(0),
             offset,
             bytes_max: 1_000,

@@ -252,7 +252,7 @@ fn inside(to: Start, first: i64, end: i64) -> i64 {
 fn commit_request(name: &str, moves: &[Move]) -> v1::CommitOffsetsRequest {
     let offsets = moves.iter().filter_map(|m| {
         let (topic, partition, offset) = (m.topic.clone(), m.partition, m.to?);
-        Some(v1::OffsetToCommit { topic, partition, offset, leader_epoch: None, metadata: String::new() })
+        Some(v1::OffsetToCommit { topic, partition, offset, ..Default::default() })
     });
     v1::CommitOffsetsRequest { group: name.into(), offsets: offsets.collect(), ..Default::default() }
 }

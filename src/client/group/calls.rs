@@ -118,6 +118,7 @@ impl Calls {
             offset: offset.offset,
             leader_epoch: offset.leader_epoch,
             metadata: offset.metadata,
+            topic_id: String::new(),
         });
         let request = v1::CommitOffsetsRequest {
             group: self.options.group.clone(),

@@ -446,7 +446,8 @@ fn verdict(error: &ClientError) -> Verdict {
             | ErrorCode::FencedInstance
             | ErrorCode::GroupNotEmpty
             | ErrorCode::GroupProtocolMismatch
-            | ErrorCode::LimitReached,
+            | ErrorCode::LimitReached
+            | ErrorCode::TopicReplaced,
         ) => Verdict::Final,
         None => or_final,
     }

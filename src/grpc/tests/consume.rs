@@ -196,6 +196,8 @@ async fn calls_that_make_no_sense_are_refused() {
         (v1::ConsumeRequest { topic: "x".into(), ..from(Start::Latest(true)) }, ErrorCode::UnknownTopic, "\"x\""),
         (v1::ConsumeRequest { partition: 4, ..from(Start::Latest(true)) }, ErrorCode::UnknownPartition, "4"),
         (v1::ConsumeRequest { end_offset: Some(-5), ..from(Start::Offset(0)) }, ErrorCode::InvalidRequest, "-5"),
+        (v1::ConsumeRequest { topic_id: "xy".into(), ..from(Start::Offset(0)) }, ErrorCode::InvalidRequest, "\"xy\""),
+        (v1::ConsumeRequest { topic_id: "0".repeat(32), ..from(Start::Offset(0)) }, ErrorCode::TopicReplaced, "orders"),
     ] {
         let status = all(&server, request).await.unwrap_err();
         let error = error_of(&status);

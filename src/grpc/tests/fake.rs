@@ -18,8 +18,8 @@ use crate::{
         PartitionDescription, ProduceError, ProduceRequest, ProducerIdentity, Readiness, Receipt, TopicDescription,
         TopicSummary, TopicsWanted, TransferLeaderRequest, TrimRequest,
         groups::{
-            CommitRequest, CommittedOffset, GroupDescription, GroupError, GroupMember, GroupPartition, GroupSummary,
-            HeartbeatAnswer, HeartbeatRequest, Leaver,
+            CommitRequest, CommittedOffset, CommittedOffsets, GroupDescription, GroupError, GroupMember,
+            GroupPartition, GroupSummary, HeartbeatAnswer, HeartbeatRequest, Leaver,
         },
     },
     group::{GroupPhase, PartitionSet, Subscription},
@@ -28,6 +28,7 @@ use crate::{
 };
 
 pub const TOPIC: &str = "orders";
+pub const TOPIC_ID: TopicId = TopicId(0xabc);
 pub const GROUP: &str = "billing";
 pub const EPOCH: LeaderEpoch = LeaderEpoch(3);
 
@@ -127,9 +128,12 @@ impl Fake {
         base
     }
 
-    fn check(&self, topic: &str, partition: PartitionId) -> Result<(), FetchError> {
+    fn check(&self, topic: &str, id: Option<TopicId>, partition: PartitionId) -> Result<(), FetchError> {
         if topic != TOPIC {
             return Err(FetchError::UnknownTopic { topic: topic.into() });
+        }
+        if let Some(meant) = id.filter(|id| *id != TOPIC_ID) {
+            return Err(FetchError::TopicReplaced { topic: topic.into(), meant, now: TOPIC_ID });
         }
         if partition != PartitionId(0) {
             return Err(FetchError::UnknownPartition { topic: topic.into(), partition });
@@ -177,7 +181,7 @@ pub fn description(name: &str) -> TopicDescription {
     };
     TopicDescription {
         name: name.into(),
-        id: TopicId(0xabc),
+        id: TOPIC_ID,
         configs: BTreeMap::from([("retention.ms".into(), "1000".into())]),
         partitions: vec![partition(0, Some(leader)), partition(1, None)],
     }
@@ -245,7 +249,7 @@ impl Backend for Fake {
     }
 
     async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
-        self.check(&request.topic, request.partition)?;
+        self.check(&request.topic, request.topic_id, request.partition)?;
         let deadline = tokio::time::Instant::now() + request.wait;
         loop {
             let appended = self.appended.notified();
@@ -256,8 +260,14 @@ impl Backend for Fake {
         }
     }
 
-    async fn find_offset(&self, topic: &str, partition: PartitionId, at: OffsetAt) -> Result<FoundOffset, FetchError> {
-        self.check(topic, partition)?;
+    async fn find_offset(
+        &self,
+        topic: &str,
+        topic_id: Option<TopicId>,
+        partition: PartitionId,
+        at: OffsetAt,
+    ) -> Result<FoundOffset, FetchError> {
+        self.check(topic, topic_id, partition)?;
         let state = self.state();
         let offset = match at {
             OffsetAt::Earliest => Offset(state.log_start),
@@ -371,16 +381,17 @@ impl Backend for Fake {
         &self,
         group: &str,
         at: Option<Vec<TopicPartition>>,
-    ) -> Result<Vec<CommittedOffset>, GroupError> {
+    ) -> Result<CommittedOffsets, GroupError> {
         known(group)?;
         self.state().asked.push(at);
-        Ok(vec![CommittedOffset {
+        let offsets = vec![CommittedOffset {
             at: at_partition(0),
             offset: Offset(5),
             leader_epoch: Some(EPOCH),
             metadata: "here".into(),
             committed_at: WallMs(77),
-        }])
+        }];
+        Ok(CommittedOffsets { offsets, topics: vec![(TOPIC.into(), TOPIC_ID)] })
     }
 
     async fn list_groups(&self) -> Result<Vec<GroupSummary>, GroupError> {

@@ -91,6 +91,7 @@ async fn commits_are_refused_one_by_one() {
     assert!(server.metrics.encode().contains(r#"api="commit_offsets",result="FENCED_MEMBER"} 1"#));
     let of = |partition, offset, leader_epoch, metadata: String| OffsetToCommit {
         at: at_partition(partition),
+        topic_id: None,
         offset: Offset(offset),
         leader_epoch,
         metadata,

@@ -34,7 +34,7 @@ async fn topics_answer_in_the_wires_words() {
     assert_eq!(topics.trim_partition(trim(5)).await.unwrap().into_inner().log_start, 5);
     assert_eq!(topics.trim_partition(trim(-1)).await.unwrap().into_inner().log_start, 0, "the high watermark");
     let at = Some(v1::list_offset_request::At::Latest(true));
-    let request = v1::ListOffsetRequest { topic: TOPIC.into(), partition: 0, at };
+    let request = v1::ListOffsetRequest { topic: TOPIC.into(), partition: 0, at, ..Default::default() };
     let found = topics.list_offset(request).await.unwrap().into_inner();
     assert_eq!((found.offset, found.epoch), (0, 3));
     server.stop().await;

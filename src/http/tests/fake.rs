@@ -135,7 +135,12 @@ impl Backend for Fake {
         let views = match topics {
             TopicsWanted::Named(names) => names
                 .into_iter()
-                .map(|name| TopicView { name, configs: BTreeMap::new(), partitions: (0..2).map(partition).collect() })
+                .map(|name| TopicView {
+                    name,
+                    id: Some(TopicId(0xabc)),
+                    configs: BTreeMap::new(),
+                    partitions: (0..2).map(partition).collect(),
+                })
                 .collect(),
             TopicsWanted::None | TopicsWanted::All => Vec::new(),
         };

@@ -107,7 +107,7 @@ async fn three_members_join_sync_beat_commit_and_leave() {
     let nobody = ClassicJoined { member: "nobody".into(), ..joined[0].clone() };
     let stranger = cluster.broker(1).commit_offsets(commit(&nobody, generation, 6)).await;
     assert!(matches!(stranger, Err(GroupError::UnknownMember { .. })), "{stranger:?}");
-    assert_eq!(cluster.broker(3).fetch_offsets("g", None).await.unwrap()[0].offset.0, 5);
+    assert_eq!(cluster.broker(3).fetch_offsets("g", None).await.unwrap().offsets[0].offset.0, 5);
 
     let leaver = Leaver { member: joined[2].member.clone(), instance: None };
     let left = cluster.broker(1).group_leave("g", vec![leaver]).await.unwrap();

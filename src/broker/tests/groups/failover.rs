@@ -30,7 +30,7 @@ fn admin_commit(group: &str, next: i64) -> CommitRequest {
 }
 
 async fn committed(broker: &Broker, group: &str) -> Result<Option<i64>, GroupError> {
-    Ok(broker.fetch_offsets(group, None).await?.first().map(|found| found.offset.0))
+    Ok(broker.fetch_offsets(group, None).await?.offsets.first().map(|found| found.offset.0))
 }
 
 /// Commits ever larger offsets through a broker, as a client that retries does. The largest one that was

@@ -28,7 +28,7 @@ fn place(topic: &str, partition: i32) -> TopicPartition {
 }
 
 fn offset(at: TopicPartition, offset: i64) -> OffsetToCommit {
-    OffsetToCommit { at, offset: Offset(offset), leader_epoch: None, metadata: String::new() }
+    OffsetToCommit { at, topic_id: None, offset: Offset(offset), leader_epoch: None, metadata: String::new() }
 }
 
 /// As [`TransferLeaderRequest`] of the metadata group to anybody else. Retried, since candidates may lag.

@@ -35,13 +35,13 @@ async fn m9_a_late_copy_of_a_commit_takes_nothing_back() {
         let late = cluster.broker(2).commit_offsets(commit(sequence, next)).await;
         assert!(matches!(&late, Err(GroupError::Fenced { .. })), "{late:?}");
     }
-    assert_eq!(cluster.broker(3).fetch_offsets("g", None).await.unwrap()[0].offset, Offset(8));
+    assert_eq!(cluster.broker(3).fetch_offsets("g", None).await.unwrap().offsets[0].offset, Offset(8));
     // So it is for whoever coordinates next.
     move_coordinator(&cluster, None).await;
     let late = cluster.broker(2).commit_offsets(commit(2, 6)).await;
     assert!(matches!(&late, Err(GroupError::Fenced { .. })), "{late:?}");
     assert_eq!(cluster.broker(2).commit_offsets(commit(3, 8)).await, Ok(vec![]), "a retry of the last");
-    assert_eq!(cluster.broker(3).fetch_offsets("g", None).await.unwrap()[0].offset, Offset(8));
+    assert_eq!(cluster.broker(3).fetch_offsets("g", None).await.unwrap().offsets[0].offset, Offset(8));
 }
 
 #[tokio::test]
@@ -61,9 +61,9 @@ async fn two_groups_read_the_same_partitions_independently() {
     assert_eq!(cluster.broker(1).commit_offsets(two.commit(place("t", 0), 10)).await, Ok(vec![]));
     for (group, committed) in [("one", 4), ("two", 10)] {
         for id in 1..=3 {
-            let all = cluster.broker(id).fetch_offsets(group, None).await.unwrap();
-            let named =
-                cluster.broker(id).fetch_offsets(group, Some(vec![place("t", 0), place("t", 7)])).await.unwrap();
+            let all = cluster.broker(id).fetch_offsets(group, None).await.unwrap().offsets;
+            let named = vec![place("t", 0), place("t", 7)];
+            let named = cluster.broker(id).fetch_offsets(group, Some(named)).await.unwrap().offsets;
             assert_eq!((all.len(), all[0].offset), (1, Offset(committed)), "{group} from {id}");
             assert_eq!(named, all, "what was never committed is absent");
         }
@@ -99,7 +99,7 @@ async fn a_commit_is_judged_partition_by_partition() {
     assert!(matches!(long_one, GroupError::InvalidRequest { .. }), "{long_one}");
     assert!(matches!(partition, GroupError::UnknownPartition { .. }), "{partition}");
     assert!(matches!(topic, GroupError::UnknownTopic { .. }), "{topic}");
-    let found = cluster.any().fetch_offsets("g", None).await.unwrap();
+    let found = cluster.any().fetch_offsets("g", None).await.unwrap().offsets;
     assert_eq!((found.len(), found[0].metadata.len()), (1, long.len()));
 
     // With members, only they commit, and only what they hold.
@@ -132,7 +132,7 @@ async fn requests_are_bounded() {
     assert_eq!(broker.commit_offsets(commit("g", many(max))).await, Ok(vec![]));
     let refused = broker.fetch_offsets("g", Some(vec![place("t", 0); max + 1])).await;
     assert!(matches!(refused, Err(GroupError::LimitReached { .. })), "{refused:?}");
-    assert_eq!(broker.fetch_offsets("g", Some(vec![place("t", 0); max])).await.unwrap().len(), max);
+    assert_eq!(broker.fetch_offsets("g", Some(vec![place("t", 0); max])).await.unwrap().offsets.len(), max);
 
     // Few offsets, many bytes.
     let long = OffsetToCommit { metadata: "x".repeat(limits::OFFSET_METADATA_BYTES_MAX), ..offset(place("t", 0), 1) };
@@ -231,15 +231,15 @@ async fn offsets_of_a_group_without_members_expire() {
         }
     });
     until("the offsets of the one without members are gone", || async {
-        cluster.any().fetch_offsets("left", None).await.unwrap().is_empty()
+        cluster.any().fetch_offsets("left", None).await.unwrap().offsets.is_empty()
     })
     .await;
     assert!(began.elapsed() >= Duration::from_millis(1_900), "{:?}", began.elapsed());
-    assert_eq!(cluster.any().fetch_offsets("used", None).await.unwrap().len(), 1);
+    assert_eq!(cluster.any().fetch_offsets("used", None).await.unwrap().offsets.len(), 1);
     beating.abort();
     move_coordinator(&cluster, None).await;
     until("the other's too, once its member is gone", || async {
-        cluster.any().fetch_offsets("used", None).await.unwrap().is_empty()
+        cluster.any().fetch_offsets("used", None).await.unwrap().offsets.is_empty()
     })
     .await;
 }

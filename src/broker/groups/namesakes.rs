@@ -1,0 +1,43 @@
+//! Offsets of a topic that is gone are not taken for offsets of its namesake (SAFETY M11).
+//!
+//! Looked at by the coordinator before it proposes, not in `apply`: the topic could be replaced between the two, but
+//! then the member's holding of it is a later one, and `apply` refuses the commit for its old epoch.
+
+use super::{
+    requests::{GroupError, OffsetToCommit},
+    tenure::Tenure,
+};
+use crate::types::TopicPartition;
+
+/// What is to be committed, and what is refused at once.
+pub struct Sorted {
+    pub good: Vec<OffsetToCommit>,
+    pub refused: Vec<(TopicPartition, GroupError)>,
+}
+
+impl Tenure {
+    /// Sorts out the offsets of topics whose name another topic has. None: what is known here could not be
+    /// confirmed, and a refusal of a deposed coordinator is worth nothing.
+    pub async fn without_namesakes(&self, offsets: Vec<OffsetToCommit>) -> Option<Sorted> {
+        let sorted = self.sort(offsets.clone());
+        if sorted.refused.is_empty() {
+            return Some(sorted);
+        }
+        self.confirmed_now().await.then(|| self.sort(offsets))
+    }
+
+    fn sort(&self, offsets: Vec<OffsetToCommit>) -> Sorted {
+        let (good, refused): (Vec<_>, Vec<_>) = self.metadata.read(|state| {
+            offsets.into_iter().partition(|offset| {
+                let now = state.topic(&offset.at.topic).map(|topic| topic.id);
+                // No topic at all: `apply` says so.
+                now.is_none() || offset.topic_id.is_none() || now == offset.topic_id
+            })
+        });
+        let refused = refused.into_iter().map(|offset| {
+            let topic = offset.at.topic.clone();
+            (offset.at, GroupError::TopicReplaced { topic })
+        });
+        Sorted { good, refused: refused.collect() }
+    }
+}
