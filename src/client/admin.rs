@@ -155,12 +155,19 @@ impl Admin {
 
     /// An offset of a partition, from its leader.
     pub async fn list_offset(&self, topic: &str, partition: i32, at: OffsetAt) -> Result<i64, ClientError> {
-        let request = v1::ListOffsetRequest {
-            topic: topic.into(),
-            partition,
-            at: Some(at.wire()),
-            topic_id: String::new(),
-        };
+        self.list_offset_of(topic, "", partition, at).await
+    }
+
+    /// As [`Admin::list_offset`], of the topic of this id and no other that has its name (empty: whichever has it).
+    pub async fn list_offset_of(
+        &self,
+        topic: &str,
+        topic_id: &str,
+        partition: i32,
+        at: OffsetAt,
+    ) -> Result<i64, ClientError> {
+        let (topic, topic_id, at) = (topic.into(), topic_id.into(), Some(at.wire()));
+        let request = v1::ListOffsetRequest { topic, topic_id, partition, at };
         // Every broker is asked until the leader is among them: cheaper than being clever for one call.
         let call = |address: String, channel| {
             let request = request.clone();

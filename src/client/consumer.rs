@@ -1,22 +1,24 @@
 //! Reads one partition, in order, across leader changes.
 //!
 //! Promises: records come with growing offsets from the start asked for, each once, whatever breaks in
-//! between; every batch's CRC is checked and its decompression bounded; a leader that stays silent for
-//! [`SILENCE_MAX`] is left. Leaves out: groups, several partitions (use one consumer each), commits.
+//! between; what could not be had (deleted meanwhile, not readable) is said, never skipped in silence; it reads one
+//! topic, and not another one that gets its name; every batch's CRC is checked, and what it decodes to is bounded
+//! and handed out in chunks (`batches`); a leader that stays silent for [`SILENCE_MAX`] is left.
+//! Leaves out: groups, several partitions (use one consumer each), commits.
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
 use super::{
     admin::{Admin, OffsetAt},
+    batches::{Bad, Batches, Stop, Taken, Wanted, record_bytes},
     error::{ClientError, ErrorCode},
     net::{Cluster, MESSAGE_BYTES_MAX, StreamPlace, topics_client, unary_within},
 };
 use crate::{
     proto::v1::{self, consume_client::ConsumeClient, consume_request, consume_response},
-    record::{DECODED_BYTES_MAX_DEFAULT, Record, decode_records, walk},
+    record::Record,
 };
 
 /// A broker answers at least this often, if only with watermarks.
@@ -25,6 +27,8 @@ const WAIT_MS: u32 = 1_000;
 const SILENCE_MAX: Duration = Duration::from_millis(3_000);
 /// Between two tries to find a leader that serves us.
 const PAUSE_MS: u64 = 100;
+/// A topic that was read and is not there: a broker that has just started may not have heard of it, for so long.
+const DENIED_MAX: Duration = Duration::from_secs(2);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,9 +45,29 @@ pub enum Start {
     Timestamp(i64),
 }
 
+/// What to do about records that are asked for and not there: deleted before they were read, or not written yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gaps {
+    /// [`Consumer::next`] fails with OFFSET_OUT_OF_RANGE.
+    #[default]
+    Fail,
+    /// It says so ([`Chunk::notice`]) and goes on: at the first record kept, or by waiting for the one asked for.
+    Tell,
+}
+
+/// Something that a reader should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The records from `from` on and below `to` were deleted before they were read.
+    Skipped { from: i64, to: i64 },
+    /// It begins at an offset that is beyond the high watermark: what comes before that offset is not wanted.
+    BeyondEnd { start: i64, end: i64 },
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct ConsumeOptions {
     pub start: Start,
+    pub gaps: Gaps,
     /// Exclusive.
     pub end_offset: Option<i64>,
     /// Ends at the high watermark of the moment it was opened.
@@ -56,6 +80,7 @@ impl Default for ConsumeOptions {
     fn default() -> Self {
         ConsumeOptions {
             start: Start::Earliest,
+            gaps: Gaps::Fail,
             end_offset: None,
             stop_at_end: false,
             patience: Duration::from_secs(30),
@@ -69,10 +94,13 @@ pub struct ConsumedRecord {
     pub record: Record,
 }
 
-/// What one answer brought; may hold no records.
+/// Some records, and how far there are more; may hold none.
 #[derive(Clone, Debug)]
 pub struct Chunk {
     pub records: Vec<ConsumedRecord>,
+    /// What lies before these records. Only with [`Gaps::Tell`].
+    pub notice: Option<Notice>,
+    /// When the records were read; 0 with a notice.
     pub high_watermark: i64,
     pub log_start: i64,
     /// Of the last record; 0 without records.
@@ -83,17 +111,37 @@ pub struct Chunk {
 pub struct Consumer {
     cluster: Cluster,
     topic: String,
+    /// The topic that is read; empty: whichever has the name.
+    topic_id: String,
     partition: i32,
     position: i64,
+    /// Where the broker is asked, while that is below the position: [`Notice::BeyondEnd`].
+    behind: Option<i64>,
     end: Option<i64>,
+    gaps: Gaps,
     patience: Duration,
     stream: Option<Opened>,
+    /// What of the last answer was not handed out.
+    answer: Option<Answer>,
+    notice: Option<Notice>,
+    /// A batch that cannot be read: said at each call until the reader is told to go on elsewhere.
+    bad: Option<ClientError>,
+    /// A broker has taken the topic for the one that is meant.
+    is_identified: bool,
+    /// Since when every answer was that the topic is not there.
+    denied: Option<Instant>,
 }
 
 struct Opened {
     address: String,
     answers: tonic::Streaming<v1::ConsumeResponse>,
     _place: StreamPlace,
+}
+
+struct Answer {
+    batches: Batches,
+    high_watermark: i64,
+    log_start: i64,
 }
 
 impl Consumer {
@@ -104,12 +152,31 @@ impl Consumer {
         partition: i32,
         options: ConsumeOptions,
     ) -> Result<Consumer, ClientError> {
+        let give_up = Instant::now() + options.patience;
+        loop {
+            match Consumer::try_open(cluster, topic, partition, options).await {
+                // The name was looked up at a broker that had not heard of the newer topic.
+                Err(error) if error.code() == Some(ErrorCode::TopicReplaced) && Instant::now() < give_up => {
+                    pause(cluster).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn try_open(
+        cluster: &Cluster,
+        topic: &str,
+        partition: i32,
+        options: ConsumeOptions,
+    ) -> Result<Consumer, ClientError> {
         let admin = Admin::new(cluster.clone(), options.patience);
         let count = admin.partition_count(topic).await? as i32;
         if !(0..count).contains(&partition) {
             return Err(ClientError::NoPartition { topic: topic.into(), partition, count });
         }
-        let at = |at| admin.list_offset(topic, partition, at);
+        let topic_id = cluster.look(|m| m.topic_id(topic).to_string());
+        let at = |at| admin.list_offset_of(topic, &topic_id, partition, at);
         let end = match options.stop_at_end {
             true => Some(at(OffsetAt::Latest).await?),
             false => None,
@@ -124,23 +191,42 @@ impl Consumer {
                 end.saturating_sub(n).max(first)
             }
         };
+        // Without a record to wait for, nobody else would say it.
+        let notice = end.filter(|end| position > *end && options.gaps == Gaps::Tell);
+        let notice = notice.map(|end| Notice::BeyondEnd { start: position, end });
         let end = match (end, options.end_offset) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        Ok(Consumer { end, ..Consumer::at(cluster, topic, partition, position, options.patience) })
+        let consumer = Consumer::at(cluster, topic, partition, position, options.patience);
+        Ok(Consumer { topic_id, end, notice, gaps: options.gaps, ..consumer })
     }
 
     /// Begins at this offset of a partition that is known to exist, and has no end.
     pub(super) fn at(cluster: &Cluster, topic: &str, partition: i32, position: i64, patience: Duration) -> Consumer {
-        let (cluster, topic) = (cluster.clone(), topic.to_string());
-        Consumer { cluster, topic, partition, position, end: None, patience, stream: None }
+        Consumer {
+            cluster: cluster.clone(),
+            topic: topic.to_string(),
+            topic_id: String::new(),
+            partition,
+            position,
+            behind: None,
+            end: None,
+            gaps: Gaps::Fail,
+            patience,
+            stream: None,
+            answer: None,
+            notice: None,
+            bad: None,
+            is_identified: false,
+            denied: None,
+        }
     }
 
-    /// Goes on elsewhere.
-    pub(super) fn set_position(&mut self, position: i64) {
+    /// Goes on elsewhere: after [`ClientError::BadBatch`], for example, where that says that one can read on.
+    pub fn set_position(&mut self, position: i64) {
         self.position = position;
-        self.stream = None;
+        (self.stream, self.answer, self.bad, self.behind, self.notice) = (None, None, None, None, None);
     }
 
     /// Opens the stream anew at the next call.
@@ -153,19 +239,67 @@ impl Consumer {
         self.position
     }
 
-    /// The next answer, or `None` at the end.
+    /// The next records, or `None` at the end. What failed fails again at the next call: nothing is left out that
+    /// [`Consumer::set_position`] did not leave out.
     pub async fn next(&mut self) -> Result<Option<Chunk>, ClientError> {
+        if let Some(notice) = self.notice.take() {
+            return Ok(Some(Chunk::saying(notice)));
+        }
         let give_up = Instant::now() + self.patience;
         while self.end.is_none_or(|end| self.position < end) {
-            match self.try_next().await {
+            let error = match self.try_next().await {
                 Ok(Some(chunk)) => return Ok(Some(chunk)),
                 // A stream that ends early (its broker stops) is opened again elsewhere.
-                Ok(None) => self.stream = None,
-                Err(error) if !error.is_retriable() || Instant::now() >= give_up => return Err(error),
-                Err(error) => self.recover(&error).await,
+                Ok(None) => {
+                    self.stream = None;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            if let Some(notice) = self.jump(&error) {
+                return Ok(Some(Chunk::saying(notice)));
             }
+            if self.is_final(&error) || Instant::now() >= give_up {
+                return Err(error);
+            }
+            self.recover(&error).await;
         }
         Ok(None)
+    }
+
+    /// Goes on where there are records, if that is wanted.
+    fn jump(&mut self, error: &ClientError) -> Option<Notice> {
+        let ClientError::Broker(broker) = error else { return None };
+        let (Some(log_start), Some(end)) = (broker.log_start, broker.high_watermark) else { return None };
+        if self.gaps == Gaps::Fail || broker.code != ErrorCode::OffsetOutOfRange {
+            return None;
+        }
+        self.stream = None;
+        let asked = self.behind.unwrap_or(self.position);
+        if asked < log_start {
+            self.behind = None;
+            let from = self.position;
+            self.position = from.max(log_start);
+            return (from < log_start).then_some(Notice::Skipped { from, to: log_start });
+        }
+        // Once a record was read there, the end cannot lie before it.
+        if asked > end && !self.is_identified {
+            self.behind = Some(end);
+            return Some(Notice::BeyondEnd { start: self.position, end });
+        }
+        None
+    }
+
+    fn is_final(&mut self, error: &ClientError) -> bool {
+        if error.code() == Some(ErrorCode::TopicReplaced) {
+            // Before, it was perhaps the name that was looked up at a broker that had not heard.
+            return self.is_identified;
+        }
+        if error.is_not_found() {
+            return self.denied.get_or_insert_with(Instant::now).elapsed() >= DENIED_MAX;
+        }
+        self.denied = None;
+        !error.is_retriable()
     }
 
     /// After an error: learns who leads now, waiting a little if that is not known.
@@ -179,14 +313,31 @@ impl Consumer {
             is_news = self.cluster.learn_leader(&self.topic, self.partition, hint);
         }
         if !is_news {
-            tokio::time::sleep(Duration::from_millis(PAUSE_MS / 2 + self.cluster.world().rng.below(PAUSE_MS))).await;
+            pause(&self.cluster).await;
             // The next try says why, if this helps nothing.
             let _ = self.cluster.refresh(std::slice::from_ref(&self.topic)).await;
+            if error.code() == Some(ErrorCode::TopicReplaced) && !self.is_identified {
+                self.topic_id = self.cluster.look(|m| m.topic_id(&self.topic).to_string());
+            }
         }
     }
 
     /// One try of [`Consumer::next`]: `None` when the stream ended, [`Consumer::recover`] after an error.
     pub(super) async fn try_next(&mut self) -> Result<Option<Chunk>, ClientError> {
+        if let Some(error) = &self.bad {
+            return Err(error.clone());
+        }
+        if self.answer.is_none() {
+            match self.receive().await? {
+                Some(answer) => self.answer = Some(self.unpack(answer)?),
+                None => return Ok(None),
+            }
+            (self.is_identified, self.denied) = (true, None);
+        }
+        self.take().await.map(Some)
+    }
+
+    async fn receive(&mut self) -> Result<Option<v1::ConsumeResponse>, ClientError> {
         if self.stream.is_none() {
             self.stream = Some(self.open_stream().await?);
         }
@@ -196,21 +347,17 @@ impl Consumer {
             detail: format!("it was silent for {} ms", SILENCE_MAX.as_millis()),
         };
         let answer = timeout(SILENCE_MAX, answers.message()).await.map_err(|_| silent())?;
-        let Some(answer) = answer.map_err(|status| ClientError::from_status(&status, address))? else {
-            return Ok(None);
-        };
-        self.take(answer).map(Some)
+        answer.map_err(|status| ClientError::from_status(&status, address))
     }
 
     /// Asks the leader for an offset, once.
     pub(super) async fn ask_offset(&self, at: OffsetAt) -> Result<i64, ClientError> {
         let address = self.leader()?;
-        let request =
-            v1::ListOffsetRequest {
+        let request = v1::ListOffsetRequest {
             topic: self.topic.clone(),
+            topic_id: self.topic_id.clone(),
             partition: self.partition,
             at: Some(at.wire()),
-            topic_id: String::new(),
         };
         let mut client = topics_client(self.cluster.channel(&address)?);
         Ok(unary_within(&address, SILENCE_MAX, client.list_offset(request)).await?.offset)
@@ -231,15 +378,15 @@ impl Consumer {
         let address = self.leader()?;
         let request = v1::ConsumeRequest {
             topic: self.topic.clone(),
+            topic_id: self.topic_id.clone(),
             partition: self.partition,
-            start: Some(consume_request::Start::Offset(self.position)),
+            start: Some(consume_request::Start::Offset(self.behind.unwrap_or(self.position))),
             end_offset: self.end,
             records_max: 0,
             stop_at_end: false,
             raw: true,
             wait_ms_max: WAIT_MS,
             bytes_max: 0,
-            topic_id: String::new(),
         };
         let (channel, place) = self.cluster.stream_channel(&address)?;
         let mut client = ConsumeClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
@@ -247,35 +394,69 @@ impl Consumer {
         Ok(Opened { address, answers, _place: place })
     }
 
-    fn take(&mut self, answer: v1::ConsumeResponse) -> Result<Chunk, ClientError> {
-        let (mut records, mut leader_epoch) = (Vec::new(), 0);
-        match answer.data {
-            Some(consume_response::Data::Batches(bytes)) => leader_epoch = self.take_batches(&bytes, &mut records)?,
+    fn unpack(&mut self, answer: v1::ConsumeResponse) -> Result<Answer, ClientError> {
+        let bytes = match answer.data {
+            Some(consume_response::Data::Batches(bytes)) => bytes,
             Some(consume_response::Data::Records(_)) => {
                 return Err(ClientError::BadAnswer { detail: "raw batches were asked for, records came".into() });
             }
-            None => {}
-        }
-        Ok(Chunk { records, high_watermark: answer.high_watermark, log_start: answer.log_start, leader_epoch })
+            None => bytes::Bytes::new(),
+        };
+        let batches = Batches::new(bytes, self.behind.unwrap_or(self.position));
+        self.behind = self.behind.map(|_| answer.next_offset).filter(|next| *next < self.position);
+        Ok(Answer { batches, high_watermark: answer.high_watermark, log_start: answer.log_start })
     }
 
-    /// Returns the leader epoch of the last record.
-    fn take_batches(&mut self, bytes: &Bytes, records: &mut Vec<ConsumedRecord>) -> Result<i32, ClientError> {
-        let (name, position) = (format!("{}-{}", self.topic, self.partition), self.position);
-        let bad = |detail: String| ClientError::BadBatch { partition: name.clone(), offset: position, detail };
-        let mut leader_epoch = 0;
-        for found in walk(bytes) {
-            let (header, range) = found.map_err(|e| bad(e.to_string()))?;
-            let decoded = decode_records(&bytes.slice(range), DECODED_BYTES_MAX_DEFAULT);
-            for (offset, record) in decoded.map_err(|e| bad(e.to_string()))? {
-                // The first batch may begin below, the last may end above what was asked for.
-                if offset.0 >= self.position && self.end.is_none_or(|end| offset.0 < end) {
-                    self.position = offset.0 + 1;
-                    leader_epoch = header.leader_epoch.0;
-                    records.push(ConsumedRecord { offset: offset.0, record });
+    /// The next records of the answer that is there. Dropped while it waits, it has taken none.
+    async fn take(&mut self) -> Result<Chunk, ClientError> {
+        let answer = self.answer.as_mut().expect("the caller has received it");
+        let (high_watermark, log_start) = (answer.high_watermark, answer.log_start);
+        let mut wanted = Wanted { position: self.position, end: self.end };
+        let mut taken = Taken::default();
+        loop {
+            match answer.batches.take(&mut wanted, &mut taken) {
+                Stop::Large if taken.records.is_empty() => {
+                    let turn = self.cluster.large_batch_turn().await;
+                    answer.batches.give_turn(turn);
+                    continue;
+                }
+                Stop::Full | Stop::Large => {}
+                Stop::Done => self.answer = None,
+                Stop::Bad(bad) => {
+                    let error = self.unreadable(bad);
+                    (self.stream, self.answer, self.bad) = (None, None, Some(error));
                 }
             }
+            break;
         }
-        Ok(leader_epoch)
+        self.position = wanted.position;
+        match &self.bad {
+            Some(error) if taken.records.is_empty() => Err(error.clone()),
+            Some(_) | None => {
+                let Taken { records, leader_epoch, .. } = taken;
+                Ok(Chunk { records, notice: None, high_watermark, log_start, leader_epoch })
+            }
+        }
     }
+
+    fn unreadable(&self, bad: Bad) -> ClientError {
+        let Bad { offset, next, detail } = bad;
+        ClientError::BadBatch { partition: format!("{}-{}", self.topic, self.partition), offset, next, detail }
+    }
+}
+
+impl Chunk {
+    /// About what its records take in memory.
+    pub fn bytes(&self) -> usize {
+        self.records.iter().map(|record| record_bytes(&record.record)).sum()
+    }
+
+    fn saying(notice: Notice) -> Chunk {
+        Chunk { records: Vec::new(), notice: Some(notice), high_watermark: 0, log_start: 0, leader_epoch: 0 }
+    }
+}
+
+async fn pause(cluster: &Cluster) {
+    let ms = PAUSE_MS / 2 + cluster.world().rng.below(PAUSE_MS);
+    tokio::time::sleep(Duration::from_millis(ms)).await;
 }

@@ -63,8 +63,9 @@ pub enum ClientError {
     EarlierFailed,
     #[error("a record of {bytes} bytes is larger than the limit of {max} bytes")]
     RecordTooLarge { bytes: usize, max: usize },
-    #[error("invalid batch received for {partition} at offset {offset}: {detail}")]
-    BadBatch { partition: String, offset: i64, detail: String },
+    /// `offset`: where the batch begins. `next`: where one can read on, if that can be told.
+    #[error("the batch of {partition} at offset {offset} cannot be read: {detail}{}", read_on(.next))]
+    BadBatch { partition: String, offset: i64, next: Option<i64>, detail: String },
     #[error("an answer made no sense: {detail}")]
     BadAnswer { detail: String },
     #[error("{partition} is not assigned to this member of the group")]
@@ -79,6 +80,10 @@ pub enum ClientError {
     Closed,
     #[error("{detail}")]
     Invalid { detail: String },
+}
+
+fn read_on(next: &Option<i64>) -> String {
+    next.map(|next| format!("; one can read on from offset {next}")).unwrap_or_default()
 }
 
 fn humanly(d: Duration) -> String {
@@ -223,7 +228,12 @@ impl ClientError {
         matches!(self, ClientError::NoTopic { .. } | ClientError::NoPartition { .. })
             || matches!(
                 self.code(),
-                Some(ErrorCode::UnknownTopic | ErrorCode::UnknownPartition | ErrorCode::UnknownGroup)
+                Some(
+                    ErrorCode::UnknownTopic
+                        | ErrorCode::UnknownPartition
+                        | ErrorCode::UnknownGroup
+                        | ErrorCode::TopicReplaced
+                )
             )
     }
 }

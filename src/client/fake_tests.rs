@@ -346,7 +346,8 @@ async fn a_consumer_reads_each_record_once_whatever_breaks() {
         (Start::BeforeEnd(5), None, 995..1000),
         (Start::Latest, None, 1000..1000),
     ] {
-        let options = ConsumeOptions { start, end_offset: end, stop_at_end: true, patience: PATIENCE };
+        let options =
+            ConsumeOptions { start, end_offset: end, stop_at_end: true, patience: PATIENCE, ..Default::default() };
         let mut consumer = Consumer::open(&cluster(&fake), "t", 0, options).await.expect("opens");
         let mut offsets = vec![];
         while let Some(chunk) = consumer.next().await.expect("reads on") {

@@ -12,7 +12,18 @@ pub struct Metadata {
     /// 0: none known.
     pub metadata_leader: u64,
     brokers: BTreeMap<u64, v1::BrokerInfo>,
-    topics: HashMap<String, Vec<Leader>>,
+    topics: HashMap<String, KnownTopic>,
+}
+
+/// One topic of a name. Another one of the same name has another id, and nothing in common with it.
+#[derive(Clone, Debug, Default)]
+struct KnownTopic {
+    /// Empty: the broker did not say.
+    id: String,
+    /// The newest view that named it.
+    index: u64,
+    /// By partition.
+    leaders: Vec<Leader>,
 }
 
 /// Who leads a partition. `broker` 0: nobody, as far as is known.
@@ -29,7 +40,12 @@ impl Metadata {
 
     /// The partitions' leaders, by partition; `None` if the topic is not known (yet).
     pub fn topic(&self, name: &str) -> Option<&[Leader]> {
-        self.topics.get(name).map(Vec::as_slice)
+        self.topics.get(name).map(|topic| topic.leaders.as_slice())
+    }
+
+    /// The topic that has the name, as far as is known; empty if it is not.
+    pub fn topic_id(&self, name: &str) -> &str {
+        self.topics.get(name).map_or("", |topic| topic.id.as_str())
     }
 
     pub fn topic_names(&self) -> Vec<String> {
@@ -38,7 +54,7 @@ impl Metadata {
 
     pub fn leader(&self, topic: &str, partition: i32) -> Option<Leader> {
         let partition = usize::try_from(partition).ok()?;
-        self.topics.get(topic)?.get(partition).copied().filter(|l| l.broker != 0)
+        self.topics.get(topic)?.leaders.get(partition).copied().filter(|l| l.broker != 0)
     }
 
     /// Where clients reach a broker.
@@ -57,7 +73,8 @@ impl Metadata {
         if !answer.cluster_id.is_empty() {
             self.cluster_id = answer.cluster_id;
         }
-        self.index = self.index.max(answer.metadata_index);
+        let index = answer.metadata_index;
+        self.index = self.index.max(index);
         self.metadata_leader = answer.metadata_leader;
         if !answer.brokers.is_empty() {
             self.brokers = answer.brokers.into_iter().map(|b| (b.id, b)).collect();
@@ -67,6 +84,15 @@ impl Metadata {
                 continue; // Not known there; it may be, a moment later.
             }
             let known = self.topics.entry(topic.name).or_default();
+            if known.id != topic.id {
+                if index < known.index {
+                    continue; // It has not heard that the topic was replaced.
+                }
+                // Epochs of the one say nothing about the other.
+                *known = KnownTopic { id: topic.id, ..KnownTopic::default() };
+            }
+            known.index = known.index.max(index);
+            let known = &mut known.leaders;
             for p in topic.partitions {
                 // Partitions come numbered without gaps; a wild number is not worth memory.
                 let Ok(i) = usize::try_from(p.partition) else { continue };
@@ -86,7 +112,8 @@ impl Metadata {
 
     /// Takes in a leader hint. Returns whether the leader is another one now.
     pub fn learn_leader(&mut self, topic: &str, partition: i32, hint: &v1::LeaderHint) -> bool {
-        let known = self.topics.get_mut(topic).and_then(|t| t.get_mut(usize::try_from(partition).ok()?));
+        let leaders = self.topics.get_mut(topic).map(|topic| &mut topic.leaders);
+        let known = leaders.and_then(|leaders| leaders.get_mut(usize::try_from(partition).ok()?));
         let Some(known) = known else { return false };
         if hint.broker == 0 || hint.epoch < known.epoch || (known.broker, known.epoch) == (hint.broker, hint.epoch) {
             return false;
@@ -137,6 +164,22 @@ mod tests {
         assert_eq!(m.leader("t", 0), Some(Leader { broker: 2, epoch: 5 }));
         assert_eq!(m.leader("t", 1), Some(Leader { broker: 3, epoch: 1 }));
         assert_eq!(m.address(2), Some("b:1"));
+    }
+
+    #[test]
+    fn a_namesakes_leaders_are_not_compared_with_its_predecessors() {
+        let of = |id: &str, metadata_index, leaders: &[(u64, i32)]| {
+            let mut answer = answer(leaders);
+            (answer.topics[0].id, answer.metadata_index) = (id.into(), metadata_index);
+            answer
+        };
+        let mut m = Metadata::default();
+        m.update(of("a", 10, &[(1, 40), (2, 40)]));
+        m.update(of("b", 20, &[(3, 1)]));
+        assert_eq!((m.topic_id("t"), m.topic("t")), ("b", Some(&[Leader { broker: 3, epoch: 1 }][..])));
+        // From a broker that is late.
+        m.update(of("a", 15, &[(1, 41), (2, 41)]));
+        assert_eq!((m.topic_id("t"), m.leader("t", 1)), ("b", None));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! broker decides.
 
 mod admin;
+mod batches;
 mod consumer;
 mod error;
 mod group;
@@ -16,7 +17,7 @@ mod producer;
 
 pub use crate::types::{PartitionId, TopicPartition};
 pub use admin::{Admin, OffsetAt};
-pub use consumer::{Chunk, ConsumeOptions, ConsumedRecord, Consumer, Start};
+pub use consumer::{Chunk, ConsumeOptions, ConsumedRecord, Consumer, Gaps, Notice, Start};
 pub use error::{BrokerError, ClientError, ERROR_TRAILER, Effect, ErrorCode};
 pub use group::{GroupConsumer, GroupEvent, GroupOptions, GroupRecords, OffsetReset, OffsetToCommit};
 pub use metadata::{Leader, Metadata};
@@ -26,6 +27,8 @@ pub use producer::{Acks, Deliveries, Delivery, Outcome, Producer, ProducerOption
 
 pub use crate::proto::v1;
 
+#[cfg(test)]
+mod consumer_tests;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]

@@ -14,7 +14,10 @@ use std::{
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
+};
 use tonic::transport::{Channel, Endpoint};
 
 use super::error::{ClientError, Effect};
@@ -47,6 +50,8 @@ pub const MESSAGE_BYTES_MAX: usize = 17 * 1024 * 1024;
 const GROUPS_ANSWER_BYTES_MAX: usize = 80 * 1024 * 1024;
 /// Streams of one connection. A broker allows 1,024; the next one would wait for one of them to end.
 const STREAMS_PER_LANE_MAX: usize = 1000;
+/// Batches that are decoded and decode to much, of all readers of a cluster's client: each takes up to 64 MiB.
+const LARGE_BATCHES_MAX: usize = 2;
 /// Channels kept. A cluster has a few dozen brokers; addresses that changed are dropped at this bound.
 const CHANNELS_MAX: usize = 1024;
 
@@ -91,6 +96,8 @@ struct Inner {
     metadata: Mutex<Metadata>,
     /// When metadata was last asked for; the lock makes concurrent refreshes one.
     refreshed: tokio::sync::Mutex<Option<Instant>>,
+    /// Turns of batches that decode to much.
+    large_batches: Arc<Semaphore>,
 }
 
 impl Cluster {
@@ -114,6 +121,7 @@ impl Cluster {
                 channels: Mutex::default(),
                 metadata: Mutex::default(),
                 refreshed: tokio::sync::Mutex::default(),
+                large_batches: Arc::new(Semaphore::new(LARGE_BATCHES_MAX)),
             }),
             lanes: Arc::default(),
         })
@@ -122,6 +130,12 @@ impl Cluster {
     /// The same cluster with connections of its own for streams: one slow reader holds up nobody else's.
     pub fn with_own_streams(&self) -> Cluster {
         Cluster { inner: self.inner.clone(), lanes: Arc::default() }
+    }
+
+    /// A turn for a batch that decodes to much, until it was read. Who has one may wait for room for what was read,
+    /// and whoever has room to give needs no turn for that.
+    pub(super) async fn large_batch_turn(&self) -> OwnedSemaphorePermit {
+        self.inner.large_batches.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
 
     pub fn world(&self) -> &World {

@@ -51,7 +51,8 @@ pub fn iter_records(batch: &Bytes, output_limit: usize) -> Result<RecordIter, De
     }
     header::check_crc(&header, batch)?;
     let records = compress::decompress(header.codec()?, &batch.slice(BATCH_HEADER_BYTES..), output_limit)?;
-    Ok(RecordIter { header, reader: Reader::new(records), read: 0, last_delta: -1, failed: false })
+    let decoded_bytes = records.len();
+    Ok(RecordIter { header, reader: Reader::new(records), decoded_bytes, read: 0, last_delta: -1, failed: false })
 }
 
 /// See [`iter_records`]. Ends after the first error.
@@ -59,6 +60,7 @@ pub fn iter_records(batch: &Bytes, output_limit: usize) -> Result<RecordIter, De
 pub struct RecordIter {
     header: BatchHeader,
     reader: Reader,
+    decoded_bytes: usize,
     /// Records read so far.
     read: i32,
     last_delta: i32,
@@ -66,6 +68,11 @@ pub struct RecordIter {
 }
 
 impl RecordIter {
+    /// Of all its records, read or not: what keeping it, or any record of it, keeps in memory.
+    pub fn decoded_bytes(&self) -> usize {
+        self.decoded_bytes
+    }
+
     fn record(&mut self) -> Result<(Offset, Record), &'static str> {
         let len = self.reader.varint()?;
         let mut body = Reader::new(self.reader.take(i64::from(len))?);

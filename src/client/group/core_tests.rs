@@ -389,7 +389,7 @@ fn retention_that_overtakes_a_reader_loses_nothing_that_was_read() {
 #[test]
 fn a_reader_that_gave_up_waits_for_a_seek() {
     let (mut core, starts) = reading(core());
-    let error = ClientError::BadBatch { partition: "t-0".into(), offset: 10, detail: "crc".into() };
+    let error = ClientError::BadBatch { partition: "t-0".into(), offset: 10, next: None, detail: "crc".into() };
     core.on_read_failed(starts[0].reader, &at(0), error, true);
     assert_eq!(next(&mut core, ms(0)), "error ?");
     assert_eq!((next(&mut core, ms(0)), owned(&core)), ("-".into(), vec![0, 1]));
@@ -401,7 +401,7 @@ fn a_reader_that_gave_up_waits_for_a_seek() {
 fn errors_wait_up_to_a_limit_and_more_are_dropped() {
     let (mut core, starts) = reading(core());
     for offset in 0..ERRORS_MAX as i64 + 5 {
-        let error = ClientError::BadBatch { partition: "t-0".into(), offset, detail: "crc".into() };
+        let error = ClientError::BadBatch { partition: "t-0".into(), offset, next: None, detail: "crc".into() };
         core.on_read_failed(starts[0].reader, &at(0), error, false);
     }
     let told = std::iter::from_fn(|| core.take(ms(0), 1)).take_while(Result::is_err);

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -12,18 +11,13 @@ use super::{
     OffsetReset, Shared,
     core::{Brought, From, Start},
 };
-use crate::{
-    client::{
-        admin::OffsetAt,
-        consumer::{Chunk, Consumer},
-        error::{ClientError, ErrorCode},
-        net::Cluster,
-    },
-    record::Record,
+use crate::client::{
+    admin::OffsetAt,
+    consumer::{Chunk, Consumer},
+    error::{ClientError, ErrorCode},
+    net::Cluster,
 };
 
-/// What a record or header costs beside its bytes: its share of vectors, offset, timestamp.
-const RECORD_OVERHEAD_BYTES: usize = 96;
 /// After an error that was reported: the next try will hardly fare better at once.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -119,12 +113,12 @@ impl Reader {
 
     /// Waits for room, then hands over. Only one answer beyond the budget is in memory for a partition.
     async fn bring(&self, start: &Start, chunk: Chunk) {
-        let bytes: usize = chunk.records.iter().map(|r| record_bytes(&r.record)).sum();
+        let bytes = chunk.bytes();
         let permits = [
             take(&self.shared.buffer_bytes, bytes, self.buffer_bytes_max).await,
             take(&self.shared.buffer_records, chunk.records.len(), self.buffer_records_max).await,
         ];
-        let Chunk { records, high_watermark, leader_epoch, log_start: _ } = chunk;
+        let Chunk { records, high_watermark, leader_epoch, log_start: _, notice: _ } = chunk;
         let brought = Brought { records, high_watermark, leader_epoch, permits };
         self.shared.lock().on_brought(start.reader, &start.at, brought);
         self.shared.ready.notify_one();
@@ -134,13 +128,6 @@ impl Reader {
         self.shared.lock().on_read_failed(start.reader, &start.at, error, is_end);
         self.shared.ready.notify_one();
     }
-}
-
-fn record_bytes(record: &Record) -> usize {
-    let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-    let headers: usize =
-        record.headers.iter().map(|(key, value)| key.len() + length(value) + RECORD_OVERHEAD_BYTES).sum();
-    length(&record.key) + length(&record.value) + headers + RECORD_OVERHEAD_BYTES
 }
 
 /// One answer larger than the whole budget takes the whole budget. The order (bytes, then records) is the same for
