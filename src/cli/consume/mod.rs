@@ -3,6 +3,7 @@
 
 mod group;
 mod plain;
+mod readers;
 
 use std::{io::IsTerminal, time::Duration};
 
@@ -48,14 +49,17 @@ pub struct ConsumeArgs {
     /// One or more topics.
     #[arg(required_unless_present = "topics_regex")]
     topics: Vec<String>,
-    /// All topics whose whole name matches (Rust's regex syntax), also those created later.
+    /// All topics whose whole name matches (Rust's regex syntax), also those created later. Of these, and of topics
+    /// that are named, partitions that appear meanwhile are read too, from their first record (see --offset).
     #[arg(long, value_name = "REGEX", value_parser = topics_regex)]
     topics_regex: Option<TopicsRegex>,
     /// How to print: 'json', 'value', or text with fields [default: value on a pipe, a readable line
     /// on a terminal].
     #[arg(short, long, value_name = "FORMAT")]
     format: Option<String>,
-    /// Where to begin: start, end, N, -N (N before the end), @TIME, or A:B (B excluded).
+    /// Where to begin in each partition: start, end, N, -N (N before the end), @TIME, or A:B (B excluded). What is
+    /// deleted before it is read is skipped, and stderr says so; an N beyond the end is waited for (with -e: nothing).
+    /// Partitions that appear later begin at their start, or at the N or @TIME.
     #[arg(short, long, default_value = "start", value_parser = offsets::parse, allow_hyphen_values = true)]
     offset: Span,
     /// Stop after so many records, of all partitions together.
@@ -179,6 +183,9 @@ pub async fn run(args: ConsumeArgs, global: &Global) -> Result<(), Failure> {
     }
 }
 
+/// Memory that is kept from one write to the next.
+const OUT_BYTES_KEPT_MAX: usize = 4 * 1024 * 1024;
+
 /// Prints records, as many as are wanted.
 struct Printer {
     format: PrintFormat,
@@ -213,7 +220,8 @@ impl Printer {
         }
         let write = tokio::task::spawn_blocking(move || write_out(&out).map(|reader| (out, reader)));
         let (out, reader) = write.await.map_err(|error| Failure::failed(format!("cannot print: {error}")))??;
-        self.out = out;
+        // What one huge record took is not kept for the small ones after it.
+        self.out = if out.capacity() > OUT_BYTES_KEPT_MAX { Vec::new() } else { out };
         Ok(match (reader, self.left) {
             (Reader::Gone, _) => Printed::NoReader,
             (Reader::Listening, 0) => Printed::Enough,

@@ -1,69 +1,65 @@
-//! Consuming without a group: one reader a partition, interleaved as answers arrive. With a pattern, topics
-//! created later are read too, from their first record.
+//! Consuming without a group: one reader a partition, interleaved as answers arrive.
+//!
+//! One rule for topics that are named and for those that match a pattern: while it follows (neither `-e` nor an end
+//! offset was given), partitions that appear are read too, from their first record. What could not be read is said.
+//! A named topic that is replaced ends the command; of those that match, the new one is read.
 
-use std::{cell::RefCell, collections::BTreeSet, rc::Rc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use tokio::{sync::mpsc, task::JoinSet, time::sleep};
+use tokio::{sync::mpsc, time::sleep};
 
-use super::{ConsumeArgs, Failure, Global, Printed, Printer};
-use crate::client::{Admin, Chunk, ClientError, Cluster, ConsumeOptions, Consumer, Start, World, v1};
+use super::{
+    ConsumeArgs, Failure, Global, Printed, Printer,
+    readers::{Part, Readers, Reading},
+};
+use crate::client::{Admin, ClientError, ConsumeOptions, ErrorCode, Gaps, Notice, Start, World, v1};
 
-/// Answers of all partitions that wait to be printed. Each is at most 1 MiB or one batch.
-const CHUNKS_MAX: usize = 16;
-
-/// How often to look for topics that match: one small question, and a new topic is read well within 10 s.
+/// How often to look for partitions and topics: one small question, and a new one is read well within 10 s.
 const FOLLOW: Duration = Duration::from_secs(2);
-
-/// What a partition's task hands to the printer.
-struct Part {
-    topic: String,
-    partition: i32,
-    chunk: Result<Chunk, ClientError>,
-}
 
 pub async fn run(args: &ConsumeArgs, printer: Printer, global: &Global) -> Result<(), Failure> {
     let admin = global.admin()?;
     let options = ConsumeOptions {
         start: args.offset.start.at(World::system().clock.wall().0),
+        gaps: Gaps::Tell,
         end_offset: args.offset.end,
         stop_at_end: args.exit_at_end,
         patience: global.timeout,
     };
-    let (to, from) = mpsc::channel(CHUNKS_MAX);
-    let mut readers =
-        Readers { cluster: admin.cluster().clone(), options, to, reading: Reading::default(), tasks: JoinSet::new() };
+    let (mut readers, from) = Readers::new(admin.cluster().clone(), options);
     for (topic, partition) in named(&admin, args).await? {
         readers.start(topic, partition, options.start);
     }
-    let Some(regex) = &args.topics_regex else {
-        return print_all(printer, from, None, readers.wait()).await;
-    };
-    let matching = |topics: v1::ListTopicsResponse| {
-        let topics = topics.topics.into_iter().filter(|topic| regex.is_match(&topic.name));
-        topics.flat_map(|topic| wanted(&topic.name, topic.partitions, &args.partition)).collect::<Vec<_>>()
-    };
-    for (topic, partition) in matching(admin.list_topics(v1::ListTopicsRequest {}).await.map_err(Failure::of_read)?) {
+    for (topic, partition) in matching(&admin, args).await.map_err(Failure::of_read)? {
         readers.start(topic, partition, options.start);
     }
-    if readers.reading.borrow().is_empty() {
+    let reading = readers.reading();
+    if let Some(regex) = &args.topics_regex
+        && reading.borrow().is_empty()
+    {
         eprintln!("flotilla: no topic matches {:?} yet", regex.text);
     }
-    if args.exit_at_end {
-        return print_all(printer, from, None, readers.wait()).await;
+    let names: BTreeSet<String> = args.topics.iter().cloned().collect();
+    let until = match (args.exit_at_end, args.offset.end) {
+        (true, _) => Until::End,
+        (false, Some(_)) => Until::Offset,
+        (false, None) => Until::Stopped,
+    };
+    let output = Output { printer, names, reading, until };
+    if until != Until::Stopped {
+        return output.print_all(from, readers.wait()).await;
     }
-    let reading = readers.reading.clone();
     let follow = async {
         loop {
             sleep(FOLLOW).await;
             // A cluster that is away shows in the readers, who know how long to be patient.
-            if let Ok(topics) = admin.list_topics(v1::ListTopicsRequest {}).await {
-                for (topic, partition) in matching(topics) {
-                    readers.start(topic, partition, of_later(options.start));
-                }
+            let more = [matching(&admin, args).await, grown(&admin, args).await];
+            for (topic, partition) in more.into_iter().flatten().flatten() {
+                readers.start(topic, partition, of_later(options.start));
             }
         }
     };
-    print_all(printer, from, Some(reading), follow).await
+    output.print_all(from, follow).await
 }
 
 /// Every (topic, partition) that was named, and exists.
@@ -79,13 +75,32 @@ async fn named(admin: &Admin, args: &ConsumeArgs) -> Result<Vec<(String, i32)>, 
     Ok(all)
 }
 
+/// The partitions that named topics have now.
+async fn grown(admin: &Admin, args: &ConsumeArgs) -> Result<Vec<(String, i32)>, ClientError> {
+    if args.topics.is_empty() {
+        return Ok(Vec::new());
+    }
+    let request = v1::GetMetadataRequest { topics: args.topics.clone(), all_topics: false };
+    let topics = admin.get_metadata(request).await?.topics.into_iter();
+    Ok(topics.flat_map(|topic| wanted(&topic.name, topic.partitions.len() as i32, &args.partition)).collect())
+}
+
+/// The partitions of all topics that match now. None without a pattern.
+async fn matching(admin: &Admin, args: &ConsumeArgs) -> Result<Vec<(String, i32)>, ClientError> {
+    let Some(regex) = &args.topics_regex else { return Ok(Vec::new()) };
+    let topics = admin.list_topics(v1::ListTopicsRequest {}).await?.topics.into_iter();
+    let topics = topics.filter(|topic| regex.is_match(&topic.name));
+    Ok(topics.flat_map(|topic| wanted(&topic.name, topic.partitions, &args.partition)).collect())
+}
+
 /// The partitions of a topic that are wanted: all, or those named that it has.
 fn wanted(topic: &str, count: i32, only: &[i32]) -> Vec<(String, i32)> {
     let is_wanted = |p: &i32| only.is_empty() || only.contains(p);
     (0..count).filter(is_wanted).map(|p| (topic.to_string(), p)).collect()
 }
 
-/// Where a partition begins that was not there at the start: all it has came after that.
+/// Where a partition begins that was not there at the start: all it has came after that. An offset or a time that
+/// was asked for holds for it as for the others.
 fn of_later(start: Start) -> Start {
     match start {
         Start::Earliest | Start::Latest | Start::BeforeEnd(_) => Start::Earliest,
@@ -93,88 +108,102 @@ fn of_later(start: Start) -> Start {
     }
 }
 
-/// The partitions that are read. Shared within this command's one task.
-type Reading = Rc<RefCell<BTreeSet<(String, i32)>>>;
-
-struct Readers {
-    cluster: Cluster,
-    options: ConsumeOptions,
-    to: mpsc::Sender<Part>,
+/// What becomes of the parts.
+struct Output {
+    printer: Printer,
+    /// Topics that were named.
+    names: BTreeSet<String>,
     reading: Reading,
-    tasks: JoinSet<()>,
+    until: Until,
 }
 
-impl Readers {
-    fn start(&mut self, topic: String, partition: i32, start: Start) {
-        if self.reading.borrow_mut().insert((topic.clone(), partition)) {
-            let options = ConsumeOptions { start, ..self.options };
-            self.tasks.spawn(read(self.cluster.clone(), topic, partition, options, self.to.clone()));
-        }
-    }
-
-    /// Until all have ended.
-    async fn wait(self) {
-        let Readers { mut tasks, to, .. } = self;
-        drop(to);
-        while tasks.join_next().await.is_some() {}
-    }
+/// When it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// At the end that each partition had.
+    End,
+    /// At an offset that may have to be waited for.
+    Offset,
+    /// It follows.
+    Stopped,
 }
 
-async fn read(cluster: Cluster, topic: String, partition: i32, options: ConsumeOptions, to: mpsc::Sender<Part>) {
-    let part = |chunk| Part { topic: topic.clone(), partition, chunk };
-    let mut consumer = match Consumer::open(&cluster, &topic, partition, options).await {
-        Ok(consumer) => consumer,
-        Err(error) => return drop(to.send(part(Err(error))).await),
-    };
-    loop {
-        let chunk = match consumer.next().await {
-            Ok(None) => return,
-            Ok(Some(chunk)) if chunk.records.is_empty() => continue,
-            Ok(Some(chunk)) => Ok(chunk),
-            Err(error) => Err(error),
-        };
-        let is_last = chunk.is_err();
-        // The printer has enough, or this was the end.
-        if to.send(part(chunk)).await.is_err() || is_last {
-            return;
-        }
-    }
-}
-
-/// Prints what arrives until nothing can arrive any more. `beside` runs along, and may end before. With `following`
-/// a topic may go: one of the same name that comes later is read anew.
-async fn print_all(
-    mut printer: Printer,
-    mut from: mpsc::Receiver<Part>,
-    following: Option<Reading>,
-    beside: impl Future<Output = ()>,
-) -> Result<(), Failure> {
-    let print = async {
-        while let Some(Part { topic, partition, chunk }) = from.recv().await {
-            let chunk = match (chunk, &following) {
-                (Ok(chunk), _) => chunk,
-                (Err(error), Some(reading)) if error.is_not_found() => {
-                    eprintln!("flotilla: {topic}-{partition} is gone");
-                    reading.borrow_mut().remove(&(topic, partition));
+impl Output {
+    /// Prints what arrives until nothing can arrive any more. `beside` runs along, and may end before.
+    async fn print_all(
+        mut self,
+        mut from: mpsc::Receiver<Part>,
+        beside: impl Future<Output = ()>,
+    ) -> Result<(), Failure> {
+        let print = async {
+            let mut failed = None;
+            while let Some(part) = from.recv().await {
+                if let Some(failure) = self.judge(&part) {
+                    // One partition's end takes nothing from the others: what they have delivered is printed, all
+                    // that they have if they come to an end themselves.
+                    if self.until == Until::Stopped {
+                        from.close();
+                    }
+                    failed = failed.or(Some(failure));
                     continue;
                 }
-                (Err(error), _) => {
-                    let failure = Failure::of_read(error);
-                    let message = format!("{topic}-{partition}: {}", failure.message);
-                    return Err(Failure { message, ..failure });
+                let Ok(chunk) = &part.chunk else { continue };
+                match self.printer.print(&part.topic, part.partition, &chunk.records).await? {
+                    Printed::All => {}
+                    Printed::Enough | Printed::NoReader => break,
                 }
-            };
-            match printer.print(&topic, partition, &chunk.records).await? {
-                Printed::All => {}
-                Printed::Enough | Printed::NoReader => break,
             }
+            failed.map_or(Ok(()), Err)
+        };
+        tokio::pin!(print, beside);
+        tokio::select! {
+            printed = &mut print => printed,
+            () = &mut beside => print.await,
         }
-        Ok(())
-    };
-    tokio::pin!(print, beside);
-    tokio::select! {
-        printed = &mut print => printed,
-        () = &mut beside => print.await,
+    }
+
+    /// Says what is worth a word. Some: the partition's reader ended as it should not.
+    fn judge(&self, part: &Part) -> Option<Failure> {
+        let at = format!("{}-{}", part.topic, part.partition);
+        let error = match &part.chunk {
+            Ok(chunk) => {
+                if let Some(notice) = chunk.notice {
+                    eprintln!("flotilla: {at}: {}", in_words(notice, self.until));
+                }
+                return None;
+            }
+            Err(error) => error,
+        };
+        let is_replaced = error.code() == Some(ErrorCode::TopicReplaced);
+        if self.until == Until::Stopped && error.is_not_found() && !self.names.contains(&part.topic) {
+            let what = if is_replaced { "was replaced; its new topic is read from the start" } else { "is gone" };
+            eprintln!("flotilla: {at} {what}");
+            self.reading.borrow_mut().remove(&(part.topic.clone(), part.partition));
+            return None;
+        }
+        let failure = Failure::of_read(error.clone());
+        let message = match is_replaced {
+            true => format!(
+                "topic {:?} was deleted while it was read, and another one has its name: run this again to read that",
+                part.topic
+            ),
+            false => format!("{at}: {}", failure.message),
+        };
+        Some(Failure { message, ..failure })
+    }
+}
+
+fn in_words(notice: Notice, until: Until) -> String {
+    match (notice, until) {
+        (Notice::Skipped { from, to }, _) => {
+            format!("skipped from offset {from} to {to} (excluded): deleted before it was read")
+        }
+        (Notice::BeyondEnd { start, end }, Until::End) => {
+            format!("offset {start} is beyond its end, which is {end}: nothing to read")
+        }
+        (Notice::BeyondEnd { start, end }, Until::Offset | Until::Stopped) => {
+            format!("offset {start} is beyond its end, which is {end}: waiting for it")
+        }
     }
 }
 
@@ -194,5 +223,14 @@ mod tests {
         assert_eq!(of_later(Start::Latest), Start::Earliest);
         assert_eq!(of_later(Start::BeforeEnd(5)), Start::Earliest);
         assert_eq!(of_later(Start::Timestamp(7)), Start::Timestamp(7));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_its_offsets() {
+        let skipped = in_words(Notice::Skipped { from: 5, to: 9 }, Until::Stopped);
+        assert_eq!(skipped, "skipped from offset 5 to 9 (excluded): deleted before it was read");
+        let beyond = Notice::BeyondEnd { start: 100, end: 40 };
+        assert!(in_words(beyond, Until::End).ends_with("offset 100 is beyond its end, which is 40: nothing to read"));
+        assert!(in_words(beyond, Until::Stopped).ends_with("waiting for it"));
     }
 }
