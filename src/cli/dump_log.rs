@@ -11,7 +11,7 @@ use crate::{
     metadata::Metadata,
     partition::CommandView,
     replicated::Replicated,
-    storage::{EntryKind, GroupLog, LogEntry, RocksKv, RocksOptions, Store, StoreOptions, WriterProbe},
+    storage::{EntryKind, GroupLog, LogEntry, ReadOnlyKv, Store, StoreError, StoreOptions, WriterProbe},
     types::{LogIndex, METADATA_GROUP, RaftGroupId, ReplicaId, TopicPartition},
 };
 
@@ -20,7 +20,7 @@ const READ_BYTES: usize = 4 << 20;
 
 #[derive(Args)]
 pub struct DumpLogArgs {
-    /// Data directory of a broker that is stopped.
+    /// Data directory of a broker that is stopped. Nothing in it is changed.
     #[arg(long)]
     dir: PathBuf,
     /// Only this partition, as topic-number, for example orders-0.
@@ -58,11 +58,22 @@ fn failed(error: impl std::fmt::Display) -> Failure {
     Failure::failed(error.to_string())
 }
 
+fn refused(error: StoreError) -> Failure {
+    match &error {
+        StoreError::NoDataDirectory { .. } => Failure::not_found(error.to_string()),
+        StoreError::InUse { .. } => failed(format!("{error}: stop the broker first")),
+        StoreError::Damaged { .. }
+        | StoreError::WrongCluster { .. }
+        | StoreError::Io { .. }
+        | StoreError::Failed(_) => failed(error),
+    }
+}
+
 async fn dump(args: DumpLogArgs) -> Result<(), Failure> {
     if !args.dir.is_dir() {
         return Err(Failure::not_found(format!("{} is not a directory", args.dir.display())));
     }
-    let kv = RocksKv::open(args.dir.clone(), RocksOptions::default()).await.map_err(failed)?;
+    let kv = ReadOnlyKv::open(args.dir.clone()).await.map_err(refused)?;
     let options = StoreOptions::default();
     let on_failure = Arc::new(|_: &_| {}); // Every read hears of a failure itself.
     let store = Store::open(Arc::new(kv), options, WriterProbe::default(), on_failure).await.map_err(failed)?;
@@ -78,7 +89,6 @@ async fn dump(args: DumpLogArgs) -> Result<(), Failure> {
         let log = store.open_log(group, replica).await.map_err(failed)?;
         dump_group(&log, &partition, args.format.format).await?;
     }
-    store.close().await.map_err(failed)?;
     match args.only {
         Some(only) if !found => Err(Failure::not_found(format!("no replica of {only} lies in {}", args.dir.display()))),
         Some(_) | None => Ok(()),
@@ -150,5 +160,35 @@ fn print_entry(group: RaftGroupId, at: &TopicPartition, entry: &LogEntry, format
                 line.index, line.term, line.crc
             ))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{RocksKv, RocksOptions};
+
+    fn arguments(dir: &std::path::Path) -> DumpLogArgs {
+        DumpLogArgs { dir: dir.into(), only: None, format: FormatArg { format: OutputFormat::Text } }
+    }
+
+    /// Review P18: an empty or wrong directory became a database.
+    #[tokio::test]
+    async fn what_is_no_data_directory_is_refused_and_stays_as_it_is() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let failure = dump(arguments(dir.path())).await.expect_err("it is empty");
+        assert_eq!(failure.code, 4);
+        assert!(failure.message.contains("is no data directory"), "{}", failure.message);
+        assert_eq!(std::fs::read_dir(dir.path()).expect("it is there").count(), 0);
+        let failure = dump(arguments(&dir.path().join("nothing"))).await.expect_err("it is not there");
+        assert_eq!(failure.code, 4);
+    }
+
+    #[tokio::test]
+    async fn a_directory_in_use_is_refused() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let _open = RocksKv::open(dir.path(), RocksOptions::default()).await.expect("a new directory");
+        let failure = dump(arguments(dir.path())).await.expect_err("it is open");
+        assert!(failure.message.contains("in use by another process: stop the broker"), "{}", failure.message);
     }
 }

@@ -268,7 +268,7 @@ fn refusal(directory: &Path, error: &StoreError) -> String {
         StoreError::InUse { .. } => {
             format!("data directory {directory} is in use by another process: stop that one, or set another data_dir")
         }
-        StoreError::Io { .. } | StoreError::Failed(_) => {
+        StoreError::Io { .. } | StoreError::NoDataDirectory { .. } | StoreError::Failed(_) => {
             format!("data directory {directory} cannot be opened: {error}; check its disk and permissions")
         }
     }

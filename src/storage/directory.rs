@@ -19,7 +19,35 @@ use rustix::fs::{Mode, OFlags};
 
 use super::{StoreError, open::REPLACE_REPLICA};
 
-const DAMAGED: &str = "DAMAGED";
+pub(super) const DAMAGED: &str = "DAMAGED";
+pub(super) const LOCK: &str = "LOCK";
+
+/// Where what lies in a data directory. Looks, and changes nothing.
+pub(super) struct Files<'a>(pub &'a Path);
+
+impl Files<'_> {
+    pub fn db(&self) -> PathBuf {
+        self.0.join("db")
+    }
+
+    pub fn floor(&self) -> PathBuf {
+        self.0.join("FLOOR")
+    }
+
+    /// Whether a database was ever completely created here.
+    pub fn has_db(&self) -> bool {
+        self.db().join("CURRENT").exists()
+    }
+
+    /// Why the directory must not be used, if it must not.
+    pub fn damaged_mark(&self) -> io::Result<Option<String>> {
+        match fs::read_to_string(self.0.join(DAMAGED)) {
+            Ok(what) => Ok(Some(what.trim_end().to_string())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
 
 pub(super) struct Directory {
     path: PathBuf,
@@ -28,10 +56,10 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Creates the directory if it is missing. Refuses one that is in use, or marked damaged.
+    /// Creates the directory if it is missing. Refuses one in use, or marked damaged.
     pub fn open(path: &Path) -> Result<Directory, StoreError> {
         fs::create_dir_all(path).map_err(io("creating the data directory", path))?;
-        let lock = File::create(path.join("LOCK")).map_err(io("opening LOCK in", path))?;
+        let lock = File::create(path.join(LOCK)).map_err(io("opening LOCK in", path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -40,13 +68,12 @@ impl Directory {
             Err(TryLockError::Error(error)) => return Err(io("locking", path)(error)),
         }
         let directory = Directory { path: path.into(), _lock: lock };
-        match fs::read_to_string(path.join(DAMAGED)) {
-            Ok(what) => {
-                let what = format!("{} was marked damaged: {}", path.display(), what.trim_end());
+        match directory.files().damaged_mark().map_err(io("reading DAMAGED in", path))? {
+            Some(what) => {
+                let what = format!("{} was marked damaged: {what}", path.display());
                 Err(StoreError::Damaged { what, to_do: REPLACE_REPLICA.into() })
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(directory),
-            Err(error) => Err(io("reading DAMAGED in", path)(error)),
+            None => Ok(directory),
         }
     }
 
@@ -54,12 +81,16 @@ impl Directory {
         &self.path
     }
 
+    fn files(&self) -> Files<'_> {
+        Files(&self.path)
+    }
+
     pub fn db(&self) -> PathBuf {
-        self.path.join("db")
+        self.files().db()
     }
 
     pub fn floor(&self) -> PathBuf {
-        self.path.join("FLOOR")
+        self.files().floor()
     }
 
     fn wal_aside(&self) -> PathBuf {
@@ -68,7 +99,7 @@ impl Directory {
 
     /// Whether a database was ever completely created here.
     pub fn has_db(&self) -> bool {
-        self.db().join("CURRENT").exists()
+        self.files().has_db()
     }
 
     pub fn sync(&self) -> io::Result<()> {
@@ -115,7 +146,7 @@ impl Directory {
 
     /// tmpfs of older kernels, and some network file systems, refuse direct I/O.
     pub fn has_direct_io(&self) -> bool {
-        let probe = self.path.join("LOCK");
+        let probe = self.path.join(LOCK);
         rustix::fs::open(probe, OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()).is_ok()
     }
 }

@@ -52,6 +52,9 @@ pub enum StoreError {
     WrongCluster { what: String, to_do: String },
     #[error("the data directory {directory} is in use by another process")]
     InUse { directory: String },
+    /// It was to be read, and nothing of ours is there.
+    #[error("{directory} is no data directory of a broker: it has no database, or no FLOOR beside it")]
+    NoDataDirectory { directory: String },
     #[error("{doing}: {cause}")]
     Io { doing: String, cause: String },
     #[error(transparent)]

@@ -18,6 +18,7 @@ mod log;
 mod open;
 mod probe;
 mod rocks;
+mod rocks_read_only;
 mod rocks_space;
 mod saved;
 pub mod sim;
@@ -35,6 +36,7 @@ pub use kv::{Family, KeyRange, Kv, KvError, KvFuture, ScanLimit, WriteBatch, Wri
 pub use log::{Done, EntryKind, GroupLog, LogEntry};
 pub use probe::{Histogram, WriterCounters, WriterProbe};
 pub use rocks::{RocksKv, RocksOptions, STORE_FAILED_EXIT_CODE, fail_stop};
+pub use rocks_read_only::ReadOnlyKv;
 pub use saved::SavedState;
 pub use sim::{SimDisk, SimFault, SimKv};
 pub use space::{SpaceCounters, SpaceProbe};

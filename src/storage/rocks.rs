@@ -40,8 +40,8 @@ use super::{
 
 /// How long a directory may still be held by a process that was killed a moment ago: its threads end
 /// one by one, and the last of them lets go.
-const LOCK_WITHIN: Duration = Duration::from_secs(3);
-const LOCK_RETRY: Duration = Duration::from_millis(50);
+pub(super) const LOCK_WITHIN: Duration = Duration::from_secs(3);
+pub(super) const LOCK_RETRY: Duration = Duration::from_millis(50);
 
 /// Reads on blocking threads at once: enough to keep a disk busy, few enough to leave tokio's pool to
 /// others.
@@ -124,6 +124,7 @@ impl RocksKv {
     pub async fn open(path: impl Into<PathBuf>, options: RocksOptions) -> Result<RocksKv, StoreError> {
         let path = path.into();
         let deadline = Instant::now() + LOCK_WITHIN;
+        let mut is_waiting = false;
         loop {
             let (path, options) = (path.clone(), options.clone());
             let opened = tokio::task::spawn_blocking(move || RocksKv::open_blocking(&path, &options)).await;
@@ -131,7 +132,13 @@ impl RocksKv {
                 Err(StoreError::Io { doing: "opening the data directory".into(), cause: error.to_string() })
             });
             match opened {
-                Err(StoreError::InUse { .. }) if Instant::now() < deadline => sleep(LOCK_RETRY).await,
+                Err(StoreError::InUse { directory }) if Instant::now() < deadline => {
+                    if !std::mem::replace(&mut is_waiting, true) {
+                        let within = LOCK_WITHIN;
+                        tracing::info!(directory, ?within, "another process holds the data directory: waiting for it");
+                    }
+                    sleep(LOCK_RETRY).await;
+                }
                 opened => return opened,
             }
         }
@@ -262,19 +269,42 @@ pub(super) fn cf(db: &DB, family: Family) -> &rocksdb::ColumnFamily {
 
 fn open_db(directory: &Directory, options: &RocksOptions) -> Result<DB, StoreError> {
     let path = directory.db();
-    let families = Family::ALL.map(|family| ColumnFamilyDescriptor::new(name(family), family_options(family, options)));
-    DB::open_cf_descriptors(&db_options(directory, options), &path, families).map_err(|error| match error.kind() {
+    let has_direct_io = directory.has_direct_io();
+    if !has_direct_io {
+        tracing::warn!(directory = %path.display(), "no direct io here: flushes go through the page cache");
+    }
+    let opened = DB::open_cf_descriptors(&db_options(has_direct_io, options), &path, families(options));
+    opened.map_err(|error| open_failed(&path, &error))
+}
+
+/// Of a directory of which nothing may change; see `rocks_read_only`.
+pub(super) fn open_db_read_only(path: &Path) -> Result<DB, StoreError> {
+    let given = RocksOptions::default();
+    let mut options = db_options(false, &given);
+    options.create_if_missing(false);
+    options.create_missing_column_families(false);
+    // Replayed into memory: a broker that was killed leaves its last writes only there.
+    let opened = DB::open_cf_descriptors_read_only(&options, path, families(&given), false);
+    opened.map_err(|error| open_failed(path, &error))
+}
+
+fn families(options: &RocksOptions) -> [ColumnFamilyDescriptor; 3] {
+    Family::ALL.map(|family| ColumnFamilyDescriptor::new(name(family), family_options(family, options)))
+}
+
+fn open_failed(path: &Path, error: &rocksdb::Error) -> StoreError {
+    match error.kind() {
         ErrorKind::Corruption => {
             let what = format!("{}: RocksDB refuses to open it: {error}", path.display());
             StoreError::Damaged { what, to_do: super::open::REPLACE_REPLICA.into() }
         }
         _ if error.as_ref().contains("LOCK") => StoreError::InUse { directory: path.display().to_string() },
         _ => StoreError::Io { doing: format!("opening {}", path.display()), cause: error.to_string() },
-    })
+    }
 }
 
 /// Measured in PERF part 6; the reasons are there.
-fn db_options(directory: &Directory, given: &RocksOptions) -> Options {
+fn db_options(has_direct_io: bool, given: &RocksOptions) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
@@ -288,10 +318,6 @@ fn db_options(directory: &Directory, given: &RocksOptions) -> Options {
     options.set_stats_dump_period_sec(0);
     options.set_keep_log_file_num(4);
     options.set_max_log_file_size(8 << 20);
-    let has_direct_io = directory.has_direct_io();
-    if !has_direct_io {
-        tracing::warn!(directory = %directory.db().display(), "no direct io here: flushes go through the page cache");
-    }
     options.set_use_direct_io_for_flush_and_compaction(has_direct_io);
     options
 }
@@ -323,29 +349,38 @@ fn family_options(family: Family, given: &RocksOptions) -> Options {
 }
 
 fn read_commit_no(db: &DB, directory: &Directory) -> Result<Option<u64>, StoreError> {
-    let read = db.get_cf(cf(db, Family::State), keys::COMMIT_NO).map_err(|error| kv_error(Family::State, &error));
-    let number = read.and_then(|value| {
-        let number = value.map(|value| formats::read_commit_no(value.into())).transpose();
-        number.map_err(|error| KvError::Damaged { family: Family::State, detail: format!("commit_no: {error}") })
-    });
-    number.map_err(|error| match &error {
+    commit_no(db).map_err(|error| match &error {
         KvError::Damaged { .. } => directory.mark_damaged(&error.to_string()),
         KvError::Io(cause) => StoreError::Io { doing: "reading commit_no".into(), cause: cause.clone() },
     })
 }
 
+/// The number of the last synced commit that the database holds.
+pub(super) fn commit_no(db: &DB) -> Result<Option<u64>, KvError> {
+    let value = db.get_cf(cf(db, Family::State), keys::COMMIT_NO).map_err(|error| kv_error(Family::State, &error))?;
+    let number = value.map(|value| formats::read_commit_no(value.into())).transpose();
+    number.map_err(|error| KvError::Damaged { family: Family::State, detail: format!("commit_no: {error}") })
+}
+
 /// SAFETY B9: a database below its floor has lost commits that were fsynced.
 fn check_floor(directory: &Directory, commit_no: Option<u64>, floor: Option<u64>) -> Result<(), StoreError> {
-    let what = match (commit_no, floor) {
-        (None, None) => return Ok(()),
-        (Some(commit_no), None) => format!("FLOOR is missing or torn, and the last commit is {commit_no}"),
+    match missing_commits(commit_no, floor) {
+        None => Ok(()),
+        Some(what) => Err(directory.mark_damaged(&what)),
+    }
+}
+
+/// What a database that holds `commit_no` has lost of what FLOOR says was synced.
+pub(super) fn missing_commits(commit_no: Option<u64>, floor: Option<u64>) -> Option<String> {
+    match (commit_no, floor) {
+        (None, None) => None,
+        (Some(commit_no), None) => Some(format!("FLOOR is missing or torn, and the last commit is {commit_no}")),
         (commit_no, Some(floor)) if commit_no.unwrap_or(0) < floor => {
             let commit_no = commit_no.unwrap_or(0);
-            format!("commits {} to {floor} were fsynced and are missing", commit_no + 1)
+            Some(format!("commits {} to {floor} were fsynced and are missing", commit_no + 1))
         }
-        (_, Some(_)) => return Ok(()),
-    };
-    Err(directory.mark_damaged(&what))
+        (_, Some(_)) => None,
+    }
 }
 
 fn kv_error(family: Family, error: &rocksdb::Error) -> KvError {
@@ -423,7 +458,12 @@ fn write(
     }
 }
 
-fn scan(
+pub(super) fn get(db: &DB, family: Family, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+    let value = db.get_cf(cf(db, family), key).map_err(|error| kv_error(family, &error))?;
+    Ok(value.map(Bytes::from))
+}
+
+pub(super) fn scan(
     db: &DB,
     family: Family,
     range: KeyRange,
@@ -460,10 +500,7 @@ fn scan(
 impl Kv for RocksKv {
     fn get<'a>(&'a self, family: Family, key: &'a [u8]) -> KvFuture<'a, Option<Bytes>> {
         let key = key.to_vec();
-        Box::pin(self.read(move |db| {
-            let value = db.get_cf(cf(db, family), key).map_err(|error| kv_error(family, &error))?;
-            Ok(value.map(Bytes::from))
-        }))
+        Box::pin(self.read(move |db| get(db, family, &key)))
     }
 
     fn scan<'a>(

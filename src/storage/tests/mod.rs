@@ -6,5 +6,6 @@ mod crash;
 mod damage;
 mod life;
 mod queue;
+mod read_only;
 mod rules;
 mod space;
