@@ -36,7 +36,7 @@ impl Broker {
             configs: request.configs,
         };
         if request.dry_run {
-            let topic = inner.metadata_state().await?.read(|state| state.check_create(&wish)).map_err(refused)?;
+            let topic = inner.metadata_state().await?.read(|state| state.check_create(&wish, &[])).map_err(refused)?;
             return Ok(describe(inner, &topic));
         }
         if let Some(shortage) = inner.disk.shortage() {
@@ -111,7 +111,7 @@ impl Broker {
         let partitions = number("partitions", Some(partitions))?;
         let wish = AddPartitions { name: name.clone(), topic_id, partitions };
         if dry_run {
-            let checked = inner.metadata_state().await?.read(|state| state.check_add_partitions(&wish));
+            let checked = inner.metadata_state().await?.read(|state| state.check_add_partitions(&wish, &[]));
             return Ok(describe(inner, &checked.map_err(refused)?));
         }
         match inner.change(Change::AddPartitions(wish), limits::ADMIN_TIMEOUT).await {

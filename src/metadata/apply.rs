@@ -1,6 +1,8 @@
 //! Deciding and changing. `check_*` decide with `&self` and are what a dry run calls; `apply` calls
 //! the same and then changes the state, so that a dry run and the real thing cannot differ.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::command::{
@@ -60,8 +62,8 @@ impl Replicated for Metadata {
 }
 
 impl Metadata {
-    /// The topic as it would be if it were created now.
-    pub fn check_create(&self, wish: &CreateTopic) -> Result<Topic, Refusal> {
+    /// The topic as it would be if it were created now, while the brokers `dead` do not answer.
+    pub fn check_create(&self, wish: &CreateTopic, dead: &[BrokerId]) -> Result<Topic, Refusal> {
         self.check_founded()?;
         check_topic_name(&wish.name)?;
         let taken = self.topics.get(&wish.name).or_else(|| self.topic_by_id(wish.topic_id));
@@ -74,7 +76,7 @@ impl Metadata {
         let partitions = if wish.partitions == 0 { 1 } else { wish.partitions };
         let replication_factor = self.check_replication_factor(wish.replication_factor)?;
         TopicConfig::parse(&wish.configs, replication_factor)?;
-        let partitions_placed = self.place(partitions, 0, replication_factor)?;
+        let partitions_placed = self.place(0..partitions, replication_factor, dead)?;
         self.groups.check_topic_growth(&wish.name, 0, partitions).map_err(Refusal::Group)?;
         Ok(Topic {
             name: wish.name.clone(),
@@ -87,13 +89,13 @@ impl Metadata {
     }
 
     /// The topic as it would be with the partitions added.
-    pub fn check_add_partitions(&self, wish: &AddPartitions) -> Result<Topic, Refusal> {
+    pub fn check_add_partitions(&self, wish: &AddPartitions, dead: &[BrokerId]) -> Result<Topic, Refusal> {
         let mut topic = self.named(&wish.name, wish.topic_id)?.clone();
         let have = topic.partition_count();
         if wish.partitions <= have {
             return Err(Refusal::PartitionsNotMore { name: topic.name, have, asked: wish.partitions });
         }
-        topic.partitions.extend(self.place(wish.partitions, have, topic.replication_factor)?);
+        topic.partitions.extend(self.place(have..wish.partitions, topic.replication_factor, dead)?);
         self.groups.check_topic_growth(&wish.name, have, wish.partitions).map_err(Refusal::Group)?;
         Ok(topic)
     }
@@ -120,13 +122,10 @@ impl Metadata {
         match command.change {
             Change::Found(wish) => self.found(wish),
             Change::RegisterBroker(wish) => self.register_broker(wish),
-            Change::CreateTopic(wish) => self.create_topic(&wish),
-            Change::AddPartitions(wish) => {
-                let topic = self.check_add_partitions(&wish)?;
-                self.put_topic(topic);
-                self.with_groups(|groups, now, counts| groups.topic_grew(now, &wish.name, counts));
-                Ok(Outcome::PartitionsAdded { partitions: wish.partitions })
-            }
+            Change::CreateTopic(wish) => self.create_topic(&wish, &[]),
+            Change::CreateTopicOnLive { wish, dead } => self.create_topic(&wish, &dead),
+            Change::AddPartitions(wish) => self.add_partitions(&wish, &[]),
+            Change::AddPartitionsOnLive { wish, dead } => self.add_partitions(&wish, &dead),
             Change::AlterTopic(wish) => {
                 let topic = self.check_alter(&wish)?;
                 self.put_topic(topic);
@@ -194,15 +193,22 @@ impl Metadata {
         Ok(Outcome::BrokerRegistered { metadata_replica })
     }
 
-    fn create_topic(&mut self, wish: &CreateTopic) -> Response {
+    fn create_topic(&mut self, wish: &CreateTopic, dead: &[BrokerId]) -> Response {
         // A proposer that did not learn the outcome proposes again with the same id.
         if self.topics.get(&wish.name).is_some_and(|topic| topic.id == wish.topic_id) {
             return Ok(Outcome::TopicCreated { topic_id: wish.topic_id });
         }
-        let topic = self.check_create(wish)?;
+        let topic = self.check_create(wish, dead)?;
         self.put_topic(topic);
         self.with_groups(|groups, now, counts| groups.topic_grew(now, &wish.name, counts));
         Ok(Outcome::TopicCreated { topic_id: wish.topic_id })
+    }
+
+    fn add_partitions(&mut self, wish: &AddPartitions, dead: &[BrokerId]) -> Response {
+        let topic = self.check_add_partitions(wish, dead)?;
+        self.put_topic(topic);
+        self.with_groups(|groups, now, counts| groups.topic_grew(now, &wish.name, counts));
+        Ok(Outcome::PartitionsAdded { partitions: wish.partitions })
     }
 
     fn delete_topic(&mut self, at: EntryPosition, wish: &DeleteTopic) -> Response {
@@ -285,7 +291,13 @@ impl Metadata {
     }
 
     /// New partitions with the next free ids, which are not taken yet: see [`Metadata::put_topic`].
-    fn place(&self, total: i32, have: i32, replication_factor: i32) -> Result<Vec<PartitionInfo>, Refusal> {
+    fn place(
+        &self,
+        numbers: Range<i32>,
+        replication_factor: i32,
+        dead: &[BrokerId],
+    ) -> Result<Vec<PartitionInfo>, Refusal> {
+        let Range { start: have, end: total } = numbers;
         if !(1..=PARTITIONS_PER_TOPIC_MAX).contains(&total) {
             let rule = format!("a topic has from 1 to {PARTITIONS_PER_TOPIC_MAX}");
             return Err(Refusal::InvalidPartitions { asked: total, rule });
@@ -302,7 +314,7 @@ impl Metadata {
         if self.brokers.len() < width as usize {
             return Err(Refusal::TooFewBrokers { asked: replication_factor, have: self.brokers.len() });
         }
-        let mut placer = Placer::new(self);
+        let mut placer = Placer::new(self, width as usize, dead);
         let one = |i: u64| {
             let group = RaftGroupId(self.next_group + i);
             let first = self.next_replica + i * width;

@@ -40,6 +40,16 @@ pub enum Change {
     ForgetDeleted(ForgetDeleted),
     /// Consumer groups and their committed offsets.
     Group(GroupCommand),
+    /// As `CreateTopic`, and says who is dead. Only the metadata leader proposes it: out of a `CreateTopic`.
+    CreateTopicOnLive {
+        wish: CreateTopic,
+        dead: Vec<BrokerId>,
+    },
+    /// As `AddPartitions`, likewise.
+    AddPartitionsOnLive {
+        wish: AddPartitions,
+        dead: Vec<BrokerId>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +119,26 @@ pub struct AllocateProducerIds {
 pub struct ForgetDeleted {
     pub broker: BrokerId,
     pub groups: Vec<RaftGroupId>,
+}
+
+impl Change {
+    /// The same, with new replicas on brokers that are not dead as far as there are enough. Others are no
+    /// matter of placement.
+    pub fn on_live(self, dead: Vec<BrokerId>) -> Change {
+        match self {
+            Change::CreateTopic(wish) => Change::CreateTopicOnLive { wish, dead },
+            Change::AddPartitions(wish) => Change::AddPartitionsOnLive { wish, dead },
+            other @ (Change::Found(_)
+            | Change::RegisterBroker(_)
+            | Change::AlterTopic(_)
+            | Change::DeleteTopic(_)
+            | Change::AllocateProducerIds(_)
+            | Change::ForgetDeleted(_)
+            | Change::Group(_)
+            | Change::CreateTopicOnLive { .. }
+            | Change::AddPartitionsOnLive { .. }) => other,
+        }
+    }
 }
 
 impl Command {

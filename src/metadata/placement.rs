@@ -2,8 +2,9 @@
 //!
 //! Promises: a pure function of the state, so every replica of the metadata group computes the same;
 //! no two replicas of a partition on one broker, nor in one rack while there are enough racks; beyond
-//! that, replicas are spread by load, and so are preferred leaders. Leaves out: moving what is placed,
-//! and whether a broker is alive (which is no part of the state).
+//! that, replicas are spread by load, and so are preferred leaders. A broker that the proposer named dead
+//! gets a replica only if there are too few others, and is then no preferred leader. Leaves out: moving what
+//! is placed, and whether a broker is alive (which is no part of the state, so it travels in the command).
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
@@ -70,6 +71,8 @@ struct Rack {
 
 struct Node {
     id: BrokerId,
+    /// As the proposer of the command saw it.
+    is_dead: bool,
     replicas: u64,
     /// Partitions whose first replica it has.
     leaders: u64,
@@ -80,12 +83,15 @@ struct Node {
 type Slot = (usize, usize);
 
 impl Placer {
-    pub(super) fn new(state: &Metadata) -> Placer {
+    /// For partitions of `count` replicas each.
+    pub(super) fn new(state: &Metadata, count: usize, dead: &[BrokerId]) -> Placer {
+        let is_dead = |broker: BrokerId| dead.contains(&broker);
+        let has_enough = state.brokers().filter(|broker| !is_dead(broker.id)).count() >= count;
         // Keys: a rack's name, or the broker's id where it has none. Ordered, so deterministic.
         let mut racks: BTreeMap<(Option<&str>, BrokerId), Vec<Node>> = BTreeMap::new();
-        for broker in state.brokers() {
+        for broker in state.brokers().filter(|broker| !(has_enough && is_dead(broker.id))) {
             let Load { replicas, leaders } = state.loads.of(broker.id);
-            let node = Node { id: broker.id, replicas, leaders, taken: false };
+            let node = Node { id: broker.id, is_dead: is_dead(broker.id), replicas, leaders, taken: false };
             let own = if broker.rack.is_some() { BrokerId(0) } else { broker.id };
             racks.entry((broker.rack.as_deref(), own)).or_default().push(node);
         }
@@ -99,7 +105,7 @@ impl Placer {
         // a dead broker leaves behind go to many others and not all to its neighbour.
         slots.sort_by_key(|slot| {
             let node = self.node(*slot);
-            (node.leaders, mix(group.0, node.id.0))
+            (node.is_dead, node.leaders, mix(group.0, node.id.0))
         });
         for (i, (rack, node)) in slots.iter().copied().enumerate() {
             let rack = &mut self.racks[rack];
@@ -122,7 +128,7 @@ impl Placer {
         let rack = &mut self.racks[i];
         let free = rack.nodes.iter_mut().enumerate().filter(|(_, n)| !n.taken);
         let (j, node) = free
-            .min_by_key(|(_, n)| (n.replicas, n.leaders, mix(group.0, n.id.0)))
+            .min_by_key(|(_, n)| (n.is_dead, n.replicas, n.leaders, mix(group.0, n.id.0)))
             .expect("only racks with a free broker were looked at");
         node.taken = true;
         node.replicas += 1;
@@ -149,8 +155,10 @@ impl Rack {
         let (m, n) = (self.nodes.len() as u64, other.nodes.len() as u64);
         let by_load = |a: u64, b: u64| (a * n).cmp(&(b * m));
         let tie = |rack: &Rack| mix(group.0, rack.nodes[0].id.0);
-        self.taken
-            .cmp(&other.taken)
+        let is_dead = |rack: &Rack| rack.nodes.iter().all(|node| node.taken || node.is_dead);
+        is_dead(self)
+            .cmp(&is_dead(other))
+            .then(self.taken.cmp(&other.taken))
             .then(by_load(self.replicas, other.replicas))
             .then(by_load(self.leaders, other.leaders))
             .then_with(|| tie(self).cmp(&tie(other)))

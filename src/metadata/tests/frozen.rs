@@ -47,6 +47,20 @@ fn command_bytes_are_frozen() {
             Change::ForgetDeleted(ForgetDeleted { broker: BrokerId(2), groups: vec![RaftGroupId(300)] }),
             "0102070201ac02",
         ),
+        (
+            Change::CreateTopicOnLive {
+                wish: CreateTopic { topic_id, partitions: 3, ..creation("t", 3, 2) },
+                dead: vec![BrokerId(2)],
+            },
+            "010209017482020604000102",
+        ),
+        (
+            Change::AddPartitionsOnLive {
+                wish: AddPartitions { name: "t".to_string(), topic_id, partitions: 4 },
+                dead: vec![BrokerId(2), BrokerId(3)],
+            },
+            "01020a0174820208020203",
+        ),
     ] {
         let command = Command::new(WallMs(1), change);
         let bytes = command.encode();

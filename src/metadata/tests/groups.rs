@@ -328,15 +328,15 @@ fn a_topic_that_groups_have_no_room_for_is_refused() {
     }
     let wish = |partitions| creation("big", partitions, 1);
     // 50 groups hold 100 partitions of t; 500,000 are allowed.
-    let refused = cluster.state.check_create(&wish(9_999)).expect_err("above the limit");
+    let refused = cluster.state.check_create(&wish(9_999), &[]).expect_err("above the limit");
     assert!(matches!(&refused, Refusal::Group(GroupRefusal::LimitReached { .. })), "{refused}");
     assert_eq!(cluster.apply(Change::CreateTopic(wish(9_999))), Err(refused));
     assert!(cluster.state.topic("big").is_none());
-    assert!(cluster.state.check_create(&wish(9_998)).is_ok());
+    assert!(cluster.state.check_create(&wish(9_998), &[]).is_ok());
     cluster.apply(Change::CreateTopic(wish(9_997))).expect("below the limit");
     let (name, topic_id) = ("big".to_string(), wish(1).topic_id);
     let more = |partitions| AddPartitions { name: name.clone(), topic_id, partitions };
-    let refused = cluster.state.check_add_partitions(&more(9_999)).expect_err("above the limit");
+    let refused = cluster.state.check_add_partitions(&more(9_999), &[]).expect_err("above the limit");
     assert_eq!(cluster.apply(Change::AddPartitions(more(9_999))), Err(refused));
     cluster.apply(Change::AddPartitions(more(9_998))).expect("at the limit");
 }

@@ -97,3 +97,45 @@ fn a_brokers_partners_are_many() {
     let seconds: BTreeSet<_> = led.map(|p| p.replicas[1].1).collect();
     assert!(seconds.len() >= 3, "{seconds:?}");
 }
+
+fn create_while_dead(
+    cluster: &mut Cluster,
+    name: &str,
+    partitions: i32,
+    factor: i32,
+    dead: &[u64],
+) -> Vec<Vec<BrokerId>> {
+    let dead = dead.iter().copied().map(BrokerId).collect();
+    let wish = creation(name, partitions, factor);
+    cluster.apply(Change::CreateTopic(wish).on_live(dead)).expect("a valid wish");
+    let topic = cluster.state.topic(name).expect("it was created");
+    topic.partitions.iter().map(|p| p.replicas.iter().map(|(_, broker)| *broker).collect()).collect()
+}
+
+/// Operator's review S1: replicas, even preferred leaders, went to brokers known to be dead.
+#[test]
+fn a_dead_broker_gets_no_replica_while_there_are_enough_others() {
+    let mut cluster = Cluster::founded(5, |id| Some(format!("rack-{}", id % 3)));
+    for (name, factor, dead) in [("a", 3, vec![2]), ("b", 3, vec![1, 4]), ("c", 1, vec![1, 2, 3, 4])] {
+        for replicas in create_while_dead(&mut cluster, name, 12, factor, &dead) {
+            assert!(replicas.iter().all(|broker| !dead.contains(&broker.0)), "{name}, dead {dead:?}: {replicas:?}");
+        }
+    }
+    let topic_id = cluster.state.topic("a").expect("it was created").id;
+    let wish = AddPartitions { name: "a".to_string(), topic_id, partitions: 20 };
+    cluster.apply(Change::AddPartitions(wish).on_live(vec![BrokerId(5)])).expect("a valid wish");
+    let added = &cluster.state.topic("a").expect("it was created").partitions[12..];
+    assert!(added.iter().all(|p| p.replicas.iter().all(|(_, broker)| broker.0 != 5)), "{added:?}");
+}
+
+#[test]
+fn with_too_few_live_brokers_the_dead_get_what_is_left_and_lead_nothing() {
+    let mut cluster = Cluster::founded(4, |id| Some(format!("rack-{}", id % 2)));
+    for replicas in create_while_dead(&mut cluster, "t", 20, 3, &[1, 2]) {
+        let live = replicas.iter().filter(|broker| broker.0 > 2).count();
+        assert_eq!(live, 2, "both live brokers hold it: {replicas:?}");
+        assert!(replicas[0].0 > 2, "a live broker is preferred: {replicas:?}");
+    }
+    let (replicas, _) = loads(&cluster.state);
+    assert!((replicas[&BrokerId(1)] - replicas[&BrokerId(2)]).abs() <= 1, "{replicas:?}");
+}

@@ -208,15 +208,16 @@ proptest! {
 
     /// A dry run and the real thing agree, and the dry run changes nothing.
     #[test]
-    fn a_check_says_what_apply_does(steps in vec(step(), 0..20), name in 0..6u8, partitions in -1..6i32, factor in -1..6i32) {
+    fn a_check_says_what_apply_does(steps in vec(step(), 0..20), name in 0..6u8, partitions in -1..6i32, factor in -1..6i32, dead in vec(1..6u64, 0..4)) {
+        let dead: Vec<BrokerId> = dead.into_iter().map(BrokerId).collect();
         let mut cluster = Cluster::founded(4, |_| None);
         for step in &steps {
             let bytes = command(&cluster.state, step);
             let _ = cluster.apply_bytes(&bytes);
         }
         let wish = CreateTopic { topic_id: TopicId(1), ..creation(&format!("topic-{name}"), partitions, factor) };
-        let checked = cluster.state.check_create(&wish);
-        match (checked, cluster.apply(Change::CreateTopic(wish))) {
+        let checked = cluster.state.check_create(&wish, &dead);
+        match (checked, cluster.apply(Change::CreateTopic(wish).on_live(dead))) {
             (Ok(mut planned), Ok(_)) => {
                 let real = cluster.state.topic(&planned.name).expect("it was created").clone();
                 planned.created_at = real.created_at;

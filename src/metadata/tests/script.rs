@@ -42,7 +42,7 @@ impl goldenscript::Runner for Runner {
                 wish.configs = pairs(&mut args);
                 match command.name.as_str() {
                     "create" => self.answer(Change::CreateTopic(wish)),
-                    _ => self.0.state.check_create(&wish).map_or_else(|e| e.to_string(), |t| describe(&t)),
+                    _ => self.0.state.check_create(&wish, &[]).map_or_else(|e| e.to_string(), |t| describe(&t)),
                 }
             }
             "add" => {
