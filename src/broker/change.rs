@@ -119,6 +119,7 @@ impl Inner {
             return Attempt::NoEffect;
         }
         let deadline = Instant::now() + within;
+        let change = change.on_live(self.dead_brokers());
         let command = Command::new(self.clock.wall(), change).encode();
         // Not bounded by the deadline: a proposal dropped on its way in would be neither here nor there.
         let pending = metadata.propose(status.term, command).await;
@@ -149,9 +150,9 @@ impl Inner {
         timeout(limits::CALL_WITHIN, metadata.read_index()).await.ok()?.ok()
     }
 
-    /// Brings the local metadata up to what was committed before now, within the bound of SAFETY M9;
-    /// goes on with what is there if that fails.
-    pub async fn refresh_metadata(&self) {
+    /// Brings the local metadata up to what was committed before now, within the bound of SAFETY M9.
+    /// False: it goes on with what is there, which may be old.
+    pub async fn refresh_metadata(&self) -> bool {
         let deadline = Instant::now() + limits::STALE_WAIT;
         let ask = async {
             let leader = self.raft.leader_of(METADATA_GROUP)?;
@@ -163,8 +164,9 @@ impl Inner {
                 Ok(_) | Err(_) => None,
             }
         };
-        if let Ok(Some(index)) = timeout_at(deadline, ask).await {
-            self.wait_metadata(index, deadline).await;
+        match timeout_at(deadline, ask).await {
+            Ok(Some(index)) => self.wait_metadata(index, deadline).await,
+            Ok(None) | Err(_) => false,
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     AdminError, Broker, BrokerView, ClusterView, HealthReport, LeaderNow, PartitionView, TopicView, TopicsWanted,
     TransferLeaderRequest,
+    assess::{assess, uneven_leaders},
     calls::{Answer, Call, NoAnswer, NodeHealth},
     hosted::Hosted,
     inner::{Inner, Stage},
@@ -96,7 +97,9 @@ impl Broker {
         let metadata_led = inner.raft.leader_of(METADATA_GROUP).is_some_and(|leader| alive.contains(&leader.broker));
         let leaderless =
             |group: &RaftGroupId| !inner.raft.leader_of(*group).is_some_and(|leader| alive.contains(&leader.broker));
-        let notes = inner.ask_group_notes(&alive).await;
+        let mut notes = inner.ask_group_notes(&alive).await;
+        let leader_of = |group: &RaftGroupId| inner.raft.leader_of(*group).map(|leader| leader.broker);
+        notes.extend(uneven_leaders(&alive, &partitions, leader_of));
         HealthReport { notes, ..assess(&brokers, &alive, &partitions, leaderless, metadata_led, &nodes) }
     }
 
@@ -104,35 +107,32 @@ impl Broker {
         let inner = &self.inner;
         let TransferLeaderRequest { partition, to, timeout: asked } = request;
         let within = or_default(asked, limits::TRANSFER_TIMEOUT);
-        let group = match &partition {
-            None => METADATA_GROUP,
-            Some((topic, number)) => {
-                let found = inner.topic(topic).await?;
-                let info = usize::try_from(number.0).ok().and_then(|i| found.partitions.get(i)).cloned();
-                let unknown = || AdminError::UnknownPartition { topic: topic.clone(), partition: *number };
-                info.ok_or_else(unknown)?.group
-            }
-        };
+        let (group, voters) = inner.transferable(&partition).await?;
+        if let Some(to) = to
+            && !voters.contains(&to)
+        {
+            let holders: Vec<String> = voters.iter().map(BrokerId::to_string).collect();
+            let detail = format!("broker {to} holds no voter of it; brokers {} do", holders.join(", "));
+            return Err(AdminError::InvalidRequest { detail });
+        }
         let Some(leader) = inner.raft.leader_of(group) else {
             return Err(AdminError::TransferFailed { reason: "no leader is known".into() });
         };
         if to == Some(leader.broker) {
-            return Ok(LeaderNow { broker: leader.broker, epoch: leader.term.epoch() });
+            return match inner.is_alive(leader.broker) {
+                true => Ok(LeaderNow { broker: leader.broker, epoch: leader.term.epoch() }),
+                // It led when it was last heard.
+                false => Err(silent_target(leader.broker)),
+            };
         }
-        if leader.broker == inner.me() {
-            return inner.transfer_here(group, to, within).await;
-        }
-        let call = Call::Transfer { group, to, within_ms: ms_u32(within) };
-        // The other side's answer at its deadline must still reach us.
-        match inner.call(leader.broker, &call, within + limits::CALL_WITHIN).await {
-            Ok(Answer::Transfer(moved)) => moved,
-            Ok(_) | Err(NoAnswer::Unknown) => {
-                Err(AdminError::OutcomeUnknown { what: "the transfer".into(), waited_ms: ms(within) })
-            }
-            Err(NoAnswer::NotDone) => {
-                let reason = format!("its leader, broker {}, does not answer", leader.broker);
+        let moved = inner.transfer_at(leader.broker, group, to, within).await?;
+        match to {
+            // It was asked for by name: that another one leads is no success.
+            Some(to) if moved.broker != to => {
+                let reason = format!("broker {} leads now, not broker {to}", moved.broker);
                 Err(AdminError::TransferFailed { reason })
             }
+            Some(_) | None => Ok(moved),
         }
     }
 
@@ -251,6 +251,44 @@ impl Inner {
         health
     }
 
+    /// The Raft group of a partition, or of the metadata, and the brokers that may lead it.
+    async fn transferable(
+        &self,
+        partition: &Option<(String, PartitionId)>,
+    ) -> Result<(RaftGroupId, Vec<BrokerId>), AdminError> {
+        let Some((topic, number)) = partition else {
+            let metadata = self.metadata().ok_or(AdminError::Unavailable { reason: "not in a cluster yet".into() })?;
+            return Ok((METADATA_GROUP, metadata.voters().into_iter().map(|(_, broker)| broker).collect()));
+        };
+        let info = self.partition(topic, *number).await?;
+        Ok((info.group, info.replicas.iter().map(|(_, broker)| *broker).collect()))
+    }
+
+    async fn transfer_at(
+        &self,
+        leader: BrokerId,
+        group: RaftGroupId,
+        to: Option<BrokerId>,
+        within: Duration,
+    ) -> Result<LeaderNow, AdminError> {
+        if leader == self.me() {
+            return self.transfer_here(group, to, within).await;
+        }
+        let silent = || AdminError::TransferFailed { reason: format!("its leader, broker {leader}, does not answer") };
+        if !self.is_alive(leader) {
+            return Err(silent());
+        }
+        let call = Call::Transfer { group, to, within_ms: ms_u32(within) };
+        // The other side's answer at its deadline must still reach us.
+        match self.call(leader, &call, within + limits::CALL_WITHIN).await {
+            Ok(Answer::Transfer(moved)) => moved,
+            Ok(_) | Err(NoAnswer::Unknown) => {
+                Err(AdminError::OutcomeUnknown { what: "the transfer".into(), waited_ms: ms(within) })
+            }
+            Err(NoAnswer::NotDone) => Err(silent()),
+        }
+    }
+
     /// Moves leadership of a group that this broker leads.
     pub async fn transfer_here(
         &self,
@@ -258,6 +296,12 @@ impl Inner {
         to: Option<BrokerId>,
         within: Duration,
     ) -> Result<LeaderNow, AdminError> {
+        if let Some(to) = to
+            && !self.is_alive(to)
+        {
+            // Known here, where the transfer would begin: nobody needs to wait for it to fail.
+            return Err(silent_target(to));
+        }
         let started = Instant::now();
         let result = if group == METADATA_GROUP {
             let metadata = self.metadata().ok_or(AdminError::Unavailable { reason: "not in a cluster yet".into() })?;
@@ -285,90 +329,6 @@ impl Inner {
     }
 }
 
-type PartitionPlaces = (RaftGroupId, TopicPartition, Vec<BrokerId>);
-
-/// Pure: the report out of what was gathered.
-fn assess(
-    brokers: &[BrokerId],
-    alive: &BTreeSet<BrokerId>,
-    partitions: &[PartitionPlaces],
-    is_leaderless: impl Fn(&RaftGroupId) -> bool,
-    metadata_led: bool,
-    nodes: &[(BrokerId, Option<NodeHealth>)],
-) -> HealthReport {
-    let mut problems = Vec::new();
-    if !metadata_led {
-        problems.push("the metadata group has no live leader: topics cannot be changed".to_string());
-    }
-    for broker in brokers.iter().filter(|broker| !alive.contains(broker)) {
-        problems.push(format!("broker {broker} does not answer"));
-    }
-    for (broker, health) in nodes {
-        match health {
-            Some(health) => problems.extend(health.problems.iter().cloned()),
-            None => problems.push(format!("broker {broker} is up but did not report its health")),
-        }
-    }
-    let lagging: BTreeSet<RaftGroupId> = nodes
-        .iter()
-        .filter_map(|(_, health)| health.as_ref())
-        .flat_map(|h| h.lagging.iter().map(|(g, _)| *g))
-        .collect();
-    let (mut without_leader, mut under_replicated) = (0, 0);
-    for (group, name, replicas) in partitions {
-        let down: Vec<String> = replicas.iter().filter(|b| !alive.contains(b)).map(BrokerId::to_string).collect();
-        if is_leaderless(group) {
-            without_leader += 1;
-            problems.push(format!("{name} has no live leader"));
-        }
-        if !down.is_empty() {
-            under_replicated += 1;
-            problems.push(format!("{name} misses its replicas on brokers {}", down.join(", ")));
-        } else if lagging.contains(group) {
-            under_replicated += 1;
-            problems.push(format!("{name} has replicas that are far behind"));
-        }
-    }
-    let healthy = problems.is_empty();
-    let total = problems.len();
-    problems.truncate(limits::PROBLEMS_MAX);
-    if total > problems.len() {
-        problems.push(format!("and {} more problems", total - problems.len()));
-    }
-    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    HealthReport {
-        healthy,
-        problems,
-        notes: Vec::new(),
-        brokers_alive: count(alive.len()),
-        brokers: count(brokers.len()),
-        partitions: count(partitions.len()),
-        partitions_without_leader: without_leader,
-        partitions_under_replicated: under_replicated,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn health_names_every_problem_and_counts_the_rest() {
-        let brokers = [1, 2, 3].map(BrokerId);
-        let alive = BTreeSet::from([BrokerId(1), BrokerId(2)]);
-        let name = |n| TopicPartition { topic: "t".into(), partition: PartitionId(n) };
-        let places = |n| (RaftGroupId(n as u64 + 1), name(n), vec![BrokerId(1), BrokerId(3)]);
-        let partitions: Vec<_> = (0..150).map(places).collect();
-        let nodes = [(BrokerId(1), Some(NodeHealth::default())), (BrokerId(2), None)];
-        let report = assess(&brokers, &alive, &partitions, |group| group.0 == 1, true, &nodes);
-        assert!(!report.healthy);
-        assert_eq!((report.brokers_alive, report.partitions_without_leader), (2, 1));
-        assert_eq!(report.partitions_under_replicated, 150);
-        assert_eq!(report.problems[0], "broker 3 does not answer");
-        assert_eq!(report.problems.len(), limits::PROBLEMS_MAX + 1);
-
-        let all = BTreeSet::from(brokers);
-        let nodes = [(BrokerId(1), Some(NodeHealth::default()))];
-        assert!(assess(&brokers, &all, &partitions, |_| false, true, &nodes).healthy);
-    }
+fn silent_target(to: BrokerId) -> AdminError {
+    AdminError::InvalidRequest { detail: format!("broker {to} does not answer, so leadership cannot move to it") }
 }

@@ -218,11 +218,12 @@ impl AdminError {
             Self::NotLeader { .. }
             | Self::NotEnoughReplicas
             | Self::Unavailable { .. }
-            | Self::TransferFailed { .. }
-            | Self::UnknownTopic { .. }
-            | Self::UnknownPartition { .. } => true,
+            | Self::TransferFailed { .. } => true,
             Self::NoMetadataLeader { effect, .. } => *effect == Effect::None,
-            Self::InvalidRequest { .. }
+            // Said only after the metadata leader has confirmed it: see `Inner::topic`.
+            Self::UnknownTopic { .. }
+            | Self::UnknownPartition { .. }
+            | Self::InvalidRequest { .. }
             | Self::TopicExists { .. }
             | Self::InvalidConfig { .. }
             | Self::OffsetOutOfRange { .. }

@@ -79,6 +79,15 @@ pub const CALLS_MAX: usize = 1_024;
 pub const LAG_ENTRIES_MAX: u64 = 1_000;
 /// Problems named one by one in a health report; the rest is counted.
 pub const PROBLEMS_MAX: usize = 100;
+/// Lines of a health report's details, some 100 bytes each; the rest is counted.
+pub const DETAILS_MAX: usize = 10_000;
+/// Partitions that one problem names.
+pub const NAMES_IN_PROBLEM: usize = 3;
+/// A broker that is preferred for fewer partitions is in nobody's balance.
+pub const PREFERRED_MIN: usize = 2;
+/// What a description of a topic waits for leaders to tell their partitions' sizes: a topic that was just
+/// created has them within a moment.
+pub const STATS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Bytes of batches of one page of the console: more than a page shows of most topics.
 pub const BROWSE_BYTES_MAX: usize = 1024 * 1024;

@@ -5,6 +5,7 @@
 //! Leaves out: wire formats, membership changes of partitions.
 
 mod appender;
+mod assess;
 mod calls;
 mod change;
 mod cluster;
@@ -18,6 +19,7 @@ pub mod groups;
 mod hosted;
 mod inner;
 mod limits;
+mod placed;
 mod produce;
 mod reconcile;
 mod requests;

@@ -90,7 +90,7 @@ pub struct CreateTopicRequest {
     pub replication_factor: Option<u32>,
     pub configs: BTreeMap<String, String>,
     pub dry_run: bool,
-    /// Wait until every partition has a leader.
+    /// Wait until every partition has a leader that answers.
     pub wait: bool,
     /// Zero: 30 s.
     pub timeout: Duration,
@@ -162,6 +162,8 @@ pub struct TopicDescription {
     pub id: TopicId,
     pub configs: BTreeMap<String, String>,
     pub partitions: Vec<PartitionDescription>,
+    /// Worth knowing, one sentence each.
+    pub notes: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,8 +238,10 @@ pub struct PartitionView {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HealthReport {
     pub healthy: bool,
-    /// One sentence each.
+    /// One sentence for each cause, with counts.
     pub problems: Vec<String>,
+    /// What stands behind the counts, one partition a line.
+    pub details: Vec<String>,
     /// Worth knowing and no problem, one sentence each.
     pub notes: Vec<String>,
     pub brokers_alive: u32,

@@ -12,12 +12,12 @@ use super::{
     change::{ChangeFailed, refused},
     hosted::Hosted,
     inner::Inner,
-    limits,
+    limits, placed,
 };
 use crate::{
     metadata::{
-        AddPartitions, AllocateProducerIds, AlterTopic, Change, CreateTopic, DeleteTopic, Metadata, Outcome, Refusal,
-        Topic, TopicConfig,
+        AddPartitions, AllocateProducerIds, AlterTopic, Change, CreateTopic, DeleteTopic, Metadata, Outcome,
+        PartitionInfo, Refusal, Topic, TopicConfig,
     },
     partition::{PartitionResponse, encode_trim},
     raft::{Group, ProposalEnd},
@@ -36,8 +36,10 @@ impl Broker {
             configs: request.configs,
         };
         if request.dry_run {
-            let topic = inner.metadata_state().await?.read(|state| state.check_create(&wish, &[])).map_err(refused)?;
-            return Ok(describe(inner, &topic));
+            let metadata = inner.metadata_state().await?;
+            let dead = inner.dead_brokers();
+            let topic = metadata.read(|state| state.check_create(&wish, &dead)).map_err(refused)?;
+            return Ok(inner.describe_new(&topic, 0));
         }
         if let Some(shortage) = inner.disk.shortage() {
             return Err(shortage.into());
@@ -45,29 +47,37 @@ impl Broker {
         let left = deadline.saturating_duration_since(Instant::now());
         let what = format!("topic {:?}", request.name);
         inner.change(Change::CreateTopic(wish), left).await.map_err(|failed| failed.into_admin(&what))?;
-        if request.wait {
-            self.wait_led(&request.name, deadline).await?;
-        }
-        inner.describe_known(&request.name)
+        let stats = match request.wait {
+            true => self.wait_answers(&request.name, deadline).await?,
+            false => BTreeMap::new(),
+        };
+        let topic = inner.known(&request.name)?;
+        Ok(with_stats(inner.describe_new(&topic, 0), &stats))
     }
 
-    /// Until every partition of a topic has an announced leader.
-    async fn wait_led(&self, name: &str, deadline: Instant) -> Result<(), AdminError> {
+    /// Until every partition of a topic has a leader that tells its size: it takes records then.
+    async fn wait_answers(
+        &self,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<BTreeMap<RaftGroupId, PartitionStats>, AdminError> {
         let inner = &self.inner;
         let started = Instant::now();
         let mut leaders = inner.raft.leaders_changed();
         loop {
             leaders.borrow_and_update();
             let groups = inner.known_groups(name);
-            let missing = groups.iter().filter(|group| inner.raft.leader_of(**group).is_none()).count();
-            if !groups.is_empty() && missing == 0 {
-                return Ok(());
+            let stats = inner.stats_of(&groups).await;
+            if !groups.is_empty() && stats.len() == groups.len() {
+                return Ok(stats);
             }
             // Also looks again by itself: the topic may reach this broker's metadata after its leaders do.
             let look_again = Instant::now() + limits::CHANGE_RETRY * 2;
             let _ = timeout_at(deadline.min(look_again), leaders.changed()).await;
             if Instant::now() >= deadline {
-                let what = format!("topic {name:?} is created, but {missing} of its partitions have no leader yet; it");
+                let missing = groups.len().saturating_sub(stats.len());
+                let what =
+                    format!("topic {name:?} is created, but leaders of {missing} partitions do not answer yet; it");
                 return Err(AdminError::OutcomeUnknown { what, waited_ms: ms(started.elapsed()) });
             }
         }
@@ -79,14 +89,22 @@ impl Broker {
     }
 
     pub(super) async fn describe(&self, name: &str) -> Result<TopicDescription, AdminError> {
-        self.inner.topic(name).await?;
-        let mut description = self.inner.describe_known(name)?;
-        let groups: Vec<RaftGroupId> = description.partitions.iter().map(|partition| partition.raft_group).collect();
-        let stats = self.inner.stats_of(&groups).await;
-        for partition in &mut description.partitions {
-            partition.stats = stats.get(&partition.raft_group).copied();
+        let inner = &self.inner;
+        inner.topic(name).await?;
+        let deadline = Instant::now() + limits::STATS_WITHIN;
+        let mut leaders = inner.raft.leaders_changed();
+        loop {
+            leaders.borrow_and_update();
+            let description = describe(inner, &inner.known(name)?);
+            let groups: Vec<RaftGroupId> = description.partitions.iter().map(|p| p.raft_group).collect();
+            let stats = inner.stats_of(&groups).await;
+            // Leaders that are being elected are waited for, a moment; those that are dead are not.
+            if stats.len() == groups.len() || Instant::now() >= deadline {
+                return Ok(with_stats(description, &stats));
+            }
+            let look_again = Instant::now() + limits::CHANGE_RETRY;
+            let _ = timeout_at(deadline.min(look_again), leaders.changed()).await;
         }
-        Ok(description)
     }
 
     pub(super) async fn alter(&self, request: AlterTopicRequest) -> Result<TopicDescription, AdminError> {
@@ -101,18 +119,21 @@ impl Broker {
         let what = format!("the change of topic {name:?}");
         let changed = inner.change(Change::AlterTopic(wish), limits::ADMIN_TIMEOUT).await;
         changed.map_err(|failed| failed.into_admin(&what))?;
-        inner.describe_known(&name)
+        Ok(describe(inner, &inner.known(&name)?))
     }
 
     pub(super) async fn add(&self, request: AddPartitionsRequest) -> Result<TopicDescription, AdminError> {
         let inner = &self.inner;
         let AddPartitionsRequest { name, partitions, dry_run } = request;
-        let topic_id = inner.topic(&name).await?.id;
+        let topic = inner.topic(&name).await?;
+        let (topic_id, have) = (topic.id, topic.partitions.len());
         let partitions = number("partitions", Some(partitions))?;
         let wish = AddPartitions { name: name.clone(), topic_id, partitions };
         if dry_run {
-            let checked = inner.metadata_state().await?.read(|state| state.check_add_partitions(&wish, &[]));
-            return Ok(describe(inner, &checked.map_err(refused)?));
+            let metadata = inner.metadata_state().await?;
+            let dead = inner.dead_brokers();
+            let topic = metadata.read(|state| state.check_add_partitions(&wish, &dead)).map_err(refused)?;
+            return Ok(inner.describe_new(&topic, have));
         }
         match inner.change(Change::AddPartitions(wish), limits::ADMIN_TIMEOUT).await {
             Ok(_) => {}
@@ -123,7 +144,7 @@ impl Broker {
             }) if have == asked => {}
             Err(failed) => return Err(failed.into_admin(&format!("adding partitions to topic {name:?}"))),
         }
-        inner.describe_known(&name)
+        Ok(inner.describe_new(&inner.known(&name)?, have))
     }
 
     pub(super) async fn delete(&self, request: DeleteTopicRequest) -> Result<TopicSummary, AdminError> {
@@ -146,9 +167,7 @@ impl Broker {
     pub(super) async fn trim(&self, request: TrimRequest) -> Result<Offset, AdminError> {
         let inner = &self.inner;
         let TrimRequest { topic, partition, before, dry_run } = request;
-        let found = inner.topic(&topic).await?;
-        let info = usize::try_from(partition.0).ok().and_then(|i| found.partitions.get(i));
-        let Some(info) = info else { return Err(AdminError::UnknownPartition { topic, partition }) };
+        let info = inner.partition(&topic, partition).await?;
         let within = limits::TRANSFER_TIMEOUT;
         let call = Call::Trim { group: info.group, before, dry_run, within_ms: ms_u32(within) };
         let Some(leader) = inner.raft.leader_of(info.group) else {
@@ -216,8 +235,31 @@ impl Inner {
         if let Some(topic) = self.metadata().as_ref().and_then(known) {
             return Ok(topic);
         }
-        let metadata = self.metadata_state().await?;
-        known(&metadata).ok_or_else(|| AdminError::UnknownTopic { topic: name.to_string() })
+        let is_fresh = self.refresh_metadata().await;
+        match self.metadata().as_ref().and_then(known) {
+            Some(topic) => Ok(topic),
+            None if is_fresh => Err(AdminError::UnknownTopic { topic: name.to_string() }),
+            None => Err(AdminError::Unavailable {
+                reason: format!("topic {name:?} is not known here, and the metadata leader does not answer"),
+            }),
+        }
+    }
+
+    /// A partition's place; an unknown one is looked for in fresh metadata before it is called unknown.
+    pub async fn partition(&self, topic: &str, partition: PartitionId) -> Result<PartitionInfo, AdminError> {
+        let numbered = |topic: Topic| usize::try_from(partition.0).ok().and_then(|i| topic.partitions.get(i).cloned());
+        if let Some(info) = numbered(self.topic(topic).await?) {
+            return Ok(info);
+        }
+        // It may have been added a moment ago.
+        let is_fresh = self.refresh_metadata().await;
+        match numbered(self.topic(topic).await?) {
+            Some(info) => Ok(info),
+            None if is_fresh => Err(AdminError::UnknownPartition { topic: topic.to_string(), partition }),
+            None => Err(AdminError::Unavailable {
+                reason: format!("{topic}-{partition} is not known here, and the metadata leader does not answer"),
+            }),
+        }
     }
 
     fn known_groups(&self, name: &str) -> Vec<RaftGroupId> {
@@ -228,12 +270,25 @@ impl Inner {
         })
     }
 
-    fn describe_known(&self, name: &str) -> Result<TopicDescription, AdminError> {
+    /// As this broker knows it.
+    fn known(&self, name: &str) -> Result<Topic, AdminError> {
         let topic = self.metadata().and_then(|metadata| metadata.read(|state| state.topic(name).cloned()));
-        match topic {
-            Some(topic) => Ok(describe(self, &topic)),
-            None => Err(AdminError::UnknownTopic { topic: name.to_string() }),
-        }
+        topic.ok_or_else(|| AdminError::UnknownTopic { topic: name.to_string() })
+    }
+
+    /// A topic whose partitions from number `first` on are new: with notes about where they stand.
+    fn describe_new(&self, topic: &Topic, first: usize) -> TopicDescription {
+        let new = topic.partitions.get(first..).unwrap_or_default();
+        let brokers = self.metadata().map_or(0, |metadata| metadata.read(|state| state.brokers().count()));
+        let notes = placed::notes(new, topic.replication_factor, &self.dead_brokers(), brokers);
+        TopicDescription { notes, ..describe(self, topic) }
+    }
+
+    /// Registered, and not alive as this broker sees it.
+    pub fn dead_brokers(&self) -> Vec<BrokerId> {
+        let Some(metadata) = self.metadata() else { return Vec::new() };
+        let brokers: Vec<BrokerId> = metadata.read(|state| state.brokers().map(|broker| broker.id).collect());
+        brokers.into_iter().filter(|broker| !self.is_alive(*broker)).collect()
     }
 
     pub fn leader_now(&self, group: RaftGroupId) -> Option<LeaderNow> {
@@ -360,7 +415,15 @@ fn describe(inner: &Inner, topic: &Topic) -> TopicDescription {
         id: topic.id,
         configs: full_configs(topic),
         partitions: partitions.collect(),
+        notes: Vec::new(),
     }
+}
+
+fn with_stats(mut of: TopicDescription, stats: &BTreeMap<RaftGroupId, PartitionStats>) -> TopicDescription {
+    for partition in &mut of.partitions {
+        partition.stats = stats.get(&partition.raft_group).copied();
+    }
+    of
 }
 
 /// Every known key with its value, defaults too.

@@ -1,5 +1,6 @@
 //! `flotilla cluster ...`
 
+mod balance;
 mod health;
 
 use clap::{ArgGroup, Args, Subcommand};
@@ -16,9 +17,11 @@ Examples:
   flotilla cluster health                      exit code 10 if something is wrong
   flotilla cluster health --watch              until Ctrl-C; repaints on a terminal
   flotilla cluster health --watch >> health.log   one line a change
+  flotilla cluster health --details            also each partition behind a count
   flotilla cluster nodes --format json
   flotilla cluster transfer-leader orders -p 0 --to 2
-  flotilla cluster transfer-leader --metadata";
+  flotilla cluster transfer-leader --metadata
+  flotilla cluster balance --dry-run           which leaderships would go back to their preferred brokers";
 
 #[derive(Subcommand)]
 pub enum ClusterCommand {
@@ -28,6 +31,8 @@ pub enum ClusterCommand {
     Nodes(FormatArg),
     /// Move the leadership of a partition, or of the metadata group.
     TransferLeader(TransferArgs),
+    /// Give leaderships back to the preferred brokers: after a restart the others have them.
+    Balance(balance::BalanceArgs),
 }
 
 #[derive(Args)]
@@ -35,14 +40,15 @@ pub enum ClusterCommand {
 pub struct TransferArgs {
     /// The topic.
     topic: Option<String>,
-    #[arg(short, long, default_value_t = 0)]
+    #[arg(short, long, default_value_t = 0, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(i32).range(0..))]
     partition: i32,
     /// The metadata group's leadership.
     #[arg(long)]
     metadata: bool,
     /// The broker that shall lead [default: the best caught-up other one].
-    #[arg(long, value_name = "BROKER", default_value_t = 0, hide_default_value = true)]
-    to: u64,
+    #[arg(long, value_name = "BROKER", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
+    to: Option<u64>,
     #[command(flatten)]
     format: FormatArg,
 }
@@ -52,6 +58,7 @@ pub async fn run(command: ClusterCommand, global: &Global) -> Result<(), Failure
         ClusterCommand::Health(args) => health::run(args, global).await,
         ClusterCommand::Nodes(format) => nodes(format, global).await,
         ClusterCommand::TransferLeader(args) => transfer(args, global).await,
+        ClusterCommand::Balance(args) => balance::run(args, global).await,
     }
 }
 
@@ -102,13 +109,16 @@ async fn transfer(args: TransferArgs, global: &Global) -> Result<(), Failure> {
         topic: args.topic.clone().unwrap_or_default(),
         partition: args.partition,
         to_broker: args.to,
-        timeout_ms: global.timeout_ms(),
+        timeout_ms: Some(global.timeout_ms()),
     };
     let answer = global.admin()?.transfer_leader(request).await?;
+    let what = args.topic.map_or("metadata".into(), |topic| format!("{topic}-{}", args.partition));
+    if let Some(to) = args.to.filter(|to| *to != answer.leader) {
+        return Err(Failure::failed(format!("{what} is led by broker {}, not broker {to}", answer.leader)));
+    }
     match args.format.format {
         OutputFormat::Json => print_json(&json!({"leader": answer.leader, "epoch": answer.epoch})),
         OutputFormat::Text => {
-            let what = args.topic.map_or("metadata".into(), |topic| format!("{topic}-{}", args.partition));
             print_line(&format!("{what} is led by broker {} since epoch {}", answer.leader, answer.epoch))
         }
     }

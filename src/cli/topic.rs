@@ -1,5 +1,7 @@
 //! `flotilla topic ...`
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -38,7 +40,7 @@ pub enum TopicCommand {
     AddPartitions {
         name: String,
         /// The new total.
-        #[arg(short, long)]
+        #[arg(short, long, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(1..))]
         partitions: i32,
         /// Only check.
         #[arg(long)]
@@ -60,16 +62,16 @@ pub enum TopicCommand {
 #[derive(Args)]
 pub struct CreateArgs {
     name: String,
-    /// Number of partitions.
-    #[arg(short, long, default_value_t = 1)]
-    partitions: i32,
+    /// Number of partitions [default: 1].
+    #[arg(short, long, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(1..))]
+    partitions: Option<i32>,
     /// Copies of each partition [default: 3, or all brokers if fewer].
-    #[arg(short, long, default_value_t = 0, hide_default_value = true)]
-    replication_factor: i32,
+    #[arg(short, long, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(1..))]
+    replication_factor: Option<i32>,
     /// A config; may be given again.
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = units::key_value)]
     config: Vec<(String, String)>,
-    /// Wait until every partition has a leader.
+    /// Wait until every partition has a leader that answers.
     #[arg(long)]
     wait: bool,
     /// Only check.
@@ -98,7 +100,7 @@ pub struct AlterArgs {
 #[derive(Args)]
 pub struct TrimArgs {
     name: String,
-    #[arg(short, long)]
+    #[arg(short, long, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..))]
     partition: i32,
     /// The new first offset, or 'end': everything there is now.
     #[arg(long, value_parser = parse_before)]
@@ -128,14 +130,20 @@ pub async fn run(command: TopicCommand, global: &Global) -> Result<(), Failure> 
         TopicCommand::Describe { name, format } => {
             let admin = global.admin()?;
             let answer = admin.describe_topic(v1::DescribeTopicRequest { name }).await.map_err(Failure::of_read)?;
-            show(answer.topic, format)
+            let topic = answer.topic.unwrap_or_default();
+            show(&topic, format)?;
+            if format.format == OutputFormat::Text {
+                say_configs(&topic);
+            }
+            Ok(())
         }
         TopicCommand::Alter(args) => alter(args, global).await,
         TopicCommand::AddPartitions { name, partitions, dry_run, format } => {
             let admin = global.admin()?;
-            let answer = admin.add_partitions(v1::AddPartitionsRequest { name, partitions, dry_run }).await?;
-            said(dry_run, &format!("{partitions} partitions"));
-            show(answer.topic, format)
+            let answer =
+                admin.add_partitions(v1::AddPartitionsRequest { name: name.clone(), partitions, dry_run }).await?;
+            said(dry_run, &format!("topic {name} has {partitions} partitions"));
+            show_places(&answer.topic.unwrap_or_default(), format)
         }
         TopicCommand::Trim(args) => trim(args, global).await,
         TopicCommand::Delete { name, dry_run } => {
@@ -156,15 +164,22 @@ async fn create(args: CreateArgs, global: &Global) -> Result<(), Failure> {
         configs: args.config.into_iter().collect(),
         dry_run: args.dry_run,
         wait: args.wait,
-        timeout_ms: global.timeout_ms(),
+        timeout_ms: Some(global.timeout_ms()),
     };
     let answer = global.admin()?.create_topic(request).await?;
-    let replicas = answer.topic.as_ref().and_then(|t| t.partitions.first()).map_or(0, |p| p.replicas.len());
-    said(args.dry_run, &format!("topic {} with {} partitions created", args.name, args.partitions));
-    if (1..3).contains(&replicas) {
-        eprintln!("warning: with {replicas} replicas, losing one broker stops writes or loses records; use -r 3");
+    let topic = answer.topic.unwrap_or_default();
+    let replicas = topic.partitions.first().map_or(0, |partition| partition.replicas.len());
+    let counts = format!("{}, {} each", counted(topic.partitions.len(), "partition"), counted(replicas, "replica"));
+    said(args.dry_run, &format!("topic {} created: {counts}", args.name));
+    match args.wait && !args.dry_run {
+        true => show(&topic, args.format),
+        // Elections are under way: who leads, and from where to where, is known a moment later.
+        false => show_places(&topic, args.format),
     }
-    show(answer.topic, args.format)
+}
+
+fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 async fn alter(args: AlterArgs, global: &Global) -> Result<(), Failure> {
@@ -220,23 +235,46 @@ async fn list(format: FormatArg, global: &Global) -> Result<(), Failure> {
     }
 }
 
-fn show(topic: Option<v1::TopicDescription>, format: FormatArg) -> Result<(), Failure> {
-    let Some(topic) = topic else {
-        return Ok(()); // A dry run of a creation has nothing to describe.
-    };
+/// All about a topic's partitions, and its notes.
+fn show(topic: &v1::TopicDescription, format: FormatArg) -> Result<(), Failure> {
     match format.format {
-        OutputFormat::Json => print_json(&describe_json(&topic)),
+        OutputFormat::Json => print_json(&describe_json(topic)),
         OutputFormat::Text => {
-            let mut configs: Vec<String> = topic.configs.iter().map(|(k, v)| format!("{k}={v}")).collect();
-            configs.sort();
-            if !configs.is_empty() {
-                eprintln!("configs: {}", configs.join(" "));
-            }
             print_table(
                 &["PARTITION", "LEADER", "EPOCH", "REPLICAS", "LOG START", "HIGH WATERMARK", "SIZE"],
                 topic.partitions.iter().map(row).collect(),
-            )
+            )?;
+            say_notes(topic);
+            Ok(())
         }
+    }
+}
+
+/// Only where the partitions stand: what a plan knows, or a topic whose leaders are not elected yet.
+fn show_places(topic: &v1::TopicDescription, format: FormatArg) -> Result<(), Failure> {
+    match format.format {
+        OutputFormat::Json => print_json(&describe_json(topic)),
+        OutputFormat::Text => {
+            let row = |p: &v1::PartitionDescription| vec![p.partition.to_string(), ids(&p.replicas)];
+            print_table(&["PARTITION", "REPLICAS"], topic.partitions.iter().map(row).collect())?;
+            say_notes(topic);
+            Ok(())
+        }
+    }
+}
+
+fn say_notes(topic: &v1::TopicDescription) {
+    for note in &topic.notes {
+        eprintln!("note: {note}");
+    }
+}
+
+/// One a line: they are many.
+fn say_configs(topic: &v1::TopicDescription) {
+    let mut configs: Vec<String> = topic.configs.iter().map(|(k, v)| format!("  {k}={v}")).collect();
+    configs.sort();
+    if !configs.is_empty() {
+        eprintln!("configs:\n{}", configs.join("\n"));
     }
 }
 
@@ -265,7 +303,8 @@ fn describe_json(topic: &v1::TopicDescription) -> Value {
             })
         })
         .collect();
-    json!({"name": topic.name, "partitions": partitions})
+    let configs: BTreeMap<&String, &String> = topic.configs.iter().collect();
+    json!({"name": topic.name, "partitions": partitions, "configs": configs, "notes": topic.notes})
 }
 
 #[cfg(test)]
@@ -284,9 +323,12 @@ mod tests {
             bytes: 1234,
             raft_group: 77,
         };
-        let topic = v1::TopicDescription { name: "t".into(), partitions: vec![p], ..Default::default() };
+        let configs = [("retention.ms".to_string(), "1000".to_string())].into();
+        let notes = vec!["a note".to_string()];
+        let topic =
+            v1::TopicDescription { name: "t".into(), partitions: vec![p], configs, notes, ..Default::default() };
         let want = json!({"name":"t","partitions":[{"partition":0,"leader":2,"epoch":3,"replicas":[2,1,3],
-            "log_start":5,"high_watermark":9,"bytes":1234}]});
+            "log_start":5,"high_watermark":9,"bytes":1234}],"configs":{"retention.ms":"1000"},"notes":["a note"]});
         assert_eq!(describe_json(&topic), want);
     }
 

@@ -6,6 +6,7 @@
 //! broker decides.
 
 mod admin;
+mod balance;
 mod batches;
 mod consumer;
 mod error;
@@ -17,6 +18,7 @@ mod producer;
 
 pub use crate::types::{PartitionId, TopicPartition};
 pub use admin::{Admin, OffsetAt};
+pub use balance::{LeaderMove, preferred_moves};
 pub use consumer::{Chunk, ConsumeOptions, ConsumedRecord, Consumer, Gaps, Notice, Start};
 pub use error::{BrokerError, ClientError, ERROR_TRAILER, Effect, ErrorCode};
 pub use group::{GroupConsumer, GroupEvent, GroupOptions, GroupRecords, OffsetReset, OffsetToCommit};

@@ -18,9 +18,10 @@ impl<B: Backend> Cluster for Services<B> {
         self.answer("get_metadata", self.metadata(request.into_inner()).await)
     }
 
-    async fn health(&self, _: Request<v1::HealthRequest>) -> Result<Response<v1::HealthResponse>, Status> {
+    async fn health(&self, request: Request<v1::HealthRequest>) -> Result<Response<v1::HealthResponse>, Status> {
+        let with_details = request.into_inner().details;
         let report = self.backend.health().await;
-        self.answer("health", Ok::<_, RequestError>(convert::health(report)))
+        self.answer("health", Ok::<_, RequestError>(convert::health(report, with_details)))
     }
 
     async fn transfer_leader(
@@ -68,8 +69,11 @@ impl<B: Backend> Services<B> {
             decode::topic_name(&request.topic)?;
             Some((request.topic, decode::partition(request.partition)?))
         };
-        let to = (request.to_broker != 0).then_some(BrokerId(request.to_broker));
-        let timeout = decode::timeout(request.timeout_ms)?;
+        if request.to_broker == Some(0) {
+            return Err(RequestError::invalid("to_broker is 0; brokers count from 1").into());
+        }
+        let to = request.to_broker.map(BrokerId);
+        let timeout = decode::call_timeout(request.timeout_ms)?;
         let now = self.backend.transfer_leader(TransferLeaderRequest { partition, to, timeout }).await?;
         Ok(v1::TransferLeaderResponse { leader: now.broker.0, epoch: now.epoch.0 })
     }

@@ -33,6 +33,7 @@ pub(super) fn topic(topic: TopicDescription) -> v1::TopicDescription {
         id: topic.id.to_string(),
         configs: topic.configs.into_iter().collect(),
         partitions: topic.partitions.into_iter().map(partition).collect(),
+        notes: topic.notes,
     }
 }
 
@@ -97,7 +98,7 @@ fn partition_routing(partition: PartitionView) -> v1::PartitionRouting {
     v1::PartitionRouting { partition: partition.partition.0, leader, epoch, replicas: ids(partition.replicas) }
 }
 
-pub(super) fn health(report: HealthReport) -> v1::HealthResponse {
+pub(super) fn health(report: HealthReport, with_details: bool) -> v1::HealthResponse {
     v1::HealthResponse {
         healthy: report.healthy,
         problems: report.problems,
@@ -107,6 +108,7 @@ pub(super) fn health(report: HealthReport) -> v1::HealthResponse {
         partitions_without_leader: count(report.partitions_without_leader),
         partitions_under_replicated: count(report.partitions_under_replicated),
         notes: report.notes,
+        details: if with_details { report.details } else { Vec::new() },
     }
 }
 

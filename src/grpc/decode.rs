@@ -59,12 +59,22 @@ pub(super) fn timeout(timeout_ms: u32) -> Result<Duration, RequestError> {
     Ok(Duration::from_millis(timeout_ms.into()))
 }
 
-/// A count of which 0 means "the default".
-pub(super) fn count(field: &str, count: i32) -> Result<Option<u32>, RequestError> {
+/// How long a call may take, where absent means the call's default, which the broker knows as zero.
+pub(super) fn call_timeout(timeout_ms: Option<u32>) -> Result<Duration, RequestError> {
+    match timeout_ms {
+        None => Ok(Duration::ZERO),
+        Some(0) => Err(RequestError::invalid("timeout_ms is 0; leave it out for the default")),
+        Some(timeout_ms) => timeout(timeout_ms),
+    }
+}
+
+/// A count of which absent means "the default".
+pub(super) fn count(field: &str, count: Option<i32>) -> Result<Option<u32>, RequestError> {
+    let Some(count) = count else { return Ok(None) };
     match u32::try_from(count) {
-        Ok(0) => Ok(None),
+        Ok(0) => Err(RequestError::invalid(format!("{field} is 0; it is at least 1"))),
         Ok(count) => Ok(Some(count)),
-        Err(_) => Err(RequestError::invalid(format!("{field} is {count}; it cannot be negative"))),
+        Err(_) => Err(RequestError::invalid(format!("{field} is {count}; it is at least 1"))),
     }
 }
 

@@ -79,7 +79,7 @@ impl<B: Backend> Services<B> {
             configs: decode::configs(request.configs)?,
             dry_run: request.dry_run,
             wait: request.wait,
-            timeout: decode::timeout(request.timeout_ms)?,
+            timeout: decode::call_timeout(request.timeout_ms)?,
         };
         let topic = self.backend.create_topic(request).await?;
         Ok(v1::CreateTopicResponse { topic: Some(convert::topic(topic)) })
@@ -106,8 +106,8 @@ impl<B: Backend> Services<B> {
 
     async fn add(&self, request: v1::AddPartitionsRequest) -> Result<v1::AddPartitionsResponse, v1::Error> {
         decode::topic_name(&request.name)?;
-        let partitions = decode::count("partitions", request.partitions)?
-            .ok_or_else(|| RequestError::invalid("partitions is 0; it is the new total"))?;
+        let partitions = decode::count("partitions", Some(request.partitions))?
+            .ok_or_else(|| RequestError::invalid("partitions is absent; it is the new total"))?;
         let request = AddPartitionsRequest { name: request.name, partitions, dry_run: request.dry_run };
         let topic = self.backend.add_partitions(request).await?;
         Ok(v1::AddPartitionsResponse { topic: Some(convert::topic(topic)) })

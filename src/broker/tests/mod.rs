@@ -7,5 +7,6 @@ mod cut;
 mod full;
 mod groups;
 mod namesake;
+mod operators;
 mod retention;
 pub mod rig;

@@ -40,12 +40,17 @@ pub const RESERVE_BYTES: u64 = 1_000;
 pub struct World {
     /// By how much its clock is ahead.
     pub ahead_ms: AtomicI64,
+    /// Where its clock stands still; 0: it goes.
+    pub stopped_at_ms: AtomicI64,
     pub free_bytes: AtomicU64,
 }
 
 impl Clock for World {
     fn wall(&self) -> WallMs {
-        WallMs(SystemClock.wall().0 + self.ahead_ms.load(Relaxed))
+        match self.stopped_at_ms.load(Relaxed) {
+            0 => WallMs(SystemClock.wall().0 + self.ahead_ms.load(Relaxed)),
+            stopped_at_ms => WallMs(stopped_at_ms),
+        }
     }
 }
 
@@ -103,7 +108,11 @@ impl Cluster {
             offsets_retention: Duration::from_secs(3_600),
             initial_rebalance_delay: Duration::from_millis(300),
         };
-        let world = || World { ahead_ms: AtomicI64::new(0), free_bytes: AtomicU64::new(1 << 40) };
+        let world = || World {
+            ahead_ms: AtomicI64::new(0),
+            stopped_at_ms: AtomicI64::new(0),
+            free_bytes: AtomicU64::new(1 << 40),
+        };
         let worlds = (1..=size).map(|id| (id, Arc::new(world()))).collect();
         let elections = [400, 800].map(Duration::from_millis);
         Cluster { nodes: BTreeMap::new(), disks, cuts: Arc::default(), groups, worlds, elections, peers, started: 0 }

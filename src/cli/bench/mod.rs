@@ -119,12 +119,12 @@ impl Topic {
         let metadata = admin.get_metadata(v1::GetMetadataRequest::default()).await.map_err(Failure::of_read)?;
         let request = v1::CreateTopicRequest {
             name: name.clone(),
-            partitions,
-            replication_factor: REPLICATION_FACTOR.min(metadata.brokers.len().max(1) as i32),
+            partitions: Some(partitions),
+            replication_factor: Some(REPLICATION_FACTOR.min(metadata.brokers.len().max(1) as i32)),
             configs: Default::default(),
             dry_run: false,
             wait: true,
-            timeout_ms: global.timeout_ms(),
+            timeout_ms: Some(global.timeout_ms()),
         };
         admin.create_topic(request).await?;
         Ok(Topic { name, is_ours: true })

@@ -29,6 +29,9 @@ pub struct HealthArgs {
     /// Go on looking until Ctrl-C: repaint on a terminal, print one line a change on a pipe.
     #[arg(short, long)]
     watch: bool,
+    /// Also show each partition that has a problem.
+    #[arg(long)]
+    details: bool,
     /// How often to look.
     #[arg(long, requires = "watch", default_value = "1s", value_name = "TIME", value_parser = units::duration)]
     interval: Duration,
@@ -41,15 +44,15 @@ type Look = Result<v1::HealthResponse, String>;
 
 pub async fn run(args: HealthArgs, global: &Global) -> Result<(), Failure> {
     match args.watch {
-        false => once(args.format.format, global).await,
+        false => once(&args, global).await,
         true => watch(&args, global).await,
     }
 }
 
-async fn once(format: OutputFormat, global: &Global) -> Result<(), Failure> {
-    let health = global.admin()?.health(v1::HealthRequest {}).await;
+async fn once(args: &HealthArgs, global: &Global) -> Result<(), Failure> {
+    let health = global.admin()?.health(v1::HealthRequest { details: args.details }).await;
     let health = health.map_err(|error| Failure::unhealthy(error.to_string()))?;
-    match format {
+    match args.format.format {
         OutputFormat::Json => print_json(&health_json(&health))?,
         OutputFormat::Text => print_line(&lines(&Ok(health.clone())).join("\n"))?,
     }
@@ -67,10 +70,11 @@ async fn watch(args: &HealthArgs, global: &Global) -> Result<(), Failure> {
         OutputFormat::Text => Style::Lines,
     };
     let (began, mut last) = (Instant::now(), None);
+    let request = v1::HealthRequest { details: args.details };
     loop {
         let look = tokio::select! {
             _ = signals.next() => return Ok(()),
-            look = async { ticks.tick().await; admin.health(v1::HealthRequest {}).await } => look,
+            look = async { ticks.tick().await; admin.health(request).await } => look,
         };
         let look: Look = look.map_err(|error| error.to_string());
         let is_news = last.as_ref() != Some(&look);
@@ -115,7 +119,7 @@ impl Style {
             Style::Json => {
                 let mut json = match look {
                     Ok(health) => health_json(health),
-                    Err(error) => json!({"healthy": false, "problems": [error], "notes": []}),
+                    Err(error) => json!({"healthy": false, "problems": [error], "details": [], "notes": []}),
                 };
                 json["time"] = json!(time);
                 format!("{json}\n")
@@ -124,7 +128,7 @@ impl Style {
     }
 }
 
-/// For people: the verdict, the counts, each problem, and apart from them each note.
+/// For people: the verdict, the counts, each problem, the details if asked for, and apart from them each note.
 fn lines(look: &Look) -> Vec<String> {
     let health = match look {
         Ok(health) => health,
@@ -142,6 +146,7 @@ fn lines(look: &Look) -> Vec<String> {
         ),
     ];
     lines.extend(health.problems.iter().map(|problem| format!("- {problem}")));
+    lines.extend(health.details.iter().map(|detail| format!("    {detail}")));
     lines.extend(health.notes.iter().map(|note| format!("note: {note}")));
     lines
 }
@@ -149,7 +154,7 @@ fn lines(look: &Look) -> Vec<String> {
 /// The report's JSON, an interface. Watching adds "time".
 fn health_json(h: &v1::HealthResponse) -> Value {
     json!({
-        "healthy": h.healthy, "problems": h.problems, "notes": h.notes,
+        "healthy": h.healthy, "problems": h.problems, "details": h.details, "notes": h.notes,
         "brokers_alive": h.brokers_alive, "brokers": h.brokers,
         "partitions": h.partitions, "partitions_without_leader": h.partitions_without_leader,
         "partitions_under_replicated": h.partitions_under_replicated,
@@ -170,12 +175,14 @@ mod tests {
             partitions: 6,
             partitions_without_leader: 0,
             partitions_under_replicated: 6,
+            details: vec!["t-0 misses its replica on broker 3".into()],
         }
     }
 
     #[test]
     fn a_reports_json_is_frozen() {
         let want = json!({"healthy":false,"problems":["broker 3 does not answer"],
+            "details":["t-0 misses its replica on broker 3"],
             "notes":["retention is about to delete unread records of group g"],"brokers_alive":2,"brokers":3,
             "partitions":6,"partitions_without_leader":0,"partitions_under_replicated":6});
         assert_eq!(health_json(&sick()), want);
@@ -186,8 +193,9 @@ mod tests {
         let text = lines(&Ok(sick()));
         assert_eq!(text[0], "unhealthy");
         assert_eq!(text[2], "- broker 3 does not answer");
-        assert!(text[3].starts_with("note: retention"), "{text:?}");
-        let well = v1::HealthResponse { healthy: true, problems: vec![], ..sick() };
+        assert_eq!(text[3], "    t-0 misses its replica on broker 3");
+        assert!(text[4].starts_with("note: retention"), "{text:?}");
+        let well = v1::HealthResponse { healthy: true, problems: vec![], details: vec![], ..sick() };
         assert_eq!(lines(&Ok(well)).len(), 3);
     }
 

@@ -184,6 +184,7 @@ pub fn description(name: &str) -> TopicDescription {
         id: TOPIC_ID,
         configs: BTreeMap::from([("retention.ms".into(), "1000".into())]),
         partitions: vec![partition(0, Some(leader)), partition(1, None)],
+        notes: vec!["a note".into()],
     }
 }
 
@@ -331,7 +332,7 @@ impl Backend for Fake {
 
     async fn health(&self) -> HealthReport {
         let (problems, notes) = (vec!["broker 3 is down".into()], vec!["a note".into()]);
-        HealthReport { problems, notes, brokers: 3, ..HealthReport::default() }
+        HealthReport { problems, notes, details: vec!["a detail".into()], brokers: 3, ..HealthReport::default() }
     }
 
     async fn transfer_leader(&self, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {

@@ -48,11 +48,23 @@ async fn unary_failures_carry_the_error_in_the_trailer() {
     let status = topics.create_topic(create(TOPIC)).await.unwrap_err();
     assert_eq!((status.code(), error_of(&status).code()), (Code::AlreadyExists, ErrorCode::TopicExists));
     assert!(server.metrics.encode().contains(r#"api="create_topic",result="TOPIC_EXISTS"} 1"#));
-    let negative = v1::CreateTopicRequest { partitions: -3, ..create("new") };
-    let late = v1::CreateTopicRequest { timeout_ms: u32::MAX, ..create("new") };
+    let negative = v1::CreateTopicRequest { partitions: Some(-3), ..create("new") };
+    let late = v1::CreateTopicRequest { timeout_ms: Some(u32::MAX), ..create("new") };
     let configs = (0..1_000).map(|i| (i.to_string(), String::new())).collect();
     let many = v1::CreateTopicRequest { configs, ..create("new") };
-    for (request, text) in [(negative, "-3"), (late, "4294967295"), (many, "1000 configs"), (create(""), "empty")] {
+    // FAULTS R4: 0 was taken for "the default".
+    let none = v1::CreateTopicRequest { partitions: Some(0), ..create("new") };
+    let nowhere = v1::CreateTopicRequest { replication_factor: Some(0), ..create("new") };
+    let never = v1::CreateTopicRequest { timeout_ms: Some(0), ..create("new") };
+    for (request, text) in [
+        (negative, "partitions is -3"),
+        (none, "partitions is 0"),
+        (nowhere, "replication_factor is 0"),
+        (never, "timeout_ms is 0"),
+        (late, "4294967295"),
+        (many, "1000 configs"),
+        (create(""), "empty"),
+    ] {
         let status = topics.create_topic(request).await.unwrap_err();
         assert_eq!(error_of(&status).code(), ErrorCode::InvalidRequest);
         assert!(status.message().contains(text), "{:?} lacks {text:?}", status.message());
@@ -73,11 +85,16 @@ async fn cluster_answers_and_refuses() {
     let names = vec!["a".into(); limits::TOPICS_NAMED_MAX + 1];
     let status = cluster.get_metadata(v1::GetMetadataRequest { topics: names, all_topics: false }).await.unwrap_err();
     assert_eq!(error_of(&status).code(), ErrorCode::InvalidRequest);
-    let health = cluster.health(v1::HealthRequest {}).await.unwrap().into_inner();
+    let health = cluster.health(v1::HealthRequest { details: false }).await.unwrap().into_inner();
     assert_eq!((health.healthy, health.problems.as_slice()), (false, ["broker 3 is down".to_string()].as_slice()));
-    assert_eq!(health.notes, ["a note"]);
-    let transfer = v1::TransferLeaderRequest { topic: TOPIC.into(), to_broker: 2, ..Default::default() };
+    assert_eq!((health.notes, health.details), (vec!["a note".to_string()], vec![]));
+    let health = cluster.health(v1::HealthRequest { details: true }).await.unwrap().into_inner();
+    assert_eq!(health.details, ["a detail"]);
+    let transfer = v1::TransferLeaderRequest { topic: TOPIC.into(), to_broker: Some(2), ..Default::default() };
     assert_eq!(cluster.transfer_leader(transfer).await.unwrap().into_inner().leader, 2);
+    let to_nobody = v1::TransferLeaderRequest { topic: TOPIC.into(), to_broker: Some(0), ..Default::default() };
+    let status = cluster.transfer_leader(to_nobody).await.unwrap_err();
+    assert!(status.message().contains("to_broker is 0"), "{status}");
     let status = cluster.transfer_leader(v1::TransferLeaderRequest::default()).await.unwrap_err();
     assert_eq!(error_of(&status).code(), ErrorCode::Unavailable);
     let identity = cluster.init_producer_id(v1::InitProducerIdRequest {}).await.unwrap().into_inner();

@@ -107,6 +107,7 @@ impl Backend for Fake {
         HealthReport {
             healthy: problems.is_empty(),
             problems,
+            details: Vec::new(),
             notes: vec!["retention is about to delete unread records".into()],
             brokers_alive: 2,
             brokers: 3,
@@ -197,6 +198,7 @@ impl Backend for Fake {
             id: TopicId(5),
             configs: BTreeMap::from([("retention.ms".into(), "604800000".into())]),
             partitions: vec![partition(0, Some(LEADER), Some(stats)), partition(1, None, None)],
+            notes: Vec::new(),
         })
     }
 
