@@ -195,3 +195,25 @@ fn messages_are_clipped_at_a_character() {
     assert!(error.message.len() <= MESSAGE_BYTES_MAX + '…'.len_utf8(), "{}", error.message.len());
     assert!(error.message.ends_with('…'));
 }
+
+/// Operator's review: nobody could know from the proto which status a code becomes, nor how large a message may be.
+#[test]
+fn the_proto_tells_the_status_of_each_code_and_the_limit_of_messages() {
+    let proto = include_str!("../../../proto/flotilla/v1/flotilla.proto");
+    for (_, code, status) in table() {
+        let name = code.as_str_name();
+        let comment = proto.split(&format!("\n  {name} = ")).next().expect("the text before it");
+        let said = comment.rsplit("// Status ").next().expect("the text after it");
+        let status = format!("{status:?}").chars().fold(String::new(), |mut text, letter| {
+            if letter.is_uppercase() && !text.is_empty() {
+                text.push('_');
+            }
+            text.push(letter.to_ascii_uppercase());
+            text
+        });
+        assert!(said.contains(&status), "{name} is told as {said:?}, and is {status}");
+        assert!(!said.contains('\n'), "{name} has a status of its own: {said:?}");
+    }
+    let limit = format!("Produce may be of {} MiB", crate::grpc::limits::PRODUCE_MESSAGE_BYTES_MAX >> 20);
+    assert!(proto.contains(&limit), "{limit:?} is not said");
+}
