@@ -4,6 +4,7 @@
 //! returns once all nodes answer as one cluster; signals never reach a process that is not ours.
 
 mod process;
+mod restart;
 mod state;
 
 use std::{path::PathBuf, process::Child, time::Duration};
@@ -120,7 +121,7 @@ pub async fn run(command: LocalCommand, global: &Global) -> Result<(), Failure> 
             one(&node, Signal::CONT, "resumed")?;
             wait_for(&node, ProcessState::Running, global.timeout).await
         }
-        LocalCommand::Restart(args) => restart(args, global).await,
+        LocalCommand::Restart(args) => restart::run(args, global).await,
         LocalCommand::Stop(dir) => stop(dir).await,
     }
 }
@@ -285,39 +286,6 @@ async fn wait_formed(state: &State, children: &mut [(u64, Child)], limit: Durati
     }
     bar.finish_and_clear();
     Ok(())
-}
-
-async fn restart(args: NodeArgs, global: &Global) -> Result<(), Failure> {
-    let (dir, node) = find(args)?;
-    stop_nodes(std::slice::from_ref(&node)).await?;
-    let mut child = spawn(&node)?;
-    let mut state = State::load(&dir)?.ok_or_else(|| Failure::failed("the cluster's state file has vanished"))?;
-    let pid = i32::try_from(child.id()).ok();
-    state.nodes.iter_mut().filter(|n| n.id == node.id).for_each(|n| n.pid = pid);
-    state.save(&dir)?;
-    let running = state.nodes.iter().filter(|n| process::state_of(n) == process::ProcessState::Running).count();
-    if running <= state.nodes.len() / 2 {
-        eprintln!("node {} is started; it serves once a majority of the nodes runs", node.id);
-        return Ok(());
-    }
-    let admin = Admin::new(Cluster::new(vec![node.client.clone()])?, ANSWER_TIMEOUT);
-    let end = Instant::now() + global.timeout;
-    loop {
-        let answer = admin.metadata_of(&node.client).await;
-        if answer.as_ref().is_ok_and(|m| m.metadata_leader != 0) {
-            eprintln!("node {} is up", node.id);
-            return Ok(());
-        }
-        if let Ok(Some(status)) = child.try_wait() {
-            let tail = log_tail(&node);
-            return Err(Failure::failed(format!("node {} ended ({status}); its log ends with:\n{tail}", node.id)));
-        }
-        if Instant::now() >= end {
-            let why = answer.map_or_else(|e| e.to_string(), |_| "it knows no metadata leader".into());
-            return Err(Failure::failed(format!("node {} did not come up: {why}", node.id)));
-        }
-        sleep(POLL).await;
-    }
 }
 
 async fn stop(dir: DirArg) -> Result<(), Failure> {
