@@ -31,9 +31,17 @@ pub async fn run(inner: Arc<Inner>) {
 
 /// Looks once at all that this broker leads.
 pub async fn round(inner: &Inner) {
-    let agrees = ask_clocks(inner).await;
+    let clocks = ask_clocks(inner).await;
+    let agrees = clocks == Clocks::Agree;
     if inner.clock_agrees.send_replace(agrees) && !agrees {
-        tracing::error!("this broker's clock is not known to be within a minute of its peers': time retention stops");
+        match clocks {
+            Clocks::Agree => {}
+            Clocks::Differ => {
+                tracing::error!("this broker's clock is not within a minute of its peers': time retention stops");
+            }
+            // It goes on by itself when they are back.
+            Clocks::Unheard => tracing::info!("too few peers tell their clocks: time retention waits for them"),
+        }
     }
     for hosted in inner.routes.hosted() {
         if hosted.is_ready() {
@@ -81,9 +89,17 @@ async fn propose(hosted: &Hosted, command: Bytes) -> bool {
     false
 }
 
-/// Whether our clock is near those of a majority of the cluster's brokers.
-async fn ask_clocks(inner: &Inner) -> bool {
-    let Some(metadata) = inner.metadata() else { return false };
+/// How our clock stands to those of the cluster's brokers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clocks {
+    Agree,
+    Differ,
+    /// No majority told theirs.
+    Unheard,
+}
+
+async fn ask_clocks(inner: &Inner) -> Clocks {
+    let Some(metadata) = inner.metadata() else { return Clocks::Unheard };
     let others: Vec<_> = metadata.read(|state| state.brokers().map(|b| b.id).filter(|id| *id != inner.me()).collect());
     let asked = others.iter().map(|other| inner.call(*other, &Call::Clock, limits::CALL_WITHIN));
     let answers = join_all(asked).await;
@@ -94,17 +110,23 @@ async fn ask_clocks(inner: &Inner) -> bool {
             clocks.push(wall);
         }
     }
-    may_trim_by_time(own, clocks, others.len() + 1)
+    compare(own, clocks, others.len() + 1)
 }
 
 /// Of `brokers` in the cluster, `heard` told their clocks, ours among them: more than half must have, and
 /// ours must be near their median. Of an even number that is both in the middle: of two clocks that
 /// disagree nobody knows which one is wrong.
-fn may_trim_by_time(own: WallMs, mut heard: Vec<WallMs>, brokers: usize) -> bool {
+fn compare(own: WallMs, mut heard: Vec<WallMs>, brokers: usize) -> Clocks {
+    if heard.len() <= brokers / 2 {
+        return Clocks::Unheard;
+    }
     heard.sort_unstable();
     let near = |clock: &WallMs| u128::from(own.0.abs_diff(clock.0)) <= limits::CLOCK_SKEW_MAX.as_millis();
     let middle = heard.get((heard.len().saturating_sub(1)) / 2..=heard.len() / 2);
-    heard.len() > brokers / 2 && middle.is_some_and(|middle| middle.iter().all(near))
+    match middle.is_some_and(|middle| middle.iter().all(near)) {
+        true => Clocks::Agree,
+        false => Clocks::Differ,
+    }
 }
 
 #[cfg(test)]
@@ -116,7 +138,16 @@ mod tests {
 
     fn may_trim(own: i64, others: &[i64], brokers: usize) -> bool {
         let heard = std::iter::once(own).chain(others.iter().copied()).map(WallMs).collect();
-        may_trim_by_time(WallMs(own), heard, brokers)
+        compare(WallMs(own), heard, brokers) == Clocks::Agree
+    }
+
+    /// Operator's review S10: that nobody was up was an ERROR about the clock.
+    #[test]
+    fn peers_that_are_away_are_no_clocks_that_differ() {
+        let of = |others: &[i64]| {
+            compare(WallMs(NOW), std::iter::once(NOW).chain(others.iter().copied()).map(WallMs).collect(), 3)
+        };
+        assert_eq!([of(&[]), of(&[NOW]), of(&[NOW + HOUR])], [Clocks::Unheard, Clocks::Agree, Clocks::Differ]);
     }
 
     #[test]

@@ -64,6 +64,7 @@ fn refused(error: StoreError) -> Failure {
         StoreError::InUse { .. } => failed(format!("{error}: stop the broker first")),
         StoreError::Damaged { .. }
         | StoreError::WrongCluster { .. }
+        | StoreError::NotEmpty { .. }
         | StoreError::Io { .. }
         | StoreError::Failed(_) => failed(error),
     }

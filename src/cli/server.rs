@@ -5,12 +5,12 @@
 //! over while the listeners still answer, then the listeners, then the store; a second signal ends
 //! the process at once. Whatever must not go on ends it with a message that says what to do.
 
+mod listeners;
 mod logs;
 mod notify;
 
 use std::{
     io::Write,
-    net::SocketAddr,
     path::Path,
     pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -24,14 +24,14 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, signals::Signals};
 use crate::{
     broker::{Broker, BrokerDeps, BrokerSettings, Readiness, groups::GroupSettings},
-    config::{ListenerConfig, Loaded, ServerArgs, ServerConfig, Switch},
+    config::{Loaded, Machine, ServerArgs, ServerConfig, Switch, memory_bytes, unknown_variables},
     grpc::{self, GrpcOptions},
     http::{self, HttpOptions},
     metrics::{HistogramSnapshot, Metrics, SpaceSnapshot, WriterSnapshot},
-    seam::{Listener, Net, Rng, SystemClock, TcpNet},
+    seam::{Rng, SystemClock, TcpNet},
     storage::{
         Histogram, RocksKv, RocksOptions, SpaceProbe, Store, StoreError, StoreOptions, WriterProbe, disk_bytes,
-        fail_stop,
+        fail_stop, has_database,
     },
 };
 
@@ -56,7 +56,6 @@ const RUNTIME_FAILED_MAX: Duration = Duration::from_millis(500);
 /// For clients to take their last answers.
 const LISTENERS_MAX: Duration = Duration::from_secs(2);
 
-/// Runs a broker until it is told to stop or must not go on.
 /// Half the cores unless told otherwise: on two cores shared by three brokers and a client, one worker
 /// each answered one record at a time in 0.72 ms where two took 0.85 (each task switch between workers
 /// is a wake-up in the kernel), and lost no throughput.
@@ -65,9 +64,18 @@ fn worker_threads(asked: Option<u32>) -> usize {
     asked.map_or((cores / 2).max(1), |asked| asked as usize)
 }
 
+/// Runs a broker until it is told to stop or must not go on.
 pub fn run(args: ServerCommand) -> Result<(), Failure> {
-    let loaded = args.load().map_err(|error| Failure::usage(error.to_string()))?;
+    let format = args.log_format();
+    run_broker(args).map_err(|failure| logs::last_words(format, failure))
+}
+
+fn run_broker(args: ServerCommand) -> Result<(), Failure> {
+    let mut loaded = args.load().map_err(|error| Failure::usage(error.to_string()))?;
+    loaded.warnings.extend(unknown_variables(std::env::vars_os().map(|(name, _)| name)));
     let config = &loaded.config;
+    let machine = Machine { memory_bytes: memory_bytes(), disk_bytes: disk_bytes(&config.data_dir).ok() };
+    loaded.warnings.extend(config.check_machine(&machine).map_err(|error| Failure::usage(error.to_string()))?);
     logs::install(config.log_format, &config.log_filter).map_err(Failure::usage)?;
     logs::abort_on_panic();
     let span = logs::node_span(config.id);
@@ -147,11 +155,15 @@ struct Addresses {
 impl Server {
     async fn start(config: &ServerConfig) -> Result<Server, Failure> {
         let metrics = Metrics::new();
-        let store = open_store(config, &metrics).await?;
         let net = TcpNet;
-        let (client_listener, client) = bind(&net, "client_bind", &config.client).await?;
-        let (peer_listener, peer) = bind(&net, "peer_bind", &config.peer).await?;
-        let (http_listener, http) = bind(&net, "http_bind", &config.http).await?;
+        if !has_database(&config.data_dir) {
+            // Before anything is created: what cannot be bound leaves no directory behind.
+            listeners::probe(&net, config).await?;
+        }
+        let store = open_store(config, &metrics).await?;
+        let (client_listener, client) = listeners::bind(&net, "client_bind", &config.client).await?;
+        let (peer_listener, peer) = listeners::bind(&net, "peer_bind", &config.peer).await?;
+        let (http_listener, http) = listeners::bind(&net, "http_bind", &config.http).await?;
         let addresses = Addresses { id: config.id.0, client, peer, http };
         let deps = BrokerDeps {
             settings: broker_settings(config, &addresses),
@@ -246,7 +258,8 @@ async fn open_store(config: &ServerConfig, metrics: &Metrics) -> Result<Store, F
     let disk_bytes = disk_bytes(directory).ok();
     let reserve_bytes = config.reserve_bytes(disk_bytes);
     let options = RocksOptions { reserve_bytes, ..RocksOptions::new(disk_bytes, config.wal_bytes_max) };
-    tracing::info!(?disk_bytes, reserve_bytes, options.wal_bytes_max, options.write_buffer_bytes, "opening the disk");
+    // Left out where it is not known.
+    tracing::info!(disk_bytes, reserve_bytes, options.wal_bytes_max, options.write_buffer_bytes, "opening the disk");
     let kv = RocksKv::open(directory.clone(), options).await.map_err(refused)?;
     export_space(metrics, kv.space());
     let tail_bytes_max = usize::try_from(config.tail_bytes_max).unwrap_or(usize::MAX);
@@ -261,8 +274,8 @@ async fn open_store(config: &ServerConfig, metrics: &Metrics) -> Result<Store, F
 fn refusal(directory: &Path, error: &StoreError) -> String {
     let directory = directory.display();
     match error {
-        // Both say themselves what to do.
-        StoreError::Damaged { .. } | StoreError::WrongCluster { .. } => {
+        // They say themselves what to do.
+        StoreError::Damaged { .. } | StoreError::WrongCluster { .. } | StoreError::NotEmpty { .. } => {
             format!("data directory {directory} is refused: {error}")
         }
         StoreError::InUse { .. } => {
@@ -272,16 +285,6 @@ fn refusal(directory: &Path, error: &StoreError) -> String {
             format!("data directory {directory} cannot be opened: {error}; check its disk and permissions")
         }
     }
-}
-
-async fn bind(net: &dyn Net, key: &str, listener: &ListenerConfig) -> Result<(Box<dyn Listener>, String), Failure> {
-    let address = &listener.bind;
-    let failed = |error: std::io::Error| {
-        Failure::failed(format!("cannot listen on {address} ({key}): {error}; set {key} to a free address"))
-    };
-    let bound = net.bind(address).await.map_err(failed)?;
-    let local: SocketAddr = bound.local_addr().map_err(failed)?;
-    Ok((bound, listener.advertise(local)))
 }
 
 fn broker_settings(config: &ServerConfig, addresses: &Addresses) -> BrokerSettings {
@@ -375,17 +378,20 @@ mod tests {
         }
     }
 
+    /// Operator's review S4: a data directory was created and preallocated before the address was tried.
     #[tokio::test]
-    async fn taken_address_names_the_key() {
-        let taken = TcpNet.bind("127.0.0.1:0").await.unwrap();
-        let bind_to = taken.local_addr().unwrap().to_string();
-        let listener = ListenerConfig { bind: bind_to.clone(), advertised: None };
-        let failure = bind(&TcpNet, "client_bind", &listener).await.err().expect("it is taken");
-        assert!(failure.message.contains(&bind_to) && failure.message.contains("client_bind"), "{}", failure.message);
+    async fn what_cannot_be_bound_leaves_no_data_directory_behind() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(&dir.path().join("data"));
+        config.http.bind = taken.local_addr().unwrap().to_string();
+        let failure = Server::start(&config).await.err().expect("it is taken");
+        assert!(failure.message.contains("http_bind"), "{}", failure.message);
+        assert!(!config.data_dir.exists());
     }
 
     fn config(data_dir: &Path) -> ServerConfig {
-        let any = || ListenerConfig { bind: "127.0.0.1:0".into(), advertised: None };
+        let any = || crate::config::ListenerConfig { bind: "127.0.0.1:0".into(), advertised: None };
         let peers = "1@127.0.0.1:1".parse().expect("a peer");
         let args = ServerArgs {
             id: Some(1),

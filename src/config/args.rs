@@ -53,6 +53,24 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+impl<'de> Deserialize<'de> for Switch {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Switch, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "\"on\" or \"off\"")]
+        enum Written {
+            Flag(bool),
+            Word(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Flag(true) => Ok(Switch::On),
+            Written::Flag(false) => Ok(Switch::Off),
+            Written::Word(word) if word == "on" => Ok(Switch::On),
+            Written::Word(word) if word == "off" => Ok(Switch::Off),
+            Written::Word(word) => Err(serde::de::Error::custom(format!("{word:?} is neither \"on\" nor \"off\""))),
+        }
+    }
+}
+
 /// Declares the keys once: as flags with their environment variables, and as keys of the file.
 /// The same name in all three, so that a message about a key helps wherever the value came from.
 macro_rules! keys {
@@ -87,8 +105,7 @@ macro_rules! keys {
             $(pub $name: Option<$type>,)+
         }
 
-        /// All keys, for the tests that hold file, flags and environment together.
-        #[cfg(test)]
+        /// All keys with their environment variables.
         pub(super) const KEYS: &[(&str, &str)] = &[$((stringify!($name), $env)),+];
     };
 }
@@ -163,6 +180,18 @@ impl ServerArgs {
             }
         };
         self.over(file).validate()
+    }
+}
+
+impl ServerArgs {
+    /// How log lines are to look, also where nothing else of what was given makes sense.
+    pub fn log_format(&self) -> LogFormat {
+        let in_file = || {
+            let text = fs::read_to_string(self.config.as_ref()?).ok()?;
+            let table: toml::Table = text.parse().ok()?;
+            (table.get("log_format")?.as_str()? == "json").then_some(LogFormat::Json)
+        };
+        self.log_format.or_else(in_file).unwrap_or(LogFormat::Text)
     }
 }
 

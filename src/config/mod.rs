@@ -5,10 +5,14 @@
 //! (module `metadata`) and anything that could change while the server runs.
 
 mod args;
+mod environment;
+mod machine;
 mod peers;
 mod validate;
 
 pub use args::ServerArgs;
+pub use environment::unknown_variables;
+pub use machine::{Machine, memory_bytes};
 pub use peers::{FOUNDERS_MAX, Peer, founders, peers_hash};
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
@@ -87,11 +91,13 @@ pub enum LogFormat {
     Json,
 }
 
-/// Something that is there or not. Words, so that it reads the same as a flag, a variable and a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
+/// Something that is there or not. Words, so that it reads the same as a flag, a variable and a key; true and
+/// false are taken as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Switch {
+    #[value(alias = "true")]
     On,
+    #[value(alias = "false")]
     Off,
 }
 

@@ -123,6 +123,11 @@ fn errors_name_key_value_and_rule() {
         (&["--tail-bytes-max=1MiB"], "tail_bytes_max", "1.0 MiB"),
         (&["--wal-bytes-max=15MiB"], "wal_bytes_max", "15.0 MiB"),
         (&["--connections-max=0"], "connections_max", "0"),
+        (&["--connections-max=100000000"], "connections_max", "100000000"),
+        (&["--disk-reserve-bytes=0"], "disk_reserve_bytes", "0 B"),
+        (&["--log-filter=chatty"], "log_filter", "chatty"),
+        (&["--log-filter=off"], "log_filter", "off"),
+        (&["--log-filter=info,flotilla=off"], "log_filter", "info,flotilla=off"),
         (&["--worker-threads=0"], "worker_threads", "0"),
         (&["--offsets-retention-ms=999"], "offsets_retention_ms", "999"),
         (&["--group-initial-rebalance-delay-ms=60001"], "group_initial_rebalance_delay_ms", "60001"),
@@ -147,6 +152,63 @@ fn errors_name_key_value_and_rule() {
         let flags: Vec<&str> = MINIMAL.iter().enumerate().filter(|(i, _)| *i != missing).map(|(_, f)| *f).collect();
         assert!(matches!(load(&flags), Err(ConfigError::Missing { .. })), "{flags:?}");
     }
+}
+
+#[test]
+fn filters_that_say_something_are_taken() {
+    for filter in ["error", "info", "flotilla=warn", "info,flotilla::raft=debug", "warn,[node{broker=1}]=trace"] {
+        assert!(load_with(&[&format!("--log-filter={filter}")]).is_ok(), "{filter}");
+    }
+}
+
+/// Operator's review S5: 1 TiB of logs and a reserve of 10 TiB on a disk of 252 GB, a tail of 1 PiB.
+#[test]
+fn budgets_above_the_machine_are_refused_or_warned_of() {
+    let machine = Machine { memory_bytes: Some(4 << 30), disk_bytes: Some(252_000_000_000) };
+    let check = |flags: &[&str], machine: &Machine| load_with(flags).unwrap().config.check_machine(machine);
+    assert_eq!(check(&[], &machine).unwrap(), Vec::<String>::new());
+    for (flag, key, value) in [
+        ("--tail-bytes-max=1PiB", "tail_bytes_max", "1.0 PiB"),
+        ("--fetch-bytes-max=5GiB", "fetch_bytes_max", "5.0 GiB"),
+        ("--wal-bytes-max=1TiB", "wal_bytes_max", "1.0 TiB"),
+        ("--disk-reserve-bytes=10TiB", "disk_reserve_bytes", "10.0 TiB"),
+    ] {
+        match check(&[flag], &machine) {
+            Err(ConfigError::Rule { key: k, value: v, .. }) => assert_eq!((k, v.as_str()), (key, value)),
+            other => panic!("{flag}: {other:?}"),
+        }
+        assert_eq!(check(&[flag], &Machine::default()).unwrap(), Vec::<String>::new(), "nothing is known");
+    }
+    let small = Machine { memory_bytes: Some(128 << 20), disk_bytes: None };
+    assert_eq!(check(&[], &small).unwrap().len(), 1, "the defaults are nobody's mistake");
+    let warnings = check(&["--tail-bytes-max=3GiB", "--produce-bytes-max=3GiB"], &machine).unwrap();
+    assert!(warnings.len() == 1 && warnings[0].contains("6.1 GiB together"), "{warnings:?}");
+}
+
+/// Operator's review: "wanted string or table".
+#[test]
+fn a_switch_is_a_word_or_a_truth_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("n.toml");
+    let load = |text: &str| {
+        fs::write(&file, text).unwrap();
+        load_with(&[&format!("--config={}", file.display())]).map(|loaded| loaded.config.console)
+    };
+    for (text, switch) in [("true", Switch::On), ("false", Switch::Off), ("\"off\"", Switch::Off)] {
+        assert_eq!(load(&format!("console = {text}")).unwrap(), switch);
+    }
+    for (text, word) in [("\"maybe\"", "maybe"), ("7", "\"on\" or \"off\"")] {
+        let error = load(&format!("console = {text}")).unwrap_err().to_string();
+        assert!(error.contains(word) && error.contains("\"off\""), "{error}");
+    }
+}
+
+#[test]
+fn variables_that_nobody_reads_are_named() {
+    let names =
+        ["FLOTILLA_NONSENSE", "FLOTILLA_ID", "FLOTILLA_CONFIG", "FLOTILLA_BROKERS", "FLOTILLA_TEST_SEED", "HOME"];
+    let said = unknown_variables(names.into_iter().map(Into::into));
+    assert!(said.len() == 1 && said[0].contains("FLOTILLA_NONSENSE"), "{said:?}");
 }
 
 #[test]

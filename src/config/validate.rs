@@ -6,7 +6,8 @@ use std::{
 };
 
 use bytesize::ByteSize;
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::{EnvFilter, filter::Targets};
 
 use super::args::{self, Raw, Size};
 use super::{ConfigError, GroupConfig, ListenerConfig, Loaded, LogFormat, Peer, ServerConfig, Switch};
@@ -24,6 +25,9 @@ const RACK_BYTES_MAX: usize = 255;
 /// A group that is restarted by hand is without members for a while.
 const OFFSETS_RETENTION_MS_MIN: u64 = 1_000;
 const INITIAL_REBALANCE_DELAY_MS_MAX: u64 = 60_000;
+
+/// More than any machine has descriptors for.
+const CONNECTIONS_LIMIT: u32 = 1_000_000;
 
 /// More than any machine has cores is a slip of the pen.
 const WORKER_THREADS_MAX: u32 = 1_024;
@@ -60,15 +64,10 @@ impl Raw {
         let (heartbeat_ms, election_ms_min, election_ms_max) =
             timers(self.heartbeat_ms, self.election_ms_min, self.election_ms_max)?;
         let log_filter = self.log_filter.unwrap_or_else(|| args::LOG_FILTER.to_string());
-        EnvFilter::try_new(&log_filter)
-            .map_err(|error| rule("log_filter", &log_filter, format!("is no filter: {error}")))?;
+        check_filter(&log_filter)?;
         let connections_max = self.connections_max.unwrap_or(args::CONNECTIONS_MAX);
-        if connections_max == 0 {
-            return Err(rule("connections_max", 0, "must be 1 or more"));
-        }
-        if let Some(threads) = self.worker_threads.filter(|threads| !(1..=WORKER_THREADS_MAX).contains(threads)) {
-            return Err(rule("worker_threads", threads, format!("must be 1 to {WORKER_THREADS_MAX}")));
-        }
+        check_counts(connections_max, self.worker_threads)?;
+        check_reserve(self.disk_reserve_bytes)?;
         let wal_bytes_max =
             self.wal_bytes_max.map(|size| budget("wal_bytes_max", Some(size), BUDGET_MIN)).transpose()?;
         let config = ServerConfig {
@@ -121,6 +120,42 @@ fn warnings(config: &ServerConfig) -> Vec<String> {
             .push("peer_override is set: links to peers do not go where the cluster says; for tests only".to_string());
     }
     warnings
+}
+
+fn check_counts(connections_max: u32, worker_threads: Option<u32>) -> Result<(), ConfigError> {
+    if !(1..=CONNECTIONS_LIMIT).contains(&connections_max) {
+        return Err(rule("connections_max", connections_max, format!("must be 1 to {CONNECTIONS_LIMIT}")));
+    }
+    match worker_threads {
+        Some(threads) if !(1..=WORKER_THREADS_MAX).contains(&threads) => {
+            Err(rule("worker_threads", threads, format!("must be 1 to {WORKER_THREADS_MAX}")))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_reserve(reserve: Option<Size>) -> Result<(), ConfigError> {
+    match reserve {
+        Some(Size(reserve)) if reserve < BUDGET_MIN => {
+            let why = format!("must be {BUDGET_MIN} or more: what is on its way when writes stop must fit");
+            Err(rule("disk_reserve_bytes", reserve, why))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// It must be a filter, and let our own errors through: "chatty" is one, for a module of that name, and silences
+/// all others.
+fn check_filter(log_filter: &str) -> Result<(), ConfigError> {
+    EnvFilter::try_new(log_filter).map_err(|error| rule("log_filter", log_filter, format!("is no filter: {error}")))?;
+    // A filter by spans and fields is none of these, and cannot be judged by names.
+    let by_names = log_filter.parse::<Targets>();
+    if by_names.is_ok_and(|targets| !targets.would_enable("flotilla", &Level::ERROR)) {
+        let why = "would let not even errors of this broker through; write for example info, or \
+                   info,flotilla::raft=debug";
+        return Err(rule("log_filter", log_filter, why));
+    }
+    Ok(())
 }
 
 fn peers(lines: Vec<String>) -> Result<Vec<Peer>, ConfigError> {
@@ -234,7 +269,7 @@ fn required<T>(key: &'static str, value: Option<T>, rule: &'static str) -> Resul
     value.ok_or(ConfigError::Missing { key, rule })
 }
 
-fn rule(key: &'static str, value: impl ToString, rule: impl Into<String>) -> ConfigError {
+pub(super) fn rule(key: &'static str, value: impl ToString, rule: impl Into<String>) -> ConfigError {
     ConfigError::Rule { key, value: value.to_string(), rule: rule.into() }
 }
 

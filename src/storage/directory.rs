@@ -22,6 +22,10 @@ use super::{StoreError, open::REPLACE_REPLICA};
 pub(super) const DAMAGED: &str = "DAMAGED";
 pub(super) const LOCK: &str = "LOCK";
 
+/// What may lie in a directory before its database does: what was begun and not ended, and what a file system
+/// puts into its root.
+const OURS: [&str; 7] = [LOCK, DAMAGED, "DAMAGED.tmp", "FLOOR.tmp", "db", "wal-aside", "lost+found"];
+
 /// Where what lies in a data directory. Looks, and changes nothing.
 pub(super) struct Files<'a>(pub &'a Path);
 
@@ -37,6 +41,20 @@ impl Files<'_> {
     /// Whether a database was ever completely created here.
     pub fn has_db(&self) -> bool {
         self.db().join("CURRENT").exists()
+    }
+
+    /// Something that is not ours in a directory that never had a database: somebody else's directory.
+    fn stranger(&self) -> io::Result<Option<String>> {
+        if has_database(self.0) {
+            return Ok(None);
+        }
+        for file in fs::read_dir(self.0)? {
+            let name = file?.file_name().to_string_lossy().into_owned();
+            if !OURS.contains(&name.as_str()) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
     }
 
     /// Why the directory must not be used, if it must not.
@@ -56,9 +74,16 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Creates the directory if it is missing. Refuses one in use, or marked damaged.
+    /// Creates the directory if it is missing. Refuses one that is in use, marked damaged, or somebody else's.
     pub fn open(path: &Path) -> Result<Directory, StoreError> {
+        if path.exists() && !path.is_dir() {
+            let (doing, cause) = (format!("opening {}", path.display()), "it is a file, not a directory".into());
+            return Err(StoreError::Io { doing, cause });
+        }
         fs::create_dir_all(path).map_err(io("creating the data directory", path))?;
+        if let Some(found) = Files(path).stranger().map_err(io("listing", path))? {
+            return Err(StoreError::NotEmpty { directory: path.display().to_string(), found });
+        }
         let lock = File::create(path.join(LOCK)).map_err(io("opening LOCK in", path))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -169,6 +194,12 @@ pub(super) fn write_damaged_mark(directory: &Path, what: &str) -> io::Result<()>
     sync(directory)
 }
 
+/// Whether a broker's data lies in a directory, or has begun to. Nothing is created.
+pub fn has_database(directory: &Path) -> bool {
+    let files = Files(directory);
+    files.has_db() || files.floor().exists()
+}
+
 /// Space that this process may still use on the file system of a directory.
 pub fn free_bytes(directory: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(directory)?;
@@ -213,6 +244,21 @@ mod tests {
         let Err(StoreError::Damaged { what, to_do }) = Directory::open(dir.path()) else { panic!("not refused") };
         assert!(what.contains("block 7 is torn") && !what.contains("else"), "{what}");
         assert!(to_do.contains("another replica"), "{to_do}");
+    }
+
+    /// Operator's review: a directory with foreign files was taken, and a file was "File exists".
+    #[test]
+    fn what_is_somebody_elses_is_refused_and_stays_as_it_is() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        fs::create_dir(dir.path().join("lost+found")).expect("create");
+        fs::write(dir.path().join("thesis.tex"), "x").expect("write");
+        let Err(StoreError::NotEmpty { found, .. }) = Directory::open(dir.path()) else { panic!("not refused") };
+        assert_eq!(found, "thesis.tex");
+        assert!(!dir.path().join(LOCK).exists(), "nothing was created");
+        let Err(error) = Directory::open(&dir.path().join("thesis.tex")) else { panic!("not refused") };
+        assert!(error.to_string().contains("it is a file"), "{error}");
+        fs::remove_file(dir.path().join("thesis.tex")).expect("remove");
+        Directory::open(dir.path()).expect("a root of a file system is as good as empty");
     }
 
     #[test]

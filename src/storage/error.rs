@@ -52,6 +52,11 @@ pub enum StoreError {
     WrongCluster { what: String, to_do: String },
     #[error("the data directory {directory} is in use by another process")]
     InUse { directory: String },
+    /// It was to become one, and something else is there.
+    #[error(
+        "{directory} has no database of a broker, and holds {found}: give the broker an empty directory of its own"
+    )]
+    NotEmpty { directory: String, found: String },
     /// It was to be read, and nothing of ours is there.
     #[error("{directory} is no data directory of a broker: it has no database, or no FLOOR beside it")]
     NoDataDirectory { directory: String },

@@ -30,7 +30,7 @@ mod tests;
 mod warm_up;
 mod writer;
 
-pub use directory::{disk_bytes, free_bytes};
+pub use directory::{disk_bytes, free_bytes, has_database};
 pub use error::{OpenLogError, StoreError, StoreFailed};
 pub use kv::{Family, KeyRange, Kv, KvError, KvFuture, ScanLimit, WriteBatch, WriteOp};
 pub use log::{Done, EntryKind, GroupLog, LogEntry};

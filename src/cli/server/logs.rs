@@ -6,11 +6,15 @@ use std::{io::IsTerminal, panic, process};
 use tracing::Span;
 use tracing_subscriber::EnvFilter;
 
-use crate::{config::LogFormat, types::BrokerId};
+use crate::{cli::Failure, config::LogFormat, types::BrokerId};
 
 /// Libraries that say at INFO or WARN what is DEBUG to an operator: openraft tells of every vote, and of every
 /// heartbeat that a dead node does not get, where our own log says once that its link is down.
-const QUIET: &str = "openraft=error,h2=warn,hyper=warn,tonic=warn";
+///
+/// Two of its modules say as errors that its core has ended, which they hear of at every orderly stop; the
+/// core itself says it when it ends by an error.
+const QUIET: &str = "openraft=error,openraft::raft::stream_append=off,openraft::raft::raft_inner=off,h2=warn,\
+                     hyper=warn,tonic=warn";
 
 /// Installs the log of this process.
 pub(super) fn install(format: LogFormat, filter: &str) -> Result<(), String> {
@@ -27,6 +31,20 @@ pub(super) fn install(format: LogFormat, filter: &str) -> Result<(), String> {
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
     };
     installed.map_err(|error| format!("the log cannot be installed: {error}"))
+}
+
+/// Why the broker ends, as one more line of a JSON log: whoever reads that reads no other. In text the command
+/// line says it, as of any command.
+pub(super) fn last_words(format: LogFormat, failure: Failure) -> Failure {
+    match format {
+        LogFormat::Text => failure,
+        LogFormat::Json => {
+            // What ends before its log is installed, as with a setting that is wrong, has one now.
+            let _ = install(format, "info");
+            tracing::error!(exit_code = failure.code, "{}", failure.message);
+            Failure { message: String::new(), ..failure }
+        }
+    }
 }
 
 /// The span that every thread of the node works in.
