@@ -28,7 +28,7 @@ use crate::{
     grpc::{self, GrpcOptions},
     http::{self, HttpOptions},
     metrics::{HistogramSnapshot, Metrics, SpaceSnapshot, WriterSnapshot},
-    seam::{Rng, SystemClock, TcpNet},
+    seam::{Clock, FileClock, Rng, SystemClock, TcpNet},
     storage::{
         Histogram, RocksKv, RocksOptions, SpaceProbe, Store, StoreError, StoreOptions, WriterProbe, disk_bytes,
         fail_stop, has_database,
@@ -170,7 +170,7 @@ impl Server {
             store: store.clone(),
             net: Arc::new(net),
             peer_listener,
-            clock: Arc::new(SystemClock),
+            clock: clock(config),
             rng: Arc::new(Rng::from_system()),
             metrics: metrics.clone(),
             free_bytes: BrokerDeps::free_bytes_of(config.data_dir.clone()),
@@ -284,6 +284,13 @@ fn refusal(directory: &Path, error: &StoreError) -> String {
         StoreError::Io { .. } | StoreError::NoDataDirectory { .. } | StoreError::Failed(_) => {
             format!("data directory {directory} cannot be opened: {error}; check its disk and permissions")
         }
+    }
+}
+
+fn clock(config: &ServerConfig) -> Arc<dyn Clock> {
+    match &config.clock_file {
+        Some(path) => Arc::new(FileClock::new(path.clone())),
+        None => Arc::new(SystemClock),
     }
 }
 

@@ -166,6 +166,8 @@ keys! {
     log_filter: String, "FLOTILLA_LOG_FILTER", "FILTER";
     /// For tests: dial this address for a peer, whatever peers or the cluster say. May be repeated.
     peer_override: Vec<String>, "FLOTILLA_PEER_OVERRIDE", "ID=HOST:PORT", value_delimiter = ',', num_args = 1;
+    /// For tests: a file with milliseconds to add to the wall clock, or the word "stopped"; looked at all the time.
+    clock_file: PathBuf, "FLOTILLA_CLOCK_FILE", "FILE";
 }
 
 impl ServerArgs {

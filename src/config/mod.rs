@@ -64,6 +64,8 @@ pub struct ServerConfig {
     pub log_filter: String,
     /// Where to dial a peer instead of its address. Tests put proxies there.
     pub peer_override: BTreeMap<BrokerId, String>,
+    /// A file that says how wrong this broker's wall clock is. For tests.
+    pub clock_file: Option<PathBuf>,
 }
 
 /// Consumer groups.

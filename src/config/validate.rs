@@ -93,6 +93,7 @@ impl Raw {
             groups: groups(self.offsets_retention_ms, self.group_initial_rebalance_delay_ms)?,
             log_format: self.log_format.unwrap_or(LogFormat::Text),
             log_filter,
+            clock_file: self.clock_file,
         };
         let warnings = warnings(&config);
         Ok(Loaded { config, warnings })
@@ -114,6 +115,9 @@ fn warnings(config: &ServerConfig) -> Vec<String> {
     if !config.peers.iter().any(|p| p.id == config.id) {
         let id = config.id;
         warnings.push(format!("peers do not list this broker ({id}): it can join a cluster, but not form one"));
+    }
+    if config.clock_file.is_some() {
+        warnings.push("clock_file is set: this broker's wall clock is what the file says; for tests only".to_string());
     }
     if !config.peer_override.is_empty() {
         warnings

@@ -7,7 +7,7 @@ mod guard;
 mod net;
 mod rng;
 
-pub use clock::{Clock, SystemClock};
+pub use clock::{Clock, FileClock, SystemClock};
 pub use guard::{ConnectionLimits, GuardedListener, GuardedStream, Silence};
 pub use net::{Listener, Net, NetFuture, Stream, TcpNet};
 pub use rng::Rng;
