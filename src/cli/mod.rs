@@ -22,7 +22,7 @@ mod units;
 
 use std::{io, process::ExitCode, time::Duration};
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Failure;
 
@@ -102,7 +102,7 @@ enum Command {
 
 /// Runs the process's command line.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
         // A broker brings its own runtime; everything else lives on one thread.
         Command::Server(command) => server::run(command),
@@ -118,6 +118,24 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// The command line as users meet it.
+fn command() -> clap::Command {
+    // Alone it has no flags of clients: a broker dials its peers, and nothing else.
+    let server = Cli::command().find_subcommand("server").cloned().expect("there is such a command");
+    let help = server.bin_name("flotilla server").render_long_help();
+    without_empty_variables(Cli::command()).mut_subcommand("server", |server| server.override_help(help))
+}
+
+/// A variable that is set to nothing counts as not set: that is how it is put away in a script.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &clap::Arg| {
+        let value = arg.get_env().and_then(std::env::var_os);
+        value.is_some_and(|value| value.is_empty())
+    };
+    let command = command.mut_args(|arg| if is_empty(&arg) { arg.env(None::<&str>) } else { arg });
+    command.mut_subcommands(without_empty_variables)
 }
 
 fn client_runtime(global: Global, command: Command) -> Result<(), Failure> {
@@ -173,6 +191,39 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    /// Operator's review: it offered -b and --timeout, which a broker has no use for.
+    #[test]
+    fn the_help_of_a_server_shows_its_own_flags() {
+        for flag in ["-h", "--help"] {
+            let help = command().try_get_matches_from(["flotilla", "server", flag]).expect_err("help").to_string();
+            assert!(help.contains("--data-dir") && help.contains("Usage: flotilla server"), "{help}");
+            assert!(!help.contains("--brokers") && !help.contains("--timeout"), "{help}");
+        }
+    }
+
+    /// The variable can only be set for another process: this test runs itself.
+    #[test]
+    fn an_empty_variable_counts_as_none() {
+        const CHILD: &str = "FLOTILLA_TEST_CHILD";
+        const NAME: &str = "cli::tests::an_empty_variable_counts_as_none";
+        if std::env::var_os(CHILD).is_some() {
+            let matches = command().try_get_matches_from(["flotilla", "server", "--id", "1"]).expect("it parses");
+            let cli = Cli::from_arg_matches(&matches).expect("it parses");
+            let Command::Server(server) = cli.command else { panic!("another command") };
+            assert_eq!((server.heartbeat_ms, server.rack), (None, None));
+            assert_eq!(cli.global.brokers, Vec::<String>::new());
+            return;
+        }
+        let mut child = std::process::Command::new(std::env::current_exe().expect("this program"));
+        for name in ["FLOTILLA_HEARTBEAT_MS", "FLOTILLA_RACK", "FLOTILLA_BROKERS"] {
+            child.env(name, "");
+        }
+        let child = child.args([NAME, "--exact"]).env(CHILD, "1").output().expect("it runs");
+        let text = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && text.contains("1 passed"), "{text}");
     }
 
     #[test]
@@ -180,6 +231,25 @@ mod tests {
         let error = Cli::try_parse_from(["flotilla", "topik"]).err().expect("there is no topik");
         assert!(error.to_string().contains("topic"), "{error}");
         assert_eq!(error.exit_code(), 2);
+    }
+
+    /// FAULTS R4, P24: 0 was taken for "the default", and -1 for a flag.
+    #[test]
+    fn numbers_out_of_range_are_refused_by_name() {
+        for (line, value) in [
+            ("topic create t -p 0", "0"),
+            ("topic create t -p -1", "-1"),
+            ("topic create t -r 0", "0"),
+            ("topic add-partitions t -p 0", "0"),
+            ("topic trim t -p -1 --before end", "-1"),
+            ("cluster transfer-leader t -p -1", "-1"),
+            ("cluster transfer-leader t --to 0", "0"),
+        ] {
+            let args = ["flotilla"].into_iter().chain(line.split(' '));
+            let error = Cli::try_parse_from(args).err().unwrap_or_else(|| panic!("{line} is taken"));
+            assert!(error.to_string().contains(&format!("invalid value '{value}' for")), "{line}: {error}");
+            assert_eq!(error.exit_code(), 2);
+        }
     }
 
     #[test]
@@ -208,6 +278,8 @@ mod tests {
             "topic alter t -c retention.ms=1000 --unset retention.bytes --dry-run",
             "cluster transfer-leader t -p 0 --to 2",
             "cluster transfer-leader --metadata",
+            "cluster balance --dry-run --format json",
+            "cluster health --details",
             "cluster health --format json",
             "cluster health --watch --interval 500ms",
             "bench produce -p 16 --size 1KiB --duration 60s --warmup 10s --in-flight 8192 --rate 100 --format json",
