@@ -316,8 +316,13 @@ impl Cluster {
     /// `flotilla local ARGS --dir DIR`.
     #[track_caller]
     pub fn local(&self, args: &[&str]) -> String {
+        self.try_local(args).ok()
+    }
+
+    /// The same, whatever comes of it.
+    pub fn try_local(&self, args: &[&str]) -> Finished {
         let mut command = self.cli.command(&["local"]);
-        run(command.args(args).args(["--dir", &self.local_dir]), b"", SLOW).ok()
+        run(command.args(args).args(["--dir", &self.local_dir]), b"", SLOW)
     }
 
     #[track_caller]

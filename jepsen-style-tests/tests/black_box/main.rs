@@ -13,6 +13,7 @@ mod group_flights;
 mod groups;
 mod kills;
 mod local;
+mod operators;
 mod partitioners;
 mod produce;
 mod real_records;
