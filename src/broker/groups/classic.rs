@@ -3,11 +3,12 @@
 //! survive a failover of the coordinator, and hold up no stream between brokers.
 //!
 //! Promises: an answer is a committed fact of one generation, which apply checks again when it is used;
-//! while a client waits its session is kept alive, and it waits only as long as the coordinator answers.
+//! while a client waits its session is kept alive, and it waits only as long as the coordinator answers; a
+//! join whose round came and went unseen joins the next round by itself.
 
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::{
     answer::check_classic,
@@ -24,6 +25,15 @@ use crate::{
 /// Where a waiting request stands: None, it goes on waiting.
 type Look<T> = Option<Result<T, GroupError>>;
 
+/// How the wait of a join ended.
+#[derive(Debug, PartialEq, Eq)]
+enum JoinEnd {
+    Joined(ClassicJoined),
+    /// The round that it had joined is over and the next has begun, both before this broker looked: in the next
+    /// one it counts as not joined.
+    LeftBehind,
+}
+
 impl Inner {
     pub async fn join_classic(&self, mut join: ClassicJoin) -> Result<ClassicJoined, GroupError> {
         let is_new = join.member.is_empty();
@@ -35,9 +45,17 @@ impl Inner {
             self.ask_coordinator(GroupCall::Promise { group: group.clone(), member: member.clone() }).await?;
             return Err(GroupError::MemberIdRequired { group, member });
         }
-        let reply = self.ask_coordinator(GroupCall::JoinClassic { join, is_new }).await?;
-        let look = |known: Option<&Group>| look_joined(known, &group, &member);
-        self.wait_group(applied_at(reply)?, &group, &member, session, look).await
+        let mut call = GroupCall::JoinClassic { join: join.clone(), is_new };
+        for _ in 0..limits::REJOINS_MAX {
+            let reply = self.ask_coordinator(call).await?;
+            let look = |known: Option<&Group>| look_joined(known, &group, &member);
+            match self.wait_group(applied_at(reply)?, &group, &member, session, look).await? {
+                JoinEnd::Joined(joined) => return Ok(joined),
+                // Its client sits in this very call, so nobody else would join for it.
+                JoinEnd::LeftBehind => call = GroupCall::JoinClassic { join: join.clone(), is_new: false },
+            }
+        }
+        Err(GroupError::Rebalancing { group })
     }
 
     pub async fn sync_classic(&self, sync: ClassicSync) -> Result<ClassicSynced, GroupError> {
@@ -89,6 +107,8 @@ impl Inner {
         let looking = async {
             let mut applied = metadata.applied();
             loop {
+                // A change after a quiet time is looked at as it comes, not a while later.
+                let next_look = Instant::now() + limits::LOOK_EVERY;
                 applied.borrow_and_update();
                 if let Some(end) = metadata.read(|state| look(state.group(group))) {
                     return end;
@@ -96,7 +116,7 @@ impl Inner {
                 if applied.changed().await.is_err() {
                     return Err(lost());
                 }
-                sleep(limits::LOOK_EVERY).await;
+                sleep_until(next_look).await;
             }
         };
         tokio::select! {
@@ -135,19 +155,20 @@ fn applied_at(reply: GroupReply) -> Result<LogIndex, GroupError> {
     }
 }
 
-fn look_joined(known: Option<&Group>, group: &str, member: &str) -> Look<ClassicJoined> {
+fn look_joined(known: Option<&Group>, group: &str, member: &str) -> Look<JoinEnd> {
     let unknown = || GroupError::UnknownMember { group: group.to_string(), member: member.to_string() };
     let Some((known, classic)) = known.and_then(|known| Some((known, known.classic()?))) else {
         return Some(Err(unknown()));
     };
-    let Some(_) = classic.members.get(member) else {
+    let Some(own) = classic.members.get(member) else {
         return Some(Err(match known.fenced_instance(member) {
             Some(instance) => GroupError::FencedInstance { group: group.into(), instance: instance.into() },
             None => unknown(),
         }));
     };
     match classic.phase {
-        ClassicPhase::Joining => return None,
+        ClassicPhase::Joining if own.joined => return None,
+        ClassicPhase::Joining => return Some(Ok(JoinEnd::LeftBehind)),
         ClassicPhase::Syncing | ClassicPhase::Stable => {}
     }
     let all = classic.members.iter();
@@ -155,14 +176,14 @@ fn look_joined(known: Option<&Group>, group: &str, member: &str) -> Look<Classic
         true => all.map(|(id, m)| (id.clone(), m.instance.clone(), classic.subscription_of(m).to_vec())).collect(),
         false => Vec::new(),
     };
-    Some(Ok(ClassicJoined {
+    Some(Ok(JoinEnd::Joined(ClassicJoined {
         generation: known.epoch(),
         member: member.to_string(),
         protocol_type: classic.protocol_type.clone(),
         protocol: classic.protocol.clone(),
         leader: classic.leader.clone(),
         members,
-    }))
+    })))
 }
 
 fn look_synced(known: Option<&Group>, beat: &ClassicBeat) -> Look<ClassicSynced> {
@@ -184,5 +205,43 @@ fn look_synced(known: Option<&Group>, beat: &ClassicBeat) -> Look<ClassicSynced>
             protocol: classic.protocol.clone(),
             assignment: classic.members.get(&beat.member)?.assignment.clone(),
         })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        broker::groups::fixture::{complete_classic, join_classic, sync_classic},
+        group::Groups,
+    };
+
+    fn look(groups: &Groups, member: &str) -> Look<JoinEnd> {
+        look_joined(groups.get("g"), "g", member)
+    }
+
+    /// The states that a waiting join may find first, whatever it missed in between.
+    #[test]
+    fn a_join_whose_round_was_missed_joins_again_and_does_not_wait_for_nothing() {
+        let mut groups = Groups::default();
+        join_classic(&mut groups, "a", None, true);
+        join_classic(&mut groups, "b", None, true);
+        assert_eq!(look(&groups, "b"), None, "it has joined this round");
+        complete_classic(&mut groups, 0);
+        let in_generation = |groups: &Groups| match look(groups, "b") {
+            Some(Ok(JoinEnd::Joined(joined))) => joined.generation,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(in_generation(&groups), 1);
+        // One more has come before b looked: of the round that began with it, b is no part.
+        join_classic(&mut groups, "c", None, true);
+        assert_eq!(look(&groups, "b"), Some(Ok(JoinEnd::LeftBehind)));
+        join_classic(&mut groups, "b", None, false);
+        assert_eq!(look(&groups, "b"), None);
+        join_classic(&mut groups, "a", None, false);
+        complete_classic(&mut groups, 1);
+        assert_eq!(in_generation(&groups), 2);
+        sync_classic(&mut groups, 2, "a");
+        assert_eq!(in_generation(&groups), 2);
     }
 }

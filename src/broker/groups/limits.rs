@@ -66,6 +66,9 @@ pub const WAITING_BEATS_PER_SECOND_MAX: u32 = 500;
 pub const PROMISED_IDS_MAX: usize = 10_000;
 /// A waiting join or sync looks at the metadata no more often than this, however fast that changes.
 pub const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How often a waiting join joins the next round by itself, having seen nothing of the one before. More says
+/// that this broker is far behind: the client is told to join again.
+pub const REJOINS_MAX: usize = 16;
 /// Of the readable part of a drawn member id; the rest is random.
 pub const MEMBER_PREFIX_BYTES_MAX: usize = 200;
 

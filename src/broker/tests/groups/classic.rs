@@ -283,3 +283,38 @@ async fn a_member_that_beats_and_never_syncs_is_out_and_those_who_did_stay() {
     move_coordinator(&cluster, Some(now % 3 + 1)).await;
     beat_on(&cluster, &joined).await;
 }
+
+/// Those who wait do so on a broker that sees nothing while their round ends and the next one begins. They must
+/// not sit there until the time to join is over, when they would be thrown out.
+#[tokio::test]
+async fn who_missed_the_end_of_a_round_takes_part_in_the_next_one() {
+    let mut cluster = Cluster::unstarted(3, 4_700).await;
+    // Time to cut the link after both have joined.
+    cluster.groups.initial_rebalance_delay = Duration::from_secs(2);
+    cluster.run_all().await;
+    let leads = coordinator(&cluster).await;
+    let behind = leads % 3 + 1;
+    let joined_at = |broker: &Broker| {
+        broker.inner.metadata().unwrap().read(|state| {
+            let classic = state.group("g").and_then(|group| group.classic().cloned());
+            classic.map(|classic| (classic.phase, classic.members.values().filter(|m| m.joined).count()))
+        })
+    };
+    let waiting = [0, 1].map(|_| joining(cluster.broker(behind), join("g", "")));
+    let both = Some((ClassicPhase::Joining, 2));
+    until("both have joined", || async { joined_at(&cluster.broker(behind)) == both }).await;
+    cluster.cuts.isolate(behind, 1..=3);
+    let ended = |now| matches!(now, Some((ClassicPhase::Syncing, _)));
+    until("their round is over", || async { ended(joined_at(&cluster.broker(leads))) }).await;
+    let third = joining(cluster.broker(leads), join("g", ""));
+    let next = Some((ClassicPhase::Joining, 1));
+    until("the next has begun", || async { joined_at(&cluster.broker(leads)) == next }).await;
+    assert_eq!(joined_at(&cluster.broker(behind)), both, "it has seen nothing of that");
+    let mended = Instant::now();
+    cluster.cuts.mend();
+    let joined: Vec<ClassicJoined> = join_all(waiting).await.into_iter().map(|one| one.unwrap().unwrap()).collect();
+    let took = mended.elapsed();
+    println!("generations {:?} after {took:?}", joined.iter().map(|one| one.generation).collect::<Vec<_>>());
+    assert!(took < join("g", "").rebalance_timeout, "they were answered by the end of the time to join: {took:?}");
+    third.abort();
+}
