@@ -19,7 +19,6 @@ pub struct Timer {
     pub kind: TimerKind,
 }
 
-/// The first variant is the least: ranges over one group begin there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TimerKind {
     /// Classic: all members have joined; of a new group's first round, a moment ago.
@@ -54,7 +53,8 @@ pub enum Touched {
 
 #[derive(Debug, Default)]
 pub struct Timers {
-    running: BTreeMap<Timer, Running>,
+    /// By group; none is without a timer.
+    running: BTreeMap<String, BTreeMap<TimerKind, Running>>,
     due: BTreeSet<(Instant, Timer)>,
 }
 
@@ -68,41 +68,43 @@ struct Running {
 
 impl Timers {
     /// Brings one group's timers in line: those not wanted any more stop, new ones start, all others
-    /// run on. An empty list: the group is gone.
+    /// run on. An empty list: the group is gone. Every group is looked at every second, so this costs a look-up for
+    /// each of its timers and no more.
     pub fn observe(&mut self, now: Instant, group: &str, wanted: Vec<Wanted>) {
-        let gone: Vec<Timer> = self
-            .of_group(group)
-            .filter(|(timer, running)| !wanted.iter().any(|w| w.kind == timer.kind && w.mark == running.mark))
-            .map(|(timer, _)| timer.clone())
-            .collect();
-        for timer in gone {
-            self.stop(&timer);
-        }
+        let mut old = self.running.remove(group).unwrap_or_default();
+        let mut new = BTreeMap::new();
         for Wanted { kind, mark, span } in wanted {
-            let timer = Timer { group: group.to_string(), kind };
-            match self.running.get_mut(&timer) {
-                Some(running) => running.span = span,
-                None => self.start(timer, Running { mark, span, due: Some(now + span) }),
-            }
+            let running = match old.remove(&kind) {
+                Some(running) if running.mark == mark => Running { span, ..running },
+                other => {
+                    other.iter().for_each(|running| self.forget(group, &kind, running));
+                    let due = now + span;
+                    self.due.insert((due, Timer { group: group.to_string(), kind: kind.clone() }));
+                    Running { mark, span, due: Some(due) }
+                }
+            };
+            new.insert(kind, running);
+        }
+        old.iter().for_each(|(kind, running)| self.forget(group, kind, running));
+        if !new.is_empty() {
+            self.running.insert(group.to_string(), new);
         }
     }
 
     /// How many run.
     pub fn len(&self) -> usize {
-        self.running.len()
+        self.running.values().map(BTreeMap::len).sum()
     }
 
     /// The groups that have timers, in order.
     pub fn groups(&self) -> Vec<String> {
-        let mut groups: Vec<String> = self.running.keys().map(|timer| timer.group.clone()).collect();
-        groups.dedup();
-        groups
+        self.running.keys().cloned().collect()
     }
 
     /// The member was heard of.
     pub fn touch(&mut self, now: Instant, group: &str, member: &str) -> Touched {
         let timer = session(group, member);
-        let Some(running) = self.running.get_mut(&timer) else { return Touched::Unknown };
+        let Some(running) = running(&mut self.running, &timer) else { return Touched::Unknown };
         let Some(due) = running.due else { return Touched::TooLate };
         if due <= now {
             return Touched::TooLate;
@@ -122,7 +124,7 @@ impl Timers {
         let mut taken = Vec::with_capacity(due.len());
         for entry in due {
             self.due.remove(&entry);
-            let running = self.running.get_mut(&entry.1).expect("due timers run");
+            let running = running(&mut self.running, &entry.1).expect("due timers run");
             running.due = None;
             taken.push((entry.1, running.mark));
         }
@@ -131,7 +133,7 @@ impl Timers {
 
     /// A timer that was handed out had no effect: it is due again at `again`, if it still runs.
     pub fn retry(&mut self, timer: Timer, again: Instant) {
-        let Some(running) = self.running.get_mut(&timer) else { return };
+        let Some(running) = running(&mut self.running, &timer) else { return };
         if running.due.is_none() {
             running.due = Some(again);
             self.due.insert((again, timer));
@@ -142,23 +144,16 @@ impl Timers {
         self.due.first().map(|(due, _)| *due)
     }
 
-    fn of_group(&self, group: &str) -> impl Iterator<Item = (&Timer, &Running)> {
-        let first = Timer { group: group.to_string(), kind: TimerKind::Gathered };
-        self.running.range(first..).take_while(move |(timer, _)| timer.group == group)
-    }
-
-    fn start(&mut self, timer: Timer, running: Running) {
+    /// Of one that does not run any more.
+    fn forget(&mut self, group: &str, kind: &TimerKind, running: &Running) {
         if let Some(due) = running.due {
-            self.due.insert((due, timer.clone()));
+            self.due.remove(&(due, Timer { group: group.to_string(), kind: kind.clone() }));
         }
-        self.running.insert(timer, running);
     }
+}
 
-    fn stop(&mut self, timer: &Timer) {
-        if let Some(Running { due: Some(due), .. }) = self.running.remove(timer) {
-            self.due.remove(&(due, timer.clone()));
-        }
-    }
+fn running<'a>(all: &'a mut BTreeMap<String, BTreeMap<TimerKind, Running>>, timer: &Timer) -> Option<&'a mut Running> {
+    all.get_mut(&timer.group)?.get_mut(&timer.kind)
 }
 
 fn session(group: &str, member: &str) -> Timer {
@@ -249,6 +244,28 @@ mod tests {
         timers.observe(start, "a", vec![]);
         assert_eq!(timers.groups(), ["", "a\0", "ab"]);
         assert_eq!(timers.take_due(start + TEN, 99).len(), 6);
+    }
+
+    /// What every group costs every second, while apply and the beats of its members wait.
+    #[test]
+    fn looking_at_a_group_costs_each_of_its_members_the_same_however_many_there_are() {
+        let start = Instant::now();
+        let per_member = |count: usize| {
+            let wanted: Vec<Wanted> = (0..count).map(|n| member(&format!("m{n:05}"), 10)).collect();
+            let mut timers = Timers::default();
+            timers.observe(start, "g", wanted.clone());
+            // The quickest of some: other tests run beside this one.
+            let took = |_| {
+                let wanted = wanted.clone();
+                let began = std::time::Instant::now();
+                timers.observe(start, "g", wanted);
+                began.elapsed()
+            };
+            (0..5).map(took).min().expect("five") / u32::try_from(count).expect("few")
+        };
+        let (few, many) = (per_member(250), per_member(4_000));
+        println!("{few:?} a member of 250, {many:?} of 4,000");
+        assert!(many < few * 5, "{many:?} a member of 4,000, {few:?} of 250");
     }
 
     proptest! {
