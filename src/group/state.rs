@@ -351,10 +351,11 @@ impl ServerMember {
         assigned.or_else(|| Some(self.revoking.get(topic)?.get(&partition)?.since))
     }
 
-    /// The largest epoch at which it was asked to let go of something that it still holds. A timer of
-    /// its rebalance timeout starts when this becomes Some, and again when it grows.
+    /// The epoch at which it was asked to let go of what it holds although it was asked longest ago. A timer of
+    /// its rebalance timeout starts when this becomes Some, and again when it grows: when that was answered. To be
+    /// asked for more meanwhile gives nobody more time, or a stuck member would keep its heirs waiting for ever.
     pub fn revocation_epoch(&self) -> Option<i32> {
-        self.revoking.values().flat_map(|p| p.values()).map(|r| r.asked).max()
+        self.revoking.values().flat_map(|p| p.values()).map(|r| r.asked).min()
     }
 
     /// What a heartbeat with the `epoch` of its last answer lets go of, when the member owns `owns`:

@@ -195,6 +195,31 @@ mod tests {
         assert_eq!(decisions, [Decision { command: GroupCommand::Expire(expire), timers: vec![timer] }]);
     }
 
+    /// Members come more often than its rebalance timeout, and it answers nobody.
+    #[test]
+    fn a_stuck_members_time_does_not_begin_anew_with_each_member_that_comes() {
+        let mut groups = Groups::default();
+        join_server(&mut groups, "a");
+        join_server(&mut groups, "b");
+        let release = |groups: &Groups| {
+            let found = kinds(groups).into_iter().find(|(kind, ..)| *kind == TimerKind::Release("a".into()));
+            found.expect("a has let go of nothing")
+        };
+        let first = release(&groups);
+        let asked = |groups: &Groups| {
+            let a = &groups.get("g").unwrap().server().unwrap().members["a"];
+            a.revoking.values().flatten().map(|(_, r)| r.asked).max()
+        };
+        let before = asked(&groups);
+        join_server(&mut groups, "c");
+        assert!(asked(&groups) > before, "it was asked for more");
+        assert_eq!(release(&groups), first, "its timer runs on");
+        let (kind, epoch, _) = first;
+        let decisions = decided(&groups, vec![(Timer { group: "g".into(), kind }, epoch)]);
+        apply(&mut groups, decisions[0].command.clone());
+        assert!(!groups.get("g").unwrap().server().unwrap().members.contains_key("a"), "apply agrees");
+    }
+
     #[test]
     fn a_classic_group_runs_through_its_timers() {
         let mut groups = Groups::default();
