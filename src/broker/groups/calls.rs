@@ -11,7 +11,7 @@ use crate::types::{LogIndex, TopicPartition};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum GroupCall {
-    /// `is_new`: the member id was drawn for this request.
+    /// `is_new`: it joins; the member id was drawn for that, here or by the client.
     Beat {
         beat: HeartbeatRequest,
         is_new: bool,
@@ -103,14 +103,19 @@ impl GroupCall {
         }
     }
 
-    /// The answer that a repetition gets if an earlier try with an unknown outcome had succeeded.
-    pub fn done_before(&self, error: &GroupError) -> Option<GroupReply> {
-        match (self, error) {
-            (GroupCall::Delete { .. }, GroupError::UnknownGroup { .. }) => Some(GroupReply::Done),
-            (GroupCall::Leave { leavers, .. }, GroupError::UnknownGroup { .. }) => {
-                Some(GroupReply::Left(leavers.iter().map(|leaver| (leaver.clone(), None)).collect()))
+    /// What a repetition was answered, if an earlier try whose outcome is unknown may have succeeded: that there is
+    /// nothing left to do is then no failure.
+    pub fn after_unknown(&self, answered: Result<GroupReply, GroupError>) -> Result<GroupReply, GroupError> {
+        match (self, answered) {
+            (GroupCall::Delete { .. }, Err(GroupError::UnknownGroup { .. })) => Ok(GroupReply::Done),
+            (GroupCall::DeleteOffsets { .. }, Err(GroupError::UnknownGroup { .. })) => {
+                Ok(GroupReply::Refused(Vec::new()))
             }
-            (GroupCall::DeleteOffsets { .. }, GroupError::UnknownGroup { .. }) => Some(GroupReply::Refused(Vec::new())),
+            (GroupCall::Leave { .. }, Ok(GroupReply::Left(left))) => {
+                let has_left = |error: &GroupError| matches!(error, GroupError::UnknownMember { .. });
+                let settled = left.into_iter().map(|(leaver, error)| (leaver, error.filter(|e| !has_left(e))));
+                Ok(GroupReply::Left(settled.collect()))
+            }
             (
                 GroupCall::Beat { .. }
                 | GroupCall::Leave { .. }
@@ -122,8 +127,29 @@ impl GroupCall {
                 | GroupCall::SyncClassic(_)
                 | GroupCall::BeatClassic(_)
                 | GroupCall::KeepAlive { .. },
-                _,
-            ) => None,
+                answered,
+            ) => answered,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first try left the group and its answer was lost; the second finds nobody.
+    #[test]
+    fn leaving_twice_because_the_first_answer_was_lost_is_having_left() {
+        let leaver = |member: &str| Leaver { member: member.into(), instance: None };
+        let unknown = |member: &str| GroupError::UnknownMember { group: "g".into(), member: member.into() };
+        let fenced = GroupError::FencedInstance { group: "g".into(), instance: "i".into() };
+        let call = GroupCall::Leave { group: "g".into(), leavers: vec![leaver("a"), leaver("b")] };
+        let left = vec![(leaver("a"), Some(unknown("a"))), (leaver("b"), Some(fenced.clone()))];
+        let settled = call.after_unknown(Ok(GroupReply::Left(left)));
+        assert_eq!(settled, Ok(GroupReply::Left(vec![(leaver("a"), None), (leaver("b"), Some(fenced))])));
+        let delete = GroupCall::Delete { group: "g".into() };
+        let gone = GroupError::UnknownGroup { group: "g".into() };
+        assert_eq!(delete.after_unknown(Err(gone.clone())), Ok(GroupReply::Done));
+        assert_eq!(call.after_unknown(Err(gone.clone())), Err(gone));
     }
 }

@@ -28,11 +28,8 @@ impl Inner {
         let mut after_unknown = false;
         loop {
             match self.try_coordinator(&call, deadline).await {
-                GroupAttempt::Answered(Ok(reply)) => return Ok(reply),
-                GroupAttempt::Answered(Err(error)) => {
-                    let done = call.done_before(&error).filter(|_| after_unknown);
-                    return done.ok_or(error);
-                }
+                GroupAttempt::Answered(answered) if after_unknown => return call.after_unknown(answered),
+                GroupAttempt::Answered(answered) => return answered,
                 GroupAttempt::NotDone => {}
                 GroupAttempt::Unknown if !call.is_repeatable() => {
                     return Err(GroupError::OutcomeUnknown { what: call.what(), waited_ms: ms(started.elapsed()) });
