@@ -114,7 +114,7 @@ fn judge(
 }
 
 /// `rest`: the group without its offsets. `others`: all other groups.
-fn check_room(group: &Group, wish: &CommitOffset, rest: Usage, others: Usage) -> Result<(), OffsetRefusal> {
+pub(super) fn check_room(group: &Group, wish: &CommitOffset, rest: Usage, others: Usage) -> Result<(), OffsetRefusal> {
     let old = rest.plus(group.offsets.usage());
     let new = rest.plus(group.offsets.usage_with(&wish.topic, wish.partition, &wish.metadata));
     let checked = old.check_group_growth(new).and_then(|()| others.plus(old).check_growth(others.plus(new)));
@@ -139,7 +139,7 @@ impl Group {
         }
     }
 
-    fn put_offset(&mut self, now: WallMs, wish: CommitOffset) {
+    pub(super) fn put_offset(&mut self, now: WallMs, wish: CommitOffset) {
         let CommitOffset { topic, partition, offset, leader_epoch, metadata } = wish;
         self.offsets.put(topic, partition, CommittedOffset { offset, leader_epoch, metadata, committed_at: now });
     }

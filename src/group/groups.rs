@@ -1,11 +1,15 @@
 //! All groups of the cluster: which one a command is for, what topics mean to them, and the limits
 //! that they share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::command::GroupCommand;
+use super::command::{CommitOffset, GroupCommand};
+use super::commit::check_room;
 use super::draft::Draft;
 use super::limits::GROUPS_MAX;
 use super::outcome::{GroupOutcome, GroupRefusal, OffsetRefusal};
@@ -54,13 +58,14 @@ impl Groups {
 
     /// Groups of which [`GroupCommand::ExpireOffsets`] would drop something at `now`.
     pub fn expirable(&self, now: WallMs, retention_ms: u64) -> Vec<String> {
+        // The time without members first: of a group that runs no offset is looked at.
+        let may_expire = |group: &&Group| group.empty_since.is_some_and(|since| is_over(since, retention_ms, now));
         let has_expired = |group: &&Group| {
-            group.offsets.by_topic().values().flat_map(BTreeMap::values).any(|committed| {
-                let since = group.empty_since.map(|empty| empty.max(committed.committed_at));
-                since.is_some_and(|since| is_over(since, retention_ms, now))
-            })
+            let mut offsets = group.offsets.by_topic().values().flat_map(BTreeMap::values);
+            offsets.any(|committed| is_over(committed.committed_at, retention_ms, now))
         };
-        self.by_name.iter().filter(|(_, group)| has_expired(group)).map(|(name, _)| name.clone()).collect()
+        let expired = self.by_name.iter().filter(|(_, group)| may_expire(group) && has_expired(group));
+        expired.map(|(name, _)| name.clone()).collect()
     }
 
     /// What deleting the group would be refused for.
@@ -84,12 +89,12 @@ impl Groups {
     ) -> Result<GroupOutcome, GroupRefusal> {
         match command {
             GroupCommand::Join(wish) => {
-                let name = wish.group.clone();
-                self.edit(now, &name, counts, |draft| draft.join(wish, counts))
+                let (name, pattern) = (wish.group.clone(), wish.subscription.pattern.clone());
+                self.edit_pattern(now, (&name, pattern.as_deref()), counts, |draft| draft.join(wish, counts))
             }
             GroupCommand::Report(wish) => {
-                let name = wish.group.clone();
-                self.edit(now, &name, counts, |draft| draft.report(wish, counts))
+                let (name, pattern) = (wish.group.clone(), wish.subscription.as_ref().and_then(|s| s.pattern.clone()));
+                self.edit_pattern(now, (&name, pattern.as_deref()), counts, |draft| draft.report(wish, counts))
             }
             GroupCommand::Leave(wish) => {
                 let name = wish.group.clone();
@@ -100,8 +105,8 @@ impl Groups {
                 self.edit(now, &name, counts, |draft| Ok(draft.expire(wish, counts)))
             }
             GroupCommand::ResolvePattern(wish) => {
-                let name = wish.group.clone();
-                self.edit(now, &name, counts, |draft| draft.resolve_pattern(wish, counts))
+                let (name, pattern) = (wish.group.clone(), wish.pattern.clone());
+                self.edit_pattern(now, (&name, Some(&pattern)), counts, |draft| draft.resolve_pattern(wish, counts))
             }
             GroupCommand::JoinClassic(wish) => {
                 let name = wish.group.clone();
@@ -141,12 +146,56 @@ impl Groups {
         self.usage.check_growth(grown)
     }
 
-    /// A topic is new, or has more partitions: groups that subscribe to it deal them out.
-    pub fn topic_grew(&mut self, now: WallMs, topic: &str, counts: PartitionCounts<'_>) {
+    /// A topic is new, or has more partitions than the `old` ones: groups that subscribe to it deal them out, and
+    /// begin at their first record.
+    pub fn topic_grew(&mut self, now: WallMs, topic: &str, old: i32, counts: PartitionCounts<'_>) {
         let readers = self.by_name.iter().filter(|(_, group)| group.server().is_some_and(|s| s.knows(topic)));
         for name in readers.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.redraft(now, &name, counts, |draft| draft.topic_grew(counts));
+            self.begin_at_first(now, &name, topic, old..counts(topic).unwrap_or(old));
         }
+    }
+
+    /// Partitions that appear while a group runs are read from their first record, whatever its members do where
+    /// nothing is committed: that is about what was there before them. So that is committed here, for whoever gets
+    /// them, and at whatever time. Where there is no room for it, the members decide after all.
+    fn begin_at_first(&mut self, now: WallMs, name: &str, topic: &str, partitions: Range<i32>) {
+        let (total, mine) = (self.usage, self.by_name[name].usage);
+        let others = total.minus(mine);
+        self.with(name, |group| {
+            let rest = mine.minus(group.offsets.usage());
+            for partition in partitions.map(PartitionId) {
+                let first = CommitOffset { topic: topic.to_string(), partition, ..CommitOffset::default() };
+                if group.offset(topic, partition).is_none() && check_room(group, &first, rest, others).is_ok() {
+                    group.put_offset(now, first);
+                }
+            }
+        });
+    }
+
+    /// As [`Groups::edit`], for what may bring a pattern of the group up to date: topics that it has come to match
+    /// were created while the group ran.
+    fn edit_pattern(
+        &mut self,
+        now: WallMs,
+        (name, pattern): (&str, Option<&str>),
+        counts: PartitionCounts<'_>,
+        edit: impl FnOnce(&mut Draft) -> Result<GroupOutcome, GroupRefusal>,
+    ) -> Result<GroupOutcome, GroupRefusal> {
+        let before = pattern.and_then(|pattern| self.matched(name, pattern));
+        let outcome = self.edit(now, name, counts, edit)?;
+        if let (Some(pattern), Some(before)) = (pattern, before) {
+            let after = self.matched(name, pattern).unwrap_or_default();
+            for topic in after.iter().filter(|topic| before.binary_search(topic).is_err()) {
+                self.begin_at_first(now, name, topic, 0..counts(topic).unwrap_or(0));
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// The topics that a pattern of the group is known to match. None: nobody had the pattern.
+    fn matched(&self, name: &str, pattern: &str) -> Option<Vec<String>> {
+        self.by_name.get(name)?.server()?.patterns.get(pattern).cloned()
     }
 
     /// A topic is gone, and with it what was committed and assigned of it. `counts` knows it no more.

@@ -200,14 +200,15 @@ impl Metadata {
         }
         let topic = self.check_create(wish, dead)?;
         self.put_topic(topic);
-        self.with_groups(|groups, now, counts| groups.topic_grew(now, &wish.name, counts));
+        self.with_groups(|groups, now, counts| groups.topic_grew(now, &wish.name, 0, counts));
         Ok(Outcome::TopicCreated { topic_id: wish.topic_id })
     }
 
     fn add_partitions(&mut self, wish: &AddPartitions, dead: &[BrokerId]) -> Response {
         let topic = self.check_add_partitions(wish, dead)?;
+        let old = self.topics.get(&wish.name).map_or(0, Topic::partition_count);
         self.put_topic(topic);
-        self.with_groups(|groups, now, counts| groups.topic_grew(now, &wish.name, counts));
+        self.with_groups(|groups, now, counts| groups.topic_grew(now, &wish.name, old, counts));
         Ok(Outcome::PartitionsAdded { partitions: wish.partitions })
     }
 

@@ -31,8 +31,8 @@ impl World {
 
     /// Creates it, or gives it more partitions.
     pub fn set_topic(&mut self, name: &str, partitions: i32) {
-        self.topics.insert(name.to_string(), partitions);
-        self.with(|groups, now, counts| groups.topic_grew(now, name, counts));
+        let old = self.topics.insert(name.to_string(), partitions).unwrap_or(0);
+        self.with(|groups, now, counts| groups.topic_grew(now, name, old, counts));
     }
 
     pub fn delete_topic(&mut self, name: &str) {

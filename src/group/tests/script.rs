@@ -303,6 +303,11 @@ fn topics_come_and_go() {
 }
 
 #[test]
+fn new_partitions() {
+    run("new_partitions");
+}
+
+#[test]
 fn commits() {
     run("commits");
 }
