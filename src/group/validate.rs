@@ -12,10 +12,7 @@ use crate::types::TOPIC_NAME_BYTES_MAX;
 /// The name of a group that is about to be made.
 pub fn group_name(name: &str) -> Result<(), GroupRefusal> {
     length("a group's name", name, 1, GROUP_NAME_BYTES_MAX)?;
-    match name.chars().any(char::is_control) {
-        true => invalid("a group's name has no control characters".to_string()),
-        false => Ok(()),
-    }
+    printable("a group's name", name)
 }
 
 /// The subscription as it is kept.
@@ -48,6 +45,7 @@ pub(super) fn join_classic(wish: &JoinClassic) -> Result<(), GroupRefusal> {
     member(&wish.member, wish.instance.as_deref(), &wish.client_id, &wish.client_host)?;
     timeouts(wish.session_timeout_ms, wish.rebalance_timeout_ms)?;
     length("a protocol type", &wish.protocol_type, 1, LABEL_BYTES_MAX)?;
+    printable("a protocol type", &wish.protocol_type)?;
     if !(1..=CLASSIC_PROTOCOLS_MAX).contains(&wish.protocols.len()) {
         return invalid(format!(
             "{} protocols are offered, must be 1 to {CLASSIC_PROTOCOLS_MAX}",
@@ -56,6 +54,7 @@ pub(super) fn join_classic(wish: &JoinClassic) -> Result<(), GroupRefusal> {
     }
     for (name, _) in &wish.protocols {
         length("a protocol's name", name, 1, LABEL_BYTES_MAX)?;
+        printable("a protocol's name", name)?;
     }
     let bytes: usize = wish.protocols.iter().map(|(_, bytes)| bytes.len()).sum();
     if bytes > CLASSIC_MEMBER_BYTES_MAX {
@@ -69,7 +68,11 @@ fn member(id: &str, instance: Option<&str>, client_id: &str, client_host: &str) 
     length("a member id", id, 1, MEMBER_ID_BYTES_MAX)?;
     length("an instance id", instance.unwrap_or("none"), 1, LABEL_BYTES_MAX)?;
     length("a client id", client_id, 0, LABEL_BYTES_MAX)?;
-    length("a client's host", client_host, 0, LABEL_BYTES_MAX)
+    length("a client's host", client_host, 0, LABEL_BYTES_MAX)?;
+    printable("a member id", id)?;
+    printable("an instance id", instance.unwrap_or_default())?;
+    printable("a client id", client_id)?;
+    printable("a client's host", client_host)
 }
 
 fn timeouts(session_ms: u32, rebalance_ms: u32) -> Result<(), GroupRefusal> {
@@ -87,6 +90,14 @@ fn length(what: &str, value: &str, min: usize, max: usize) -> Result<(), GroupRe
     match (min..=max).contains(&value.len()) {
         true => Ok(()),
         false => invalid(format!("{what} of {} bytes, must be {min} to {max}", value.len())),
+    }
+}
+
+/// People see these on their terminals: a stranger must not write there what he likes.
+fn printable(what: &str, value: &str) -> Result<(), GroupRefusal> {
+    match value.chars().any(char::is_control) {
+        true => invalid(format!("{what} has no control characters")),
+        false => Ok(()),
     }
 }
 

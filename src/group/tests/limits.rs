@@ -62,6 +62,36 @@ fn words_have_lengths() {
     refuses(join_classic(|w| w.protocols[0].0 = long(LABEL_BYTES_MAX + 1)), "a protocol's name of 256 bytes");
 }
 
+/// Whoever lists the members of a group must not have his terminal written on by them.
+#[test]
+fn names_that_people_see_have_no_control_characters() {
+    let evil = || "a\u{1b}[2J\nb".to_string();
+    refuses(join(|w| w.member = evil()), "a member id has no control characters");
+    refuses(join(|w| w.instance = Some(evil())), "an instance id has no control characters");
+    refuses(join(|w| w.client_id = evil()), "a client id has no control characters");
+    refuses(join(|w| w.client_host = evil()), "a client's host has no control characters");
+    refuses(join_classic(|w| w.client_id = evil()), "a client id has no control characters");
+    refuses(join_classic(|w| w.protocol_type = evil()), "a protocol type has no control characters");
+    refuses(join_classic(|w| w.protocols[0].0 = evil()), "a protocol's name has no control characters");
+    accepts(join(|w| w.client_id = "Zähler 7 – π".to_string()));
+}
+
+/// The coordinator asks every second, under the lock that every apply waits for.
+#[test]
+fn offsets_of_groups_that_run_cost_the_search_for_old_ones_nothing() {
+    let mut world = World::with_topics(&[("t", 100_000)]);
+    let offsets: Vec<(&str, i32, i64)> = (0..100_000).map(|partition| ("t", partition, 1)).collect();
+    accepts(world.apply(GroupCommand::Commit(vec![commit_of("g", "", 0, &offsets)])));
+    assert_eq!(world.groups.expirable(WallMs(i64::MAX), 1), ["g"], "while it has no members");
+    accepts(world.apply(GroupCommand::Join(joining("g", "a", &["u"]))));
+    let began = std::time::Instant::now();
+    for _ in 0..1_000 {
+        assert_eq!(world.groups.expirable(WallMs(i64::MAX), 1), [""; 0]);
+    }
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_millis(100), "1,000 searches took {took:?}");
+}
+
 #[test]
 fn timeouts_have_ranges() {
     for ms in [SESSION_TIMEOUT_MS_MIN, SESSION_TIMEOUT_MS_MAX] {
