@@ -41,12 +41,16 @@ impl OffsetAt {
 
 macro_rules! change {
     ($(#[$doc:meta])* $name:ident, $client:ident, $request:ty => $response:ty) => {
+        change! { $(#[$doc])* $name, $client.$name, $request => $response }
+    };
+    // The call has another name than ours.
+    ($(#[$doc:meta])* $name:ident, $client:ident.$call:ident, $request:ty => $response:ty) => {
         $(#[$doc])*
         pub async fn $name(&self, request: $request) -> Result<$response, ClientError> {
             let limit = self.deadline + GRACE;
             let call = |address: String, channel| {
                 let request = request.clone();
-                async move { unary_within(&address, limit, $client(channel).$name(request)).await }
+                async move { unary_within(&address, limit, $client(channel).$call(request)).await }
             };
             self.cluster.change(stringify!($name), self.deadline + GRACE, call).await
         }
@@ -111,6 +115,11 @@ impl Admin {
     change! {
         /// Forgets committed offsets of partitions that no member holds.
         delete_offsets, groups_client, v1::DeleteOffsetsRequest => v1::DeleteOffsetsResponse
+    }
+    change! {
+        /// Takes a member out of its group, by its id or its instance id: its partitions go to the others. One that
+        /// still runs joins again.
+        leave_group, groups_client.leave, v1::GroupLeaveRequest => v1::GroupLeaveResponse
     }
     ask! {
         /// All groups.

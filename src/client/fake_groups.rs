@@ -44,6 +44,12 @@ pub struct Coordinator {
     pub refuse: Option<ErrorCode>,
     /// So many commits are accepted, and not answered.
     pub drop_answers: u32,
+    /// So many joins are done, and not answered.
+    pub drop_joins: u32,
+    /// Another process has this instance id.
+    pub fenced: Option<String>,
+    /// Ids that left, in order.
+    pub left: Vec<String>,
     /// A member that leaves is not heard: it looks killed.
     pub ignore_leaves: bool,
     /// Counted as they come.
@@ -69,9 +75,15 @@ impl Coordinator {
         let now = Instant::now();
         self.members.retain(|_, member| member.seen + member.session > now);
         let mut id = request.member_id;
-        if id.is_empty() {
+        let is_join = id.is_empty();
+        if is_join {
             self.next_member += 1;
-            id = format!("m-{}", self.next_member);
+            id = match request.join_as {
+                drawn if drawn.is_empty() => format!("m-{}", self.next_member),
+                drawn => drawn,
+            };
+        }
+        if is_join && !self.members.contains_key(&id) {
             let subscription = request.subscription.clone().ok_or(ErrorCode::InvalidRequest)?;
             let session = Duration::from_millis(request.session_timeout_ms.into());
             let (assigned, revoking) = (Holdings::new(), Holdings::new());
@@ -128,6 +140,9 @@ impl Coordinator {
     }
 
     fn commit(&mut self, request: v1::CommitOffsetsRequest) -> Result<v1::CommitOffsetsResponse, ErrorCode> {
+        if request.instance_id.is_some() && request.instance_id == self.fenced {
+            return Err(ErrorCode::FencedInstance);
+        }
         if !request.member_id.is_empty() && !self.members.contains_key(&request.member_id) {
             return Err(ErrorCode::UnknownMember);
         }
@@ -205,17 +220,23 @@ impl v1::groups_server::Groups for Fake {
         self.admit().await?;
         let mut s = self.lock();
         let topics = s.topics.clone();
-        answer(s.groups.beat(request.into_inner(), &topics))
+        let request = request.into_inner();
+        let is_join = request.member_id.is_empty();
+        let done = s.groups.beat(request, &topics);
+        if is_join && s.groups.drop_joins > 0 {
+            s.groups.drop_joins -= 1;
+            return Err(status(error(ErrorCode::OutcomeUnknown)));
+        }
+        answer(done)
     }
 
     async fn leave(&self, request: Request<v1::GroupLeaveRequest>) -> Result<Response<v1::GroupLeaveResponse>, Status> {
         self.admit().await?;
         let mut s = self.lock();
         if !s.groups.ignore_leaves {
-            s.groups
-                .members
-                .remove(&request.into_inner().member_id)
-                .ok_or_else(|| status(error(ErrorCode::UnknownMember)))?;
+            let member = request.into_inner().member_id;
+            s.groups.left.push(member.clone());
+            s.groups.members.remove(&member).ok_or_else(|| status(error(ErrorCode::UnknownMember)))?;
         }
         Ok(Response::new(v1::GroupLeaveResponse {}))
     }

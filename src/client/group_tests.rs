@@ -66,6 +66,8 @@ struct Seen {
     /// The next offset of what is held.
     next: BTreeMap<TopicPartition, i64>,
     lost: usize,
+    /// From where to where.
+    jumps: Vec<(i64, i64)>,
 }
 
 impl Seen {
@@ -81,6 +83,11 @@ impl Seen {
             GroupEvent::Lost(of) => {
                 of.iter().for_each(|at| assert!(self.held.remove(at), "{at} was not ours"));
                 self.lost += of.len();
+            }
+            GroupEvent::Jumped(of) => {
+                assert!(self.held.contains(&of.at), "a jump in {}, which is not ours", of.at);
+                self.next.insert(of.at.clone(), of.to);
+                self.jumps.push((of.from, of.to));
             }
             GroupEvent::Records(of) => {
                 assert!(self.held.contains(&of.at), "records of {}, which is not ours", of.at);
@@ -398,6 +405,7 @@ async fn a_committed_offset_that_retention_took_is_reset() {
     let mut member = Member::open(&fake, options());
     member.until("the rest", |seen| seen.values.last() == Some(&99)).await;
     assert_eq!(member.seen.values, (40..100).collect::<Vec<_>>());
+    assert_eq!(member.seen.jumps, [(10, 40)], "the application is told what it did not get");
     drop(member);
     fake.lock().groups = Default::default();
     fake.lock().groups.offsets.insert(at(0), 10);
@@ -504,4 +512,109 @@ async fn an_answer_about_groups_has_a_largest_size() {
             false => assert!(listed.as_ref().is_err_and(|error| error.to_string().contains("too large")), "{listed:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn an_offset_beyond_the_end_is_said_and_the_reset_applies() {
+    let fake = Fake::start(2, 1, 1).await;
+    produce(&fake, "t", 0..10).await;
+    for (offset_reset, to) in [(OffsetReset::Earliest, 0), (OffsetReset::Latest, 10)] {
+        fake.lock().groups = Default::default();
+        fake.lock().groups.offsets.insert(at(0), 1_000_000_000_000);
+        let mut member = Member::open(&fake, GroupOptions { offset_reset, ..options() });
+        member.until("the jump is said", |seen| !seen.jumps.is_empty()).await;
+        assert_eq!(member.seen.jumps, [(1_000_000_000_000, to)]);
+        assert_eq!(member.consumer.position(&at(0)), Some(to));
+        member.until("all from there", |seen| seen.values.len() as i64 == 10 - to).await;
+        // The same by a seek.
+        member.consumer.seek(&at(0), 11).expect("ours");
+        member.until("it is said again", |seen| seen.jumps.len() == 2).await;
+        assert_eq!(member.seen.jumps[1], (11, to));
+        member.consumer.close().await.expect("closes");
+    }
+}
+
+#[tokio::test]
+async fn a_commit_by_hand_fails_if_the_member_was_expelled_since_it_was_given_records() {
+    let fake = Fake::start(2, 1, 1).await;
+    produce(&fake, "t", 0..10).await;
+    let mut member = Member::open(&fake, GroupOptions { auto_commit: None, ..options() });
+    member.until("all", |seen| seen.values.len() == 10).await;
+    let id = member.consumer.member_id();
+    fake.lock().groups.expire(&id);
+    let expelled = async {
+        while member.consumer.member_id() == id {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, expelled).await.expect("its next beat says so");
+    assert_eq!(member.consumer.commit().await, Err(ClientError::NotAMember));
+    assert!(fake.lock().groups.commits.is_empty(), "nothing was committed");
+    member.until("it hears of it", |seen| seen.lost == 1).await;
+    member.until("and reads them again", |seen| seen.values.len() == 20).await;
+    assert_eq!(member.consumer.commit().await, Ok(()));
+    assert_eq!(fake.lock().groups.offsets[&at(0)], 10);
+}
+
+#[tokio::test]
+async fn a_join_whose_answer_is_lost_makes_no_second_member() {
+    let fake = Fake::start(2, 2, 1).await;
+    fake.lock().groups.drop_joins = 3;
+    let long = GroupOptions { session_timeout: Duration::from_secs(60), ..options() };
+    let mut member = Member::open(&fake, GroupOptions { client_id: "billing".into(), ..long.clone() });
+    member.until("both partitions", |seen| seen.held.len() == 2).await;
+    assert_eq!(fake.lock().groups.members.len(), 1, "no ghost holds partitions");
+    assert!(member.consumer.member_id().starts_with("billing-"), "{}", member.consumer.member_id());
+    member.consumer.close().await.expect("closes");
+    // One that ends while it joins leaves nobody behind.
+    fake.lock().groups.drop_joins = u32::MAX;
+    let joining = Member::open(&fake, long);
+    let joined = async {
+        while fake.lock().groups.members.is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, joined).await.expect("its join is done");
+    joining.consumer.close().await.expect("closes");
+    assert_eq!(fake.lock().groups.members.len(), 0);
+}
+
+#[tokio::test]
+async fn a_commit_of_a_static_member_that_was_replaced_ends_it() {
+    let fake = Fake::start(1, 1, 1).await;
+    produce(&fake, "t", 0..10).await;
+    let named = GroupOptions { instance_id: Some("a".into()), auto_commit: None, ..options() };
+    let mut member = Member::open(&fake, named);
+    member.until("all", |seen| seen.values.len() == 10).await;
+    // Another process has its place; its beats do not say so yet.
+    fake.lock().groups.fenced = Some("a".into());
+    let error = member.consumer.commit().await.expect_err("another process has its place");
+    assert_eq!(error.code(), Some(ErrorCode::FencedInstance));
+    member.until("it is told", |seen| seen.lost == 1).await;
+    let error = timeout(PATIENCE, member.next()).await.expect("an answer").expect_err("it has ended");
+    assert_eq!(error.code(), Some(ErrorCode::FencedInstance));
+}
+
+/// The driver beats on by itself; what is stuck is the application.
+#[tokio::test]
+async fn a_stuck_application_leaves_the_group_and_comes_back_when_it_calls() {
+    let fake = Fake::start(1, 2, 1).await;
+    let stuck = GroupOptions { poll_interval_max: Duration::from_secs(1), ..options() };
+    let mut member = Member::open(&fake, stuck.clone());
+    member.until("both partitions", |seen| seen.held.len() == 2).await;
+    // In a call it may wait for as long as it likes.
+    member.run_for(Duration::from_secs(3)).await;
+    assert_eq!((member.seen.lost, fake.lock().groups.left.len()), (0, 0));
+    let id = member.consumer.member_id();
+    let left = async {
+        while fake.lock().groups.left.is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, left).await.expect("it has left");
+    assert_eq!(fake.lock().groups.left, [id]);
+    assert_eq!(member.consumer.member_id(), "");
+    member.until("it is told", |seen| seen.lost == 2).await;
+    member.until("and is a member again", |seen| seen.held.len() == 2).await;
+    assert!(GroupConsumer::open(&cluster(&fake), GroupOptions { poll_interval_max: Duration::ZERO, ..stuck }).is_err());
 }

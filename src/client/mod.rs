@@ -21,7 +21,10 @@ pub use admin::{Admin, OffsetAt};
 pub use balance::{LeaderMove, preferred_moves};
 pub use consumer::{Chunk, ConsumeOptions, ConsumedRecord, Consumer, Gaps, Notice, Start};
 pub use error::{BrokerError, ClientError, ERROR_TRAILER, Effect, ErrorCode};
-pub use group::{GroupConsumer, GroupEvent, GroupOptions, GroupRecords, OffsetReset, OffsetToCommit};
+pub use group::{
+    GroupConsumer, GroupEvent, GroupOptions, GroupRecords, OffsetJump, OffsetReset, OffsetToCommit,
+    POLL_INTERVAL_MAX_DEFAULT,
+};
 pub use metadata::{Leader, Metadata};
 pub use net::{Cluster, World};
 pub use partitioner::{Partitioner, murmur2, partition_of_key};

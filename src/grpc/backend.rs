@@ -57,6 +57,8 @@ pub trait Backend: Clone + Send + Sync + Unpin + 'static {
         &self,
         request: TransferLeaderRequest,
     ) -> impl Future<Output = Result<LeaderNow, AdminError>> + Send;
+    fn group_join(&self, request: HeartbeatRequest)
+    -> impl Future<Output = Result<HeartbeatAnswer, GroupError>> + Send;
     fn group_heartbeat(
         &self,
         request: HeartbeatRequest,
@@ -155,6 +157,10 @@ impl Backend for Broker {
 
     async fn transfer_leader(&self, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {
         Broker::transfer_leader(self, request).await
+    }
+
+    async fn group_join(&self, request: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
+        Broker::group_join(self, request).await
     }
 
     async fn group_heartbeat(&self, request: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {

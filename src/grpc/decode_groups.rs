@@ -22,12 +22,31 @@ pub(super) fn group_name(name: &str) -> Result<(), RequestError> {
 
 /// Ids of instances and clients.
 pub(super) fn label(field: &str, label: &str) -> Result<(), RequestError> {
-    bounded(field, label, limits::LABEL_BYTES_MAX)
+    bounded(field, label, limits::LABEL_BYTES_MAX)?;
+    printable(field, label)
+}
+
+/// Absent for a dynamic member.
+pub(super) fn instance_id(instance: Option<&str>) -> Result<(), RequestError> {
+    match instance {
+        None => Ok(()),
+        Some("") => Err(RequestError::invalid("instance_id is empty; leave it out for a dynamic member")),
+        Some(instance) => label("instance_id", instance),
+    }
 }
 
 /// Empty where that means nobody.
-pub(super) fn member_id(member: &str) -> Result<(), RequestError> {
-    bounded("member_id", member, limits::MEMBER_ID_BYTES_MAX)
+pub(super) fn member_id(field: &str, member: &str) -> Result<(), RequestError> {
+    bounded(field, member, limits::MEMBER_ID_BYTES_MAX)?;
+    printable(field, member)
+}
+
+/// People see these names on their terminals, in logs and metrics.
+fn printable(field: &str, value: &str) -> Result<(), RequestError> {
+    match value.chars().find(|c| c.is_control()) {
+        Some(c) => Err(RequestError::invalid(format!("{field} has the control character {c:?}"))),
+        None => Ok(()),
+    }
 }
 
 fn bounded(field: &str, value: &str, bytes_max: usize) -> Result<(), RequestError> {

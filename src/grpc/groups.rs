@@ -75,11 +75,13 @@ impl<B: Backend> Services<B> {
         client_host: String,
     ) -> Result<v1::GroupHeartbeatResponse, v1::Error> {
         decode::group_name(&request.group)?;
-        decode::member_id(&request.member_id)?;
+        decode::member_id("member_id", &request.member_id)?;
+        decode::member_id("join_as", &request.join_as)?;
         decode::label("client_id", &request.client_id)?;
-        request.instance_id.iter().try_for_each(|id| decode::label("instance_id", id))?;
-        if request.instance_id.as_deref() == Some("") {
-            return Err(RequestError::invalid("instance_id is empty; leave it out for a dynamic member").into());
+        decode::instance_id(request.instance_id.as_deref())?;
+        let is_join = request.member_id.is_empty();
+        if !is_join && !request.join_as.is_empty() {
+            return Err(RequestError::invalid("join_as beside a member_id; only a member that joins draws one").into());
         }
         let beat = HeartbeatRequest {
             subscription: request.subscription.map(decode::subscription).transpose()?,
@@ -87,22 +89,27 @@ impl<B: Backend> Services<B> {
             session_timeout: decode::millis(request.session_timeout_ms),
             rebalance_timeout: decode::millis(request.rebalance_timeout_ms),
             group: request.group,
-            member: request.member_id,
+            member: if is_join { request.join_as } else { request.member_id },
             epoch: request.epoch,
             instance: request.instance_id,
             client_id: request.client_id,
             client_host,
         };
-        Ok(convert::heartbeat(self.backend.group_heartbeat(beat).await?))
+        let answer = match is_join {
+            true => self.backend.group_join(beat).await?,
+            false => self.backend.group_heartbeat(beat).await?,
+        };
+        Ok(convert::heartbeat(answer))
     }
 
     async fn part(&self, request: v1::GroupLeaveRequest) -> Result<v1::GroupLeaveResponse, v1::Error> {
         decode::group_name(&request.group)?;
-        decode::member_id(&request.member_id)?;
-        if request.member_id.is_empty() {
-            return Err(RequestError::invalid("member_id is empty; who is leaving?").into());
+        decode::member_id("member_id", &request.member_id)?;
+        decode::instance_id(request.instance_id.as_deref())?;
+        if request.member_id.is_empty() && request.instance_id.is_none() {
+            return Err(RequestError::invalid("neither member_id nor instance_id; who is leaving?").into());
         }
-        let leaver = Leaver { member: request.member_id, instance: None };
+        let leaver = Leaver { member: request.member_id, instance: request.instance_id };
         let left = self.backend.group_leave(&request.group, vec![leaver]).await?;
         match left.into_iter().find_map(|(_, error)| error) {
             Some(error) => Err(error.into()),
@@ -112,12 +119,13 @@ impl<B: Backend> Services<B> {
 
     async fn commit(&self, request: v1::CommitOffsetsRequest) -> Result<v1::CommitOffsetsResponse, v1::Error> {
         decode::group_name(&request.group)?;
-        decode::member_id(&request.member_id)?;
+        decode::member_id("member_id", &request.member_id)?;
+        decode::instance_id(request.instance_id.as_deref())?;
         let commit = CommitRequest {
             offsets: decode::offsets(request.offsets)?,
             group: request.group,
             member: request.member_id,
-            instance: None,
+            instance: request.instance_id,
             epoch: request.epoch,
             sequence: request.sequence,
         };

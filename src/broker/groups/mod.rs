@@ -100,15 +100,26 @@ pub fn start(inner: &Arc<Inner>, metrics: &Metrics) {
 }
 
 impl Broker {
-    /// One beat of a member with assignment on the server; the first one joins.
-    pub async fn group_heartbeat(&self, mut beat: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
-        let is_new = beat.member.is_empty();
-        if is_new {
-            beat.session_timeout = given_or(beat.session_timeout, limits::SESSION_DEFAULT);
-            beat.rebalance_timeout = given_or(beat.rebalance_timeout, limits::REBALANCE_DEFAULT);
-            check_session(beat.session_timeout, limits::SESSION_MIN)?;
+    /// One beat of a member with assignment on the server; without a member id it joins.
+    pub async fn group_heartbeat(&self, beat: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
+        if beat.member.is_empty() {
+            return self.group_join(beat).await;
+        }
+        self.beat(beat, false).await
+    }
+
+    /// The first beat of a member. Its id is the client's, so that repeating this is the same join; drawn if empty.
+    pub async fn group_join(&self, mut beat: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
+        beat.session_timeout = given_or(beat.session_timeout, limits::SESSION_DEFAULT);
+        beat.rebalance_timeout = given_or(beat.rebalance_timeout, limits::REBALANCE_DEFAULT);
+        check_session(beat.session_timeout, limits::SESSION_MIN)?;
+        if beat.member.is_empty() {
             beat.member = self.inner.draw_member_id(beat.instance.as_deref().unwrap_or(&beat.client_id));
         }
+        self.beat(beat, true).await
+    }
+
+    async fn beat(&self, beat: HeartbeatRequest, is_new: bool) -> Result<HeartbeatAnswer, GroupError> {
         match self.inner.ask_coordinator(GroupCall::Beat { beat, is_new }).await? {
             GroupReply::Beat(answer) => Ok(answer),
             other => Err(strange("a heartbeat", &other)),

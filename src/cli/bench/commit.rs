@@ -167,7 +167,7 @@ async fn first_partition(consumer: &mut GroupConsumer) -> Result<TopicPartition,
                     return Ok(at);
                 }
             }
-            GroupEvent::Records(_) | GroupEvent::Revoked(_) | GroupEvent::Lost(_) => {}
+            GroupEvent::Records(_) | GroupEvent::Revoked(_) | GroupEvent::Lost(_) | GroupEvent::Jumped(_) => {}
         }
     }
 }

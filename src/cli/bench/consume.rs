@@ -202,7 +202,7 @@ async fn measure_group(
         let Ok(event) = timeout_at(end, member.next()).await else { break };
         match event.map_err(Failure::of_read)? {
             GroupEvent::Records(records) => count.add(&records.records),
-            GroupEvent::Assigned(_) | GroupEvent::Revoked(_) => {}
+            GroupEvent::Assigned(_) | GroupEvent::Revoked(_) | GroupEvent::Jumped(_) => {}
             GroupEvent::Lost(_) => return Err(Failure::failed("the member was expired: its broker was away too long")),
         }
         bar.set_position(count.records);

@@ -1,7 +1,8 @@
 //! A member's calls to the coordinator, one try each: `driver` decides what becomes of a failure.
 //!
 //! A beat of a member is hedged: asking twice changes nothing, since releases are fenced by the epoch. A join is
-//! not, or two members would come of it; nor is a commit. Commits are numbered: a late copy does not undo the next one.
+//! not: a late copy of it would bring back a member that has left; nor is a commit. Commits are numbered: a late copy
+//! does not undo the next one.
 
 use std::{
     collections::BTreeMap,
@@ -34,6 +35,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(7);
 /// of up to 4 KiB for each.
 const OFFSETS_PER_CALL_MAX: usize = 2_000;
 const BYTES_PER_CALL_MAX: usize = 512 * 1024;
+/// Of the readable part of a drawn member id, as brokers draw them.
+const MEMBER_PREFIX_BYTES_MAX: usize = 200;
 /// Leaving is a courtesy: without it the others wait for the session timeout.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -57,41 +60,58 @@ impl Calls {
         Calls { cluster, options, sequence: Arc::default() }
     }
 
-    pub async fn beat(&self, who: Identity, owns: Vec<v1::PartitionSet>) -> Result<Beat, ClientError> {
-        let is_join = who.member.is_empty();
+    /// A readable part and 128 random bits: nobody had this id before.
+    pub fn draw_member_id(&self) -> String {
+        let prefix = self.options.instance_id.as_deref().unwrap_or(&self.options.client_id);
+        let prefix = if prefix.is_empty() { "member" } else { prefix };
+        let fits = |end: &usize| *end <= MEMBER_PREFIX_BYTES_MAX && prefix.is_char_boundary(*end);
+        let end = (0..=prefix.len()).rev().find(fits).unwrap_or(0);
+        format!("{}-{:032x}", &prefix[..end], self.cluster.world().rng.u128())
+    }
+
+    /// Joins as the member of this id. Repeating it joins no second time.
+    pub async fn join(&self, id: String) -> Result<Beat, ClientError> {
         let options = &self.options;
+        let subscription = v1::GroupSubscription {
+            topics: options.topics.clone(),
+            pattern: options.pattern.clone().unwrap_or_default(),
+            assignor: options.assignor.into(),
+        };
         let request = v1::GroupHeartbeatRequest {
-            group: options.group.clone(),
-            member_id: who.member,
-            epoch: who.epoch,
-            subscription: is_join.then(|| v1::GroupSubscription {
-                topics: options.topics.clone(),
-                pattern: options.pattern.clone().unwrap_or_default(),
-                assignor: options.assignor.into(),
-            }),
-            owns,
-            instance_id: options.instance_id.clone(),
-            client_id: options.client_id.clone(),
-            session_timeout_ms: millis(options.session_timeout),
-            rebalance_timeout_ms: millis(options.rebalance_timeout),
+            subscription: Some(subscription),
+            join_as: id,
+            ..self.heartbeat(Identity { member: String::new(), epoch: 0 }, Vec::new())
         };
         let call = |address: String, channel| {
             let request = request.clone();
             async move { unary_within(&address, CALL_TIMEOUT, groups_client(channel).heartbeat(request)).await }
         };
-        let answer = match is_join {
-            true => self.cluster.change_once(call).await?,
-            false => self.hedged(call).await?,
+        told(self.cluster.change_once(call).await?)
+    }
+
+    pub async fn beat(&self, who: Identity, owns: Vec<v1::PartitionSet>) -> Result<Beat, ClientError> {
+        let request = self.heartbeat(who, owns);
+        let call = |address: String, channel| {
+            let request = request.clone();
+            async move { unary_within(&address, CALL_TIMEOUT, groups_client(channel).heartbeat(request)).await }
         };
-        if answer.member_id.is_empty() {
-            return Err(ClientError::BadAnswer { detail: "a heartbeat's answer names no member".into() });
+        told(self.hedged(call).await?)
+    }
+
+    fn heartbeat(&self, who: Identity, owns: Vec<v1::PartitionSet>) -> v1::GroupHeartbeatRequest {
+        let options = &self.options;
+        v1::GroupHeartbeatRequest {
+            group: options.group.clone(),
+            member_id: who.member,
+            epoch: who.epoch,
+            subscription: None,
+            owns,
+            instance_id: options.instance_id.clone(),
+            client_id: options.client_id.clone(),
+            session_timeout_ms: millis(options.session_timeout),
+            rebalance_timeout_ms: millis(options.rebalance_timeout),
+            join_as: String::new(),
         }
-        Ok(Beat {
-            member: answer.member_id,
-            epoch: answer.epoch,
-            assigned: partitions_of(answer.assigned),
-            next_beat: Duration::from_millis(answer.heartbeat_ms.into()),
-        })
     }
 
     /// The refused ones. After an error some may be committed.
@@ -126,6 +146,7 @@ impl Calls {
             epoch: who.epoch,
             offsets: offsets.collect(),
             sequence: self.sequence.fetch_add(1, Relaxed) + 1,
+            instance_id: self.options.instance_id.clone(),
         };
         let call = |address: String, channel| {
             let request = request.clone();
@@ -184,7 +205,8 @@ impl Calls {
         if member.is_empty() {
             return;
         }
-        let request = v1::GroupLeaveRequest { group: self.options.group.clone(), member_id: member };
+        let group = self.options.group.clone();
+        let request = v1::GroupLeaveRequest { group, member_id: member, instance_id: None };
         let call = |address: String, channel| {
             let request = request.clone();
             async move { unary_within(&address, LEAVE_TIMEOUT, groups_client(channel).leave(request)).await }
@@ -195,6 +217,19 @@ impl Calls {
             Err(_) => tracing::debug!("leaving the group took too long, its session will end"),
         }
     }
+}
+
+/// What a heartbeat's answer says.
+fn told(answer: v1::GroupHeartbeatResponse) -> Result<Beat, ClientError> {
+    if answer.member_id.is_empty() {
+        return Err(ClientError::BadAnswer { detail: "a heartbeat's answer names no member".into() });
+    }
+    Ok(Beat {
+        member: answer.member_id,
+        epoch: answer.epoch,
+        assigned: partitions_of(answer.assigned),
+        next_beat: Duration::from_millis(answer.heartbeat_ms.into()),
+    })
 }
 
 /// In order, each part within the bounds of one call.

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use super::{GroupEvent, GroupRecords, OffsetReset, OffsetToCommit};
+use super::{GroupEvent, GroupRecords, OffsetJump, OffsetReset, OffsetToCommit};
 use crate::{
     client::{consumer::ConsumedRecord, error::ClientError},
     proto::v1,
@@ -32,6 +32,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Errors that wait for the application. More say nothing new.
 pub(super) const ERRORS_MAX: usize = 16;
+/// The number of no holding: they count from 1.
+const NO_HOLD: u64 = 0;
 
 /// Where a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,11 +107,23 @@ struct Held {
 #[derive(Debug)]
 struct Chunk<P> {
     at: TopicPartition,
-    reader: u64,
-    records: std::vec::IntoIter<ConsumedRecord>,
-    high_watermark: i64,
-    leader_epoch: i32,
-    _permits: P,
+    what: Piece<P>,
+}
+
+/// What a reader found, to be handed out in this order.
+#[derive(Debug)]
+enum Piece<P> {
+    Records {
+        records: std::vec::IntoIter<ConsumedRecord>,
+        high_watermark: i64,
+        leader_epoch: i32,
+        _permits: P,
+    },
+    /// The place was not there (any more).
+    Jump {
+        from: i64,
+        to: i64,
+    },
 }
 
 /// What the application has in its hands: processed once it calls again.
@@ -128,11 +142,18 @@ struct Retry {
     failing_since: Option<Now>,
 }
 
+/// What of the options decides something here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub session_timeout: Duration,
+    pub poll_interval_max: Duration,
+    pub auto_commit: Option<Duration>,
+    pub offset_reset: OffsetReset,
+}
+
 #[derive(Debug)]
 pub(super) struct Core<P> {
-    session_timeout: Duration,
-    auto_commit: Option<Duration>,
-    offset_reset: OffsetReset,
+    rules: Rules,
     member: String,
     epoch: i32,
     /// Counts memberships: an answer to a beat of an earlier one means nothing.
@@ -152,14 +173,18 @@ pub(super) struct Core<P> {
     fetches: Retry,
     next_commit: Now,
     next_number: u64,
+    /// When the application was last seen in a call of `next`.
+    polled: Now,
+    /// It was not for too long: this member has left, and joins again when it calls.
+    is_absent: bool,
+    /// A membership to end, by the member's id.
+    leaving: Option<String>,
 }
 
 impl<P> Core<P> {
-    pub fn new(session_timeout: Duration, auto_commit: Option<Duration>, offset_reset: OffsetReset) -> Core<P> {
+    pub fn new(rules: Rules) -> Core<P> {
         Core {
-            session_timeout,
-            auto_commit,
-            offset_reset,
+            rules,
             member: String::new(),
             epoch: 0,
             membership: 0,
@@ -177,6 +202,9 @@ impl<P> Core<P> {
             fetches: Retry::default(),
             next_commit: Duration::ZERO,
             next_number: 0,
+            polled: Duration::ZERO,
+            is_absent: false,
+            leaving: None,
         }
     }
 
@@ -208,9 +236,10 @@ impl<P> Core<P> {
     // The application's side.
 
     /// The application comes back: what it was given is processed, what it was told to let go of goes.
-    pub fn begin_next(&mut self) {
+    pub fn begin_next(&mut self, now: Now) {
+        self.come_back(now);
         self.settle_hand();
-        let is_auto = self.auto_commit.is_some();
+        let is_auto = self.rules.auto_commit.is_some();
         let mut released = false;
         self.held.retain(|_, held| {
             if held.stage != Stage::Told {
@@ -238,6 +267,7 @@ impl<P> Core<P> {
     pub fn take(&mut self, now: Now, records_max: usize) -> Option<Result<GroupEvent, ClientError>> {
         // The application may have slept through the end of its session, and the driver with it.
         self.expire(now);
+        self.come_back(now);
         if !self.lost.is_empty() {
             return Some(Ok(GroupEvent::Lost(std::mem::take(&mut self.lost))));
         }
@@ -252,7 +282,7 @@ impl<P> Core<P> {
         if let Some(error) = self.fatal.clone().or_else(|| self.errors.pop_front()) {
             return Some(Err(error));
         }
-        self.take_records(records_max).map(|records| Ok(GroupEvent::Records(records)))
+        self.take_chunk(records_max).map(Ok)
     }
 
     fn tell(&mut self, which: impl Fn(&Held) -> bool, mark: impl Fn(&mut Held)) -> Vec<TopicPartition> {
@@ -260,20 +290,30 @@ impl<P> Core<P> {
         found.map(|(at, held)| (at.clone(), mark(held)).0).collect()
     }
 
-    fn take_records(&mut self, records_max: usize) -> Option<GroupRecords> {
+    fn take_chunk(&mut self, records_max: usize) -> Option<GroupEvent> {
         let chunk = self.chunks.front_mut()?;
-        let records: Vec<_> = chunk.records.by_ref().take(records_max).collect();
-        let is_whole = chunk.records.len() == 0;
-        let (at, high_watermark) = (chunk.at.clone(), chunk.high_watermark);
+        let at = chunk.at.clone();
         let held = self.held.get_mut(&at).expect("the chunks of what is not held were dropped with it");
-        let last = records.last().expect("no empty chunk is kept");
-        held.position = Some(last.offset + 1);
-        let leader_epoch = if is_whole { Some(chunk.leader_epoch) } else { held.leader_epoch };
-        self.in_hand = Some(InHand { at: at.clone(), hold: held.hold, leader_epoch });
+        let (event, is_whole) = match &mut chunk.what {
+            Piece::Records { records, high_watermark, leader_epoch, _permits: _ } => {
+                let taken: Vec<_> = records.by_ref().take(records_max).collect();
+                let is_whole = records.len() == 0;
+                let last = taken.last().expect("no empty chunk is kept");
+                held.position = Some(last.offset + 1);
+                let leader_epoch = if is_whole { Some(*leader_epoch) } else { held.leader_epoch };
+                self.in_hand = Some(InHand { at: at.clone(), hold: held.hold, leader_epoch });
+                (GroupEvent::Records(GroupRecords { at, records: taken, high_watermark: *high_watermark }), is_whole)
+            }
+            Piece::Jump { from, to } => {
+                // Also without a record, so that the place is the same after a restart.
+                (held.position, held.processed) = (Some(*to), Some(*to));
+                (GroupEvent::Jumped(OffsetJump { at, from: *from, to: *to }), true)
+            }
+        };
         if is_whole {
             self.chunks.pop_front();
         }
-        Some(GroupRecords { at, records, high_watermark })
+        Some(event)
     }
 
     /// Everything handed out, as processed: what a commit by hand commits.
@@ -283,9 +323,27 @@ impl<P> Core<P> {
         dirty.filter_map(|(at, held)| held.due(at)).map(|due| due.offset).collect()
     }
 
-    /// The holdings that these offsets are of; 0 where there is none (the coordinator will refuse it).
+    /// As [`Core::commit_all`], if this is a member and has been one ever since the application last heard what is
+    /// its own. Otherwise nothing of what was handed out is left to commit, which is not the same as committed.
+    pub fn commit_all_as_member(&mut self, now: Now) -> Result<Vec<OffsetToCommit>, ClientError> {
+        // The application may have worked through the end of its session, and the driver slept.
+        self.expire(now);
+        if self.session_ends.is_none() || self.has_lost() {
+            return Err(self.fatal.clone().unwrap_or(ClientError::NotAMember));
+        }
+        Ok(self.commit_all())
+    }
+
+    /// Whether what these offsets are of is held as it was when they were queued. A holding that was lost and came
+    /// back may have been read further by others in between.
+    pub fn are_held_still(&self, dues: &[Due]) -> bool {
+        let is_same = |due: &Due| self.held.get(&due.offset.at).is_some_and(|held| held.hold == due.hold);
+        dues.iter().all(|due| due.hold == NO_HOLD || is_same(due))
+    }
+
+    /// The holdings that these offsets are of, [`NO_HOLD`] where there is none (the coordinator will refuse it).
     pub fn dues(&self, offsets: Vec<OffsetToCommit>) -> Vec<Due> {
-        let hold = |at: &TopicPartition| self.held.get(at).map_or(0, |held| held.hold);
+        let hold = |at: &TopicPartition| self.held.get(at).map_or(NO_HOLD, |held| held.hold);
         offsets.into_iter().map(|offset| Due { hold: hold(&offset.at), offset }).collect()
     }
 
@@ -335,7 +393,11 @@ impl<P> Core<P> {
 
     #[cfg(test)]
     pub fn buffered(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.records.len()).sum()
+        let records = |chunk: &Chunk<P>| match &chunk.what {
+            Piece::Records { records, .. } => records.len(),
+            Piece::Jump { .. } => 0,
+        };
+        self.chunks.iter().map(records).sum()
     }
 
     /// Every chunk is of a running reader of a partition that is held.
@@ -343,7 +405,7 @@ impl<P> Core<P> {
     pub fn check(&self) {
         for chunk in &self.chunks {
             let stage = self.held.get(&chunk.at).map(|held| held.stage);
-            assert_eq!(stage, Some(Stage::Reading { reader: Some(chunk.reader) }), "{}", chunk.at);
+            assert!(matches!(stage, Some(Stage::Reading { reader: Some(_) })), "{}: {stage:?}", chunk.at);
         }
     }
 }

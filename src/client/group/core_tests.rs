@@ -1,5 +1,7 @@
 //! The rules of a member, without a coordinator.
 
+mod membership;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -9,7 +11,7 @@ use proptest::prelude::*;
 
 use super::{
     GroupEvent, OffsetReset, OffsetToCommit,
-    core::{Beat, Brought, Core, Due, ERRORS_MAX, From, Now, Start},
+    core::{Beat, Brought, Core, Due, ERRORS_MAX, From, Now, Rules, Start},
 };
 use crate::{
     client::{
@@ -31,12 +33,19 @@ fn ms(ms: u64) -> Now {
     Duration::from_millis(ms)
 }
 
+const RULES: Rules = Rules {
+    session_timeout: SESSION,
+    poll_interval_max: Duration::from_secs(1_000_000),
+    auto_commit: Some(INTERVAL),
+    offset_reset: OffsetReset::Earliest,
+};
+
 fn core() -> Core<()> {
-    Core::new(SESSION, Some(INTERVAL), OffsetReset::Earliest)
+    Core::new(RULES)
 }
 
 fn manual() -> Core<()> {
-    Core::new(SESSION, None, OffsetReset::Earliest)
+    Core::new(Rules { auto_commit: None, ..RULES })
 }
 
 fn beat(core: &mut Core<()>, now: Now, partitions: &[i32]) {
@@ -81,7 +90,7 @@ fn owned(core: &Core<()>) -> Vec<i32> {
 
 /// The application's next call, as a line of text.
 fn next(core: &mut Core<()>, now: Now) -> String {
-    core.begin_next();
+    core.begin_next(now);
     let numbers =
         |of: Vec<TopicPartition>| of.iter().map(|at| at.partition.0.to_string()).collect::<Vec<_>>().join(",");
     match core.take(now, 100) {
@@ -90,6 +99,7 @@ fn next(core: &mut Core<()>, now: Now) -> String {
         Some(Ok(GroupEvent::Assigned(of))) => format!("assigned {}", numbers(of)),
         Some(Ok(GroupEvent::Revoked(of))) => format!("revoked {}", numbers(of)),
         Some(Ok(GroupEvent::Lost(of))) => format!("lost {}", numbers(of)),
+        Some(Ok(GroupEvent::Jumped(of))) => format!("{}: {} is not there, on at {}", of.at.partition, of.from, of.to),
         Some(Ok(GroupEvent::Records(of))) => {
             let offsets: Vec<_> = of.records.iter().map(|r| r.offset).collect();
             format!("{}: {}..{}", of.at.partition, offsets[0], offsets[offsets.len() - 1] + 1)
@@ -124,7 +134,7 @@ fn reading_begins_at_the_committed_offset_or_at_the_reset() {
     let starts = offsets(&mut core, &[(0, 10)]);
     let froms: Vec<_> = starts.iter().map(|start| (start.at.partition.0, start.from)).collect();
     assert_eq!(froms, [(0, From::Offset(10)), (1, From::Reset)]);
-    core.on_positioned(starts[1].reader, &at(1), 3);
+    core.on_positioned(starts[1].reader, &at(1), None, 3);
     assert_eq!(core.position(&at(0)), None, "the application does not know that it is ours");
     assert_eq!(next(&mut core, ms(0)), "assigned 0,1");
     assert_eq!((core.position(&at(0)), core.position(&at(1))), (Some(10), Some(3)));
@@ -134,11 +144,11 @@ fn reading_begins_at_the_committed_offset_or_at_the_reset() {
 
 #[test]
 fn fail_as_reset_reports_and_waits_for_a_seek() {
-    let mut core = Core::<()>::new(SESSION, Some(INTERVAL), OffsetReset::Fail);
+    let mut core = Core::<()>::new(Rules { offset_reset: OffsetReset::Fail, ..RULES });
     beat(&mut core, ms(0), &[0]);
     assert_eq!(offsets(&mut core, &[]), []);
     assert_eq!(next(&mut core, ms(0)), "assigned 0");
-    core.begin_next();
+    core.begin_next(ms(0));
     let error = core.take(ms(0), 1).expect("an event").expect_err("an error");
     assert_eq!(error, ClientError::NoOffset { partition: "t-0".into() });
     core.seek(&at(0), 5).expect("it is ours");
@@ -173,7 +183,7 @@ fn a_commit_by_hand_takes_the_last_event_too() {
 fn records_beyond_the_maximum_wait_and_lose_no_epoch() {
     let (mut core, starts) = reading(core());
     core.on_brought(starts[0].reader, &at(0), brought(10..13));
-    core.begin_next();
+    core.begin_next(ms(1));
     core.take(ms(1), 2);
     assert_eq!((core.position(&at(0)), core.commit_all()[0].leader_epoch), (Some(12), None), "of a part it is unknown");
     assert_eq!(next(&mut core, ms(1)), "0: 12..13");
@@ -357,7 +367,7 @@ fn a_seek_wins_over_the_commited_offset_and_over_what_is_in_hand() {
 fn a_paused_partition_is_kept_and_read_again_from_where_it_was() {
     let (mut core, starts) = reading(core());
     core.on_brought(starts[0].reader, &at(0), brought(10..13));
-    core.begin_next();
+    core.begin_next(ms(0));
     core.take(ms(0), 1);
     core.set_paused(&at(0), true).expect("it is ours");
     assert_eq!(core.take_stops(), [starts[0].reader]);
@@ -380,9 +390,12 @@ fn a_paused_partition_is_kept_and_read_again_from_where_it_was() {
 fn retention_that_overtakes_a_reader_loses_nothing_that_was_read() {
     let (mut core, starts) = reading(core());
     core.on_brought(starts[0].reader, &at(0), brought(10..13));
-    core.on_positioned(starts[0].reader, &at(0), 500);
+    core.on_positioned(starts[0].reader, &at(0), Some(13), 500);
     core.on_brought(starts[0].reader, &at(0), brought(500..501));
     assert_eq!(next(&mut core, ms(0)), "0: 10..13");
+    assert_eq!(core.position(&at(0)), Some(13));
+    assert_eq!(next(&mut core, ms(0)), "0: 13 is not there, on at 500");
+    assert_eq!((core.position(&at(0)), core.commit_all()[0].offset), (Some(500), 500));
     assert_eq!(next(&mut core, ms(0)), "0: 500..501");
 }
 
@@ -422,6 +435,7 @@ enum Step {
     Bring { reader: usize, records: i64 },
     Next { records_max: usize },
     Commit { ok: bool },
+    OffsetsFail,
     Wait(u64),
     Expel,
     Seek(i32, i64),
@@ -435,6 +449,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..8_usize, 0..5_i64).prop_map(|(reader, records)| Step::Bring { reader, records }),
         8 => (1..4_usize).prop_map(|records_max| Step::Next { records_max }),
         3 => any::<bool>().prop_map(|ok| Step::Commit { ok }),
+        1 => Just(Step::OffsetsFail),
         2 => (1..6_000_u64).prop_map(Step::Wait),
         1 => Just(Step::Expel),
         1 => (0..4, 0..50_i64).prop_map(|(p, offset)| Step::Seek(p, offset)),
@@ -467,6 +482,9 @@ impl World {
             Step::Offsets => {
                 let asked = core.unknown(self.now + SESSION);
                 core.on_offsets(&asked, &self.committed);
+            }
+            Step::OffsetsFail => {
+                core.on_offsets_failed(broker_error(ErrorCode::Unavailable, true), self.now, 0, SESSION);
             }
             Step::Bring { reader, records } if !self.readers.is_empty() => {
                 let i = reader % self.readers.len();
@@ -502,19 +520,30 @@ impl World {
                 From::Reset => 0,
             };
             if start.from == From::Reset {
-                core.on_positioned(start.reader, &start.at, offset);
+                core.on_positioned(start.reader, &start.at, None, offset);
             }
             self.readers.push((start.reader, start.at, offset));
         }
         core.check();
+        self.check_wakes(core);
         let owned: BTreeSet<_> = owned(core).into_iter().map(at).collect();
         for at in self.ours.keys().chain(&self.told) {
             assert!(owned.contains(at) || core.has_lost(), "{at} was let go of behind the application's back");
         }
     }
 
+    /// Whoever has nothing to do now is not woken now: that would be again and again.
+    fn check_wakes(&self, core: &Core<()>) {
+        if core.unknown(self.now).is_empty() {
+            assert!(core.fetch_retry().is_none_or(|next| next > self.now), "nothing to ask for, and woken for it");
+        }
+        if core.member().is_empty() {
+            assert_eq!(core.next_due(), None, "no member commits anything");
+        }
+    }
+
     fn next(&mut self, core: &mut Core<()>, records_max: usize) {
-        core.begin_next();
+        core.begin_next(self.now);
         self.told.clear();
         let in_hand = self.ours.iter().filter_map(|(at, next)| Some((at.clone(), (*next)?)));
         self.processed.extend(in_hand.collect::<Vec<_>>());
@@ -533,6 +562,7 @@ impl World {
                 }
             }
             Some(Ok(GroupEvent::Lost(of))) => self.ours.retain(|at, _| !of.contains(at)),
+            Some(Ok(GroupEvent::Jumped(of))) => panic!("nothing is out of range here: {of:?}"),
             Some(Ok(GroupEvent::Records(of))) => {
                 let next = self.ours.get_mut(&of.at).expect("records only of what is ours");
                 let first = of.records[0].offset;

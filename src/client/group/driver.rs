@@ -31,6 +31,8 @@ use crate::{
 const IDLE: Duration = Duration::from_secs(1);
 /// Between two tries of the last commit.
 const PAUSE: Duration = Duration::from_millis(200);
+/// What a join under way may take at the end. An election is not waited for.
+const SETTLE: Duration = Duration::from_secs(1);
 
 pub(super) type Reply = oneshot::Sender<Result<(), ClientError>>;
 
@@ -50,10 +52,34 @@ struct ByHand {
     next: Now,
 }
 
+/// The id under which this member joins. A join whose answer was lost is repeated with the same one, so that no second
+/// member comes of it.
+struct JoinAs {
+    id: String,
+    /// An id serves one membership: the coordinator relies on that one that is gone does not come back.
+    membership: u64,
+    since: Now,
+    /// A try may have been done although its answer never came: there may be a member of this id.
+    is_unsure: bool,
+}
+
 enum Event {
-    Beat { membership: u64, sent: Now, result: Result<Beat, ClientError> },
-    Offsets { asked: Vec<(u64, TopicPartition)>, result: Result<BTreeMap<TopicPartition, i64>, ClientError> },
-    Committed { membership: u64, dues: Vec<Due>, result: Result<Vec<(TopicPartition, ClientError)>, ClientError> },
+    /// A membership was given up.
+    Left,
+    Beat {
+        membership: u64,
+        sent: Now,
+        result: Result<Beat, ClientError>,
+    },
+    Offsets {
+        asked: Vec<(u64, TopicPartition)>,
+        result: Result<BTreeMap<TopicPartition, i64>, ClientError>,
+    },
+    Committed {
+        membership: u64,
+        dues: Vec<Due>,
+        result: Result<Vec<(TopicPartition, ClientError)>, ClientError>,
+    },
 }
 
 pub(super) struct Driver {
@@ -69,6 +95,7 @@ pub(super) struct Driver {
     /// The first is the one under way, if `is_by_hand`.
     by_hand: VecDeque<ByHand>,
     is_by_hand: bool,
+    join_as: Option<JoinAs>,
 }
 
 impl Driver {
@@ -85,6 +112,7 @@ impl Driver {
             is_committing: false,
             by_hand: VecDeque::new(),
             is_by_hand: false,
+            join_as: None,
         }
     }
 
@@ -121,14 +149,29 @@ impl Driver {
         let mut core = shared.lock();
         let now = shared.now();
         core.expire(now);
-        let mut wake = now + IDLE;
+        core.leave_if_stuck(now);
+        // A waiting call is woken, and so seen, several times in the interval that it may not exceed.
+        let mut wake = now + IDLE.min(self.calls.options.poll_interval_max / 4);
+        if let Some(member) = core.take_leaving() {
+            let calls = self.calls.clone();
+            self.running.spawn(async move {
+                calls.leave(member).await;
+                Event::Left
+            });
+        }
         if !self.is_beating {
             if core.next_beat() <= now {
                 self.is_beating = true;
                 let (calls, membership) = (self.calls.clone(), core.membership());
                 let (who, owns) = (identity(&core), core.owns());
-                self.running
-                    .spawn(async move { Event::Beat { membership, sent: now, result: calls.beat(who, owns).await } });
+                let join_as = who.member.is_empty().then(|| self.join_as(membership, now));
+                self.running.spawn(async move {
+                    let result = match join_as {
+                        Some(id) => calls.join(id).await,
+                        None => calls.beat(who, owns).await,
+                    };
+                    Event::Beat { membership, sent: now, result }
+                });
             } else {
                 wake = wake.min(core.next_beat());
             }
@@ -162,6 +205,18 @@ impl Driver {
         shared.opened + wake
     }
 
+    /// The id to join with: the last one while there may be a member of that id, or a new one.
+    fn join_as(&mut self, membership: u64, now: Now) -> String {
+        let session = self.calls.options.session_timeout;
+        let is_good = |join: &JoinAs| join.membership == membership && now.saturating_sub(join.since) < session;
+        let calls = &self.calls;
+        let join = match self.join_as.take().filter(is_good) {
+            Some(join) => join,
+            None => JoinAs { id: calls.draw_member_id(), membership, since: now, is_unsure: false },
+        };
+        self.join_as.insert(join).id.clone()
+    }
+
     fn reader(&self) -> Reader {
         let options = &self.calls.options;
         Reader {
@@ -181,7 +236,7 @@ impl Driver {
         }
         let who = identity(core);
         if let Some(first) = self.by_hand.front() {
-            if who.member.is_empty() {
+            if who.member.is_empty() || !core.are_held_still(&first.dues) {
                 let first = self.by_hand.pop_front().expect("just seen");
                 first.end(Err(ClientError::NotAMember));
                 return Some(now);
@@ -222,6 +277,7 @@ impl Driver {
         let (now, jitter) = (shared.now(), self.calls.cluster.world().rng.below(1024) as u32);
         let patience = self.calls.options.patience;
         match event {
+            Event::Left => {}
             Event::Beat { membership, sent, result } => {
                 self.is_beating = false;
                 let mut core = shared.lock();
@@ -229,6 +285,9 @@ impl Driver {
                     Ok(beat) => core.on_beat(membership, sent, beat),
                     Err(error) => {
                         tracing::debug!(group = self.calls.options.group, %error, "heartbeat failed");
+                        if let Some(join) = &mut self.join_as {
+                            join.is_unsure |= error.effect() == Effect::Unknown;
+                        }
                         core.on_beat_failed(membership, error, now, jitter, patience);
                     }
                 }
@@ -307,6 +366,7 @@ impl Driver {
     /// The last commit, and goodbye.
     async fn close(mut self, reply: Reply) {
         self.readers.abort_all();
+        self.settle_join().await;
         self.running.abort_all();
         let options = &self.calls.options;
         let last = match options.auto_commit {
@@ -317,8 +377,7 @@ impl Driver {
             }),
             None => Ok(()),
         };
-        let member = self.shared.lock().member().to_string();
-        self.calls.leave(member).await;
+        self.leave().await;
         let _ = reply.send(last); // The caller may have given up waiting.
     }
 
@@ -345,9 +404,42 @@ impl Driver {
 
     async fn abandon(mut self) {
         self.readers.abort_all();
+        self.settle_join().await;
         self.running.abort_all();
+        self.leave().await;
+    }
+
+    /// A join under way is waited for a moment: who leaves before it is done is a member afterwards, of whom nobody
+    /// knows, until its session is over.
+    async fn settle_join(&mut self) {
+        let is_joining = self.is_beating && self.shared.lock().member().is_empty();
+        if !is_joining {
+            return;
+        }
+        let joined = async {
+            while self.is_beating {
+                match self.running.join_next().await.and_then(unless_panicked) {
+                    Some(event @ Event::Beat { .. }) => self.on_event(event),
+                    Some(Event::Left | Event::Offsets { .. } | Event::Committed { .. }) => {}
+                    None => return,
+                }
+            }
+        };
+        let is_answered = timeout(SETTLE, joined).await.is_ok();
+        if let Some(join) = &mut self.join_as {
+            join.is_unsure |= !is_answered;
+        }
+    }
+
+    /// Says goodbye, also for a member that may have come of a join without an answer.
+    async fn leave(&self) {
         let member = self.shared.lock().member().to_string();
-        self.calls.leave(member).await;
+        let unsure = self.join_as.as_ref().filter(|join| join.is_unsure).map(|join| join.id.clone());
+        match (member.is_empty(), unsure) {
+            (false, _) => self.calls.leave(member).await,
+            (true, Some(unsure)) => self.calls.leave(unsure).await,
+            (true, None) => {}
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 //! holds the partition: it is told before a partition goes ([`GroupEvent::Revoked`]), and nobody else gets it until
 //! the next call after that; what could not be told in time is reported as [`GroupEvent::Lost`], and from then on
 //! not one record of it is handed out. A member that reaches no coordinator for its session timeout, counted from
-//! the *sending* of its last answered heartbeat, regards all its partitions as lost, since the coordinator may.
+//! the *sending* of its last answered heartbeat, regards all its partitions as lost, since the coordinator may. One whose
+//! application does not call for [`GroupOptions::poll_interval_max`] leaves, and joins anew with the next call.
 //! At least once by default: committed is what was handed out and, as the call after it says, processed.
 //! Memory: [`GroupOptions::buffer_bytes_max`] and one answer of each partition beyond it.
 //! Leaves out: where it stops being pure (`core` decides, `driver` calls, `reader` reads), exactly-once.
@@ -28,15 +29,20 @@ use tokio::{
 
 use self::{
     calls::Calls,
-    core::Core,
+    core::{Core, Rules},
     driver::{Command, Driver},
     reader::Permits,
 };
 use super::{consumer::ConsumedRecord, error::ClientError, net::Cluster};
 use crate::{proto::v1, types::TopicPartition};
 
+/// The driver looks this often whether the application is in a call.
+const POLL_INTERVAL_MAX_MIN: Duration = Duration::from_secs(1);
 /// Commands on their way to the driver. The handle has one at a time; cancelled calls leave a few more.
 const COMMANDS_MAX: usize = 4;
+
+/// Kafka's, and so what its users reckon with: longer than most batches take, short for a partition that stands.
+pub const POLL_INTERVAL_MAX_DEFAULT: Duration = Duration::from_secs(300);
 
 /// Where a partition is read from for which the group has no committed offset, or one that is not there any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +73,10 @@ pub struct GroupOptions {
     pub session_timeout: Duration,
     /// How long after a revocation the next call may come before the coordinator takes the partitions away.
     pub rebalance_timeout: Duration,
+    /// How long the application may take between two calls of [`GroupConsumer::next`]. After that this member leaves
+    /// the group, so that others read what a stuck application holds; the call that comes in the end says
+    /// [`GroupEvent::Lost`] and joins anew. 5 minutes unless set (Kafka's max.poll.interval.ms).
+    pub poll_interval_max: Duration,
     pub offset_reset: OffsetReset,
     /// How often processed offsets are committed, besides at revocations and at the end. None: only by
     /// [`GroupConsumer::commit`].
@@ -92,6 +102,7 @@ impl GroupOptions {
             client_id: String::new(),
             session_timeout: Duration::from_secs(10),
             rebalance_timeout: Duration::from_secs(60),
+            poll_interval_max: POLL_INTERVAL_MAX_DEFAULT,
             offset_reset: OffsetReset::Earliest,
             auto_commit: Some(Duration::from_secs(5)),
             records_max: 10_000,
@@ -111,7 +122,19 @@ pub enum GroupEvent {
     Revoked(Vec<TopicPartition>),
     /// Others may be reading them already: what was not committed will be read again by them.
     Lost(Vec<TopicPartition>),
+    /// The place to read on at was not there, and [`GroupOptions::offset_reset`] chose another one.
+    Jumped(OffsetJump),
     Records(GroupRecords),
+}
+
+/// Where a partition is read on, and where it was to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetJump {
+    pub at: TopicPartition,
+    /// The next offset to be read as it was committed, sought, or reached. Below `to`: the records from here to `to`
+    /// are gone, by retention or a trim, or are skipped by [`OffsetReset::Latest`]. Else it was beyond the end.
+    pub from: i64,
+    pub to: i64,
 }
 
 /// Some records of one partition, in order.
@@ -174,9 +197,18 @@ impl GroupConsumer {
         if options.topics.is_empty() && options.pattern.is_none() {
             return invalid("a consumer of a group needs topics or a pattern");
         }
+        if options.poll_interval_max < POLL_INTERVAL_MAX_MIN {
+            return invalid("poll_interval_max is below a second: any pause of the process would end the membership");
+        }
+        let rules = Rules {
+            session_timeout: options.session_timeout,
+            poll_interval_max: options.poll_interval_max,
+            auto_commit: options.auto_commit,
+            offset_reset: options.offset_reset,
+        };
         let permits = |most: usize| Arc::new(Semaphore::new(reader::budget(most)));
         let shared = Arc::new(Shared {
-            core: Mutex::new(Core::new(options.session_timeout, options.auto_commit, options.offset_reset)),
+            core: Mutex::new(Core::new(rules)),
             ready: Notify::new(),
             work: Notify::new(),
             buffer_bytes: permits(options.buffer_bytes_max),
@@ -199,7 +231,7 @@ impl GroupConsumer {
 
     /// As [`GroupConsumer::next`], with at most so many records.
     pub async fn next_up_to(&mut self, records_max: usize) -> Result<GroupEvent, ClientError> {
-        self.shared.lock().begin_next();
+        self.shared.lock().begin_next(self.shared.now());
         self.shared.work.notify_one();
         loop {
             let ready = self.shared.ready.notified();
@@ -212,9 +244,11 @@ impl GroupConsumer {
     }
 
     /// Commits everything handed out so far, the last event's records included. Answered when it is fsynced on a
-    /// majority.
+    /// majority. [`ClientError::NotAMember`] if this member was expelled, or heard nothing of its coordinator for
+    /// its session, since the application last heard what it holds: then nothing was committed, and others read it
+    /// again. So Ok never stands for nothing.
     pub async fn commit(&mut self) -> Result<(), ClientError> {
-        let offsets = self.shared.lock().commit_all();
+        let offsets = self.shared.lock().commit_all_as_member(self.shared.now())?;
         self.commit_offsets(offsets).await
     }
 

@@ -46,16 +46,17 @@ impl Reader {
         let mut consumer = Consumer::at(&self.cluster, &at.topic, at.partition.0, 0, self.patience);
         // Whether the stream that ended was worth opening, and since when nothing has worked.
         let (mut is_fresh, mut failing_since) = (false, None);
-        let mut reset = match from {
+        // Whether to find out where to begin, and the place that this is instead of.
+        let (mut reset, mut instead_of) = match from {
             From::Offset(offset) => {
                 consumer.set_position(*offset);
-                false
+                (false, None)
             }
-            From::Reset => true,
+            From::Reset => (true, None),
         };
         loop {
             let step = match reset {
-                true => self.reset(&mut consumer, &start).await.map(|()| None),
+                true => self.reset(&mut consumer, &start, instead_of).await.map(|()| None),
                 false => consumer.try_next().await,
             };
             match step {
@@ -80,6 +81,7 @@ impl Reader {
                         return self.fail(&start, error, true);
                     }
                     tracing::warn!(partition = %at, %error, reset = ?self.offset_reset, "no such offset, beginning anew");
+                    instead_of = Some(consumer.position());
                     consumer.reopen();
                     reset = true;
                 }
@@ -98,8 +100,8 @@ impl Reader {
         }
     }
 
-    /// Finds out where to begin instead.
-    async fn reset(&self, consumer: &mut Consumer, start: &Start) -> Result<(), ClientError> {
+    /// Finds out where to begin.
+    async fn reset(&self, consumer: &mut Consumer, start: &Start, instead_of: Option<i64>) -> Result<(), ClientError> {
         let at = match self.offset_reset {
             OffsetReset::Earliest => OffsetAt::Earliest,
             OffsetReset::Latest => OffsetAt::Latest,
@@ -107,7 +109,8 @@ impl Reader {
         };
         let offset = consumer.ask_offset(at).await?;
         consumer.set_position(offset);
-        self.shared.lock().on_positioned(start.reader, &start.at, offset);
+        self.shared.lock().on_positioned(start.reader, &start.at, instead_of, offset);
+        self.shared.ready.notify_one();
         Ok(())
     }
 

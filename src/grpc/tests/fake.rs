@@ -342,6 +342,10 @@ impl Backend for Fake {
         }
     }
 
+    async fn group_join(&self, request: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
+        self.group_heartbeat(request).await
+    }
+
     async fn group_heartbeat(&self, request: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
         known(&request.group)?;
         let answer = HeartbeatAnswer {

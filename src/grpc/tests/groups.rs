@@ -28,7 +28,8 @@ fn offset(partition: i32, offset: i64) -> v1::OffsetToCommit {
 }
 
 fn commit(offsets: Vec<v1::OffsetToCommit>) -> v1::CommitOffsetsRequest {
-    v1::CommitOffsetsRequest { group: GROUP.into(), member_id: "m-1".into(), epoch: 4, offsets, sequence: 7 }
+    let (group, member_id, instance_id) = (GROUP.into(), "m-1".into(), Some("i".into()));
+    v1::CommitOffsetsRequest { group, member_id, epoch: 4, offsets, sequence: 7, instance_id }
 }
 
 #[tokio::test]
@@ -99,7 +100,7 @@ async fn commits_are_refused_one_by_one() {
     let want = CommitRequest {
         group: GROUP.into(),
         member: "m-1".into(),
-        instance: None,
+        instance: Some("i".into()),
         epoch: 4,
         offsets: vec![of(0, 5, Some(LeaderEpoch(3)), "x".repeat(4_096)), of(1, 6, None, String::new())],
         sequence: 7,
@@ -181,7 +182,8 @@ async fn groups_answer_in_the_wires_words() {
     };
     assert_eq!(described, want);
 
-    let leave = |member: &str| v1::GroupLeaveRequest { group: GROUP.into(), member_id: member.into() };
+    let leave =
+        |member: &str| v1::GroupLeaveRequest { group: GROUP.into(), member_id: member.into(), instance_id: None };
     groups.leave(leave("m-1")).await.unwrap();
     let status = groups.leave(leave("m-2")).await.unwrap_err();
     assert_eq!(error_of(&status).code(), ErrorCode::UnknownMember);
@@ -211,6 +213,7 @@ async fn limits_of_heartbeats() {
     let member = |bytes| v1::GroupHeartbeatRequest { member_id: "m".repeat(bytes), ..beat() };
     let instance = |bytes| v1::GroupHeartbeatRequest { instance_id: Some("i".repeat(bytes)), ..beat() };
     let client_id = |bytes| v1::GroupHeartbeatRequest { client_id: "c".repeat(bytes), ..beat() };
+    let join_as = |id: &str| v1::GroupHeartbeatRequest { join_as: id.into(), ..beat() };
     let owns = |count: usize| v1::GroupHeartbeatRequest { owns: vec![set(&vec![1; count])], ..beat() };
     let label = limits::LABEL_BYTES_MAX;
     for (good, bad, says) in [
@@ -227,6 +230,12 @@ async fn limits_of_heartbeats() {
         (beat(), subscribed(v1::GroupSubscription { assignor: 9, ..named(vec![]) }), "assignor is 9"),
         (beat(), v1::GroupHeartbeatRequest { group: String::new(), ..beat() }, "the group's name is empty"),
         (beat(), v1::GroupHeartbeatRequest { group: "g".repeat(256), ..beat() }, "group has 256 bytes"),
+        (join_as("m-1"), v1::GroupHeartbeatRequest { member_id: "m".into(), ..join_as("m-1") }, "beside a member_id"),
+        (join_as(&"j".repeat(limits::MEMBER_ID_BYTES_MAX)), join_as(&"j".repeat(301)), "join_as has 301 bytes"),
+        (beat(), join_as("a\u{1b}[2J"), "join_as has the control character"),
+        (beat(), v1::GroupHeartbeatRequest { member_id: "a\nb".into(), ..beat() }, "member_id has the control"),
+        (beat(), v1::GroupHeartbeatRequest { client_id: "a\u{1b}b".into(), ..beat() }, "client_id has the control"),
+        (beat(), v1::GroupHeartbeatRequest { instance_id: Some("\r".into()), ..beat() }, "instance_id has the control"),
     ] {
         groups.heartbeat(good).await.unwrap_or_else(|status| panic!("{says}: {status:?}"));
         let status = groups.heartbeat(bad).await.unwrap_err();

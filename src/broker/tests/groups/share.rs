@@ -186,3 +186,33 @@ async fn a_group_has_one_protocol_at_a_time() {
     let refused = cluster.any().group_heartbeat(beat).await;
     assert!(matches!(refused, Err(GroupError::ProtocolMismatch { .. })), "{refused:?}");
 }
+
+/// A client whose first answer was lost asks again with the id that it drew.
+#[tokio::test]
+async fn a_repeated_join_is_the_same_member_and_a_crashed_one_is_taken_out_by_its_instance() {
+    let cluster = Cluster::start(3, 2_900).await;
+    cluster.create("t", 4).await;
+    let join = |member: &str, instance: Option<&str>| HeartbeatRequest {
+        group: "g".into(),
+        member: member.into(),
+        subscription: Some(topics(&["t"])),
+        instance: instance.map(str::to_string),
+        session_timeout: Duration::from_secs(1_800),
+        ..HeartbeatRequest::default()
+    };
+    let first = cluster.broker(1).group_join(join("billing-1", None)).await.unwrap();
+    let again = cluster.broker(2).group_join(join("billing-1", None)).await.unwrap();
+    assert_eq!((first.member.as_str(), &again), ("billing-1", &first));
+    assert_eq!(cluster.broker(3).describe_group("g").await.unwrap().members.len(), 1, "no ghost");
+
+    // A static member whose machine is gone: its session is long, and its instance is all that is known of it.
+    let crashed = cluster.broker(1).group_join(join("billing-2", Some("two"))).await.unwrap();
+    assert_eq!(crashed.member, "billing-2");
+    let by_instance = Leaver { member: String::new(), instance: Some("two".into()) };
+    let left = cluster.broker(3).group_leave("g", vec![by_instance.clone()]).await.unwrap();
+    assert_eq!(left, [(by_instance.clone(), None)]);
+    let described = cluster.any().describe_group("g").await.unwrap();
+    assert_eq!(described.members.len(), 1, "{described:?}");
+    let left = cluster.broker(3).group_leave("g", vec![by_instance]).await.unwrap();
+    assert!(matches!(left[0].1, Some(GroupError::UnknownMember { .. })), "{left:?}");
+}

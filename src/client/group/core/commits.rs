@@ -21,9 +21,10 @@ impl<P> Core<P> {
         unknown.map(|(at, held)| (held.hold, at.clone())).collect()
     }
 
-    /// When to ask for offsets again after a failure.
+    /// When to ask for offsets again after a failure. None: there is nothing to ask for (any more).
     pub fn fetch_retry(&self) -> Option<Now> {
-        self.fetches.failing_since.map(|_| self.fetches.next)
+        let is_unknown = self.held.values().any(|held| held.stage == Stage::Unknown);
+        self.fetches.failing_since.filter(|_| is_unknown).map(|_| self.fetches.next)
     }
 
     pub fn on_offsets(&mut self, asked: &[(u64, TopicPartition)], found: &BTreeMap<TopicPartition, i64>) {
@@ -48,7 +49,7 @@ impl<P> Core<P> {
 
     /// What to commit now without being asked: at revocations at once, else every interval.
     pub fn due(&mut self, now: Now) -> Vec<Due> {
-        let Some(interval) = self.auto_commit else { return Vec::new() };
+        let Some(interval) = self.rules.auto_commit else { return Vec::new() };
         if self.commits.next > now || self.member.is_empty() {
             return Vec::new();
         }
@@ -61,9 +62,9 @@ impl<P> Core<P> {
         due.filter_map(|(at, held)| held.due(at)).collect()
     }
 
-    /// When `due` may have something.
+    /// When `due` may have something. Never, while this is no member: joining wakes by itself.
     pub fn next_due(&self) -> Option<Now> {
-        self.auto_commit?;
+        self.rules.auto_commit.filter(|_| !self.member.is_empty())?;
         let is_releasing = self.held.values().any(|held| held.stage == Stage::Releasing);
         let next = if is_releasing { Duration::ZERO } else { self.next_commit };
         Some(next.max(self.commits.next))
@@ -100,9 +101,18 @@ impl<P> Core<P> {
         if membership != self.membership {
             return None;
         }
-        if error.code() == Some(ErrorCode::UnknownMember) {
-            self.expel();
-            return None;
+        match error.code() {
+            Some(ErrorCode::UnknownMember) => {
+                self.expel();
+                return None;
+            }
+            // Another process has this one's instance id: to join again would throw that one out.
+            Some(ErrorCode::FencedInstance) => {
+                self.expel();
+                self.fatal = Some(error.clone());
+                return None;
+            }
+            Some(_) | None => {}
         }
         // At once again, not at the next interval; but what goes does not wait for what is hopeless.
         self.next_commit = Duration::ZERO;

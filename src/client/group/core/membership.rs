@@ -10,8 +10,9 @@ use crate::{
 };
 
 impl<P> Core<P> {
+    /// When to beat, or to join. Not at all while the application is absent.
     pub fn next_beat(&self) -> Now {
-        self.beats.next
+        if self.is_absent { Now::MAX } else { self.beats.next }
     }
 
     /// All that this member reads, or has not let go of.
@@ -25,8 +26,8 @@ impl<P> Core<P> {
             return;
         }
         (self.member, self.epoch) = (beat.member, beat.epoch);
-        self.session_ends = Some(sent + self.session_timeout);
-        let most = self.session_timeout / BEATS_PER_SESSION;
+        self.session_ends = Some(sent + self.rules.session_timeout);
+        let most = self.rules.session_timeout / BEATS_PER_SESSION;
         let next = sent + beat.next_beat.clamp(BEAT_MIN.min(most), most);
         self.beats = Retry { next, ..Retry::default() };
         let assigned: BTreeSet<_> = beat.assigned.into_iter().collect();
@@ -61,6 +62,13 @@ impl<P> Core<P> {
         }
         match error.code() {
             Some(ErrorCode::UnknownMember | ErrorCode::FencedMember) if !self.member.is_empty() => self.expel(),
+            // It was a member, and was no more when its join was answered: join again.
+            Some(ErrorCode::UnknownMember | ErrorCode::FencedMember) => {
+                self.membership += 1;
+                if let Some(error) = self.beats.failed(error, now, jitter, patience) {
+                    self.report(error);
+                }
+            }
             _ if error.is_retriable() => {
                 if let Some(error) = self.beats.failed(error, now, jitter, patience) {
                     self.report(error);
@@ -94,6 +102,32 @@ impl<P> Core<P> {
             self.session_ends = None;
             self.lose_all();
         }
+    }
+
+    /// An application that takes longer than its interval holds up the group: it may be stuck for good, while its
+    /// beats go on. It leaves, so that others read on. Also when it never called.
+    pub fn leave_if_stuck(&mut self, now: Now) {
+        if self.is_absent || now.saturating_sub(self.polled) < self.rules.poll_interval_max {
+            return;
+        }
+        let member = self.member.clone();
+        self.expel();
+        self.is_absent = true;
+        if !member.is_empty() {
+            tracing::warn!(member, "the application has not asked for records for too long, leaving the group");
+            self.leaving = Some(member);
+        }
+    }
+
+    /// The application is here.
+    pub(super) fn come_back(&mut self, now: Now) {
+        self.polled = now;
+        self.is_absent = false;
+    }
+
+    /// A membership that this member gives up, to be said to the coordinator.
+    pub fn take_leaving(&mut self) -> Option<String> {
+        self.leaving.take()
     }
 
     fn lose_all(&mut self) {

@@ -1,6 +1,6 @@
 //! Readers: which to start and stop, and what they bring. What comes from one that was stopped is dropped.
 
-use super::{Brought, Chunk, Core, From, Held, Stage, Start};
+use super::{Brought, Chunk, Core, From, Held, Piece, Stage, Start};
 use crate::{
     client::{error::ClientError, group::OffsetReset},
     types::TopicPartition,
@@ -17,7 +17,7 @@ impl<P> Core<P> {
 
     pub(super) fn start_reader(&mut self, at: &TopicPartition) {
         let reader = self.number();
-        let offset_reset = self.offset_reset;
+        let offset_reset = self.rules.offset_reset;
         let Some(held) = self.held.get_mut(at) else { return };
         if held.paused || held.stage != (Stage::Reading { reader: None }) {
             return;
@@ -47,13 +47,17 @@ impl<P> Core<P> {
         self.held.get_mut(at).filter(|held| held.stage == Stage::Reading { reader: Some(reader) })
     }
 
-    /// A reader found out where it begins.
-    pub fn on_positioned(&mut self, reader: u64, at: &TopicPartition, offset: i64) {
-        // What it brought before retention overtook it is still to be handed out.
-        let is_between = self.chunks.iter().any(|chunk| chunk.reader == reader);
-        if let Some(held) = self.read_by(reader, at).filter(|_| !is_between) {
+    /// A reader found out where it begins. `instead_of`: the place that it was to begin or go on at, which is not
+    /// there (any more); the application is told, after what was brought before.
+    pub fn on_positioned(&mut self, reader: u64, at: &TopicPartition, instead_of: Option<i64>, offset: i64) {
+        let Some(held) = self.read_by(reader, at) else { return };
+        match instead_of {
             // Also without a record, so that the place is the same after a restart.
-            (held.position, held.processed) = (Some(offset), Some(offset));
+            None => (held.position, held.processed) = (Some(offset), Some(offset)),
+            Some(from) => {
+                let what = Piece::Jump { from, to: offset };
+                self.chunks.push_back(Chunk { at: at.clone(), what });
+            }
         }
     }
 
@@ -63,8 +67,8 @@ impl<P> Core<P> {
         }
         let Brought { records, high_watermark, leader_epoch, permits } = brought;
         let records = records.into_iter();
-        let at = at.clone();
-        self.chunks.push_back(Chunk { at, reader, records, high_watermark, leader_epoch, _permits: permits });
+        let what = Piece::Records { records, high_watermark, leader_epoch, _permits: permits };
+        self.chunks.push_back(Chunk { at: at.clone(), what });
     }
 
     /// A reader met an error. `is_end`: it has ended, and the partition waits for a seek.
