@@ -9,6 +9,7 @@ mod forming;
 mod full_disk;
 mod garbage;
 mod group_cost;
+mod group_faults;
 mod group_flights;
 mod groups;
 mod kills;

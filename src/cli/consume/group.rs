@@ -3,16 +3,17 @@
 //! Promises: what is committed was written to standard output and flushed before. The client counts the records
 //! of an event as processed when it is asked for the next one, or closed; so neither happens before they are
 //! flushed, and where they never are, the partition is put back to where they begin. SIGINT and SIGTERM end it
-//! cleanly; a second one at once.
+//! cleanly, whatever it waits for; a second one at once. What is not read although it was to be is said
+//! on standard error: topics that are not there, records that are gone, offsets beyond the end.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{super::signals::Signals, ConsumeArgs, Failure, Global, Printed, Printer};
+use super::{super::signals::Signals, ConsumeArgs, Failure, Global, Printed, Printer, ResetArg};
 use crate::{
-    client::{Admin, ClientError, GroupConsumer, GroupEvent, GroupOptions, GroupRecords, OffsetAt},
+    client::{Admin, ClientError, GroupConsumer, GroupEvent, GroupOptions, GroupRecords, OffsetAt, OffsetJump},
     types::TopicPartition,
 };
 
@@ -29,9 +30,14 @@ const CLOSE_AFTER_ERROR: Duration = Duration::from_secs(5);
 pub async fn run(name: &str, args: &ConsumeArgs, printer: Printer, global: &Global) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let admin = global.admin()?;
+    tokio::select! {
+        checked = check_topics(&admin, args) => checked?,
+        _ = signals.next() => return Ok(()),
+    }
     let consumer = GroupConsumer::open(admin.cluster(), options(name, args, global))?;
     let ends = args.exit_at_end.then(|| Ends { admin, targets: BTreeMap::new(), unassigned: Instant::now() });
-    let mut member = Member { consumer, printer, ends, is_verbose: args.group.verbose };
+    let (is_verbose, offset_reset) = (args.group.verbose, args.group.offset_reset);
+    let mut member = Member { consumer, printer, ends, is_verbose, offset_reset };
     let ending = member.read(&mut signals).await;
     let closing = member.close(ending);
     tokio::select! {
@@ -40,6 +46,21 @@ pub async fn run(name: &str, args: &ConsumeArgs, printer: Printer, global: &Glob
             "{signal} again: ended at once; what was not committed will be read again"
         ))),
     }
+}
+
+/// A topic may be created later; a name that is mistyped looks the same. So it is said at once, and who wants to end at
+/// the end has nothing to wait for.
+async fn check_topics(admin: &Admin, args: &ConsumeArgs) -> Result<(), Failure> {
+    for topic in &args.topics {
+        match admin.partition_count(topic).await {
+            Ok(_) => {}
+            Err(ClientError::NoTopic { .. }) if !args.exit_at_end => {
+                eprintln!("flotilla: topic {topic:?} does not exist; it will be read once it is created");
+            }
+            Err(error) => return Err(Failure::of_read(error)),
+        }
+    }
+    Ok(())
 }
 
 fn options(name: &str, args: &ConsumeArgs, global: &Global) -> GroupOptions {
@@ -51,6 +72,7 @@ fn options(name: &str, args: &ConsumeArgs, global: &Global) -> GroupOptions {
         instance_id: group.instance_id.clone(),
         client_id: format!("flotilla-consume-{}", std::process::id()),
         session_timeout: group.session_timeout,
+        poll_interval_max: group.max_poll_interval,
         offset_reset: group.offset_reset.into(),
         auto_commit: (!group.no_commit).then_some(group.commit_interval),
         patience: global.timeout,
@@ -73,6 +95,7 @@ struct Member {
     printer: Printer,
     ends: Option<Ends>,
     is_verbose: bool,
+    offset_reset: ResetArg,
 }
 
 impl Member {
@@ -90,6 +113,10 @@ impl Member {
                 }
             };
             match event {
+                Ok(GroupEvent::Jumped(jump)) => {
+                    eprintln!("flotilla: {}", jumped(&jump, self.offset_reset));
+                    self.is_inside(&jump.at);
+                }
                 Ok(GroupEvent::Records(records)) => match self.print(records, signals).await {
                     Some(ending) => return ending,
                     None if self.is_at_end() => return Ending::Done,
@@ -97,10 +124,13 @@ impl Member {
                 },
                 Ok(GroupEvent::Assigned(partitions)) => {
                     self.say("reading", &partitions);
-                    if let Some(ends) = &mut self.ends
-                        && let Err(error) = ends.begin(&partitions).await
-                    {
-                        return Ending::Failed(Failure::of_read(error));
+                    let Some(ends) = &mut self.ends else { continue };
+                    tokio::select! {
+                        biased;
+                        _ = signals.next() => return Ending::Done,
+                        begun = ends.begin(&partitions) => if let Err(error) = begun {
+                            return Ending::Failed(Failure::of_read(error));
+                        },
                     }
                 }
                 Ok(GroupEvent::Revoked(partitions)) => self.gone("handing over", &partitions),
@@ -114,6 +144,7 @@ impl Member {
 
     /// None: go on.
     async fn print(&mut self, records: GroupRecords, signals: &mut Signals) -> Option<Ending> {
+        self.is_inside(&records.at);
         let (printed, is_stopping) = {
             let print = self.printer.print(&records.at.topic, records.at.partition.0, &records.records);
             tokio::pin!(print);
@@ -130,10 +161,24 @@ impl Member {
         }
     }
 
-    fn is_at_end(&self) -> bool {
-        let Some(ends) = &self.ends else { return false };
+    fn is_at_end(&mut self) -> bool {
+        let Some(ends) = &mut self.ends else { return false };
         let is_member = !self.consumer.member_id().is_empty();
-        is_member && ends.are_reached(|at| self.consumer.position(at))
+        let is_at_end = is_member && ends.are_reached(|at| self.consumer.position(at));
+        if is_at_end && ends.targets.is_empty() {
+            eprintln!(
+                "flotilla: no partition was given to this member for {} s: nothing to read",
+                UNASSIGNED.as_secs()
+            );
+        }
+        is_at_end
+    }
+
+    /// The partition is read somewhere that it has.
+    fn is_inside(&mut self, at: &TopicPartition) {
+        if let Some(target) = self.ends.as_mut().and_then(|ends| ends.targets.get_mut(at)) {
+            target.is_inside = true;
+        }
     }
 
     fn gone(&mut self, what: &str, partitions: &[TopicPartition]) {
@@ -179,10 +224,38 @@ fn last_commit_failed(error: ClientError) -> Failure {
     Failure { message, ..failure }
 }
 
+/// What was to be read and is not, or the other way round.
+fn jumped(jump: &OffsetJump, reset: ResetArg) -> String {
+    let OffsetJump { at, from, to } = jump;
+    if from >= to {
+        return format!("{at}: offset {from} is beyond the end; reading on at {to}");
+    }
+    let (last, count) = (to - 1, to - from);
+    match reset {
+        ResetArg::Latest => format!(
+            "{at}: offset {from} is gone (retention or a trim); reading on at the end, {to}: {count} records skipped"
+        ),
+        ResetArg::Earliest | ResetArg::Fail => format!(
+            "{at}: the records from offset {from} to {last} are gone (retention or a trim); reading on at {to}: \
+             {count} records skipped"
+        ),
+    }
+}
+
+/// Where `--exit-at-end` ends in a partition.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    /// Its end when it was assigned.
+    end: i64,
+    /// Where reading begins was seen to be no later than that, or something was read. What the group has committed
+    /// may lie beyond any end: that is not the end reached.
+    is_inside: bool,
+}
+
 /// Where `--exit-at-end` ends: what each partition's end was when it was assigned.
 struct Ends {
     admin: Admin,
-    targets: BTreeMap<TopicPartition, i64>,
+    targets: BTreeMap<TopicPartition, Target>,
     /// Since when nothing is assigned.
     unassigned: Instant,
 }
@@ -192,7 +265,7 @@ impl Ends {
         let admin = &self.admin;
         let ends = partitions.iter().map(|at| async move {
             let end = admin.list_offset(&at.topic, at.partition.0, OffsetAt::Latest).await?;
-            Ok::<_, ClientError>((at.clone(), end))
+            Ok::<_, ClientError>((at.clone(), Target { end, is_inside: false }))
         });
         let ends = try_join_all(ends).await?;
         self.targets.extend(ends);
@@ -206,11 +279,17 @@ impl Ends {
         }
     }
 
-    fn are_reached(&self, position: impl Fn(&TopicPartition) -> Option<i64>) -> bool {
+    fn are_reached(&mut self, position: impl Fn(&TopicPartition) -> Option<i64>) -> bool {
         if self.targets.is_empty() {
             return self.unassigned.elapsed() >= UNASSIGNED;
         }
-        self.targets.iter().all(|(at, end)| position(at).is_some_and(|position| position >= *end))
+        let mut are_reached = true;
+        for (at, target) in &mut self.targets {
+            let position = position(at);
+            target.is_inside |= position.is_some_and(|position| position <= target.end);
+            are_reached &= target.is_inside && position.is_some_and(|position| position >= target.end);
+        }
+        are_reached
     }
 }
 
@@ -227,16 +306,34 @@ mod tests {
     async fn the_end_is_where_every_assigned_partition_ended() {
         let cluster = Cluster::new(vec!["nowhere:1".into()]).expect("an address");
         let admin = Admin::new(cluster, Duration::from_secs(1));
-        let mut ends = Ends { admin, targets: [(at(0), 5), (at(1), 0)].into(), unassigned: Instant::now() };
+        let target = |end| Target { end, is_inside: false };
+        let targets = [(at(0), target(5)), (at(1), target(0))].into();
+        let mut ends = Ends { admin, targets, unassigned: Instant::now() };
         assert!(!ends.are_reached(|_| None), "where a partition begins is not known yet");
         assert!(!ends.are_reached(|at| Some(if at.partition.0 == 0 { 4 } else { 0 })));
         assert!(ends.are_reached(|at| Some(if at.partition.0 == 0 { 5 } else { 0 })));
         ends.forget(&[at(0)]);
         assert!(ends.are_reached(|_| Some(0)));
-        ends.forget(&[at(1)]);
+        // Committed beyond the end: whatever the reset makes of it, nothing has been reached yet.
+        ends.targets.insert(at(2), target(7));
+        assert!(!ends.are_reached(|at| Some(if at.partition.0 == 2 { 1_000_000_000_000 } else { 0 })));
+        assert!(ends.are_reached(|at| Some(if at.partition.0 == 2 { 7 } else { 0 })));
+        assert!(ends.are_reached(|at| Some(if at.partition.0 == 2 { 9 } else { 0 })), "more came meanwhile");
+        ends.forget(&[at(1), at(2)]);
         assert!(!ends.are_reached(|_| None), "more may be assigned");
         tokio::time::advance(UNASSIGNED).await;
         assert!(ends.are_reached(|_| None));
+    }
+
+    #[test]
+    fn what_is_skipped_is_said_with_from_and_to() {
+        let said = |from, to, reset| jumped(&OffsetJump { at: at(0), from, to }, reset);
+        let gone = "t-0: the records from offset 3 to 9 are gone (retention or a trim); reading on at 10: \
+                    7 records skipped";
+        assert_eq!(said(3, 10, ResetArg::Earliest), gone);
+        let beyond = "t-0: offset 99 is beyond the end; reading on at 10";
+        assert_eq!(said(99, 10, ResetArg::Latest), beyond);
+        assert!(said(3, 10, ResetArg::Latest).contains("reading on at the end, 10: 7 records skipped"));
     }
 
     #[test]

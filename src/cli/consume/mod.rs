@@ -36,6 +36,11 @@ As a member of a group: members share the partitions, and each goes on where the
   flotilla consume --topics-regex 'audit\\..*' -g audit --offset-reset latest
   flotilla group describe billing                 how far it is; `group seek` moves it
 
+With --offset-reset latest a group skips what was there when it began, and nothing else: partitions that are added,
+and topics that are created, while it runs are read from their first record, whether a name or a pattern led to them.
+If the place to go on at is not there (retention took it, or it lies beyond the end), --offset-reset decides too, and
+what is skipped is said on standard error.
+
 Committed is only what was written to standard output and flushed: after a crash some records come twice,
 none is left out. Ctrl-C and SIGTERM commit and leave, so that the others take over at once.
 
@@ -87,7 +92,8 @@ struct GroupArgs {
     /// Commit nothing.
     #[arg(long, requires = "group", conflicts_with = "commit_interval")]
     no_commit: bool,
-    /// Where to begin in a partition of which the group has committed nothing, or what is not there any more.
+    /// Where to begin in a partition of which the group has committed nothing, or what is not there any more. Partitions
+    /// and topics that appear while the group runs begin at their first record, whatever this says.
     #[arg(long, requires = "group", value_enum, default_value_t)]
     offset_reset: ResetArg,
     /// Static membership: whoever comes back with this id within the session timeout gets its partitions back
@@ -103,6 +109,10 @@ struct GroupArgs {
     /// Say on stderr which partitions come and go.
     #[arg(short, long, requires = "group")]
     verbose: bool,
+    /// The others take over when nobody took this member's output for so long (`| less`). It joins again when
+    /// somebody does.
+    #[arg(long, requires = "group", default_value = "5m", value_name = "TIME", value_parser = units::duration)]
+    max_poll_interval: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

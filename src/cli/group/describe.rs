@@ -71,10 +71,32 @@ pub fn show(name: &str, group: &v1::DescribeGroupResponse, members: bool, format
             group.partitions.iter().map(|p| partition_row(group, p)).collect(),
         )?,
     }
-    for p in group.partitions.iter().filter(|p| p.retention_threatens) {
-        print_line(&format!("note: retention is about to delete unread records of {}-{}", p.topic, p.partition))?;
+    for p in &group.partitions {
+        for note in notes(p) {
+            print_line(&format!("note: {note}"))?;
+        }
     }
     Ok(())
+}
+
+/// What somebody should know of a partition.
+fn notes(p: &v1::GroupPartition) -> Vec<String> {
+    let mut notes = Vec::new();
+    if p.retention_threatens {
+        notes.push(format!("retention is about to delete unread records of {}-{}", p.topic, p.partition));
+    }
+    if let Some((committed, end)) = beyond_the_end(p) {
+        notes.push(format!(
+            "{}-{}: what is committed, {committed}, is beyond the end, {end}: its reader begins by --offset-reset",
+            p.topic, p.partition
+        ));
+    }
+    notes
+}
+
+/// The committed offset and the end, if that comes first: it was set so by hand, or the records were lost.
+fn beyond_the_end(p: &v1::GroupPartition) -> Option<(i64, i64)> {
+    p.committed.zip(known(p.high_watermark)).filter(|(committed, end)| committed > end)
 }
 
 fn head(name: &str, group: &v1::DescribeGroupResponse) -> String {
@@ -267,5 +289,16 @@ mod tests {
         assert_eq!(rows[1], ["t", "1", "-", "?", "?", "?", "?", "-"]);
         assert!(head("g", &group).contains("lag ? records"), "{}", head("g", &group));
         assert_eq!(member_row(&group.members[0])[5], "t:0");
+    }
+
+    #[test]
+    fn a_committed_offset_beyond_the_end_is_named() {
+        let beyond = v1::GroupPartition { committed: Some(1_000_000_000_000), ..partition(0, 0, 0) };
+        let want = "t-0: what is committed, 1000000000000, is beyond the end, 7: its reader begins by --offset-reset";
+        assert_eq!(notes(&beyond), [want]);
+        let at_the_end = v1::GroupPartition { committed: Some(7), ..beyond.clone() };
+        assert_eq!(notes(&at_the_end), [""; 0]);
+        let unknown = v1::GroupPartition { high_watermark: -1, ..beyond };
+        assert_eq!(notes(&unknown), [""; 0], "nobody knows the end");
     }
 }

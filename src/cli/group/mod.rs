@@ -25,6 +25,7 @@ Examples:
   flotilla group seek billing --to -100 --topic orders:0 --topic orders:1
   flotilla group reset billing                    as if it had read nothing: --offset-reset decides again
   flotilla group delete billing
+  flotilla group remove-member billing --instance-id billing-1   its partitions go to the others at once
 
 A group is moved while nobody is in it: stop its members first. Its members join with `flotilla consume TOPIC -g GROUP`.";
 
@@ -51,6 +52,17 @@ pub enum GroupCommand {
     /// Forget where an empty group was, or set where it begins.
     #[command(after_help = place::RESET_EXAMPLES)]
     Reset(place::ResetArgs),
+    /// Take a member that crashed out of a group, before its session is over. One that still runs joins again.
+    RemoveMember {
+        /// The group.
+        name: String,
+        /// The member's id, as `group describe --members` shows it.
+        #[arg(required_unless_present = "instance_id")]
+        member: Option<String>,
+        /// The member with this instance id.
+        #[arg(long, value_name = "ID")]
+        instance_id: Option<String>,
+    },
     /// Delete an empty group and its committed offsets.
     Delete {
         /// The group.
@@ -81,6 +93,14 @@ pub async fn run(command: GroupCommand, global: &Global) -> Result<(), Failure> 
         }
         GroupCommand::Seek(args) => place::seek(args, &admin).await,
         GroupCommand::Reset(args) => place::reset(args, &admin).await,
+        GroupCommand::RemoveMember { name, member, instance_id } => {
+            let (group, member_id) = (name.clone(), member.clone().unwrap_or_default());
+            let request = v1::GroupLeaveRequest { group, member_id, instance_id: instance_id.clone() };
+            admin.leave_group(request).await.map_err(|error| no_member(&name, error))?;
+            let who = member.or(instance_id).unwrap_or_default();
+            said(false, &format!("member {who} removed from group {name}"));
+            Ok(())
+        }
         GroupCommand::Delete { name, dry_run } => {
             let request = v1::DeleteGroupRequest { group: name.clone(), dry_run };
             admin.delete_group(request).await.map_err(|error| no_group(Failure::from, error))?;
@@ -98,6 +118,15 @@ fn no_group(to_failure: impl Fn(ClientError) -> Failure, error: ClientError) -> 
         failure.message.push_str("; `flotilla group list` shows those that do");
     }
     failure
+}
+
+fn no_member(group: &str, error: ClientError) -> Failure {
+    match error.code() {
+        Some(v1::ErrorCode::UnknownMember) => Failure::not_found(format!(
+            "group {group} has no such member; `flotilla group describe {group} --members` shows those that it has"
+        )),
+        Some(_) | None => Failure::from(error),
+    }
 }
 
 async fn list(args: ListArgs, admin: &Admin) -> Result<(), Failure> {

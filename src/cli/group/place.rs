@@ -134,6 +134,11 @@ async fn move_to(name: &str, to: Place, rest: Rest, admin: &Admin) -> Result<(),
         Ok::<_, ClientError>((topic, partition, place))
     });
     let found: Vec<(String, i32, i64)> = moves.buffered(ASKED_AT_ONCE).try_collect().await.map_err(Failure::of_read)?;
+    for (topic, partition, place) in &found {
+        if let Some(note) = moved_inside(topic, *partition, to, *place) {
+            eprintln!("flotilla: {note}");
+        }
+    }
     let moves: Vec<Move> = found
         .into_iter()
         .map(|(topic, partition, to)| Move {
@@ -249,6 +254,17 @@ fn inside(to: Start, first: i64, end: i64) -> i64 {
     wanted.clamp(first, end.max(first))
 }
 
+/// What to say if the offset asked for is none that the partition has.
+fn moved_inside(topic: &str, partition: i32, to: Start, place: i64) -> Option<String> {
+    let Start::Offset(asked) = to else { return None };
+    let why = match asked.cmp(&place) {
+        std::cmp::Ordering::Equal => return None,
+        std::cmp::Ordering::Greater => "is beyond the end",
+        std::cmp::Ordering::Less => "is not kept any more",
+    };
+    Some(format!("{topic}-{partition}: offset {asked} {why}; the nearest is {place}"))
+}
+
 fn commit_request(name: &str, moves: &[Move]) -> v1::CommitOffsetsRequest {
     let offsets = moves.iter().filter_map(|m| {
         let (topic, partition, offset) = (m.topic.clone(), m.partition, m.to?);
@@ -318,6 +334,16 @@ mod tests {
         ] {
             assert_eq!(inside(to, 5, 10), offset, "{to:?}");
         }
+    }
+
+    #[test]
+    fn a_place_that_a_partition_has_not_is_named() {
+        let said = |asked, place| moved_inside("t", 0, Start::Offset(asked), place);
+        let beyond = "t-0: offset 1000000000000 is beyond the end; the nearest is 10";
+        assert_eq!(said(1_000_000_000_000, 10).as_deref(), Some(beyond));
+        assert_eq!(said(3, 5).as_deref(), Some("t-0: offset 3 is not kept any more; the nearest is 5"));
+        assert_eq!(said(7, 7), None);
+        assert_eq!(moved_inside("t", 0, Start::Latest, 7), None);
     }
 
     #[test]
