@@ -18,12 +18,14 @@ use openraft::{
     errors::{ClientWriteError, ForwardReason, ForwardToLeader},
     raft::ClientWriteResult,
 };
+use openraft_rt::Instant as _;
 use tokio::{
     sync::{oneshot, watch},
     time::timeout,
 };
 
 use super::{
+    confirm,
     core::Core,
     driver::{Driver, Shared},
     network::Matches,
@@ -36,7 +38,7 @@ use crate::{
 };
 
 /// A majority that does not confirm a read for this long is not there.
-const READ_INDEX_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const READ_INDEX_WITHIN: Duration = Duration::from_secs(2);
 
 /// Which replica of which group to run here.
 #[derive(Clone, Debug)]
@@ -223,14 +225,19 @@ impl<S: Replicated> Group<S> {
     }
 
     /// Confirms leadership with a majority and waits until everything committed before the call is
-    /// applied here (Raft thesis 6.4, ReadIndex).
+    /// applied here (Raft thesis 6.4, ReadIndex). `confirm` says why openraft's own round is not enough.
     pub async fn read_index(&self) -> Result<LogIndex, ReadError> {
-        let confirmed = timeout(READ_INDEX_WITHIN, self.0.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
-        match confirmed {
-            Ok(Ok(read)) => Ok(LogIndex(read.index())),
-            Ok(Err(e)) if e.forward_to_leader().is_some() => Err(ReadError::NotLeader),
-            Ok(Err(_)) | Err(_) => Err(ReadError::NoQuorum),
-        }
+        let confirmed = async {
+            let read = self.0.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+            let (read, still_leads) = tokio::join!(read, confirm::majority_follows(&self.0));
+            still_leads?;
+            match read {
+                Ok(read) => Ok(LogIndex(read.index())),
+                Err(e) if e.forward_to_leader().is_some() => Err(ReadError::NotLeader),
+                Err(_) => Err(ReadError::NoQuorum),
+            }
+        };
+        timeout(READ_INDEX_WITHIN, confirmed).await.unwrap_or(Err(ReadError::NoQuorum))
     }
 
     /// Brokers whose fsynced log covers `index`, as this leader knows it, in id order. Followers are
@@ -247,6 +254,24 @@ impl<S: Replicated> Group<S> {
             voters.iter().filter(|(replica, _)| covering.contains(replica)).map(|(_, broker)| *broker).collect();
         brokers.sort_unstable();
         brokers
+    }
+
+    /// This replica is leader-ready, and a majority of the voters answered it within the leader lease (the
+    /// longest election timeout). Without that it can commit nothing, and another replica may lead in a
+    /// later term (SAFETY M7): openraft does not step down by itself.
+    pub fn leads_with_majority(&self) -> bool {
+        let status = self.0.status.borrow();
+        if !(status.leads && status.ready) || status.stopped {
+            return false;
+        }
+        drop(status);
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.membership_config.membership().voter_ids().nth(1).is_none() {
+            return true; // A single voter is its own majority.
+        }
+        let lease = self.0.core.settings.election_max;
+        metrics.last_quorum_acked.is_some_and(|acked| acked.into_inner().elapsed() <= lease)
     }
 
     pub fn voters(&self) -> Vec<(ReplicaId, BrokerId)> {

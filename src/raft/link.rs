@@ -44,7 +44,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const PING_EVERY: Duration = Duration::from_millis(200);
 /// A peer that answered no ping for this long counts as dead; its stream is given up.
 const SILENT_MAX: Duration = Duration::from_secs(1);
-const DIGEST_EVERY: Duration = Duration::from_secs(5);
+pub(super) const DIGEST_EVERY: Duration = Duration::from_secs(5);
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_millis(500);
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;

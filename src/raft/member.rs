@@ -10,12 +10,16 @@ use openraft::{
 };
 
 use super::{
+    confirm,
     driver::Driver,
     seeded::Seeds,
     types::{RaftVote, Types},
     wire::SnapshotHead,
 };
-use crate::{replicated::Replicated, types::TERM_MAX};
+use crate::{
+    replicated::Replicated,
+    types::{ReplicaId, TERM_MAX, Term},
+};
 
 pub(super) type AppendStream = Pin<Box<dyn Stream<Item = AppendEntriesRequest<Types>> + Send>>;
 pub(super) type AppendReplies = Pin<Box<dyn Stream<Item = Result<StreamAppendResult<Types>, String>> + Send>>;
@@ -28,6 +32,8 @@ pub(super) trait Member: Send + Sync {
     fn appends(&self, requests: AppendStream) -> BoxFuture<'_, AppendReplies>;
     fn install(&self, head: SnapshotHead, state: Bytes) -> BoxFuture<'_, Result<RaftVote, String>>;
     fn transfer(&self, request: TransferLeaderRequest<Types>) -> BoxFuture<'_, Result<(), String>>;
+    /// Whether this replica's last vote is for `leader` in `term`, at some moment of the call.
+    fn follows(&self, term: Term, leader: ReplicaId) -> BoxFuture<'_, Result<bool, String>>;
     fn stop(&self) -> BoxFuture<'_, ()>;
 }
 
@@ -70,6 +76,10 @@ impl<S: Replicated> Member for RaftMember<S> {
                 Err(e) => Err(e.to_string()),
             }
         })
+    }
+
+    fn follows(&self, term: Term, leader: ReplicaId) -> BoxFuture<'_, Result<bool, String>> {
+        Box::pin(async move { confirm::follows(&self.raft, term, leader).await.map_err(|e| e.to_string()) })
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

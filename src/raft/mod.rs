@@ -6,6 +6,7 @@
 //! its messages.
 
 mod appends;
+mod confirm;
 mod core;
 mod driver;
 mod group;

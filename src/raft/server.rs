@@ -35,7 +35,7 @@ use crate::{
         node_server::{Node, NodeServer},
     },
     seam::{ConnectionLimits, GuardedListener, GuardedStream, Listener, Silence},
-    types::{BrokerId, RaftGroupId, ReplicaId},
+    types::{BrokerId, RaftGroupId, ReplicaId, Term},
 };
 
 /// Replies queued to one peer before their makers wait.
@@ -198,7 +198,7 @@ impl Session {
                 self.snapshots.remove(&frame.id);
             }
             Kind::SnapshotHead | Kind::SnapshotPart | Kind::SnapshotEnd => self.snapshot(frame).await?,
-            Kind::Vote | Kind::PreVote | Kind::Transfer | Kind::Call => self.spawn(frame, None).await,
+            Kind::Vote | Kind::PreVote | Kind::Transfer | Kind::Confirm | Kind::Call => self.spawn(frame, None).await,
             Kind::Hello
             | Kind::Pong
             | Kind::AppendReply
@@ -206,6 +206,7 @@ impl Session {
             | Kind::TransferReply
             | Kind::SnapshotReply
             | Kind::CallReply
+            | Kind::ConfirmReply
             | Kind::Failed => return Err(format!("{:?} is not a request", frame.kind)),
         }
         Ok(())
@@ -334,6 +335,11 @@ async fn answer(core: &Core, peer: BrokerId, frame: &Frame, state: Option<Bytes>
             let request = decode_transfer(body).map_err(malformed)?;
             hosted.member.transfer(request).await?;
             Ok((Kind::TransferReply, Bytes::new()))
+        }
+        Kind::Confirm => {
+            let term: Term = decode_control(&body).map_err(malformed)?;
+            let follows = hosted.member.follows(term, frame.from).await?;
+            Ok((Kind::ConfirmReply, encode_control(&follows)))
         }
         Kind::SnapshotHead => {
             let head: SnapshotHead = decode_snapshot_head(body).map_err(malformed)?;

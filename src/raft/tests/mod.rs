@@ -2,6 +2,7 @@
 //! that can show a lost, repeated or reordered command.
 
 mod cluster;
+mod reads;
 mod suite;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};

@@ -43,11 +43,14 @@ pub enum Kind {
     CallReply = 31,
     /// The request on this id failed; the body says why, for a log.
     Failed = 40,
-    // 50 to 59 are kept for probes and quiescence (SAFETY B3, B4).
+    /// Whether the addressed replica still follows the asker in a term: a leader confirms a read (SAFETY M17).
+    Confirm = 50,
+    ConfirmReply = 51,
+    // 52 to 59 are kept for probes and quiescence (SAFETY B3, B4).
 }
 
 impl Kind {
-    const ALL: [Kind; 20] = [
+    const ALL: [Kind; 22] = [
         Kind::Hello,
         Kind::Ping,
         Kind::Pong,
@@ -68,6 +71,8 @@ impl Kind {
         Kind::Call,
         Kind::CallReply,
         Kind::Failed,
+        Kind::Confirm,
+        Kind::ConfirmReply,
     ];
 
     fn from_byte(byte: u8) -> Option<Kind> {
