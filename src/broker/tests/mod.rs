@@ -10,3 +10,4 @@ mod namesake;
 mod operators;
 mod retention;
 pub mod rig;
+mod rules;
