@@ -94,9 +94,9 @@ impl Broker {
         });
         let alive: BTreeSet<BrokerId> = brokers.iter().copied().filter(|broker| inner.is_alive(*broker)).collect();
         let nodes = inner.ask_health(&alive).await;
-        let metadata_led = inner.raft.leader_of(METADATA_GROUP).is_some_and(|leader| alive.contains(&leader.broker));
-        let leaderless =
-            |group: &RaftGroupId| !inner.raft.leader_of(*group).is_some_and(|leader| alive.contains(&leader.broker));
+        let metadata_led = inner.serving_metadata().is_served();
+        let unserved = inner.unserved().groups;
+        let leaderless = |group: &RaftGroupId| unserved.contains(group) || !inner.serving_elsewhere(*group).is_served();
         let mut notes = inner.ask_group_notes(&alive).await;
         let leader_of = |group: &RaftGroupId| inner.raft.leader_of(*group).map(|leader| leader.broker);
         notes.extend(uneven_leaders(&alive, &partitions, leader_of));
@@ -236,9 +236,18 @@ impl Inner {
                 health.lagging.push((hosted.group.id(), lagging));
             }
         }
+        let without_majority = self.unserved().without_majority;
+        if without_majority > 0 {
+            let text = "Raft groups that no majority answers: they take no writes";
+            health.problems.push(format!("broker {me} leads {without_majority} {text}"));
+        }
         if let Some(shortage) = self.disk.shortage() {
             let free = shortage.free_bytes;
             health.problems.push(format!("broker {me}'s disk is nearly full ({free} bytes free): it refuses writes"));
+        }
+        let clock = *self.clock_view.borrow();
+        if clock.is_off() {
+            health.problems.push(format!("broker {me}'s clock is {clock}: retention by time stops where it leads"));
         }
         let orphans = self.orphans.lock().expect("no holder panics").len();
         if orphans > 0 {

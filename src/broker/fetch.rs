@@ -53,6 +53,7 @@ impl Broker {
         // Offsets are dense.
         let records = u64::try_from(fetched.next_offset.0 - offset.0).unwrap_or(0);
         self.inner.probe.fetch_answered(records, bytes, arrived.elapsed().saturating_sub(waited));
+        hosted.traffic.consumed(records, bytes);
         Ok(fetched)
     }
 

@@ -9,6 +9,7 @@ use super::{
     rules::TopicRules,
 };
 use crate::{
+    metrics::TopicTraffic,
     partition::Partition,
     raft::{Group, Status},
     types::{Offset, TopicPartition},
@@ -19,6 +20,7 @@ pub struct Hosted {
     pub group: Group<Partition>,
     pub appender: Appender,
     pub cursors: Cursors,
+    pub traffic: TopicTraffic,
     rules: Arc<Mutex<TopicRules>>,
 }
 
@@ -34,6 +36,7 @@ impl Hosted {
     pub fn start(inner: &Arc<Inner>, name: TopicPartition, group: Group<Partition>, rules: TopicRules) -> Hosted {
         let rules = Arc::new(Mutex::new(rules));
         let (weak, own) = (Arc::downgrade(inner), group.clone());
+        let traffic = inner.probe.topic(&name.topic);
         let (weak_inner, own_group) = (weak.clone(), group.clone());
         let appender = Appender::start(AppenderDeps {
             name: name.clone(),
@@ -41,10 +44,11 @@ impl Hosted {
             rules: Arc::clone(&rules),
             clock: Arc::clone(&inner.clock),
             probe: inner.probe.clone(),
+            traffic: traffic.clone(),
             shortage: Arc::new(move || weak_inner.upgrade().and_then(|inner| inner.shortage(&own_group))),
             leader_hint: Arc::new(move || weak.upgrade().and_then(|inner| inner.hint_elsewhere(&own))),
         });
-        Hosted { name, group, appender, cursors: Cursors::default(), rules }
+        Hosted { name, group, appender, cursors: Cursors::default(), traffic, rules }
     }
 
     pub fn rules(&self) -> TopicRules {

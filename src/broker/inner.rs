@@ -10,13 +10,16 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    Broker, BrokerFailed, LeaderHint, Readiness, calls, console, disk, forming,
+    Broker, BrokerFailed, LeaderHint, Readiness, calls,
+    clock::ClockView,
+    console, disk, forming,
     groups::{self, GroupHandles, GroupSettings},
     hosted::Hosted,
     limits,
     produce::Budget,
     reconcile, retention,
     routes::Routes,
+    serving::{self, Serving},
 };
 use crate::{
     config::{Peer, founders, peers_hash},
@@ -96,8 +99,8 @@ pub struct Inner {
     pub orphans: Mutex<BTreeSet<RaftGroupId>>,
     /// Producer ids of our current block, not given out yet.
     pub producer_ids: tokio::sync::Mutex<std::ops::Range<i64>>,
-    /// Our wall clock is near the median of our peers' (SAFETY M4).
-    pub clock_agrees: watch::Sender<bool>,
+    /// Our wall clock beside our peers' (SAFETY M4).
+    pub clock_view: watch::Sender<ClockView>,
     pub groups: GroupHandles,
     pub console: console::Shared,
 }
@@ -158,7 +161,7 @@ impl Broker {
             failed: watch::Sender::new(None),
             orphans: Mutex::default(),
             producer_ids: tokio::sync::Mutex::new(0..0),
-            clock_agrees: watch::Sender::new(false),
+            clock_view: watch::Sender::default(),
             groups: GroupHandles::new(metrics.groups()),
             console: console::Shared::default(),
         });
@@ -191,6 +194,7 @@ fn spawn_tasks(inner: &Arc<Inner>, replica: Option<ReplicaId>) {
     });
     tokio::spawn(disk::run(Arc::clone(inner)));
     tokio::spawn(disk::run_hand_over(Arc::clone(inner)));
+    tokio::spawn(serving::run(Arc::clone(inner)));
 }
 
 impl Inner {
@@ -276,9 +280,9 @@ impl Inner {
             Stage::Stopping => return Readiness::NotReady("this broker is stopping".into()),
             Stage::Running => {}
         }
-        match self.raft.leader_of(METADATA_GROUP) {
-            Some(_) => Readiness::Ready,
-            None => Readiness::NotReady("no metadata leader is known".into()),
+        match self.serving_metadata() {
+            Serving::Served(_) => Readiness::Ready,
+            why => Readiness::NotReady(format!("the metadata group {why}")),
         }
     }
 }
@@ -323,6 +327,9 @@ fn export(metrics: &Metrics, inner: &Arc<Inner>) {
         gauges.disk_free_bytes.set(level(inner.disk.free_bytes().unwrap_or(0)));
         gauges.disk_reserve_bytes.set(level(inner.disk.reserve_bytes()));
         gauges.disk_full.set(i64::from(inner.disk.shortage().is_some()));
+        if let ClockView::Ahead(ms) = *inner.clock_view.borrow() {
+            gauges.clock_ahead_seconds.set(ms as f64 / 1_000.0);
+        }
         let Some(metadata) = inner.metadata() else { return };
         let brokers: Vec<BrokerId> = metadata.read(|state| state.brokers().map(|broker| broker.id).collect());
         gauges.brokers.set(brokers.len() as i64);
@@ -330,8 +337,9 @@ fn export(metrics: &Metrics, inner: &Arc<Inner>) {
         let hosted = inner.routes.hosted();
         gauges.raft_groups.set(hosted.len() as i64 + 1);
         gauges.raft_groups_led.set(hosted.iter().filter(|hosted| hosted.status().leads).count() as i64);
-        let leaderless = hosted.iter().filter(|hosted| inner.raft.leader_of(hosted.group.id()).is_none()).count();
-        gauges.raft_groups_leaderless.set(leaderless as i64);
+        let unserved = inner.unserved();
+        gauges.raft_groups_leaderless.set(unserved.groups.len() as i64);
+        gauges.raft_groups_without_majority.set(unserved.without_majority as i64);
         let live = |(broker, entries)| if inner.is_alive(broker) { entries } else { 0 };
         let behind = hosted.iter().flat_map(|hosted| hosted.group.followers_behind()).map(live);
         gauges.raft_lag_entries_max.set(level(behind.max().unwrap_or(0)));

@@ -56,6 +56,8 @@ pub const RECONCILE_EVERY: Duration = Duration::from_secs(1);
 
 /// One round of asking peers while the cluster is formed, and between retries of registration.
 pub const FORMING_EVERY: Duration = Duration::from_millis(200);
+/// How often a broker looks whether majorities answer the groups it leads, to say when they do not.
+pub const MAJORITY_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// One node-to-node call, unless its request has a deadline of its own.
 pub const CALL_WITHIN: Duration = Duration::from_secs(2);
 /// Between two tries of a forwarded change that had no effect.

@@ -8,6 +8,7 @@ mod appender;
 mod assess;
 mod calls;
 mod change;
+mod clock;
 mod cluster;
 mod console;
 mod cursors;
@@ -26,6 +27,7 @@ mod requests;
 mod retention;
 mod routes;
 mod rules;
+mod serving;
 #[cfg(test)]
 mod tests;
 mod topics;

@@ -8,6 +8,7 @@
 mod listeners;
 mod logs;
 mod notify;
+mod process;
 
 use std::{
     io::Write,
@@ -155,6 +156,7 @@ struct Addresses {
 impl Server {
     async fn start(config: &ServerConfig) -> Result<Server, Failure> {
         let metrics = Metrics::new();
+        metrics.export_process(process::read);
         let net = TcpNet;
         if !has_database(&config.data_dir) {
             // Before anything is created: what cannot be bound leaves no directory behind.

@@ -3,8 +3,8 @@
 //!
 //! One registry per broker, so that two brokers in one process do not share counters. A probe's
 //! methods are named after events; whoever calls them knows nothing of Prometheus. Series are
-//! bounded: no label holds a topic, partition or client, and every label value is `&'static str`, save for
-//! consumer lag, whose series are counted by who computes it.
+//! bounded: no label holds a partition or client, and every label value is `&'static str`, save for consumer
+//! lag, whose series are counted by who computes it, and the traffic of topics (`traffic`).
 //! Leaves out: serving them (module `http`).
 
 #[cfg(test)]
@@ -12,7 +12,9 @@ mod dashboards;
 mod groups;
 mod histogram;
 mod history;
+mod process;
 mod space;
+mod traffic;
 mod writer;
 
 use std::{
@@ -34,19 +36,24 @@ use prometheus_client::{
 };
 
 use histogram::Latency;
+use traffic::{Traffic, TrafficCollector};
 use writer::{ReadWriter, WriterCollector};
 
 pub use groups::{GroupProbe, LagSample};
 pub use histogram::HistogramSnapshot;
 pub use history::{History, SAMPLE_EVERY, SAMPLES_MAX, Sample, Totals};
+pub use process::ProcessSnapshot;
 pub use space::SpaceSnapshot;
+pub use traffic::TopicTraffic;
 pub use writer::WriterSnapshot;
 
 /// Of what [`Metrics::encode`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Every name begins with this.
+/// Every name of ours begins with this.
 const PREFIX: &str = "flotilla";
+/// What every Prometheus client library tells of its process, dashboards expect under these names.
+const PROCESS_PREFIX: &str = "process";
 
 /// A broker's metrics. Clones share them.
 #[derive(Clone)]
@@ -54,6 +61,8 @@ pub struct Metrics(Arc<Inner>);
 
 struct Inner {
     registry: Mutex<Registry>,
+    /// What is exported under Prometheus' own names.
+    process: Mutex<Registry>,
     fills: Mutex<Vec<Fill>>,
     gauges: Gauges,
     raft: RaftProbe,
@@ -75,10 +84,15 @@ pub struct Gauges {
     pub disk_reserve_bytes: Gauge,
     /// 1 while produces are refused because the disk is nearly full.
     pub disk_full: Gauge,
+    /// By how many seconds this broker's clock is ahead of the median of the cluster's; 0 until known.
+    pub clock_ahead_seconds: Gauge<f64, AtomicU64>,
     pub raft_groups: Gauge,
     pub raft_groups_led: Gauge,
-    /// Groups here that know no leader.
+    /// Groups with a replica here that take no writes as far as this broker sees: no leader is known, it does
+    /// not answer, or it is this broker and no majority answers it.
     pub raft_groups_leaderless: Gauge,
+    /// Of those, the groups led from here without a majority (SAFETY M7).
+    pub raft_groups_without_majority: Gauge,
     /// The furthest a live follower of a group led here is behind, in entries.
     pub raft_lag_entries_max: Gauge,
     /// The furthest that a group's state machine here is behind its log, in entries.
@@ -153,9 +167,15 @@ pub struct RequestProbe {
     dead_entries: Counter,
     producers_evicted: Counter,
     connections: Gauge,
+    traffic: Traffic,
 }
 
 impl RequestProbe {
+    /// A topic's counters, to be kept for as long as the topic has a replica here.
+    pub fn topic(&self, name: &str) -> TopicTraffic {
+        self.traffic.of(name)
+    }
+
     /// Any request. `api`: for example "produce", "create_topic". `result`: "ok" or an error's name.
     pub fn request_finished(&self, api: &'static str, result: &'static str) {
         self.requests.get_or_create(&RequestLabels { api, result }).inc();
@@ -221,6 +241,7 @@ impl Metrics {
         let raft = RaftProbe { links: gauges.peer_links.clone(), ..RaftProbe::default() };
         let requests = RequestProbe::new(gauges.connections.clone());
         let mut registry = Registry::with_prefix(PREFIX);
+        let process = Registry::with_prefix(PROCESS_PREFIX);
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The broker's version", version);
         gauges.register(&mut registry);
@@ -230,6 +251,7 @@ impl Metrics {
         groups.register(&mut registry);
         Metrics(Arc::new(Inner {
             registry: Mutex::new(registry),
+            process: Mutex::new(process),
             fills: Mutex::default(),
             gauges,
             raft,
@@ -289,14 +311,22 @@ impl Metrics {
         self.0.registry.lock().expect(UNPOISONED).register_collector(Box::new(collector));
     }
 
+    /// The process, read at each scrape. Once per process.
+    pub fn export_process(&self, read: impl Fn() -> Option<ProcessSnapshot> + Send + Sync + 'static) {
+        let collector = process::ProcessCollector::new(read);
+        self.0.process.lock().expect(UNPOISONED).register_collector(Box::new(collector));
+    }
+
     /// All metrics in Prometheus' text format ([`CONTENT_TYPE`]).
     pub fn encode(&self) -> String {
         for fill in self.0.fills.lock().expect(UNPOISONED).iter() {
             fill(&self.0.gauges);
         }
         let mut text = String::new();
-        let registry = self.0.registry.lock().expect(UNPOISONED);
-        prometheus_text::encode(&mut text, &registry).expect("writing to a String cannot fail");
+        for registry in [&self.0.registry, &self.0.process] {
+            let registry = registry.lock().expect(UNPOISONED);
+            prometheus_text::encode(&mut text, &registry).expect("writing to a String cannot fail");
+        }
         text
     }
 }
@@ -324,11 +354,16 @@ impl Gauges {
         bytes("fetch_in_flight", "Fetch answers being built or sent", &self.fetch_bytes_in_flight);
         bytes("disk_free", "Free space of the data directory's disk", &self.disk_free_bytes);
         bytes("disk_reserve", "Produces are refused while less than this is free", &self.disk_reserve_bytes);
+        let help = "How far this broker's clock is ahead of the median of the cluster's";
+        registry.register_with_unit("clock_ahead", help, Unit::Seconds, self.clock_ahead_seconds.clone());
         let mut level = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
         level("disk_full", "1 while produces are refused because the disk is nearly full", &self.disk_full);
         level("raft_groups", "Raft groups with a replica here", &self.raft_groups);
         level("raft_groups_led", "Raft groups led from here", &self.raft_groups_led);
-        level("raft_groups_leaderless", "Raft groups here that know no leader", &self.raft_groups_leaderless);
+        let help = "Raft groups here whose leader is unknown, does not answer, or has no majority";
+        level("raft_groups_leaderless", help, &self.raft_groups_leaderless);
+        let help = "Raft groups led from here that no majority answers: they take no writes";
+        level("raft_groups_without_majority", help, &self.raft_groups_without_majority);
         level("raft_lag_entries_max", "Entries the slowest live follower is behind", &self.raft_lag_entries_max);
         let help = "Entries the slowest state machine here is behind its log";
         level("raft_apply_lag_entries_max", help, &self.raft_apply_lag_entries_max);
@@ -370,6 +405,7 @@ impl RequestProbe {
             dead_entries: Counter::default(),
             producers_evicted: Counter::default(),
             connections,
+            traffic: Traffic::default(),
         }
     }
 
@@ -388,6 +424,7 @@ impl RequestProbe {
         registry.register("entries_dead", "Proposals applied dead and proposed again", self.dead_entries.clone());
         let help = "Producer states dropped because a partition had too many";
         registry.register("producers_evicted", help, self.producers_evicted.clone());
+        registry.register_collector(Box::new(TrafficCollector(self.traffic.clone())));
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::{
 use self::core::{Answer, Arrival, Core, Done, Failed, FlightEnd, FlightId, Plan, Rules};
 use super::{LeaderHint, ProduceBudget, ProduceError, Receipt, disk::Shortage, limits, rules::TopicRules};
 use crate::{
-    metrics::RequestProbe,
+    metrics::{RequestProbe, TopicTraffic},
     partition::{AppendBuilder, Partition, PartitionResponse},
     raft::{Group, Pending, ProposalEnd, Refusal, Status},
     record::BatchHeader,
@@ -63,6 +63,7 @@ pub struct AppenderDeps {
     pub rules: Arc<Mutex<TopicRules>>,
     pub clock: Arc<dyn Clock>,
     pub probe: RequestProbe,
+    pub traffic: TopicTraffic,
     /// Why nothing new may be written now.
     pub shortage: Arc<dyn Fn() -> Option<Shortage> + Send + Sync>,
     /// Who leads now, for NOT_LEADER.
@@ -307,6 +308,7 @@ impl Task {
                 Ok(done) => {
                     let records = u64::try_from(done.count).unwrap_or(0);
                     self.deps.probe.produce_acknowledged(records, reply.bytes as u64, reply.arrived.elapsed());
+                    self.deps.traffic.produced(records, reply.bytes as u64);
                     self.receipt(done, &mut durable)
                 }
                 Err(failed) => Err(self.error(failed)),

@@ -149,7 +149,7 @@ impl Tenure {
                 () = self.woken.notified() => {}
                 _ = sweeps.tick() => {
                     self.observe_all();
-                    let clock_agrees = *inner.clock_agrees.borrow();
+                    let clock_agrees = inner.clock_view.borrow().agrees();
                     for command in self.sweep(&mut sweeper, clock_agrees) {
                         flights.push(self.carry_out(Decision { command, timers: Vec::new() }));
                     }

@@ -6,7 +6,8 @@ use super::rig::{Cluster, PATIENCE, read_all, try_produce, until};
 use crate::{
     broker::{
         AddPartitionsRequest, AdminError, AlterTopicRequest, BrokerFailed, CreateTopicRequest, DeleteTopicRequest,
-        Effect, FetchError, FetchRequest, OffsetAt, ProduceError, TopicsWanted, TransferLeaderRequest, TrimRequest,
+        Effect, FetchError, FetchRequest, OffsetAt, ProduceError, Readiness, TopicsWanted, TransferLeaderRequest,
+        TrimRequest,
     },
     storage::SimDisk,
     types::{BrokerId, Offset, PartitionId, WallMs},
@@ -316,4 +317,47 @@ async fn topics_are_made_changed_and_deleted_from_any_broker() {
     cluster.create("t", 1).await;
     assert_eq!(cluster.read_all("t").await, []);
     assert_eq!(cluster.produce("t", 0).await.base_offset, Offset(0));
+}
+
+fn metric(cluster: &Cluster, id: u64, name: &str) -> f64 {
+    let text = cluster.nodes[&id].metrics.encode();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    value.unwrap_or_else(|| panic!("no {name} in {text}"))
+}
+
+/// SAFETY M7. Two of three brokers are gone: the third must say in every way that it serves nothing, whether it
+/// had led or followed.
+#[tokio::test]
+async fn m7_a_broker_without_a_majority_says_so_everywhere() {
+    let mut cluster = Cluster::start(3, 710).await;
+    cluster.create("t", 6).await;
+    let all_led =
+        || async { cluster.any().describe_topic("t").await.unwrap().partitions.iter().all(|p| p.leader.is_some()) };
+    until("every partition has a leader", all_led).await;
+    let healthy = |id| metric(&cluster, id, "flotilla_raft_groups_leaderless") == 0.0;
+    until("no broker misses a leader", || async { (1..=3).all(healthy) }).await;
+    let id = cluster.leader("t").await.unwrap();
+    for other in (1..=3).filter(|other| *other != id) {
+        cluster.kill(other, other);
+    }
+    // Six partitions and the metadata group.
+    let leaderless = || async { metric(&cluster, id, "flotilla_raft_groups_leaderless") == 7.0 };
+    until("every group is counted as leaderless", leaderless).await;
+    assert!(metric(&cluster, id, "flotilla_raft_groups_without_majority") >= 1.0, "it led at least one");
+    let readiness = cluster.broker(id).readiness();
+    assert!(matches!(&readiness, Readiness::NotReady(why) if why.contains("metadata group")), "{readiness:?}");
+    let health = cluster.broker(id).health().await;
+    assert_eq!(health.partitions_without_leader, 6, "{health:?}");
+    assert!(health.problems.iter().any(|problem| problem.contains("no majority answers")), "{health:?}");
+    let ids: Vec<u64> = (1..=3).filter(|other| *other != id).collect();
+    for other in ids {
+        cluster.run(other).await;
+    }
+    for id in 1..=3 {
+        cluster.wait_ready(id).await;
+    }
+    until("all of them are led again", || async {
+        (1..=3).all(|id| metric(&cluster, id, "flotilla_raft_groups_leaderless") == 0.0)
+    })
+    .await;
 }

@@ -1,0 +1,130 @@
+//! Which groups take writes, as far as this broker sees: a leader that was announced may be dead by now, and a
+//! leader without a majority leads nobody (SAFETY M7).
+//!
+//! Leaves out: finding the real leader elsewhere, which announcements do.
+
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use tokio::time::sleep;
+
+use super::{inner::Inner, limits};
+use crate::{
+    raft::{Group, Leader},
+    replicated::Replicated,
+    types::{BrokerId, RaftGroupId},
+};
+
+/// What stands behind the leader that was announced last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// It answers, and if it is this broker, a majority answers it.
+    Served(Leader),
+    Unknown,
+    Silent(BrokerId),
+    /// This broker leads, and no majority answers it.
+    NoMajority,
+}
+
+impl Serving {
+    pub fn is_served(self) -> bool {
+        matches!(self, Serving::Served(_))
+    }
+}
+
+/// What is wrong, after the words "the group".
+impl fmt::Display for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Serving::Served(leader) => write!(f, "is led by broker {}", leader.broker),
+            Serving::Unknown => write!(f, "has no known leader"),
+            Serving::Silent(broker) => write!(f, "has no live leader: broker {broker} does not answer"),
+            Serving::NoMajority => write!(f, "is led from here, and no majority of its replicas answers"),
+        }
+    }
+}
+
+/// Groups with a replica here that take no writes, the metadata group among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unserved {
+    pub groups: BTreeSet<RaftGroupId>,
+    /// How many of them this broker leads.
+    pub without_majority: usize,
+}
+
+impl Unserved {
+    fn count<S: Replicated>(&mut self, inner: &Inner, group: &Group<S>) {
+        let serving = inner.serving(group);
+        if !serving.is_served() {
+            self.groups.insert(group.id());
+        }
+        self.without_majority += usize::from(serving == Serving::NoMajority);
+    }
+}
+
+impl Inner {
+    /// Of a group with a replica here.
+    pub fn serving<S: Replicated>(&self, group: &Group<S>) -> Serving {
+        match self.serving_elsewhere(group.id()) {
+            Serving::Served(leader) if leader.broker == self.me() => {
+                let leads = group.status().borrow().leads;
+                match (leads, group.leads_with_majority()) {
+                    (true, true) => Serving::Served(leader),
+                    (true, false) => Serving::NoMajority,
+                    (false, _) => Serving::Unknown,
+                }
+            }
+            elsewhere => elsewhere,
+        }
+    }
+
+    /// Of a group without a replica here: by what was announced.
+    pub fn serving_elsewhere(&self, group: RaftGroupId) -> Serving {
+        match self.raft.leader_of(group) {
+            None => Serving::Unknown,
+            Some(leader) if self.is_alive(leader.broker) => Serving::Served(leader),
+            Some(leader) => Serving::Silent(leader.broker),
+        }
+    }
+
+    pub fn serving_metadata(&self) -> Serving {
+        self.metadata().map_or(Serving::Unknown, |metadata| self.serving(&metadata))
+    }
+
+    pub fn unserved(&self) -> Unserved {
+        let mut unserved = Unserved::default();
+        if let Some(metadata) = self.metadata() {
+            unserved.count(self, &metadata);
+        }
+        for hosted in self.routes.hosted() {
+            unserved.count(self, &hosted.group);
+        }
+        unserved
+    }
+
+    fn silent_brokers(&self) -> Vec<BrokerId> {
+        let brokers: Vec<BrokerId> =
+            self.metadata().map_or(Vec::new(), |m| m.read(|state| state.brokers().map(|broker| broker.id).collect()));
+        brokers.into_iter().filter(|broker| !self.is_alive(*broker)).collect()
+    }
+}
+
+/// Says when groups led from here lose their majority, and when they have it again.
+pub async fn run(inner: Arc<Inner>) {
+    let mut last = 0;
+    loop {
+        sleep(limits::MAJORITY_CHECK_EVERY).await;
+        if inner.is_stopping() {
+            return;
+        }
+        let now = inner.unserved().without_majority;
+        match (last, now) {
+            (0, 1..) => {
+                let silent = inner.silent_brokers();
+                tracing::warn!(groups = now, ?silent, "no majority answers groups led from here: they take no writes");
+            }
+            (1.., 0) => tracing::info!(groups = last, "majorities answer again"),
+            (0, 0) | (1.., 1..) => {}
+        }
+        last = now;
+    }
+}
