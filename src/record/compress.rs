@@ -17,6 +17,12 @@ const XERIAL_HEADER_BYTES: usize = 16;
 const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
 /// A snappy copy makes 64 bytes of 3; no data expands more.
 const SNAPPY_RATIO_MAX: usize = 22;
+/// A deflate match makes 258 bytes of two bits.
+const GZIP_RATIO_MAX: usize = 258 * 4;
+/// Each further byte of an lz4 match length stands for 255 bytes.
+const LZ4_RATIO_MAX: usize = 255;
+/// A zstd block makes 128 KiB of four bytes: its header and the byte that it repeats.
+const ZSTD_RATIO_MAX: usize = 128 * 1024 / 4;
 
 /// zstd's own default level: a better ratio than gzip at a fraction of its time.
 const ZSTD_LEVEL: i32 = 3;
@@ -66,6 +72,19 @@ impl Codec {
             Codec::Lz4 => 3,
             Codec::Zstd => 4,
         }
+    }
+
+    /// What `bytes` of data can decompress to at most, whatever they are: a claim beyond it is a lie. No data
+    /// that a codec reads comes to more; most comes to far less.
+    pub fn expands_to_max(self, bytes: usize) -> usize {
+        let ratio = match self {
+            Codec::None => 1,
+            Codec::Gzip => GZIP_RATIO_MAX,
+            Codec::Snappy => SNAPPY_RATIO_MAX,
+            Codec::Lz4 => LZ4_RATIO_MAX,
+            Codec::Zstd => ZSTD_RATIO_MAX,
+        };
+        bytes.saturating_mul(ratio)
     }
 }
 
@@ -207,6 +226,27 @@ mod tests {
             let over = decompress(codec, &packed, 999_999);
             assert_eq!(over, Err(DecompressError::OverLimit { codec, limit: 999_999 }));
         }
+    }
+
+    /// Else an honest batch would be refused for what its header claims.
+    #[test]
+    fn nothing_expands_beyond_its_codecs_ratio() {
+        for codec in ALL {
+            for len in [1, 100, 4_096, 1 << 20, 64 << 20] {
+                let packed = compress(codec, vec![0; len]).unwrap();
+                assert!(codec.expands_to_max(packed.len()) >= len, "{codec:?}: {len} bytes in {}", packed.len());
+            }
+        }
+        // The densest that the format of zstd allows: blocks that repeat one byte 128 Ki times.
+        let mut packed = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 13 << 3];
+        for last in [0, 0, 0, 1] {
+            let block = (128 * 1024) << 3 | 1 << 1 | last;
+            packed.extend(&u32::to_le_bytes(block)[..3]);
+            packed.push(7);
+        }
+        let len = packed.len();
+        let out = decompress(Codec::Zstd, &packed.into(), 1 << 20).unwrap();
+        assert!(out.len() == 512 * 1024 && out.len() <= Codec::Zstd.expands_to_max(len));
     }
 
     #[test]

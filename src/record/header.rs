@@ -228,10 +228,7 @@ pub fn validate_batch(bytes: &Bytes, limits: &BatchLimits) -> Result<BatchHeader
     if header.is_log_append_time() {
         return Err(BatchError::LogAppendTime { attributes });
     }
-    let max = match header.codec()? {
-        Codec::None => ((bytes.len() - BATCH_HEADER_BYTES) / RECORD_BYTES_MIN) as u32,
-        Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => BATCH_RECORDS_MAX,
-    };
+    let max = records_max(header.codec()?, bytes.len() - BATCH_HEADER_BYTES);
     if count as u32 > max {
         return Err(BatchError::TooManyRecords { count, max });
     }
@@ -239,6 +236,13 @@ pub fn validate_batch(bytes: &Bytes, limits: &BatchLimits) -> Result<BatchHeader
         return Err(BatchError::Producer { producer_id, producer_epoch, base_sequence });
     }
     Ok(header)
+}
+
+/// The most records that so many bytes behind a header can hold: none is smaller than seven bytes when it is
+/// decompressed, no codec makes more of its data than its ratio, and no reader takes more than the limit.
+fn records_max(codec: Codec, bytes: usize) -> u32 {
+    let decoded = codec.expands_to_max(bytes).min(DECODED_BYTES_MAX_DEFAULT);
+    (decoded / RECORD_BYTES_MIN) as u32
 }
 
 /// Checks the CRC of the batch at the front of `bytes`, whose header was read from them.

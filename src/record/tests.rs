@@ -139,6 +139,26 @@ fn each_check_refuses_its_own_forgery() {
     assert!(matches!(check(&forged(&good, 51, &[0xff; 2])), Err(BatchError::Producer { producer_epoch: -1, .. })));
 }
 
+/// A few bytes cannot stand for millions of records, whatever codec their header names.
+#[test]
+fn a_count_that_no_codec_could_make_of_the_bytes_is_refused() {
+    let good = batch(Codec::None, None, &three_records());
+    let payload = good.len() - 61;
+    let claimed = |codec: Codec, count: u32| {
+        let forged_count = forged(&forged(&good, 57, &count.to_be_bytes()), 23, &(count - 1).to_be_bytes());
+        validate_batch(&forged(&forged_count, 21, &codec.bits().to_be_bytes()), &BatchLimits::default())
+    };
+    for (codec, ratio) in
+        [(Codec::None, 1), (Codec::Gzip, 1_032), (Codec::Snappy, 22), (Codec::Lz4, 255), (Codec::Zstd, 32_768)]
+    {
+        let max = (payload * ratio / 7) as u32;
+        assert!(claimed(codec, max).is_ok(), "{codec:?}");
+        let refused = BatchError::TooManyRecords { count: max as i32 + 1, max };
+        assert_eq!(claimed(codec, max + 1), Err(refused), "{codec:?}");
+        assert!(max < BATCH_RECORDS_MAX && claimed(codec, BATCH_RECORDS_MAX).is_err(), "{codec:?}");
+    }
+}
+
 #[test]
 fn patches_keep_the_crc_and_a_stamp_renews_it() {
     let records = three_records();
