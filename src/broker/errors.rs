@@ -35,6 +35,13 @@ pub enum ProduceError {
     NotLeader { topic: String, partition: PartitionId, leader: Option<LeaderHint> },
     #[error("the leader of {topic}-{partition} reached no majority for {} ms; nothing was appended", .waited.as_millis())]
     NotEnoughReplicas { topic: String, partition: PartitionId, waited: Duration },
+    /// Kafka's REQUEST_TIMED_OUT, for a batch that was never proposed.
+    #[error(
+        "the batch for {topic}-{partition} had no turn within {} ms: its leader has more to do than it gets done; \
+         nothing was appended",
+        .waited.as_millis()
+    )]
+    TimedOut { topic: String, partition: PartitionId, waited: Duration },
     /// Accepted, but its outcome did not come in time (or its leader lost the term).
     #[error("outcome unknown after {} ms: the batch for {topic}-{partition} may yet appear", .waited.as_millis())]
     OutcomeUnknown { topic: String, partition: PartitionId, waited: Duration },
@@ -71,16 +78,22 @@ impl ProduceError {
             | Self::UnknownPartition { .. }
             | Self::NotLeader { .. }
             | Self::NotEnoughReplicas { .. }
+            | Self::TimedOut { .. }
             | Self::CorruptBatch { .. }
             | Self::InvalidRequest { .. }
             | Self::BatchTooLarge { .. }
             | Self::InvalidTimestamp { .. }
-            | Self::OutOfOrderSequence { .. }
             | Self::FencedProducer { .. }
             | Self::UnknownProducer { .. }
             | Self::WrongOffset { .. }
             | Self::Unavailable { .. }
             | Self::DiskFull { .. } => Effect::None,
+            // An older sequence than the next one is that of a batch which was taken long ago, as far as can be
+            // told: more of them are not remembered.
+            Self::OutOfOrderSequence { expected, got, .. } => match is_before(*got, *expected) {
+                true => Effect::Unknown,
+                false => Effect::None,
+            },
             // Admitted by Raft and not refused: it may commit after we stop waiting (SAFETY M2).
             Self::OutcomeUnknown { .. } => Effect::Unknown,
         }
@@ -92,6 +105,7 @@ impl ProduceError {
             | Self::UnknownPartition { .. }
             | Self::NotLeader { .. }
             | Self::NotEnoughReplicas { .. }
+            | Self::TimedOut { .. }
             // Only an idempotent producer may retry this one without risking a duplicate.
             | Self::OutcomeUnknown { .. }
             | Self::Unavailable { .. }
@@ -257,6 +271,13 @@ pub enum BrokerFailed {
     Storage { detail: String },
     #[error("raft: {detail}")]
     Raft { detail: String },
+}
+
+/// Sequences wrap from 2^31-1 to 0: of two, that one comes first from which the other is nearer going up.
+fn is_before(sequence: i32, other: i32) -> bool {
+    const HALF: i32 = 1 << 30;
+    let ahead = other.wrapping_sub(sequence) & i32::MAX;
+    ahead != 0 && ahead < HALF
 }
 
 fn hint_text(leader: &Option<LeaderHint>) -> String {

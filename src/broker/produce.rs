@@ -89,12 +89,21 @@ impl Broker {
             }
             Found::Here(hosted) => hosted,
         };
-        if let Some(shortage) = self.inner.shortage(&hosted.group) {
-            return Err(shortage.into());
-        }
         let rules = hosted.rules();
         let limits = BatchLimits { batch_bytes_max: rules.batch_bytes_max };
         let header = validate_batch(&batch, &limits).map_err(|error| refused(error, &topic))?;
+        // One of an idempotent producer may be a copy of what is in the log already: its appender knows.
+        if !header.is_idempotent()
+            && let Some(shortage) = self.inner.shortage(&hosted.group)
+        {
+            return Err(shortage.into());
+        }
+        let latest = header.max_timestamp;
+        if let Some(retention_ms) = rules.retention_ms.filter(|_| !rules.log_append_time && latest.0 >= 0)
+            && latest.0 < self.inner.clock.wall().0.saturating_sub(retention_ms)
+        {
+            hosted.note_outdated(u64::try_from(header.count).unwrap_or(0), latest);
+        }
         let since = Instant::now();
         let (answer, wait) = oneshot::channel();
         let deadline = since + timeout_of(timeout);

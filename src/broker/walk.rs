@@ -156,7 +156,7 @@ mod tests {
         let batch = batch.build().unwrap();
         let header = BatchHeader::parse(&batch).unwrap();
         let mut command = AppendBuilder::new(Offset(base), LeaderEpoch(1), WallMs(1), batch.len());
-        command.push(&batch, &header, false);
+        command.push(&batch, &header, None);
         entry(index, EntryKind::Normal, command.finish())
     }
 

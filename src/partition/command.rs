@@ -16,6 +16,17 @@ use crate::types::{LeaderEpoch, Offset, WallMs};
 /// per entry vanishes, small enough that a follower's append is a matter of milliseconds.
 pub const COMMAND_BATCH_BYTES_MAX: usize = 1024 * 1024;
 
+/// One entry holds at most this many records. Compressed batches claim their counts, and a few dozen bytes
+/// may claim millions: without a bound a thousand of them would overflow the entry's count. A hundred times
+/// what the largest batch may claim, so that honest records meet the bound of bytes first.
+pub const COMMAND_RECORDS_MAX: u32 = 1 << 30;
+
+const _: () = assert!(record::BATCH_RECORDS_MAX <= COMMAND_RECORDS_MAX, "one batch always fits");
+
+/// The cluster's feature level from which every broker can apply a resize. A broker that cannot stops its
+/// replica, so nobody proposes one below it.
+pub const RESIZE_FEATURE_LEVEL: u32 = 1;
+
 const VERSION: u8 = 1;
 const KIND_APPEND: u8 = 1;
 const KIND_TRIM: u8 = 2;
@@ -216,14 +227,50 @@ pub fn encode_resize(append_time: WallMs, segment: SegmentLimits) -> Bytes {
     bytes.freeze()
 }
 
+/// What one entry holds so far. The appender fills entries by this rule and [`AppendBuilder`] asserts the same
+/// one, so that no batch is ever planned that cannot be built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntryFill {
+    bytes: usize,
+    records: u32,
+}
+
+impl EntryFill {
+    /// Whether a batch may go in: always the first one, later ones up to [`COMMAND_BATCH_BYTES_MAX`] and
+    /// [`COMMAND_RECORDS_MAX`] in all.
+    pub fn fits(&self, header: &BatchHeader) -> bool {
+        let bytes_left = COMMAND_BATCH_BYTES_MAX.saturating_sub(self.bytes);
+        let records_left = COMMAND_RECORDS_MAX.saturating_sub(self.records);
+        self.bytes == 0 || (header.total_bytes() <= bytes_left && records_of(header) <= records_left)
+    }
+
+    /// A batch that fits goes in.
+    ///
+    /// # Panics
+    /// If it does not fit: the appender's mistake.
+    pub fn add(&mut self, header: &BatchHeader) {
+        assert!(self.fits(header), "{header:?} does not fit an entry of {self:?}");
+        self.bytes += header.total_bytes();
+        // The first batch is at most BATCH_RECORDS_MAX, each other one fits.
+        self.records += records_of(header);
+    }
+}
+
+/// # Panics
+/// If the header was not validated.
+fn records_of(header: &BatchHeader) -> u32 {
+    let count = u32::try_from(header.count).expect("a validated batch has records");
+    assert!(count <= record::BATCH_RECORDS_MAX, "a validated batch holds fewer than {count} records");
+    count
+}
+
 /// Puts one entry together: each batch is copied once, to where it will lie for good.
 #[derive(Debug)]
 pub struct AppendBuilder {
     buffer: BytesMut,
     base_offset: Offset,
     epoch: LeaderEpoch,
-    append_time: WallMs,
-    record_count: u32,
+    fill: EntryFill,
     max_timestamp: WallMs,
 }
 
@@ -241,47 +288,38 @@ impl AppendBuilder {
         // Record count and max timestamp: `finish` knows them.
         buffer.put_u32(0);
         buffer.put_i64(0);
-        AppendBuilder { buffer, base_offset, epoch, append_time, record_count: 0, max_timestamp: WallMs(i64::MIN) }
+        AppendBuilder { buffer, base_offset, epoch, fill: EntryFill::default(), max_timestamp: WallMs(i64::MIN) }
     }
 
-    /// Whether a batch of this length may go in: always the first one, later ones up to
-    /// [`COMMAND_BATCH_BYTES_MAX`] in all, and only while the record count cannot overflow, because
-    /// compressed batches may lie about theirs.
-    pub fn fits(&self, batch_bytes: usize) -> bool {
-        let taken = self.buffer.len() - APPEND_HEADER_BYTES;
-        let countable = u32::MAX - self.record_count >= record::BATCH_RECORDS_MAX;
-        taken == 0 || (countable && batch_bytes <= COMMAND_BATCH_BYTES_MAX.saturating_sub(taken))
-    }
-
-    /// Copies a validated batch in and gives it its base offset, which is returned. With
-    /// `log_append_time` its timestamps become the entry's append time.
+    /// Copies a validated batch in and gives it its base offset, which is returned. With a `stamp` that becomes
+    /// the time of its records.
     ///
     /// # Panics
     /// If the batch does not fit, or was not validated: the appender's mistake.
-    pub fn push(&mut self, batch: &[u8], header: &BatchHeader, log_append_time: bool) -> Offset {
-        assert!(self.fits(batch.len()), "a batch of {} bytes does not fit the entry", batch.len());
+    pub fn push(&mut self, batch: &[u8], header: &BatchHeader, stamp: Option<WallMs>) -> Offset {
         assert_eq!(batch.len(), header.total_bytes(), "header and batch belong together");
-        let count = u32::try_from(header.count).expect("a validated batch has records");
         let base_offset = self.next_offset();
-        if log_append_time {
-            record::append_stamped(&mut self.buffer, batch, base_offset, self.epoch, self.append_time);
-            self.max_timestamp = self.max_timestamp.max(self.append_time);
-        } else {
-            record::append_patched(&mut self.buffer, batch, base_offset, self.epoch);
-            self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+        self.fill.add(header);
+        match stamp {
+            Some(stamp) => {
+                record::append_stamped(&mut self.buffer, batch, base_offset, self.epoch, stamp);
+                self.max_timestamp = self.max_timestamp.max(stamp);
+            }
+            None => {
+                record::append_patched(&mut self.buffer, batch, base_offset, self.epoch);
+                self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+            }
         }
-        assert!(count <= record::BATCH_RECORDS_MAX, "a validated batch holds fewer than {count} records");
-        self.record_count += count;
         base_offset
     }
 
     pub fn is_empty(&self) -> bool {
-        self.record_count == 0
+        self.fill == EntryFill::default()
     }
 
     /// The offset after the last record pushed.
     pub fn next_offset(&self) -> Offset {
-        Offset(self.base_offset.0 + i64::from(self.record_count))
+        Offset(self.base_offset.0 + i64::from(self.fill.records))
     }
 
     /// The command.
@@ -290,7 +328,7 @@ impl AppendBuilder {
     /// If nothing was pushed.
     pub fn finish(mut self) -> Bytes {
         assert!(!self.is_empty(), "an append holds at least one batch");
-        self.buffer[18..22].copy_from_slice(&self.record_count.to_be_bytes());
+        self.buffer[18..22].copy_from_slice(&self.fill.records.to_be_bytes());
         self.buffer[22..30].copy_from_slice(&self.max_timestamp.0.to_be_bytes());
         self.buffer.freeze()
     }

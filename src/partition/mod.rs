@@ -17,8 +17,8 @@ mod state;
 mod tests;
 
 pub use command::{
-    AppendBuilder, AppendView, COMMAND_BATCH_BYTES_MAX, CommandError, CommandView, ResizeView, SegmentLimits, TrimView,
-    encode_resize, encode_trim,
+    AppendBuilder, AppendView, COMMAND_RECORDS_MAX, CommandError, CommandView, EntryFill, RESIZE_FEATURE_LEVEL,
+    ResizeView, SegmentLimits, TrimView, encode_resize, encode_trim,
 };
 pub use overlay::{CheckParams, Overlay, TIMESTAMP_AFTER_MAX_MS_DEFAULT, Ticket, Verdict};
 pub use response::{PartitionResponse, ResponseError};

@@ -23,6 +23,8 @@ pub struct Ticket(pub u64);
 pub struct CheckParams {
     /// The append time the entry would carry ([`Partition::append_time`]).
     pub now: WallMs,
+    /// What the records' own times are held against: the same, unless that is known to be ahead.
+    pub record_now: WallMs,
     /// Compare-and-append: the batch is taken only at this offset.
     pub expected_offset: Option<Offset>,
     /// None: client timestamps are not looked at (`LogAppendTime`).
@@ -83,7 +85,7 @@ impl Overlay {
             return verdict;
         }
         if let Some(after_max_ms) = params.timestamp_after_max_ms {
-            let limit = WallMs(params.now.0.saturating_add(after_max_ms));
+            let limit = WallMs(params.record_now.0.saturating_add(after_max_ms));
             if header.max_timestamp > limit {
                 return Verdict::TimestampTooFar { max_timestamp: header.max_timestamp, limit };
             }
@@ -179,6 +181,16 @@ impl Overlay {
     /// The next offset, counting what is pending.
     pub fn next_offset(&self) -> Offset {
         self.next_offset
+    }
+
+    /// Whether this very batch of an idempotent producer is pending.
+    pub fn is_pending(&self, header: &BatchHeader) -> bool {
+        let same = |batch: &Pending| {
+            (batch.epoch, batch.base_sequence, batch.last_sequence)
+                == (header.producer_epoch, header.base_sequence, header.last_sequence())
+        };
+        header.is_idempotent()
+            && self.producers.get(&header.producer_id).is_some_and(|batches| batches.iter().any(same))
     }
 
     /// Batches without an outcome.

@@ -67,6 +67,13 @@ impl Producers {
         self.by_id.get(&id).filter(|producer| !expired(producer.last_append, clock, expiry_ms))
     }
 
+    /// Makes every producer younger by so much, to no less than nothing: time that passed on a clock only.
+    pub(super) fn rejuvenate(&mut self, ms: i64) {
+        let later = |at: WallMs| WallMs(at.0.saturating_add(ms));
+        self.by_id.values_mut().for_each(|producer| producer.last_append = later(producer.last_append));
+        self.by_age = std::mem::take(&mut self.by_age).into_iter().map(|(at, id)| (later(at), id)).collect();
+    }
+
     /// Forgets producers whose last append is `expiry_ms` or more before `clock`.
     pub(super) fn expire(&mut self, clock: WallMs, expiry_ms: i64) {
         while let Some(&(last_append, id)) = self.by_age.first() {

@@ -48,6 +48,14 @@ impl Partition {
         by_time.max(by_size).filter(|offset| *offset > self.log_start)
     }
 
+    /// The timestamp later than `limit` that keeps retention by time from the oldest segment, and so from all
+    /// behind it. None: there is none.
+    pub fn pinned_by(&self, limit: WallMs) -> Option<WallMs> {
+        let kept = &self.checkpoints[self.checkpoints_up_to(self.log_start)..];
+        let open = self.segment.first_append.map(|_| self.segment.max_timestamp);
+        kept.first().map(|oldest| oldest.segment_max_timestamp).or(open).filter(|latest| *latest > limit)
+    }
+
     /// The end of the leading segments whose timestamps are all below `cutoff`.
     fn expired_before(&self, cutoff: WallMs) -> Option<Offset> {
         let kept = &self.checkpoints[self.checkpoints_up_to(self.log_start)..];

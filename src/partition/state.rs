@@ -7,13 +7,16 @@ use super::command::{AppendView, CommandView, ResizeView, SegmentLimits, TrimVie
 use super::producers::{Producer, Producers};
 use super::response::PartitionResponse;
 use crate::record;
-use crate::replicated::{Applied, IndexPoint, Replicated, SnapshotAt, StateDecodeError};
+use crate::replicated::{Applied, CannotApply, IndexPoint, Replicated, SnapshotAt, StateDecodeError};
 use crate::types::{EntryPosition, LeaderEpoch, Offset, WallMs};
 
 /// No segment is smaller than this part of all that is kept: a state names each, and is saved every
 /// second. With segments of 64 MiB it matters from 256 GiB on; beyond, their number grows with the
 /// logarithm of what is kept (1 TiB: below 10,000, a quarter of a megabyte).
 pub(super) const SEGMENT_PART_MIN: u64 = 4_096;
+
+/// No entry makes a remembered producer older by more than this part of the time it is remembered.
+const PRODUCER_LIFE_PARTS: i64 = 4;
 
 /// The numbers that place checkpoints and bound the state. They are part of the state, so that every
 /// replica, of whatever version, uses those the partition was created with; those of segments change
@@ -192,22 +195,41 @@ impl Partition {
 
     /// The producer as an entry with this append time would find it.
     pub(super) fn producer(&self, id: i64, now: WallMs) -> Option<&Producer> {
-        self.producers.get(id, self.append_time(now), self.limits.producer_expiry_ms)
+        let aged_to = WallMs(self.append_time(now).0.saturating_sub(self.leap_ms(now)));
+        self.producers.get(id, aged_to, self.limits.producer_expiry_ms)
     }
 
-    fn apply_append(&mut self, at: EntryPosition, append: &AppendView) -> (PartitionResponse, Option<IndexPoint>) {
+    /// By how much an entry with this append time moves the clock without making producers older.
+    ///
+    /// One leader whose clock is a day ahead must not make the partition forget who sent what: a retry that was
+    /// on its way would be appended twice. So no single entry makes a producer older than a part of its life;
+    /// one that is silent for longer than its life is forgotten a few entries later.
+    fn leap_ms(&self, append_time: WallMs) -> i64 {
+        let moved = self.append_time(append_time).0.saturating_sub(self.clock.0);
+        moved.saturating_sub(self.limits.producer_expiry_ms / PRODUCER_LIFE_PARTS).max(0)
+    }
+
+    fn apply_append(
+        &mut self,
+        at: EntryPosition,
+        append: &AppendView,
+    ) -> Result<(PartitionResponse, Option<IndexPoint>), CannotApply> {
         // The proposal before it in the leader's pipeline was refused, or the leader has since been
         // replaced: on every replica alike it takes an index and no offsets.
         if append.base_offset != self.next_offset {
-            return (PartitionResponse::Dead, None);
+            return Ok((PartitionResponse::Dead, None));
         }
-        if let Err(error) = append.check() {
-            // Only our own appender builds commands, and storage and transport have checksums: this
-            // replica, or that leader, is not what it should be. Better no replica than a diverged one.
-            panic!("entry {at} cannot be applied: {error}; stopping rather than diverging");
+        // Only our own appender builds commands, and storage and transport have checksums: this
+        // replica, or that leader, is not what it should be. Better no replica than a diverged one.
+        append.check().map_err(|error| CannotApply(error.to_string()))?;
+        let (epoch, last) = (at.term.epoch(), self.last_epoch());
+        if last > Some(epoch) {
+            return Err(CannotApply(format!("terms never go back: it is of epoch {epoch}, after {last:?}")));
         }
         self.advance_clock(append.append_time);
-        self.begin_epoch(at.term.epoch(), append.base_offset);
+        if last < Some(epoch) {
+            self.epochs.push(EpochStart { epoch, first_offset: append.base_offset });
+        }
         let point = (self.bytes_to_point == 0)
             .then_some(IndexPoint { offset: append.base_offset, max_timestamp_before: self.max_timestamp });
         if point.is_some() {
@@ -221,7 +243,7 @@ impl Partition {
             }
         }
         self.count_append(append);
-        (PartitionResponse::Appended { base_offset: append.base_offset }, point)
+        Ok((PartitionResponse::Appended { base_offset: append.base_offset }, point))
     }
 
     /// Moves the ends and sums on by a live entry.
@@ -285,16 +307,12 @@ impl Partition {
     }
 
     fn advance_clock(&mut self, append_time: WallMs) {
+        let leap_ms = self.leap_ms(append_time);
         self.clock = self.append_time(append_time);
-        self.producers.expire(self.clock, self.limits.producer_expiry_ms);
-    }
-
-    fn begin_epoch(&mut self, epoch: LeaderEpoch, first_offset: Offset) {
-        let last = self.last_epoch();
-        assert!(last <= Some(epoch), "terms never go back: entry of epoch {epoch} after {last:?}");
-        if last < Some(epoch) {
-            self.epochs.push(EpochStart { epoch, first_offset });
+        if leap_ms > 0 {
+            self.producers.rejuvenate(leap_ms);
         }
+        self.producers.expire(self.clock, self.limits.producer_expiry_ms);
     }
 
     /// Whether the segment that this live append would extend is full or old enough to be closed.
@@ -325,17 +343,16 @@ impl PartitionLimits {
 impl Replicated for Partition {
     const SNAPSHOT_AT: SnapshotAt = SnapshotAt::PurgePoint;
 
-    /// # Panics
-    /// If the command is not one of ours, or of a newer version: a replica that cannot apply what the
+    /// An error if the command is not one of ours, or of a newer version: a replica that cannot apply what the
     /// others apply must stop.
-    fn apply(&mut self, at: EntryPosition, command: &Bytes) -> Applied {
+    fn apply(&mut self, at: EntryPosition, command: &Bytes) -> Result<Applied, CannotApply> {
         let (response, index_point) = match CommandView::parse(command) {
-            Ok(CommandView::Append(append)) => self.apply_append(at, &append),
+            Ok(CommandView::Append(append)) => self.apply_append(at, &append)?,
             Ok(CommandView::Trim(trim)) => (self.apply_trim(trim), None),
             Ok(CommandView::Resize(resize)) => (self.apply_resize(resize), None),
-            Err(error) => panic!("entry {at} cannot be applied: {error}; stopping rather than diverging"),
+            Err(error) => return Err(CannotApply(error.to_string())),
         };
-        Applied { response: response.encode(), index_point }
+        Ok(Applied { response: response.encode(), index_point })
     }
 
     /// Before a live append that would extend a full or old segment; and before a trim into the current

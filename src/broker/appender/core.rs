@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::{
     broker::limits,
-    partition::{COMMAND_BATCH_BYTES_MAX, CheckParams, Overlay, Partition, Ticket, Verdict},
+    partition::{CheckParams, EntryFill, Overlay, Partition, Ticket, Verdict},
     record::BatchHeader,
     types::{BrokerId, EntryPosition, Offset, Term, WallMs},
 };
@@ -33,11 +33,13 @@ pub struct Arrival<W> {
     pub waiter: W,
 }
 
-/// What the topic's configuration says about checks.
+/// What the topic's configuration says about checks, and how good the clock is that they are made by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     pub log_append_time: bool,
     pub timestamp_after_max_ms: i64,
+    /// This broker's wall clock is near those of most others.
+    pub clock_agrees: bool,
 }
 
 /// The appender's name for one proposal.
@@ -51,7 +53,8 @@ pub struct Plan {
     pub term: Term,
     pub base_offset: Offset,
     pub append_time: WallMs,
-    pub log_append_time: bool,
+    /// What the records are stamped with instead of their own times, if the topic wants that.
+    pub stamp: Option<WallMs>,
     pub batches: Vec<(Bytes, BatchHeader)>,
 }
 
@@ -85,6 +88,10 @@ pub struct Done {
 pub enum Failed {
     NotLeader,
     NotEnoughReplicas {
+        waited: Duration,
+    },
+    /// Its turn did not come in time, although the leader gets entries through.
+    TimedOut {
         waited: Duration,
     },
     OutcomeUnknown {
@@ -271,39 +278,37 @@ impl<W> Core<W> {
         let (term, mut overlay) = self.session.take().expect("wants_to_propose checked it");
         let id = FlightId(self.next_flight);
         let append_time = partition.append_time(wall);
+        let record_now = record_time(append_time, wall, rules.clock_agrees);
         let mut flight = Flight { id, items: Vec::new(), without_effect: false };
-        let mut bytes = 0;
+        let mut fill = EntryFill::default();
         for _ in 0..limits::ENTRY_BATCHES_MAX {
             let Some(item) = self.queue.pop_front() else { break };
             if item.waiters.is_empty() {
                 continue;
             }
-            if !flight.items.is_empty() && bytes + item.batch.len() > COMMAND_BATCH_BYTES_MAX {
+            if !fill.fits(&item.header) {
                 self.queue.push_front(item);
                 break;
             }
             let params = CheckParams {
                 now: append_time,
+                record_now,
                 expected_offset: item.expected_offset,
                 timestamp_after_max_ms: (!rules.log_append_time).then_some(rules.timestamp_after_max_ms),
             };
-            let verdict = overlay.check(partition, &item.header, &params);
-            let known = overlay.knows(partition, item.header.producer_id, append_time);
-            let verdict = self.in_sequence(verdict, &item.header, known);
-            let verdict = match wrong_offset_for_good(verdict, partition, &overlay) {
-                Some(verdict) => verdict,
+            let Some(verdict) = self.verdict(partition, &overlay, &item.header, &params) else {
                 // What it is compared with is not decided yet: it goes when the flights have landed.
-                None => {
-                    self.queue.push_front(item);
-                    break;
-                }
+                self.queue.push_front(item);
+                break;
             };
             match verdict {
                 Verdict::Append { base_offset } => {
-                    bytes += item.batch.len();
+                    fill.add(&item.header);
                     self.take_off(item, base_offset, &mut overlay, &mut flight);
                 }
-                Verdict::DuplicatePending { ticket, base_offset: _ } => self.attach(item, ticket, &mut flight, answers),
+                Verdict::DuplicatePending { ticket, base_offset: _ } => {
+                    self.attach(item, ticket, Some(&mut flight), now, answers);
+                }
                 Verdict::DuplicateCommitted { base_offset, position } => {
                     let count = item.header.count;
                     let done = Done { base_offset, position, count, duplicate: true };
@@ -324,7 +329,20 @@ impl<W> Core<W> {
         let batches = flight.items.iter().map(|(item, _)| (item.batch.clone(), item.header)).collect();
         self.next_flight += 1;
         self.flights.push_back(flight);
-        Some(Plan { id, term, base_offset, append_time, log_append_time: rules.log_append_time, batches })
+        Some(Plan { id, term, base_offset, append_time, stamp: rules.log_append_time.then_some(record_now), batches })
+    }
+
+    /// None: that cannot be told before what is in flight has landed.
+    fn verdict(
+        &mut self,
+        partition: &Partition,
+        overlay: &Overlay,
+        header: &BatchHeader,
+        params: &CheckParams,
+    ) -> Option<Verdict> {
+        let verdict = overlay.check(partition, header, params);
+        let known = overlay.knows(partition, header.producer_id, params.now);
+        wrong_offset_for_good(self.in_sequence(verdict, header, known), partition, overlay)
     }
 
     /// `known`: the partition knows the producer, so that the overlay has judged the sequence by itself.
@@ -353,14 +371,23 @@ impl<W> Core<W> {
     }
 
     /// A retry waits for the outcome of the batch it repeats.
-    fn attach(&mut self, item: Item<W>, ticket: Ticket, planned: &mut Flight<W>, answers: &mut Vec<Answer<W>>) {
-        let flights = self.flights.iter_mut().chain(std::iter::once(planned));
+    fn attach(
+        &mut self,
+        item: Item<W>,
+        ticket: Ticket,
+        planned: Option<&mut Flight<W>>,
+        now: Instant,
+        answers: &mut Vec<Answer<W>>,
+    ) {
+        let flights = self.flights.iter_mut().chain(planned);
         let pending = flights.flat_map(|flight| flight.items.iter_mut()).map(|(item, _)| item);
         let original = pending.into_iter().find(|original| original.ticket == ticket);
         let original = original.expect("a pending batch of the overlay is in a flight");
         for mut waiter in item.waiters {
             if original.waiters.len() >= limits::WAITERS_PER_BATCH_MAX {
-                answers.push((waiter.inner, Err(Failed::Busy)));
+                // That very batch is on its way: nobody can say that nothing was appended.
+                let waited = waiter.waited(now);
+                answers.push((waiter.inner, Err(Failed::OutcomeUnknown { waited })));
                 continue;
             }
             waiter.duplicate = true;
@@ -454,8 +481,9 @@ impl<W> Core<W> {
         if self.next_deadline.is_none_or(|at| now < at) {
             return Vec::new();
         }
-        let mut sweep =
-            Sweep { now, stalled_since: self.stalled_since, paused: self.paused, broken: BTreeMap::new(), next: None };
+        let overlay = self.session.as_ref().map(|(_, overlay)| overlay);
+        let (stalled_since, paused) = (self.stalled_since, self.paused);
+        let mut sweep = Sweep { now, stalled_since, paused, overlay, broken: BTreeMap::new(), next: None };
         let mut answers = Vec::new();
         for flight in &mut self.flights {
             let never_appended = flight.without_effect;
@@ -463,24 +491,52 @@ impl<W> Core<W> {
         }
         self.queue.iter_mut().for_each(|item| sweep.item(item, true, &mut answers));
         self.queue.retain(|item| !item.waiters.is_empty());
-        self.next_deadline = sweep.next;
-        for (producer, first) in sweep.broken {
+        let Sweep { broken, next, .. } = sweep;
+        self.next_deadline = next;
+        for (producer, first) in broken {
             self.owe(producer, first);
         }
         answers
     }
 
-    /// Answers everything that waits and is in no flight: it goes without effect.
-    pub fn refuse_queued(&mut self, failed: Failed) -> Vec<Answer<W>> {
+    /// Answers everything that waits and is in no flight: it goes without effect. A copy of a batch that is in
+    /// the log, or on its way there, needs no room and is answered for what it is.
+    pub fn refuse_queued(
+        &mut self,
+        partition: &Partition,
+        wall: WallMs,
+        now: Instant,
+        failed: Failed,
+    ) -> Vec<Answer<W>> {
         let mut answers = Vec::new();
         for item in std::mem::take(&mut self.queue) {
             if item.header.is_idempotent() && !item.waiters.is_empty() {
+                match self.copy_of(partition, &item.header, wall) {
+                    Some(Verdict::DuplicateCommitted { base_offset, position }) => {
+                        let count = item.header.count;
+                        let done = Done { base_offset, position, count, duplicate: true };
+                        answers.extend(item.waiters.into_iter().map(|waiter| (waiter.inner, Ok(done))));
+                        continue;
+                    }
+                    Some(Verdict::DuplicatePending { ticket, .. }) => {
+                        self.attach(item, ticket, None, now, &mut answers);
+                        continue;
+                    }
+                    Some(_) | None => {}
+                }
                 let BatchHeader { producer_id, producer_epoch, base_sequence, .. } = item.header;
                 self.owe(producer_id, (producer_epoch, base_sequence));
             }
             answers.extend(item.waiters.into_iter().map(|waiter| (waiter.inner, Err(failed))));
         }
         answers
+    }
+
+    fn copy_of(&self, partition: &Partition, header: &BatchHeader, wall: WallMs) -> Option<Verdict> {
+        let (_, overlay) = self.session.as_ref()?;
+        let now = partition.append_time(wall);
+        let params = CheckParams { now, record_now: now, expected_offset: None, timestamp_after_max_ms: None };
+        Some(overlay.check(partition, header, &params))
     }
 
     /// This batch of the producer goes without effect: none that follows it may overtake it.
@@ -497,22 +553,24 @@ impl<W> Core<W> {
 }
 
 /// One pass over everything that waits, in order.
-struct Sweep {
+struct Sweep<'a> {
     now: Instant,
     stalled_since: Option<Instant>,
     paused: bool,
+    /// What is on its way.
+    overlay: Option<&'a Overlay>,
     /// Producers of which a batch went without effect, with its epoch and sequence: later ones go with it.
     broken: BTreeMap<i64, (i16, i32)>,
     /// When to look again.
     next: Option<Instant>,
 }
 
-impl Sweep {
+impl Sweep<'_> {
     fn item<W>(&mut self, item: &mut Item<W>, never_appended: bool, answers: &mut Vec<Answer<W>>) {
         if item.waiters.is_empty() {
             return;
         }
-        let Sweep { now, stalled_since, paused, .. } = *self;
+        let Sweep { now, stalled_since, paused, overlay, .. } = *self;
         let follows_broken = never_appended && self.broken.contains_key(&item.header.producer_id);
         let due = |waiter: &Waiter<W>| match stalled_since {
             _ if follows_broken => now,
@@ -520,12 +578,15 @@ impl Sweep {
             Some(since) if never_appended => waiter.deadline.min(since.max(waiter.arrived) + limits::LEASE_EXPIRED_MAX),
             Some(_) | None => waiter.deadline,
         };
+        // A copy that waits behind the batch it repeats cannot say that this was not appended.
+        let is_on_its_way = !never_appended || overlay.is_some_and(|overlay| overlay.is_pending(&item.header));
         for waiter in item.waiters.extract_if(.., |waiter| due(waiter) <= now) {
             let waited = waiter.waited(now);
-            let failed = match (never_appended, paused) {
-                (false, _) => Failed::OutcomeUnknown { waited },
-                (true, true) => Failed::Busy,
-                (true, false) => Failed::NotEnoughReplicas { waited },
+            let failed = match (is_on_its_way, paused, stalled_since) {
+                (true, _, _) => Failed::OutcomeUnknown { waited },
+                (false, true, _) => Failed::Busy,
+                (false, false, Some(_)) => Failed::NotEnoughReplicas { waited },
+                (false, false, None) => Failed::TimedOut { waited },
             };
             answers.push((waiter.inner, Err(failed)));
         }
@@ -535,6 +596,13 @@ impl Sweep {
             self.broken.entry(producer_id).or_insert((producer_epoch, base_sequence));
         }
     }
+}
+
+/// The time that records are stamped with and held against. The partition's clock never goes back, so after a
+/// leader whose clock was ahead it stays ahead; a leader who is known to be right does not pass that on.
+fn record_time(append_time: WallMs, wall: WallMs, clock_agrees: bool) -> WallMs {
+    let ahead_ms = u128::try_from(append_time.0.saturating_sub(wall.0)).unwrap_or(0);
+    if clock_agrees && ahead_ms > limits::CLOCK_SKEW_MAX.as_millis() { wall } else { append_time }
 }
 
 /// A comparison that failed must have compared with an offset that really was the next one: not with

@@ -9,14 +9,14 @@ use tokio::time::Instant;
 use super::{build, core::*};
 use crate::{
     broker::limits,
-    partition::{Partition, PartitionLimits, PartitionResponse},
-    record::{BatchBuilder, BatchHeader, Codec, Producer, Record},
+    partition::{COMMAND_RECORDS_MAX, Partition, PartitionLimits, PartitionResponse},
+    record::{BATCH_RECORDS_MAX, BatchBuilder, BatchHeader, Codec, Producer, Record},
     replicated::Replicated,
     types::{BrokerId, EntryPosition, LogIndex, Offset, Term, WallMs},
 };
 
 const TERM: Term = Term(3);
-const RULES: Rules = Rules { log_append_time: false, timestamp_after_max_ms: 3_600_000 };
+const RULES: Rules = Rules { log_append_time: false, timestamp_after_max_ms: 3_600_000, clock_agrees: true };
 const WALL: WallMs = WallMs(1_700_000_000_000);
 
 /// One partition, its appender, and a Raft that does what it is told.
@@ -65,7 +65,7 @@ impl Rig {
     fn commit(&mut self, plan: usize) -> FlightEnd {
         self.index += 1;
         let position = EntryPosition { term: TERM, index: LogIndex(self.index) };
-        let applied = self.partition.apply(position, &build(&self.plans[plan]));
+        let applied = self.partition.apply(position, &build(&self.plans[plan])).unwrap();
         let end = match PartitionResponse::decode(&applied.response).unwrap() {
             PartitionResponse::Appended { base_offset } => FlightEnd::Live { position, base_offset },
             PartitionResponse::Dead => FlightEnd::Dead,
@@ -303,8 +303,8 @@ fn a_producers_later_batches_do_not_overtake_one_that_went_without_effect() {
     rig.land(plan, FlightEnd::Dead);
     rig.send(2, &idempotent(1, 1));
     rig.pass(Duration::from_secs(1));
-    assert!(matches!(rig.answer(1), Some(Err(Failed::NotEnoughReplicas { .. }))));
-    assert!(matches!(rig.answer(2), Some(Err(Failed::NotEnoughReplicas { .. }))), "it goes with the first");
+    assert!(matches!(rig.answer(1), Some(Err(Failed::TimedOut { .. }))), "no lease was refused");
+    assert!(matches!(rig.answer(2), Some(Err(Failed::TimedOut { .. }))), "it goes with the first");
     rig.resync();
     rig.send(3, &idempotent(2, 1));
     rig.send(4, &idempotent(0, 1));
@@ -328,7 +328,7 @@ fn a_batch_that_came_before_its_turn_and_went_holds_up_none_that_is_due() {
         // Those before it were lost on their way here. They are sent again, and it is too.
         let first = i32::from(known);
         rig.send(2, &idempotent(first + 2, 1));
-        let refused = rig.core.refuse_queued(full);
+        let refused = rig.core.refuse_queued(&rig.partition, WALL, rig.now, full);
         rig.answers.extend(refused);
         for (waiter, sequence) in (3..).zip(first..first + 3) {
             rig.send(waiter, &idempotent(sequence, 1));
@@ -346,9 +346,15 @@ fn a_copy_that_went_while_the_first_was_in_flight_holds_up_nothing() {
     let flying = rig.propose().unwrap();
     rig.send(2, &idempotent(0, 1));
     let full = Failed::DiskFull { broker: BrokerId(4), free_bytes: 5, reserve_bytes: 6 };
-    let refused = rig.core.refuse_queued(full);
+    let refused = rig.core.refuse_queued(&rig.partition, WALL, rig.now, full);
     rig.answers.extend(refused);
+    assert_eq!(rig.answer(2), None, "nobody can say yet that it was not appended");
     rig.commit(flying);
+    assert_eq!((rig.offset(1), rig.offset(2)), (Offset(0), Offset(0)));
+    rig.send(9, &idempotent(0, 1));
+    let refused = rig.core.refuse_queued(&rig.partition, WALL, rig.now, full);
+    rig.answers.extend(refused);
+    assert_eq!(rig.offset(9), Offset(0), "what is in the log needs no room");
     rig.send(3, &idempotent(1, 1));
     let next = rig.propose().unwrap_or_else(|| panic!("{:?}", rig.answer(3)));
     rig.commit(next);
@@ -363,7 +369,7 @@ fn what_waits_is_refused_when_the_disk_is_full_and_what_flies_is_not() {
     rig.send(2, &idempotent(1, 1));
     rig.send(3, &plain(1));
     let full = Failed::DiskFull { broker: BrokerId(4), free_bytes: 5, reserve_bytes: 6 };
-    let refused = rig.core.refuse_queued(full);
+    let refused = rig.core.refuse_queued(&rig.partition, WALL, rig.now, full);
     rig.answers.extend(refused);
     assert_eq!((rig.answer(1), rig.answer(2), rig.answer(3)), (None, Some(Err(full)), Some(Err(full))));
     rig.commit(plan);
@@ -462,6 +468,91 @@ fn an_entry_holds_a_mebibyte_or_one_larger_batch() {
     let plan = rig.propose().unwrap();
     assert_eq!(rig.plans[plan].batches.len(), 1);
     assert!(rig.propose().is_some());
+}
+
+/// As a header may claim it: a compressed batch of a few bytes that stands for so many records.
+fn claims(records: u32) -> Bytes {
+    let mut batch = plain(1).to_vec();
+    batch[22] |= Codec::Zstd.bits() as u8;
+    batch[23..27].copy_from_slice(&(records - 1).to_be_bytes());
+    batch[57..61].copy_from_slice(&records.to_be_bytes());
+    batch.into()
+}
+
+/// Counts are claims, and an entry's count is a u32: batches that wait must not add up beyond it.
+#[test]
+fn tiny_batches_that_claim_millions_of_records_go_into_several_entries() {
+    let mut rig = Rig::new();
+    let bomb = claims(BATCH_RECORDS_MAX);
+    for waiter in 0..500 {
+        rig.send(waiter, &bomb);
+    }
+    while let Some(plan) = rig.propose() {
+        assert!(rig.plans[plan].batches.len() <= (COMMAND_RECORDS_MAX / BATCH_RECORDS_MAX) as usize);
+        rig.commit(plan);
+    }
+    for waiter in 0..500 {
+        assert_eq!(rig.offset(waiter), Offset(i64::from(waiter) * i64::from(BATCH_RECORDS_MAX)));
+    }
+}
+
+/// Batches wait while as many proposals as may be are in the air: that is no want of replicas.
+#[test]
+fn what_times_out_behind_a_busy_leader_is_told_so_and_a_copy_of_what_flies_that_nobody_knows() {
+    let mut rig = Rig::new();
+    let flying: Vec<usize> = (0..limits::PROPOSALS_MAX as i32)
+        .map(|sequence| {
+            rig.send(sequence as u32, &idempotent(sequence, 1));
+            rig.propose().unwrap()
+        })
+        .collect();
+    rig.send_with(10, &plain(1), None, Duration::from_secs(1));
+    rig.send_with(11, &idempotent(0, 1), None, Duration::from_secs(1));
+    rig.pass(Duration::from_secs(1));
+    let waited = Duration::from_secs(1);
+    assert_eq!(rig.answer(10), Some(Err(Failed::TimedOut { waited })));
+    assert_eq!(rig.answer(11), Some(Err(Failed::OutcomeUnknown { waited })));
+    for plan in flying {
+        rig.commit(plan);
+    }
+    assert_eq!(rig.offset(0), Offset(0));
+}
+
+#[test]
+fn more_retries_than_may_wait_on_a_batch_in_flight_are_not_told_that_nothing_was_appended() {
+    let mut rig = Rig::new();
+    rig.send(0, &idempotent(0, 1));
+    let plan = rig.propose().unwrap();
+    for waiter in 1..=limits::WAITERS_PER_BATCH_MAX as u32 {
+        rig.send(waiter, &idempotent(0, 1));
+    }
+    assert_eq!(rig.propose(), None);
+    let last = limits::WAITERS_PER_BATCH_MAX as u32;
+    assert_eq!(rig.answer(last), Some(Err(Failed::OutcomeUnknown { waited: Duration::ZERO })));
+    rig.commit(plan);
+    assert_eq!(rig.offset(last - 1), Offset(0));
+}
+
+/// A leader whose clock is right stamps what it appends with its own time, not with that of one before it.
+#[test]
+fn stamps_do_not_stay_ahead_under_a_leader_whose_clock_is_right() {
+    const DAY_MS: i64 = 24 * 3_600_000;
+    let rules = Rules { log_append_time: true, ..RULES };
+    for clock_agrees in [true, false] {
+        let mut rig = Rig::new();
+        rig.send(1, &plain(1));
+        let plan = rig.core.plan(&rig.partition, rules, WallMs(WALL.0 + DAY_MS), rig.now, &mut rig.answers).unwrap();
+        rig.plans.push(plan);
+        rig.commit(0);
+        rig.send(2, &plain(1));
+        let rules = Rules { clock_agrees, ..rules };
+        let plan = rig.core.plan(&rig.partition, rules, WALL, rig.now, &mut rig.answers).unwrap();
+        let ahead = WallMs(WALL.0 + DAY_MS);
+        assert_eq!((plan.append_time, plan.stamp), (ahead, Some(if clock_agrees { WALL } else { ahead })));
+        rig.plans.push(plan);
+        rig.commit(1);
+        assert_eq!(rig.offset(2), Offset(1));
+    }
 }
 
 #[test]

@@ -66,6 +66,8 @@ pub struct AppenderDeps {
     pub traffic: TopicTraffic,
     /// Why nothing new may be written now.
     pub shortage: Arc<dyn Fn() -> Option<Shortage> + Send + Sync>,
+    /// Whether this broker's wall clock is near those of most others.
+    pub clock_agrees: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Who leads now, for NOT_LEADER.
     pub leader_hint: Arc<dyn Fn() -> Option<LeaderHint> + Send + Sync>,
 }
@@ -232,11 +234,13 @@ impl Task {
         }
         if let Some(Shortage { broker, free_bytes, reserve_bytes }) = (self.deps.shortage)() {
             // What waits here would use up the reserve: it is refused as if it had just come.
-            let answers = self.core.refuse_queued(Failed::DiskFull { broker, free_bytes, reserve_bytes });
+            let failed = Failed::DiskFull { broker, free_bytes, reserve_bytes };
+            let wall = self.deps.clock.wall();
+            let answers = self.deps.group.read(|partition| self.core.refuse_queued(partition, wall, now, failed));
             self.answer(answers);
             return None;
         }
-        let rules = self.deps.rules.lock().expect("no holder panics").checks();
+        let rules = self.deps.rules.lock().expect("no holder panics").checks((self.deps.clock_agrees)());
         let wall = self.deps.clock.wall();
         let mut answers = Vec::new();
         let plan = self.deps.group.read(|partition| self.core.plan(partition, rules, wall, now, &mut answers));
@@ -349,6 +353,7 @@ impl Task {
         match failed {
             Failed::NotLeader => ProduceError::NotLeader { topic, partition, leader: (self.deps.leader_hint)() },
             Failed::NotEnoughReplicas { waited } => ProduceError::NotEnoughReplicas { topic, partition, waited },
+            Failed::TimedOut { waited } => ProduceError::TimedOut { topic, partition, waited },
             Failed::OutcomeUnknown { waited } => ProduceError::OutcomeUnknown { topic, partition, waited },
             Failed::OutOfOrderSequence { producer, expected, got } => {
                 ProduceError::OutOfOrderSequence { producer, expected, got }
@@ -389,14 +394,14 @@ fn build(plan: &Plan) -> Bytes {
     let bytes = plan.batches.iter().map(|(batch, _)| batch.len()).sum();
     let mut builder = AppendBuilder::new(plan.base_offset, plan.term.epoch(), plan.append_time, bytes);
     for (batch, header) in &plan.batches {
-        builder.push(batch, header, plan.log_append_time);
+        builder.push(batch, header, plan.stamp);
     }
     builder.finish()
 }
 
 impl TopicRules {
-    fn checks(&self) -> Rules {
+    fn checks(&self, clock_agrees: bool) -> Rules {
         let timestamp_after_max_ms = i64::try_from(self.timestamp_after_max.as_millis()).unwrap_or(i64::MAX);
-        Rules { log_append_time: self.log_append_time, timestamp_after_max_ms }
+        Rules { log_append_time: self.log_append_time, timestamp_after_max_ms, clock_agrees }
     }
 }

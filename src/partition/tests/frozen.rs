@@ -1,6 +1,7 @@
 //! Bytes that lie on disks, as literals.
 
 use super::*;
+use crate::{partition::command::COMMAND_BATCH_BYTES_MAX, record::BATCH_RECORDS_MAX};
 use proptest::prelude::*;
 
 /// One record at offset 258, value `v`, timestamp 7, producer 9 epoch 1 sequence 2, in term 3.
@@ -105,14 +106,62 @@ fn malformed_commands_are_errors() {
 fn an_entry_takes_a_mebibyte_or_one_larger_batch() {
     let large = batch(1, 1_048_000, WallMs(0), None);
     let small = batch(1, 100, WallMs(0), None);
+    let sized = |bytes: usize| BatchHeader { batch_length: bytes as i32 - 12, ..small.1 };
+    let mut fill = EntryFill::default();
+    assert!(fill.fits(&sized(COMMAND_BATCH_BYTES_MAX + 1)));
+    fill.add(&large.1);
+    assert!(fill.fits(&sized(COMMAND_BATCH_BYTES_MAX - large.0.len())));
+    assert!(!fill.fits(&sized(COMMAND_BATCH_BYTES_MAX - large.0.len() + 1)));
     let mut builder = AppendBuilder::new(Offset(0), LeaderEpoch(0), WallMs(0), usize::MAX);
-    assert!(builder.is_empty() && builder.fits(COMMAND_BATCH_BYTES_MAX + 1));
-    assert_eq!(builder.push(&large.0, &large.1, false), Offset(0));
-    assert!(builder.fits(COMMAND_BATCH_BYTES_MAX - large.0.len()));
-    assert!(!builder.fits(COMMAND_BATCH_BYTES_MAX - large.0.len() + 1));
-    assert_eq!(builder.push(&small.0, &small.1, true), Offset(1));
+    assert!(builder.is_empty());
+    assert_eq!(builder.push(&large.0, &large.1, None), Offset(0));
+    assert_eq!(builder.push(&small.0, &small.1, Some(WallMs(7))), Offset(1));
     assert_eq!(builder.next_offset(), Offset(2));
     assert_eq!(AppendView::parse(&builder.finish()).unwrap().check(), Ok(()));
+}
+
+/// Counts are claims: dozens of bytes may claim millions of records.
+#[test]
+fn an_entry_is_bounded_in_records_too() {
+    let (_, header) = batch(1, 100, WallMs(0), None);
+    let claims = |count: u32| BatchHeader { count: count as i32, last_offset_delta: count as i32 - 1, ..header };
+    let mut fill = EntryFill::default();
+    let most = claims(BATCH_RECORDS_MAX);
+    let mut batches = 0;
+    while fill.fits(&most) {
+        fill.add(&most);
+        batches += 1;
+    }
+    assert_eq!(batches, COMMAND_RECORDS_MAX / BATCH_RECORDS_MAX);
+    let left = COMMAND_RECORDS_MAX % BATCH_RECORDS_MAX;
+    assert!(fill.fits(&claims(left)) && !fill.fits(&claims(left + 1)));
+}
+
+/// A log that a newer broker wrote, or a broken one: this replica must stop, and must not take its process along
+/// in a way that says nothing.
+#[test]
+fn an_entry_that_cannot_be_applied_is_an_error_and_changes_nothing() {
+    let good = append(Offset(0), LeaderEpoch(2), WallMs(5), &[one()]);
+    let unknown_kind = Bytes::from_static(&[1, 9, 0, 0]);
+    let newer_version = Bytes::from_static(&[2, 1, 0, 0]);
+    let next = append(Offset(1), LeaderEpoch(2), WallMs(5), &[one()]);
+    let mut lying = next.to_vec();
+    lying[21] = 2; // Two records, it says.
+    let mut partition = Partition::default();
+    partition.apply(at(2, 1), &good).unwrap();
+    let before = partition.encode();
+    for (position, command, why) in [
+        (at(2, 2), &unknown_kind, "kind 9"),
+        (at(2, 2), &newer_version, "version 2"),
+        (at(2, 2), &Bytes::new(), "cut short"),
+        (at(2, 2), &lying.into(), "2 records"),
+        (at(1, 2), &next, "terms never go back"),
+    ] {
+        let error = partition.apply(position, command).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+        assert_eq!(partition.encode(), before, "{error}");
+    }
+    partition.apply(at(2, 2), &next).unwrap();
 }
 
 proptest! {

@@ -38,7 +38,7 @@ pub(super) fn append(
 ) -> Bytes {
     let mut builder = AppendBuilder::new(base_offset, epoch, append_time, 0);
     for (batch, header) in batches {
-        builder.push(batch, header, false);
+        builder.push(batch, header, None);
     }
     builder.finish()
 }
@@ -60,7 +60,7 @@ pub(super) fn drive(
         partition.encode()
     });
     assert!(!partition.checkpoint_due(command), "one checkpoint is enough");
-    (partition.apply(at, command), checkpoint)
+    (partition.apply(at, command).expect("it is a command of ours"), checkpoint)
 }
 
 pub(super) fn response(applied: &Applied) -> PartitionResponse {

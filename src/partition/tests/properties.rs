@@ -304,13 +304,18 @@ impl Pipeline {
         {
             let producer = Producer { id: sent.client as i64, epoch: 0, base_sequence: sent.sequence };
             let (bytes, header) = batch(1, 1, WallMs(0), Some(producer));
-            let params = CheckParams { now: WallMs(0), expected_offset: None, timestamp_after_max_ms: Some(0) };
+            let params = CheckParams {
+                now: WallMs(0),
+                record_now: WallMs(0),
+                expected_offset: None,
+                timestamp_after_max_ms: Some(0),
+            };
             match self.overlay.check(&self.partition, &header, &params) {
                 Verdict::Append { base_offset } => {
                     let ticket = Ticket(self.tickets);
                     self.tickets += 1;
                     assert_eq!(self.overlay.push(ticket, &header), base_offset);
-                    assert_eq!(builder.push(&bytes, &header, false), base_offset);
+                    assert_eq!(builder.push(&bytes, &header, None), base_offset);
                     tickets.push((ticket, sent));
                 }
                 Verdict::DuplicateCommitted { .. } => {

@@ -148,6 +148,7 @@ impl Runner {
         let (bytes, header) = self.batch(spec)?;
         let params = CheckParams {
             now: self.partition.append_time(WallMs(spec.time.unwrap_or(0))),
+            record_now: self.partition.append_time(WallMs(spec.time.unwrap_or(0))),
             expected_offset: spec.expect.map(Offset),
             timestamp_after_max_ms: Some(TIMESTAMP_AFTER_MAX_MS_DEFAULT),
         };
