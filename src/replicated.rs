@@ -2,7 +2,8 @@
 //!
 //! The driver promises that entries come once each, in log order, on every replica; the state
 //! machine promises that equal entries make equal states: no I/O, no clock, no randomness, no
-//! iteration over unordered maps. Applying cannot fail: a refusal is a replicated result.
+//! iteration over unordered maps. A refusal is a replicated result like any other; only an entry that
+//! this version cannot understand, or that contradicts the state, cannot be applied: that replica stops.
 
 use bytes::Bytes;
 
@@ -22,8 +23,9 @@ pub enum SnapshotAt {
 pub trait Replicated: Send + Sync + Sized + 'static {
     const SNAPSHOT_AT: SnapshotAt;
 
-    /// Applies one command. Blank and membership entries never come here.
-    fn apply(&mut self, at: EntryPosition, command: &Bytes) -> Applied;
+    /// Applies one command. Blank and membership entries never come here. After an error the state is as it was,
+    /// and nothing more is applied to it: a replica that went on would differ from the others.
+    fn apply(&mut self, at: EntryPosition, command: &Bytes) -> Result<Applied, CannotApply>;
 
     /// Whether the state *before* `command` must be kept as a checkpoint. Asked before each apply;
     /// must depend on nothing but the state and the command. Always false for `LastApplied`.
@@ -48,6 +50,11 @@ pub trait Replicated: Send + Sync + Sized + 'static {
     /// The inverse of `encode`. Bytes from a disk or a peer: never panics.
     fn decode(bytes: &[u8]) -> Result<Self, StateDecodeError>;
 }
+
+/// Why an entry can never be applied here: it is of a newer version, or some replica is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CannotApply(pub String);
 
 /// What applying one command came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

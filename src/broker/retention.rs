@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
 use super::{clock, hosted::Hosted, inner::Inner, limits};
-use crate::partition::{encode_resize, encode_trim};
+use crate::partition::{RESIZE_FEATURE_LEVEL, encode_resize, encode_trim};
 
 pub async fn run(inner: Arc<Inner>) {
     loop {
@@ -23,9 +23,12 @@ pub async fn run(inner: Arc<Inner>) {
 /// Looks once at all that this broker leads.
 pub async fn round(inner: &Inner) {
     let agrees = clock::look(inner).await;
+    let level = inner.metadata().map_or(0, |metadata| metadata.read(|state| state.feature_level()));
     for hosted in inner.routes.hosted() {
         if hosted.is_ready() {
-            resize_segments(inner, &hosted).await;
+            if level >= RESIZE_FEATURE_LEVEL {
+                resize_segments(inner, &hosted).await;
+            }
             trim_expired(inner, &hosted, agrees).await;
         }
     }

@@ -110,7 +110,7 @@ async fn load_metadata(store: &Store, groups: &[(RaftGroupId, ReplicaId)]) -> Re
     let to = log.committed().map_or(from, |at| LogIndex(at.index.0 + 1));
     for entry in log.read_all(from, to).await.map_err(failed)? {
         if entry.kind == EntryKind::Normal {
-            metadata.0.apply(entry.position, &entry.payload);
+            metadata.0.apply(entry.position, &entry.payload).map_err(failed)?;
         }
     }
     Ok(metadata.0)

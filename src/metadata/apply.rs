@@ -15,10 +15,10 @@ use super::limits::{
 };
 use super::placement::Placer;
 use super::response::{self, Outcome, Refusal, Response};
-use super::state::{Broker, DeletedGroup, Metadata, PartitionInfo, Topic};
+use super::state::{Broker, DeletedGroup, LayoutMark, Metadata, PartitionInfo, Topic};
 use super::topic_config::TopicConfig;
 use crate::group::{GroupCommand, Groups, PartitionCounts};
-use crate::replicated::{Applied, Replicated, SnapshotAt, StateDecodeError};
+use crate::replicated::{Applied, CannotApply, Replicated, SnapshotAt, StateDecodeError};
 use crate::types::{
     ALLOCATED_REPLICA_MIN, BrokerId, EntryPosition, PartitionId, RaftGroupId, ReplicaId, TopicId, WallMs,
 };
@@ -26,19 +26,24 @@ use crate::types::{
 impl Replicated for Metadata {
     const SNAPSHOT_AT: SnapshotAt = SnapshotAt::LastApplied;
 
-    /// # Panics
-    /// If entries do not come in order: a broker whose log lies must stop.
-    fn apply(&mut self, at: EntryPosition, command: &Bytes) -> Applied {
-        let is_next = self.applied.is_none_or(|last| at.index > last.index && at.term >= last.term);
-        assert!(is_next, "entry {at} comes after {:?}", self.applied);
+    /// Entries that do not come in order are those of a log that lies.
+    fn apply(&mut self, at: EntryPosition, command: &Bytes) -> Result<Applied, CannotApply> {
+        if let Some(last) = self.applied.filter(|last| at.index <= last.index || at.term < last.term) {
+            return Err(CannotApply(format!("it comes after {last}")));
+        }
         self.applied = Some(at);
         // Bytes that cannot be read are refused alike by every broker of this version; commands of newer
         // versions are not proposed before the feature level says that all brokers know them.
         let response = match Command::decode(command) {
-            Ok(command) => self.change(at, command),
+            Ok(command) => {
+                if !matches!(command.change, Change::Group(_)) {
+                    self.layout = LayoutMark(Some(at.index));
+                }
+                self.change(at, command)
+            }
             Err(error) => Err(Refusal::Malformed { detail: error.to_string() }),
         };
-        Applied { response: response::encode(&response), index_point: None }
+        Ok(Applied { response: response::encode(&response), index_point: None })
     }
 
     fn checkpoint_due(&self, _: &Bytes) -> bool {

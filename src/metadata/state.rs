@@ -57,7 +57,23 @@ pub struct Metadata {
     /// Derived: what each broker carries.
     #[serde(skip)]
     pub(super) loads: Loads,
+    /// Not part of the state: see [`Metadata::layout_changed_at`].
+    #[serde(skip)]
+    pub(super) layout: LayoutMark,
 }
+
+/// Where the layout changed last, as far as this process saw. Says nothing about the state, so two states are
+/// equal whatever they say here.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LayoutMark(pub Option<LogIndex>);
+
+impl PartialEq for LayoutMark {
+    fn eq(&self, _: &LayoutMark) -> bool {
+        true
+    }
+}
+
+impl Eq for LayoutMark {}
 
 /// A registered broker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +165,7 @@ impl Metadata {
             by_group: BTreeMap::new(),
             by_id: BTreeMap::new(),
             loads: Loads::default(),
+            layout: LayoutMark::default(),
         }
     }
 
@@ -255,6 +272,12 @@ impl Metadata {
         codec::encode(STATE_VERSION, self)
     }
 
+    /// The last entry, not later than [`Metadata::applied`], that may have changed anything but consumer groups:
+    /// brokers, topics, placement. Whoever acts on those need not look again before it moves.
+    pub fn layout_changed_at(&self) -> Option<LogIndex> {
+        self.layout.0
+    }
+
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Metadata, StateDecodeError> {
         let state = match bytes.first() {
             Some(&StateV1::VERSION) => codec::decode::<StateV1>(StateV1::VERSION, bytes).map(Metadata::from),
@@ -265,6 +288,7 @@ impl Metadata {
             MalformedBytes::Empty | MalformedBytes::Body(_) => StateDecodeError::Malformed(error.to_string()),
         })?;
         state.index().map_err(StateDecodeError::Malformed)?;
+        state.layout = LayoutMark(state.applied.map(|at| at.index));
         Ok(state)
     }
 

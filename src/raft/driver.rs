@@ -26,13 +26,17 @@ use super::types::{
     Answer, RaftEntry, RaftLogId, RaftStoredMembership, Types, decode_membership, encode_membership, log_id, position,
 };
 use crate::{
-    replicated::{Replicated, SnapshotAt},
+    replicated::{CannotApply, Replicated, SnapshotAt},
+    seam::aside,
     storage::{GroupLog, SavedState},
     types::{EntryPosition, LogIndex},
 };
 
 /// Applied state is kept at least this often while entries come, so that a restart re-applies little.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// A state up to this size is encoded or decoded on the thread that serves the group: a millisecond at most.
+const STATE_BYTES_INLINE: usize = 256 * 1024;
 
 /// The parts of a replica that the driver writes and others read.
 pub(super) struct Shared<S> {
@@ -90,7 +94,7 @@ impl<S: Replicated> Driver<S> {
         let loaded = log.load_applied().await.map_err(io::Error::other)?;
         let (state, applied, membership, state_bytes) = match loaded {
             Some(saved) => {
-                let state = S::decode(&saved.state).map_err(io::Error::other)?;
+                let state = decoded::<S>(saved.state.clone()).await?;
                 let membership = decode_membership(&saved.membership).map_err(io::Error::other)?;
                 (state, saved.position, membership, saved.state.len())
             }
@@ -114,7 +118,7 @@ impl<S: Replicated> Driver<S> {
         Ok((Driver { shared: shared.clone(), log, applied, membership, snapshot, saved }, shared))
     }
 
-    fn apply_one(&mut self, entry: RaftEntry, responder: Option<ApplyResponder<Types>>) {
+    async fn apply_one(&mut self, entry: RaftEntry, responder: Option<ApplyResponder<Types>>) -> io::Result<()> {
         let at = position(&entry.log_id);
         let mut answer = Answer::default();
         match entry.payload {
@@ -124,17 +128,18 @@ impl<S: Replicated> Driver<S> {
             }
             EntryPayload::Normal(command) => {
                 if self.shared.read(|state| state.checkpoint_due(&command.0)) {
-                    self.checkpoint();
+                    self.checkpoint().await;
                 }
                 let (applied, purge_point) =
                     self.shared.write(Some(at), |state| (state.apply(at, &command.0), state.purge_point()));
+                let applied = applied.map_err(|error| self.cannot_apply(at, &error))?;
                 if let Some(point) = applied.index_point {
                     self.log.put_index_point(point.offset, at.index, point.max_timestamp_before);
                 }
                 self.saved.command_bytes += command.0.len();
                 answer = Answer(applied.response);
                 self.applied = Some(at);
-                self.offer_purge_point(purge_point);
+                self.offer_purge_point(purge_point).await;
             }
         }
         self.applied = Some(at);
@@ -143,27 +148,46 @@ impl<S: Replicated> Driver<S> {
         if let Some(responder) = responder {
             responder.send(answer);
         }
+        Ok(())
+    }
+
+    /// The replica stops here: what it would become is not what the others are. It has everything before the
+    /// entry, so a broker that can apply it goes on from there.
+    fn cannot_apply(&self, at: EntryPosition, error: &CannotApply) -> io::Error {
+        let group = self.log.group();
+        tracing::error!(%group, %at, %error, "an entry cannot be applied: this replica stops; use a newer broker");
+        io::Error::other(format!("entry {at} of group {group} cannot be applied: {error}; use a newer broker"))
     }
 
     /// Keeps the state before the entry that is about to be applied.
-    fn checkpoint(&mut self) {
+    async fn checkpoint(&mut self) {
         let Some(at) = self.applied else { return };
         self.shared.write(None, |state| state.checkpoint_taken(at));
-        let state = self.save();
+        let state = self.save().await;
         self.log.save_checkpoint(state);
     }
 
     /// The purge that a new purge point allows must find applied state on disk that knows of it,
     /// or a restart would have a snapshot below what was purged. So that state is queued first.
-    fn offer_purge_point(&mut self, point: Option<EntryPosition>) {
+    async fn offer_purge_point(&mut self, point: Option<EntryPosition>) {
         if S::SNAPSHOT_AT == SnapshotAt::PurgePoint && *self.shared.purge_point.borrow() != point {
-            self.save();
+            self.save().await;
             self.shared.purge_point.send_replace(point);
         }
     }
 
-    fn save(&mut self) -> SavedState {
-        let state = self.shared.read(S::encode);
+    /// A large state is encoded aside: its readers go on, and so do the other groups of this node. Nothing
+    /// changes it meanwhile, since only this driver does.
+    async fn save(&mut self) -> SavedState {
+        let shared = Arc::clone(&self.shared);
+        let state = match self.saved.state_bytes > STATE_BYTES_INLINE {
+            true => aside(move || shared.read(S::encode)).await,
+            false => shared.read(S::encode),
+        };
+        self.save_as(state)
+    }
+
+    fn save_as(&mut self, state: Bytes) -> SavedState {
         let saved = SavedState {
             position: self.applied,
             membership: encode_membership(&self.membership),
@@ -176,10 +200,10 @@ impl<S: Replicated> Driver<S> {
 
     /// Once a second, and no more bytes of state than of commands, so that a large state is not
     /// written for every few records.
-    fn save_if_due(&mut self) {
+    async fn save_if_due(&mut self) {
         let due = self.saved.at.elapsed() >= SAVE_EVERY && self.saved.command_bytes >= self.saved.state_bytes;
         if due && self.saved.position != self.applied {
-            self.save();
+            self.save().await;
         }
     }
 
@@ -198,9 +222,19 @@ impl<S: Replicated> Driver<S> {
 impl<S: Replicated> Drop for Driver<S> {
     fn drop(&mut self) {
         if !std::thread::panicking() && self.saved.position != self.applied {
-            self.save();
+            let state = self.shared.read(S::encode);
+            self.save_as(state);
         }
     }
+}
+
+/// Bytes of a disk or a peer, read aside if they are many.
+async fn decoded<S: Replicated>(bytes: Bytes) -> io::Result<S> {
+    let state = match bytes.len() > STATE_BYTES_INLINE {
+        true => aside(move || S::decode(&bytes)).await,
+        false => S::decode(&bytes),
+    };
+    state.map_err(io::Error::other)
 }
 
 pub(super) type RaftSnapshot = openraft::alias::SnapshotOf<Types, Bytes>;
@@ -225,10 +259,13 @@ impl<S: Replicated> RaftStateMachine<Types> for Driver<S> {
     {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
-            self.apply_one(entry, responder);
+            if let Err(error) = self.apply_one(entry, responder).await {
+                self.publish();
+                return Err(error);
+            }
         }
         self.publish();
-        self.save_if_due();
+        self.save_if_due().await;
         Ok(())
     }
 
@@ -240,7 +277,7 @@ impl<S: Replicated> RaftStateMachine<Types> for Driver<S> {
         let saved = match S::SNAPSHOT_AT {
             SnapshotAt::LastApplied => {
                 // Applied state goes first: a checkpoint must never be ahead of it (SAFETY B1).
-                let saved = self.save();
+                let saved = self.save().await;
                 if let Some(at) = saved.position {
                     self.log.save_checkpoint(saved.clone());
                     self.log.delete_checkpoints_below(at.index);
@@ -259,7 +296,7 @@ impl<S: Replicated> RaftStateMachine<Types> for Driver<S> {
         meta: &openraft::alias::SnapshotMetaOf<Types>,
         snapshot: Bytes,
     ) -> io::Result<()> {
-        let state = S::decode(&snapshot).map_err(io::Error::other)?;
+        let state = decoded::<S>(snapshot.clone()).await?;
         let saved = SavedState {
             position: meta.last_log_id.as_ref().map(position),
             membership: encode_membership(&meta.last_membership),

@@ -42,7 +42,8 @@ impl Cluster {
     pub fn apply_bytes(&mut self, bytes: &bytes::Bytes) -> Response {
         self.index += 1;
         let at = EntryPosition { term: Term(1), index: LogIndex(self.index) };
-        decode_response(&self.state.apply(at, bytes).response).expect("apply encodes what decode reads")
+        decode_response(&self.state.apply(at, bytes).expect("entries come in order").response)
+            .expect("apply encodes what decode reads")
     }
 }
 

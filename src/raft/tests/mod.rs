@@ -8,7 +8,7 @@ mod suite;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::{
-    replicated::{Applied, Replicated, SnapshotAt, StateDecodeError},
+    replicated::{Applied, CannotApply, Replicated, SnapshotAt, StateDecodeError},
     types::EntryPosition,
 };
 
@@ -21,9 +21,10 @@ pub(super) struct Journal {
 impl Replicated for Journal {
     const SNAPSHOT_AT: SnapshotAt = SnapshotAt::LastApplied;
 
-    fn apply(&mut self, _at: EntryPosition, command: &Bytes) -> Applied {
+    fn apply(&mut self, _at: EntryPosition, command: &Bytes) -> Result<Applied, CannotApply> {
         self.numbers.push(command.clone().get_u64());
-        Applied { response: Bytes::copy_from_slice(&(self.numbers.len() as u64).to_be_bytes()), index_point: None }
+        let response = Bytes::copy_from_slice(&(self.numbers.len() as u64).to_be_bytes());
+        Ok(Applied { response, index_point: None })
     }
 
     fn checkpoint_due(&self, _command: &Bytes) -> bool {
