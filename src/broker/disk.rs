@@ -18,15 +18,16 @@ use super::{AdminError, ProduceError, hosted::Hosted, inner::Inner, limits};
 use crate::{
     partition::Partition,
     raft::{Group, Room, RoomLevel},
+    seam::refreshed,
     types::BrokerId,
 };
 
 /// Free bytes of the data directory's disk; None if that cannot be told. Quick.
 pub type FreeBytes = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
 
-/// Of a directory on a real disk.
+/// Of a directory on a real disk. Asking a disk that hangs takes as long as it does: a thread of its own asks.
 pub fn free_bytes_of(directory: std::path::PathBuf) -> FreeBytes {
-    Arc::new(move || {
+    refreshed(limits::DISK_CHECK_EVERY, move || {
         let stat = rustix::fs::statvfs(&directory).ok()?;
         Some(stat.f_bavail.saturating_mul(stat.f_frsize))
     })

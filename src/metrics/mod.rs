@@ -12,6 +12,7 @@ mod dashboards;
 mod groups;
 mod histogram;
 mod history;
+mod intake;
 mod process;
 mod space;
 mod traffic;
@@ -42,6 +43,7 @@ use writer::{ReadWriter, WriterCollector};
 pub use groups::{GroupProbe, LagSample};
 pub use histogram::HistogramSnapshot;
 pub use history::{History, SAMPLE_EVERY, SAMPLES_MAX, Sample, Totals};
+pub use intake::IntakeProbe;
 pub use process::ProcessSnapshot;
 pub use space::SpaceSnapshot;
 pub use traffic::TopicTraffic;
@@ -67,6 +69,7 @@ struct Inner {
     gauges: Gauges,
     raft: RaftProbe,
     requests: RequestProbe,
+    intake: IntakeProbe,
     groups: GroupProbe,
     /// Set once the log writer's figures are exported.
     writer: OnceLock<ReadWriter>,
@@ -79,6 +82,10 @@ type Fill = Box<dyn Fn(&Gauges) + Send + Sync>;
 pub struct Gauges {
     pub produce_bytes_in_flight: Gauge,
     pub fetch_bytes_in_flight: Gauge,
+    /// Of messages that have begun to arrive.
+    pub receive_bytes_in_flight: Gauge,
+    /// Of batches that were decompressed for their readers and are not sent yet.
+    pub decoded_bytes_in_flight: Gauge,
     pub disk_free_bytes: Gauge,
     /// Produces are refused while the disk has less than this free.
     pub disk_reserve_bytes: Gauge,
@@ -247,6 +254,8 @@ impl Metrics {
         gauges.register(&mut registry);
         raft.register(&mut registry);
         requests.register(&mut registry);
+        let intake = IntakeProbe::default();
+        intake.register(&mut registry);
         let groups = GroupProbe::new();
         groups.register(&mut registry);
         Metrics(Arc::new(Inner {
@@ -256,6 +265,7 @@ impl Metrics {
             gauges,
             raft,
             requests,
+            intake,
             groups,
             writer: OnceLock::new(),
         }))
@@ -267,6 +277,10 @@ impl Metrics {
 
     pub fn requests(&self) -> RequestProbe {
         self.0.requests.clone()
+    }
+
+    pub fn intake(&self) -> IntakeProbe {
+        self.0.intake.clone()
     }
 
     pub fn groups(&self) -> GroupProbe {
@@ -352,6 +366,9 @@ impl Gauges {
         };
         bytes("produce_in_flight", "Produce requests in flight", &self.produce_bytes_in_flight);
         bytes("fetch_in_flight", "Fetch answers being built or sent", &self.fetch_bytes_in_flight);
+        bytes("receive_in_flight", "Messages that have begun to arrive", &self.receive_bytes_in_flight);
+        let help = "Batches decompressed for their readers and not sent yet";
+        bytes("decoded_in_flight", help, &self.decoded_bytes_in_flight);
         bytes("disk_free", "Free space of the data directory's disk", &self.disk_free_bytes);
         bytes("disk_reserve", "Produces are refused while less than this is free", &self.disk_reserve_bytes);
         let help = "How far this broker's clock is ahead of the median of the cluster's";
