@@ -52,6 +52,8 @@ pub(super) struct Answer {
     pub rest: Option<Rest>,
     /// Decoding came to a record that cannot be read; the response holds what lies before it.
     pub failed: Option<RequestError>,
+    /// Of the response's records, if they are decoded: the memory that sending them takes.
+    pub decoded_bytes: usize,
 }
 
 /// The undecoded part of what was fetched.
@@ -63,21 +65,15 @@ pub(super) struct Rest {
 
 struct OpenBatch {
     records: RecordIter,
-    codec: Codec,
-    /// Of the batch as it is stored.
-    stored_bytes: usize,
     base: Offset,
     /// After the batch.
     next: Offset,
 }
 
 impl Rest {
-    /// The most memory that keeping it takes.
-    pub fn bytes_max(&self) -> usize {
-        match self.batch.codec {
-            Codec::None => self.batch.stored_bytes,
-            Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => limits::DECODED_BYTES_MAX,
-        }
+    /// The memory that keeping it takes.
+    pub fn bytes(&self) -> usize {
+        self.batch.records.decoded_bytes()
     }
 
     pub fn answer(self, cursor: &mut Cursor) -> Answer {
@@ -125,7 +121,20 @@ pub(super) fn raw(fetched: &Fetched, cursor: &mut Cursor) -> Result<Answer, Requ
         log_start: fetched.log_start.0,
         next_offset: cursor.position.0,
     };
-    Ok(Answer { response, rest: None, failed: None })
+    Ok(Answer { response, rest: None, failed: None, decoded_bytes: 0 })
+}
+
+/// The most memory that the records of what was fetched take at once: one batch at a time is decoded.
+pub(super) fn decoded_bytes_max(fetched: &Fetched) -> usize {
+    let expands = |batch: Result<(BatchHeader, Bytes), (Offset, BatchError)>| {
+        let Ok((header, bytes)) = batch else { return 0 };
+        match header.codec() {
+            // Its records share the batch's memory, or cannot be decoded.
+            Ok(Codec::None) | Err(_) => bytes.len(),
+            Ok(codec) => codec.expands_to_max(bytes.len()).min(limits::DECODED_BYTES_MAX),
+        }
+    };
+    batches(&fetched.batches).map(expands).max().unwrap_or(0)
 }
 
 /// Plain records, exactly from the position on. Ends early, after at least one record, when the
@@ -171,17 +180,13 @@ impl Decoding {
             // The look-up ended at the high watermark: everything after it was asked for.
             cursor.skip_before = None;
         }
-        let opened = header
-            .codec()
-            .map_err(|error| error.to_string())
-            .and_then(|codec| Ok((codec, iter_records(bytes, limits::DECODED_BYTES_MAX).map_err(|e| e.to_string())?)));
-        match opened {
-            Ok((codec, records)) => {
+        match iter_records(bytes, limits::DECODED_BYTES_MAX) {
+            Ok(records) => {
                 let (base, next) = (header.base_offset, after(header));
-                self.drain(OpenBatch { records, codec, stored_bytes: bytes.len(), base, next }, cursor)
+                self.drain(OpenBatch { records, base, next }, cursor)
             }
-            Err(detail) => {
-                let (offset, next) = (header.base_offset, after(header));
+            Err(error) => {
+                let (offset, next, detail) = (header.base_offset, after(header), error.to_string());
                 self.failed = Some(RequestError::Decompression { offset, next, detail });
                 ControlFlow::Break(())
             }
@@ -251,7 +256,7 @@ impl Decoding {
         };
         let (high_watermark, log_start) = (self.high_watermark, self.log_start);
         let rest = self.rest.map(|batch| Rest { batch, high_watermark, log_start });
-        Answer { response, rest, failed: self.failed }
+        Answer { response, rest, failed: self.failed, decoded_bytes: self.bytes }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
             HeartbeatRequest, Leaver,
         },
     },
+    seam::CpuTurns,
     types::{Offset, PartitionId, TopicId, TopicPartition, WallMs},
 };
 
@@ -87,6 +88,7 @@ pub trait Backend: Clone + Send + Sync + Unpin + 'static {
     ) -> impl Future<Output = Result<Vec<(TopicPartition, GroupError)>, GroupError>> + Send;
     fn readiness(&self) -> Readiness;
     fn now(&self) -> WallMs;
+    fn cpu_turns(&self) -> CpuTurns;
 }
 
 impl Backend for Broker {
@@ -213,5 +215,9 @@ impl Backend for Broker {
 
     fn now(&self) -> WallMs {
         Broker::now(self)
+    }
+
+    fn cpu_turns(&self) -> CpuTurns {
+        Broker::cpu_turns(self)
     }
 }

@@ -5,10 +5,14 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll},
 };
 
-use futures_util::{Stream, stream};
+use futures_util::{Stream, stream, task::AtomicWaker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
@@ -25,16 +29,55 @@ pub(super) fn incoming(
     stream::unfold((listener, probe), |(mut listener, probe)| async move {
         let (stream, from) = listener.accept().await;
         probe.connection_opened();
-        let connection = Connection { stream, from, probe: probe.clone() };
+        let connection = Connection { stream, caller: Caller { from, closer: Arc::default() }, probe: probe.clone() };
         Some((Ok(connection), (listener, probe)))
     })
+}
+
+/// Closes one connection from outside, whatever its streams wait for.
+#[derive(Debug, Default)]
+pub(super) struct Closer {
+    closed: AtomicBool,
+    reader: AtomicWaker,
+}
+
+impl Closer {
+    /// True: it was open until now.
+    pub fn close(&self) -> bool {
+        let was_open = !self.closed.swap(true, Relaxed);
+        self.reader.wake();
+        was_open
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+}
+
+/// What each request knows of its connection.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// Where the client is.
+    pub from: SocketAddr,
+    pub closer: Arc<Closer>,
 }
 
 /// A client's connection.
 pub(super) struct Connection {
     stream: GuardedStream,
-    from: SocketAddr,
+    caller: Caller,
     probe: RequestProbe,
+}
+
+impl Connection {
+    /// HTTP/2 reads while a connection lives, so that this is noticed.
+    fn check_open(&self, cx: &Context<'_>) -> io::Result<()> {
+        self.caller.closer.reader.register(cx.waker());
+        match self.caller.closer.is_closed() {
+            true => Err(io::Error::new(io::ErrorKind::TimedOut, "others waited for what this peer held up")),
+            false => Ok(()),
+        }
+    }
 }
 
 impl Drop for Connection {
@@ -44,17 +87,18 @@ impl Drop for Connection {
 }
 
 impl Connected for Connection {
-    /// Where the client is.
-    type ConnectInfo = SocketAddr;
+    type ConnectInfo = Caller;
 
-    fn connect_info(&self) -> SocketAddr {
-        self.from
+    fn connect_info(&self) -> Caller {
+        self.caller.clone()
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+        let this = self.get_mut();
+        this.check_open(cx)?;
+        Pin::new(&mut this.stream).poll_read(cx, buf)
     }
 }
 

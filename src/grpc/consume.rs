@@ -3,6 +3,9 @@
 //! The stream is polled only while HTTP/2 has room for more, so a client that takes its answers
 //! slowly makes us fetch slowly. How an answer is made of batches is `answer`'s.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::{sync::OwnedSemaphorePermit, time::Duration};
 use tonic::{Request, Response, Status};
@@ -10,7 +13,9 @@ use tonic::{Request, Response, Status};
 use super::{
     Backend, RequestError, Services,
     answer::{self, Answer, Cursor},
+    connection::{Caller, Closer},
     decode::{self, Consume, Start},
+    held::{Held, Leaving},
     limits, stream_slot,
 };
 use crate::{
@@ -29,17 +34,22 @@ impl<B: Backend> v1::consume_server::Consume for Services<B> {
     type ConsumeStream = std::pin::Pin<Box<dyn Stream<Item = Result<v1::ConsumeResponse, Status>> + Send>>;
 
     async fn consume(&self, request: Request<v1::ConsumeRequest>) -> Result<Response<Self::ConsumeStream>, Status> {
-        let reader = self.open(request.into_inner()).await.map_err(|error| self.shared.failed(API, error))?;
+        let caller = request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.closer));
+        let reader = self.open(request.into_inner(), caller.unwrap_or_default()).await;
+        let reader = reader.map_err(|error| self.shared.failed(API, error))?;
+        let leaving = reader.leaving.clone();
         let answers = stream::unfold(reader, |mut reader| async move {
             let answer = reader.next().await?;
             Some((answer, reader))
         });
-        Ok(Response::new(Box::pin(answers)))
+        let mut response: Response<Self::ConsumeStream> = Response::new(Box::pin(answers));
+        response.extensions_mut().insert(leaving);
+        Ok(response)
     }
 }
 
 impl<B: Backend> Services<B> {
-    async fn open(&self, request: v1::ConsumeRequest) -> Result<Reader<B>, v1::Error> {
+    async fn open(&self, request: v1::ConsumeRequest, closer: Arc<Closer>) -> Result<Reader<B>, v1::Error> {
         let slot = stream_slot(&self.shared.consume_streams, API, limits::CONSUME_STREAMS_MAX)?;
         let request = decode::consume(request)?;
         let find = |at| self.backend.find_offset(&request.topic, request.topic_id, request.partition, at);
@@ -64,7 +74,19 @@ impl<B: Backend> Services<B> {
         let cursor =
             Cursor { position, stop_at, records_left: request.records_max, skip_before, bytes_max: request.bytes_max };
         let services = self.clone();
-        Ok(Reader { services, request, cursor, earliest_tries, rest: None, kept: None, failed: None, _slot: slot })
+        Ok(Reader {
+            services,
+            request,
+            cursor,
+            closer,
+            leaving: Leaving::default(),
+            earliest_tries,
+            rest: None,
+            decoded: None,
+            kept: None,
+            failed: None,
+            _slot: slot,
+        })
     }
 }
 
@@ -75,10 +97,16 @@ struct Reader<B> {
     cursor: Cursor,
     /// How often a first fetch below the log start may begin again there.
     earliest_tries: usize,
-    /// A decoded batch that did not fit the last answer, with the watermarks it was fetched with.
+    closer: Arc<Closer>,
+    /// What the answer that is handed on holds goes along with its bytes.
+    leaving: Leaving,
+    /// A decoded batch that did not fit the last answer, with the watermarks it was fetched with: it is decoded
+    /// once, however many answers it fills.
     rest: Option<answer::Rest>,
-    /// What the answer that is being sent, and `rest`, hold of the node's budget.
-    kept: Option<OwnedSemaphorePermit>,
+    /// What `rest` holds of the node's room for such.
+    decoded: Option<Held>,
+    /// What the answer in the making holds of the node's budget.
+    kept: Option<Held>,
     /// Ends the call at the next poll: what was decoded before it is sent first.
     failed: Option<v1::Error>,
     _slot: OwnedSemaphorePermit,
@@ -105,20 +133,31 @@ impl<B: Backend> Reader<B> {
     }
 
     async fn answer(&mut self) -> Result<v1::ConsumeResponse, v1::Error> {
-        let answer = match self.rest.take() {
-            Some(rest) => rest.answer(&mut self.cursor),
+        let Answer { response, rest, failed, decoded_bytes } = match self.rest.take() {
+            Some(rest) => self.compute(true, move |cursor| rest.answer(cursor)).await,
             None => {
-                self.kept = None;
+                self.decoded = None;
                 let fetched = self.fetch().await?;
-                if self.request.raw {
-                    answer::raw(&fetched, &mut self.cursor)?
-                } else {
-                    answer::decoded(fetched, &mut self.cursor)
+                match self.request.raw {
+                    true => answer::raw(&fetched, &mut self.cursor)?,
+                    false => self.decode(fetched).await?,
                 }
             }
         };
-        let Answer { response, rest, failed } = answer;
-        self.keep(rest);
+        if let Some(mut held) = self.decoded.take() {
+            held.shrink(decoded_bytes.max(rest.as_ref().map_or(0, answer::Rest::bytes)));
+            match rest {
+                Some(_) => {
+                    held.wait_for_peer(decoded_bytes);
+                    self.decoded = Some(held);
+                }
+                None => self.leaving.put(held),
+            }
+        }
+        if let Some(held) = self.kept.take() {
+            self.leaving.put(held);
+        }
+        self.rest = rest;
         match failed {
             Some(error) if answer::is_empty(&response) => Err(error.into()),
             failed => {
@@ -128,30 +167,64 @@ impl<B: Backend> Reader<B> {
         }
     }
 
-    /// A decoded rest stays in memory only within the node's budget; beyond it the next answer
-    /// fetches and decodes the batch again.
-    fn keep(&mut self, rest: Option<answer::Rest>) {
-        self.rest = rest.filter(|rest| {
-            let budget = &self.services.shared.answer_bytes;
-            let bytes = u32::try_from(rest.bytes_max()).unwrap_or(u32::MAX);
-            self.kept = budget.clone().try_acquire_many_owned(bytes).ok();
-            self.kept.is_some()
-        });
+    async fn decode(&mut self, fetched: Fetched) -> Result<Answer, v1::Error> {
+        let bytes: usize = fetched.batches.iter().map(Bytes::len).sum();
+        let decoded_max = answer::decoded_bytes_max(&fetched);
+        // Room before the work, for the most that may come of it: nobody waits with a decoded batch in hand.
+        self.decoded = Some(self.services.shared.decoded.hold(decoded_max, &self.closer).await?);
+        let is_long = bytes.max(decoded_max) > limits::COMPUTED_INLINE_BYTES;
+        Ok(self.compute(is_long, move |cursor| answer::decoded(fetched, cursor)).await)
+    }
+
+    /// Decodes, on a thread that may take long if that is long work.
+    async fn compute(&mut self, is_long: bool, work: impl FnOnce(&mut Cursor) -> Answer + Send + 'static) -> Answer {
+        if let Some(held) = &self.decoded {
+            held.settle();
+        }
+        if !is_long {
+            return work(&mut self.cursor);
+        }
+        let mut cursor = self.cursor.clone();
+        let turns = self.services.backend.cpu_turns();
+        let (answer, cursor) = turns.run(move || (work(&mut cursor), cursor)).await;
+        self.cursor = cursor;
+        answer
     }
 
     /// First without waiting, with a large answer if the budget allows one; if nothing is there, it
-    /// waits without holding any budget: what then comes is in the memory of the node's tail anyway.
-    async fn fetch(&mut self) -> Result<Fetched, FetchError> {
-        let asked = self.request.bytes_max;
-        let permits = u32::try_from(asked).unwrap_or(u32::MAX);
-        self.kept = self.services.shared.answer_bytes.clone().try_acquire_many_owned(permits).ok();
-        let bytes_max = if self.kept.is_some() { asked } else { asked.min(limits::CONSUME_SMALL_BYTES) };
-        let fetched = self.fetch_within(bytes_max, Duration::ZERO).await?;
-        if !fetched.batches.is_empty() {
-            return Ok(fetched);
-        }
+    /// waits without holding any budget. What comes is counted before it is handed on.
+    async fn fetch(&mut self) -> Result<Fetched, v1::Error> {
         self.kept = None;
-        self.fetch_within(asked, self.request.wait).await
+        let asked = self.request.bytes_max;
+        let answers = Arc::clone(&self.services.shared.answers);
+        self.kept = answers.try_hold(asked, &self.closer);
+        let bytes_max = if self.kept.is_some() { asked } else { asked.min(limits::CONSUME_SMALL_BYTES) };
+        let mut fetched = self.fetch_within(bytes_max, Duration::ZERO).await?;
+        if fetched.batches.is_empty() {
+            self.kept = None;
+            fetched = self.fetch_within(asked, self.request.wait).await?;
+        }
+        // One batch comes whole, however large. Twice at most: the second time the room is there.
+        loop {
+            let bytes = fetched.batches.iter().map(Bytes::len).sum();
+            if let Some(held) = &mut self.kept
+                && held.is_enough_for(bytes)
+            {
+                held.shrink(bytes);
+                return Ok(fetched);
+            }
+            self.kept = None;
+            if bytes == 0 {
+                return Ok(fetched);
+            }
+            self.kept = answers.try_hold(bytes, &self.closer);
+            if self.kept.is_none() {
+                // Whoever waits holds nothing meanwhile, and reads again.
+                drop(fetched);
+                self.kept = Some(answers.hold(bytes, &self.closer).await?);
+                fetched = self.fetch_within(bytes, Duration::ZERO).await?;
+            }
+        }
     }
 
     async fn fetch_within(&mut self, bytes_max: usize, wait: Duration) -> Result<Fetched, FetchError> {

@@ -116,31 +116,74 @@ pub(super) fn acks(acks: i32) -> Result<Acks, RequestError> {
     }
 }
 
+/// A Produce request whose batch may have to be built yet.
+pub(super) struct Produce {
+    /// Its batch is empty until [`Payload::into_batch`] made it.
+    pub request: ProduceRequest,
+    pub payload: Payload,
+}
+
+/// What a Produce request carries.
+pub(super) enum Payload {
+    Batch(Bytes),
+    /// Plain records, how they shall be compressed, and the time of those that carry none.
+    Records(Vec<v1::Record>, Codec, WallMs),
+}
+
 /// `now` stamps plain records that carry no timestamp.
-pub(super) fn produce(request: v1::ProduceRequest, acks: Acks, now: WallMs) -> Result<ProduceRequest, RequestError> {
+pub(super) fn produce(request: v1::ProduceRequest, acks: Acks, now: WallMs) -> Result<Produce, RequestError> {
     topic_name(&request.topic)?;
     let timeout = match request.timeout_ms {
         0 => limits::TIMEOUT_DEFAULT,
         timeout_ms => timeout(timeout_ms)?,
     };
-    let batch = match request.payload {
-        Some(v1::produce_request::Payload::Batch(batch)) => batch,
-        Some(v1::produce_request::Payload::Records(records)) => build(records, now)?,
+    let payload = match request.payload {
+        Some(v1::produce_request::Payload::Batch(batch)) => Payload::Batch(batch),
+        Some(v1::produce_request::Payload::Records(records)) => {
+            Payload::Records(records.records, codec(records.compression)?, now)
+        }
         None => return Err(RequestError::invalid("neither batch nor records is set")),
     };
-    Ok(ProduceRequest {
+    let request = ProduceRequest {
         topic: request.topic,
         partition: partition(request.partition)?,
         acks,
         timeout,
-        batch,
+        batch: Bytes::new(),
         expected_offset: request.expected_offset.map(|at| offset("expected_offset", at)).transpose()?,
-    })
+    };
+    Ok(Produce { request, payload })
 }
 
-fn build(records: v1::Records, now: WallMs) -> Result<Bytes, RequestError> {
-    let mut builder = BatchBuilder::new(codec(records.compression)?);
-    for record in records.records {
+impl Payload {
+    /// Whether making a batch of it takes longer than a stream's thread may be kept.
+    pub fn is_long_work(&self) -> bool {
+        match self {
+            Payload::Batch(_) => false,
+            Payload::Records(records, _, _) => {
+                let part = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+                let headers = |record: &v1::Record| {
+                    record.headers.iter().map(|header| header.key.len() + part(&header.value)).sum::<usize>()
+                };
+                let sizes = records
+                    .iter()
+                    .map(|record| part(&record.key) + part(&record.value) + headers(record) + size_of::<v1::Record>());
+                sizes.sum::<usize>() > limits::COMPUTED_INLINE_BYTES
+            }
+        }
+    }
+
+    pub fn into_batch(self) -> Result<Bytes, RequestError> {
+        match self {
+            Payload::Batch(batch) => Ok(batch),
+            Payload::Records(records, codec, now) => build(records, codec, now),
+        }
+    }
+}
+
+fn build(records: Vec<v1::Record>, codec: Codec, now: WallMs) -> Result<Bytes, RequestError> {
+    let mut builder = BatchBuilder::new(codec);
+    for record in records {
         let record = Record {
             key: record.key,
             value: record.value,

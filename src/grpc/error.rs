@@ -4,6 +4,8 @@
 //! carries it whole in the trailer [`ERROR_TRAILER`]. No arm is a wildcard: a new error does not
 //! compile until it has its place here.
 
+use std::time::Duration;
+
 use prost::Message;
 use tonic::{Code, Status, metadata::MetadataValue};
 
@@ -37,6 +39,14 @@ pub enum RequestError {
     StoredBatch { offset: Offset, detail: String },
     #[error("this broker serves {streams_max} {what} streams already; use another broker or retry later")]
     TooManyStreams { what: &'static str, streams_max: usize },
+    #[error(
+        "this broker holds {bytes_max} bytes of {what} already; nothing was done, use another broker or retry later"
+    )]
+    Crowded { what: &'static str, bytes_max: usize },
+    #[error("this broker works on {calls_max} calls already; nothing was done, use another broker or retry later")]
+    TooManyCalls { calls_max: usize },
+    #[error("the request did not arrive whole within {} s; nothing was done", .within.as_secs())]
+    ReceivedLate { within: Duration },
     #[error("this broker is stopping; use another one")]
     Stopping,
 }
@@ -54,7 +64,11 @@ impl From<RequestError> for v1::Error {
             RequestError::TooLarge { .. } | RequestError::RecordsTooLarge { .. } => (ErrorCode::BatchTooLarge, false),
             RequestError::Decompression { .. } => (ErrorCode::DecompressionFailed, false),
             RequestError::StoredBatch { .. } | RequestError::Compress { .. } => (ErrorCode::Internal, false),
-            RequestError::TooManyStreams { .. } | RequestError::Stopping => (ErrorCode::Unavailable, true),
+            RequestError::TooManyStreams { .. }
+            | RequestError::TooManyCalls { .. }
+            | RequestError::Crowded { .. }
+            | RequestError::ReceivedLate { .. }
+            | RequestError::Stopping => (ErrorCode::Unavailable, true),
         };
         // Refused before the broker heard of it, or a read: nothing was appended.
         wire(code, &error, Effect::None, retriable, None)
@@ -78,7 +92,7 @@ impl From<ProduceError> for v1::Error {
             E::FencedProducer { .. } => ErrorCode::FencedProducer,
             E::UnknownProducer { .. } => ErrorCode::UnknownProducer,
             E::WrongOffset { .. } => ErrorCode::WrongOffset,
-            E::Unavailable { .. } => ErrorCode::Unavailable,
+            E::Unavailable { .. } | E::TimedOut { .. } => ErrorCode::Unavailable,
             E::DiskFull { .. } => ErrorCode::DiskFull,
         };
         let mut wire = wire(code, &error, error.effect(), error.is_retriable(), error.leader());

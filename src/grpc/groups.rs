@@ -1,10 +1,8 @@
 //! The Groups service.
 
-use std::net::SocketAddr;
-
 use tonic::{Request, Response, Status};
 
-use super::{Backend, RequestError, Services, convert, decode_groups as decode};
+use super::{Backend, RequestError, Services, connection::Caller, convert, decode_groups as decode};
 use crate::{
     broker::groups::{CommitRequest, CommittedOffsets, GroupError, HeartbeatRequest, Leaver},
     proto::v1::{self, groups_server::Groups},
@@ -18,7 +16,7 @@ impl<B: Backend> Groups for Services<B> {
         request: Request<v1::GroupHeartbeatRequest>,
     ) -> Result<Response<v1::GroupHeartbeatResponse>, Status> {
         // What our listener says of every connection (`connection`).
-        let from = request.extensions().get::<SocketAddr>().map(|from| from.ip().to_string()).unwrap_or_default();
+        let from = request.extensions().get::<Caller>().map(|caller| caller.from.ip().to_string()).unwrap_or_default();
         self.answer("group_heartbeat", self.beat(request.into_inner(), from).await)
     }
 

@@ -11,6 +11,45 @@ pub const PRODUCE_MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Any other request: names and configs. Beyond it the call ends with OUT_OF_RANGE.
 pub const REQUEST_BYTES_MAX: usize = 1 << 20;
 
+/// A message of at most this length is a small one. Messages that arrive whole within one HTTP/2 frame are not
+/// counted at all; what both kinds hold while they arrive in pieces is bounded apart, so that large ones which
+/// stand still cannot keep small ones out.
+pub const SMALL_MESSAGE_BYTES: usize = 256 << 10;
+/// Bytes of small messages that have begun to arrive, of the whole node.
+pub const SMALL_RECEIVE_BYTES_MAX: usize = 24 << 20;
+/// The same of larger ones: a few of the largest.
+pub const LARGE_RECEIVE_BYTES_MAX: usize = 48 << 20;
+/// Messages of one kind that wait for room: each leaves up to [`STREAM_WINDOW_BYTES`] with the transport
+/// meanwhile. One more ends its call with UNAVAILABLE.
+pub const RECEIVE_WAITING_MAX: usize = 32;
+/// How long one waits for room before its call ends with UNAVAILABLE.
+pub const RECEIVE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// While others wait, a message may take this long to arrive, and a second more for each so many bytes that
+/// did: else its connection is closed.
+pub const RECEIVE_GRACE: Duration = Duration::from_secs(1);
+pub const RECEIVE_BYTES_PER_SECOND: usize = 1 << 20;
+/// The one request of a call must have arrived by then, whether others wait or not: UNAVAILABLE.
+pub const RECEIVE_WITHIN: Duration = Duration::from_secs(30);
+
+/// Calls with one request that are worked on at once, on the whole node: UNAVAILABLE beyond it. Each may hold a
+/// request of [`SMALL_MESSAGE_BYTES`] that was counted nowhere.
+pub const CALLS_MAX: usize = 4_096;
+
+/// Consume answers that wait for room; each holds nothing meanwhile.
+pub const ANSWERS_WAITING_MAX: usize = CONSUME_STREAMS_MAX;
+/// How long one waits before its stream ends with UNAVAILABLE. Longer than slow readers are granted.
+pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
+/// While others wait, an answer may take this long to be taken, and a second more for each so many bytes of
+/// it: else its connection is closed.
+pub const ANSWER_GRACE: Duration = Duration::from_secs(3);
+pub const ANSWER_BYTES_PER_SECOND: usize = 512 << 10;
+
+/// Decompressed batches that are being sent to their readers, of the whole node: two of the largest.
+pub const DECODED_HELD_BYTES_MAX: usize = 2 * DECODED_BYTES_MAX;
+/// What is decompressed or compressed up to this size is so on the thread that serves the stream: well below a
+/// millisecond. More takes a turn on a thread of its own.
+pub const COMPUTED_INLINE_BYTES: usize = 256 << 10;
+
 /// Unanswered requests of one Produce stream; the broker does not read further.
 pub const PRODUCE_IN_FLIGHT_MAX: usize = 1_024;
 
@@ -21,11 +60,11 @@ pub const PRODUCE_STREAM_BYTES_MAX: usize = 32 << 20;
 /// Produce streams of the whole node: each may hold one partly received message. Beyond it UNAVAILABLE.
 pub const PRODUCE_STREAMS_MAX: usize = 4_096;
 
-/// Consume streams of the whole node: each may hold one small answer whatever the budget says. Beyond it UNAVAILABLE.
+/// Consume streams of the whole node. Beyond it UNAVAILABLE.
 pub const CONSUME_STREAMS_MAX: usize = 16_384;
 
-/// An answer beyond the node's fetch budget (`fetch_bytes_max`): small instead of late, so that a client that
-/// takes its answers slowly takes nothing from the others but size. One batch is sent whole even if it is larger.
+/// An answer while the node's fetch budget (`fetch_bytes_max`) has no room for one of the size asked for: small
+/// instead of late. One batch is sent whole even if it is larger, once there is room for it.
 pub const CONSUME_SMALL_BYTES: usize = 64 << 10;
 
 /// `bytes_max` of a Consume: when 0, and at most.
@@ -37,7 +76,7 @@ pub const DECODED_BYTES_MAX: usize = crate::record::DECODED_BYTES_MAX_DEFAULT;
 
 /// `wait_ms_max` of a Consume: when 0, and at most.
 pub const CONSUME_WAIT_DEFAULT: Duration = Duration::from_secs(5);
-pub const CONSUME_WAIT_MAX: Duration = Duration::from_secs(300);
+pub const CONSUME_WAIT_MAX: Duration = crate::broker::FETCH_WAIT_MAX;
 
 /// `timeout_ms`: when 0 (produce), and at most (everywhere).
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);

@@ -16,8 +16,10 @@ mod decode_groups;
 mod error;
 mod groups;
 mod health;
+mod held;
 pub mod limits;
 mod produce;
+mod receive;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -30,6 +32,9 @@ use tonic::{Response, Status, transport::Server};
 
 pub use backend::Backend;
 pub use error::{ERROR_TRAILER, RequestError, status};
+
+use held::{HeldBytes, HeldLimits};
+use receive::{ReceiveLayer, Receiving};
 
 use crate::{
     metrics::{Metrics, RequestProbe},
@@ -52,7 +57,9 @@ const SERVICES: [&str; 5] =
 pub struct GrpcOptions {
     /// Connections at once; one more is closed.
     pub connections_max: usize,
-    /// Bytes of large answers that wait for their clients, all streams together.
+    /// Descriptors that this process has for them: the smaller number holds.
+    pub descriptors_max: usize,
+    /// Bytes of answers that wait for their clients, all streams together.
     pub fetch_bytes_max: usize,
     pub metrics: Metrics,
 }
@@ -65,11 +72,16 @@ pub async fn serve<B: Backend>(
     options: GrpcOptions,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    let connections = ConnectionLimits { connections_max: options.connections_max, silence: limits::SILENCE };
-    let listener = GuardedListener::new(listener, "client", connections);
+    let GrpcOptions { connections_max, descriptors_max, .. } = options;
+    let reason = if descriptors_max < connections_max { "descriptors" } else { "limit" };
+    let connections_max = connections_max.min(descriptors_max);
+    let connections = ConnectionLimits { connections_max, silence: limits::SILENCE };
+    let listener = GuardedListener::new(listener, "client", connections).reporting(options.metrics.intake(), reason);
     let incoming = connection::incoming(listener, options.metrics.requests());
+    let receiving = Receiving::new(&options.metrics);
     let services = Services::new(backend, options, stop.clone());
     let mut server = Server::builder()
+        .layer(ReceiveLayer(receiving))
         .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
         .http2_max_header_list_size(limits::HEADERS_BYTES_MAX)
@@ -119,25 +131,39 @@ struct Shared {
     stop: CancellationToken,
     produce_streams: Arc<Semaphore>,
     consume_streams: Arc<Semaphore>,
-    /// One permit per byte of large answers.
-    answer_bytes: Arc<Semaphore>,
+    /// Batches on their way to readers.
+    answers: Arc<HeldBytes>,
+    /// The decompressed rests of batches that did not fit one answer.
+    decoded: Arc<HeldBytes>,
     probe: RequestProbe,
 }
 
 impl<B: Backend> Services<B> {
     fn new(backend: B, options: GrpcOptions, stop: CancellationToken) -> Services<B> {
-        let fetch_bytes_max = options.fetch_bytes_max.min(Semaphore::MAX_PERMITS);
+        let held = |what, bytes_max| {
+            let limits = HeldLimits {
+                what,
+                bytes_max,
+                waiting_max: limits::ANSWERS_WAITING_MAX,
+                wait_max: limits::ANSWER_WAIT_MAX,
+                grace: limits::ANSWER_GRACE,
+                bytes_per_second: limits::ANSWER_BYTES_PER_SECOND,
+            };
+            HeldBytes::new(limits, options.metrics.intake())
+        };
         let shared = Shared {
             stop,
             produce_streams: Arc::new(Semaphore::new(limits::PRODUCE_STREAMS_MAX)),
             consume_streams: Arc::new(Semaphore::new(limits::CONSUME_STREAMS_MAX)),
-            answer_bytes: Arc::new(Semaphore::new(fetch_bytes_max)),
+            answers: held("answers that are not taken", options.fetch_bytes_max),
+            decoded: held("decompressed batches", limits::DECODED_HELD_BYTES_MAX),
             probe: options.metrics.requests(),
         };
-        let answer_bytes = shared.answer_bytes.clone();
+        let (answers, decoded) = (Arc::clone(&shared.answers), Arc::clone(&shared.decoded));
         options.metrics.on_scrape(move |gauges| {
-            let used = fetch_bytes_max - answer_bytes.available_permits();
-            gauges.fetch_bytes_in_flight.set(i64::try_from(used).unwrap_or(i64::MAX));
+            let level = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+            gauges.fetch_bytes_in_flight.set(level(answers.bytes_in_use()));
+            gauges.decoded_bytes_in_flight.set(level(decoded.bytes_in_use()));
         });
         Services { backend, shared: Arc::new(shared) }
     }

@@ -55,8 +55,8 @@ impl<B: Backend> v1::produce_server::Produce for Services<B> {
 pub(super) struct ProduceStream<B: Backend> {
     services: Services<B>,
     input: Streaming<v1::ProduceRequest>,
-    /// The one request that waits for the node's budget.
-    admitting: Option<BoxFuture<'static, (B::Budget, Admission)>>,
+    /// The one request whose batch is being built, or that waits for the node's budget.
+    admitting: Option<BoxFuture<'static, Result<Admitted<B>, Refused>>>,
     pending: FuturesUnordered<InFlight<B::Waiting>>,
     /// Batch bytes of `pending`.
     pending_bytes: usize,
@@ -66,25 +66,43 @@ pub(super) struct ProduceStream<B: Backend> {
     _slot: OwnedSemaphorePermit,
 }
 
-/// A request that was read and checked.
-struct Admission {
+/// A request that was read, checked and granted its bytes.
+struct Admitted<B: Backend> {
     correlation_id: u64,
     request: ProduceRequest,
+    budget: B::Budget,
 }
 
-/// A request in the broker's hands.
+/// A request of which no batch could be made.
+struct Refused {
+    correlation_id: u64,
+    acks: Acks,
+    error: RequestError,
+}
+
+/// A request in the broker's hands. It counts against the stream whether its client wants an answer or not:
+/// else one stream that wants none could hold the produce budget of the whole node.
 struct InFlight<W> {
     correlation_id: u64,
+    acks: Acks,
     bytes: usize,
     waiting: W,
 }
 
-impl<W: Future + Unpin> Future for InFlight<W> {
-    type Output = (u64, usize, W::Output);
+/// How a request ended.
+struct Finished {
+    correlation_id: u64,
+    acks: Acks,
+    bytes: usize,
+    outcome: Result<Receipt, ProduceError>,
+}
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        this.waiting.poll_unpin(cx).map(|outcome| (this.correlation_id, this.bytes, outcome))
+impl<W: Future<Output = Result<Receipt, ProduceError>> + Unpin> Future for InFlight<W> {
+    type Output = Finished;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Finished> {
+        let InFlight { correlation_id, acks, bytes, ref mut waiting } = *self;
+        waiting.poll_unpin(cx).map(|outcome| Finished { correlation_id, acks, bytes, outcome })
     }
 }
 
@@ -117,15 +135,18 @@ impl<B: Backend> Stream for ProduceStream<B> {
 impl<B: Backend> ProduceStream<B> {
     fn step(&mut self, cx: &mut Context<'_>) -> Step {
         // Answers first: they free what reading needs.
-        if let Poll::Ready(Some((correlation_id, bytes, outcome))) = self.pending.poll_next_unpin(cx) {
-            self.pending_bytes -= bytes;
-            return Step::Answer(self.outcome(correlation_id, outcome));
+        if let Poll::Ready(Some(finished)) = self.pending.poll_next_unpin(cx) {
+            self.pending_bytes -= finished.bytes;
+            return self.finish(finished);
         }
         if let Some(admitting) = &mut self.admitting {
             return match admitting.poll_unpin(cx) {
-                Poll::Ready((budget, admission)) => {
+                Poll::Ready(admitted) => {
                     self.admitting = None;
-                    self.admit(budget, admission)
+                    match admitted {
+                        Ok(admitted) => self.admit(admitted),
+                        Err(Refused { correlation_id, acks, error }) => self.refuse(correlation_id, acks, error),
+                    }
                 }
                 Poll::Pending => Step::Idle,
             };
@@ -179,32 +200,24 @@ impl<B: Backend> ProduceStream<B> {
             Err(error) => return self.refuse(correlation_id, Acks::All, error),
         };
         match decode::produce(request, acks, self.services.backend.now()) {
-            Ok(request) => {
+            Ok(produce) => {
                 let backend = self.services.backend.clone();
-                let admission = Admission { correlation_id, request };
-                self.admitting = Some(Box::pin(async move {
-                    let budget = backend.reserve_produce(admission.request.batch.len()).await;
-                    (budget, admission)
-                }));
+                self.admitting = Some(Box::pin(admission(backend, correlation_id, produce)));
                 Step::Again
             }
             Err(error) => self.refuse(correlation_id, acks, error),
         }
     }
 
-    fn admit(&mut self, budget: B::Budget, admission: Admission) -> Step {
-        let Admission { correlation_id, request } = admission;
+    fn admit(&mut self, admitted: Admitted<B>) -> Step {
+        let Admitted { correlation_id, request, budget } = admitted;
         let (acks, bytes) = (request.acks, request.batch.len());
         match self.services.backend.produce(request, budget) {
-            Ok(waiting) => match acks {
-                Acks::All | Acks::Leader => {
-                    self.pending_bytes += bytes;
-                    self.pending.push(InFlight { correlation_id, bytes, waiting });
-                    Step::Again
-                }
-                // Nobody waits for it; its budget stays with the batch.
-                Acks::None => Step::Again,
-            },
+            Ok(waiting) => {
+                self.pending_bytes += bytes;
+                self.pending.push(InFlight { correlation_id, acks, bytes, waiting });
+                Step::Again
+            }
             Err(error) => self.refuse(correlation_id, acks, error),
         }
     }
@@ -220,16 +233,21 @@ impl<B: Backend> ProduceStream<B> {
         }
     }
 
-    fn outcome(&self, correlation_id: u64, outcome: Result<Receipt, ProduceError>) -> v1::ProduceResponse {
-        let result = match outcome {
+    fn finish(&self, finished: Finished) -> Step {
+        let Finished { correlation_id, acks, bytes: _, outcome } = finished;
+        match (outcome, acks) {
             // The broker's promise, passed on: fsynced on a majority, named in `durable_on`.
-            Ok(receipt) => {
+            (Ok(receipt), Acks::All | Acks::Leader) => {
                 self.services.shared.probe.request_finished(API, "ok");
-                Outcome::Receipt(convert::receipt(receipt))
+                let result = Some(Outcome::Receipt(convert::receipt(receipt)));
+                Step::Answer(v1::ProduceResponse { correlation_id, result })
             }
-            Err(error) => Outcome::Error(self.services.shared.counted(API, error)),
-        };
-        v1::ProduceResponse { correlation_id, result: Some(result) }
+            (Ok(_), Acks::None) => {
+                self.services.shared.probe.request_finished(API, "ok");
+                Step::Again
+            }
+            (Err(error), acks) => self.refuse(correlation_id, acks, error),
+        }
     }
 
     /// A message that gRPC or protobuf could not take: where the next one begins is lost with it.
@@ -258,4 +276,20 @@ impl<B: Backend> ProduceStream<B> {
             | Code::Unauthenticated => error,
         }
     }
+}
+
+/// Makes the request's batch, long work on a thread that may take long, and waits for its bytes.
+async fn admission<B: Backend>(
+    backend: B,
+    correlation_id: u64,
+    produce: decode::Produce,
+) -> Result<Admitted<B>, Refused> {
+    let decode::Produce { mut request, payload } = produce;
+    let batch = match payload.is_long_work() {
+        true => backend.cpu_turns().run(move || payload.into_batch()).await,
+        false => payload.into_batch(),
+    };
+    request.batch = batch.map_err(|error| Refused { correlation_id, acks: request.acks, error })?;
+    let budget = backend.reserve_produce(request.batch.len()).await;
+    Ok(Admitted { correlation_id, request, budget })
 }

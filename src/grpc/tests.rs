@@ -44,7 +44,8 @@ impl Server {
         let listener = TcpNet.bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, metrics) = (CancellationToken::new(), Metrics::new());
-        let options = GrpcOptions { connections_max, fetch_bytes_max, metrics: metrics.clone() };
+        let options =
+            GrpcOptions { connections_max, descriptors_max: usize::MAX, fetch_bytes_max, metrics: metrics.clone() };
         let serving = serve(fake.clone(), listener, options, stop.clone());
         let served = tokio::spawn(async move { serving.await.unwrap() });
         Server { fake, address, stop, served, metrics }

@@ -24,6 +24,7 @@ use crate::{
     },
     group::{GroupPhase, PartitionSet, Subscription},
     record::{BatchHeader, append_patched},
+    seam::CpuTurns,
     types::{BrokerId, LeaderEpoch, LogIndex, Offset, PartitionId, RaftGroupId, TopicId, TopicPartition, WallMs},
 };
 
@@ -465,5 +466,9 @@ impl Backend for Fake {
 
     fn now(&self) -> WallMs {
         WallMs(1_000)
+    }
+
+    fn cpu_turns(&self) -> CpuTurns {
+        CpuTurns::new(1)
     }
 }

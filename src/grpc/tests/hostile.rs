@@ -116,6 +116,96 @@ async fn raw_call(server: &Server, path: &'static str, message: Bytes) -> tonic:
     result.await.unwrap_err()
 }
 
+/// The beginning of a message, and then nothing.
+struct Half(Option<Bytes>);
+
+impl http_body::Body for Half {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, tonic::Status>>> {
+        match self.0.take() {
+            Some(bytes) => std::task::Poll::Ready(Some(Ok(http_body::Frame::data(bytes)))),
+            None => std::task::Poll::Pending,
+        }
+    }
+}
+
+/// Calls that claim 3 MiB each and send a half: the node holds few of them, ends all, and serves the others.
+#[tokio::test]
+async fn half_sent_messages_hold_little_and_keep_nobody_out() {
+    use futures_util::{StreamExt, stream::FuturesUnordered};
+    use tower::Service;
+
+    let server = Server::start(Fake::new()).await;
+    let bytes = limits::GROUPS_REQUEST_BYTES_MAX;
+    let mut half = vec![0];
+    half.extend((bytes as u32).to_be_bytes());
+    half.resize(bytes / 2, 7);
+    let mut calls = FuturesUnordered::new();
+    const CALLS: usize = 80;
+    for _ in 0..CALLS / 8 {
+        let mut channel = server.channel().await;
+        for _ in 0..8 {
+            let request = http::Request::post(format!("http://{}/flotilla.v1.Groups/Heartbeat", server.address))
+                .header("content-type", "application/grpc")
+                .body(tonic::body::Body::new(Half(Some(half.clone().into()))));
+            std::future::poll_fn(|cx| channel.poll_ready(cx)).await.unwrap();
+            calls.push(channel.call(request.unwrap()));
+        }
+    }
+    let mut ended = 0;
+    // The last ones, for whose room nobody waits, end with the deadline of their call.
+    let within = limits::RECEIVE_WITHIN + PATIENCE;
+    while let Some(answer) = tokio::time::timeout(within, calls.next()).await.expect("every half call ends") {
+        ended += 1;
+        if let Ok(answer) = answer {
+            let status = tonic::Status::from_header_map(answer.headers()).expect("refused");
+            assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        }
+        let text = server.metrics.encode();
+        let held = text.lines().find_map(|line| line.strip_prefix("flotilla_receive_in_flight_bytes "));
+        let held: usize = held.expect("a gauge").parse().unwrap();
+        assert!(held <= limits::LARGE_RECEIVE_BYTES_MAX + limits::SMALL_RECEIVE_BYTES_MAX, "{held}");
+        works(&server).await;
+    }
+    assert_eq!(ended, CALLS);
+    server.stop().await;
+}
+
+/// Readers that never read hold what the budget allows, until others want it.
+#[tokio::test]
+async fn consumers_that_take_no_answers_do_not_keep_others_from_reading() {
+    let fake = Fake::new();
+    fake.append(&batch(crate::record::Codec::None, &[&"x".repeat(900_000)]));
+    let server = Server::with_options(fake, 64, 2 << 20).await;
+    let request = || v1::ConsumeRequest {
+        topic: fake::TOPIC.into(),
+        raw: true,
+        stop_at_end: true,
+        start: Some(v1::consume_request::Start::Earliest(true)),
+        ..v1::ConsumeRequest::default()
+    };
+    let mut stuck = Vec::new();
+    for _ in 0..4 {
+        // A window so small that no answer fits.
+        let endpoint = Channel::from_shared(format!("http://{}", server.address)).unwrap();
+        let channel = endpoint.initial_stream_window_size(1_024).initial_connection_window_size(65_535);
+        let mut client = v1::consume_client::ConsumeClient::new(channel.connect().await.unwrap());
+        stuck.push(client.consume(request()).await.unwrap().into_inner());
+    }
+    let mut client = v1::consume_client::ConsumeClient::new(server.channel().await).max_decoding_message_size(4 << 20);
+    let mut answers = client.consume(request()).await.unwrap().into_inner();
+    let answer = tokio::time::timeout(2 * PATIENCE, answers.message()).await.expect("its turn comes").unwrap();
+    assert_eq!(answer.unwrap().next_offset, 1);
+    let text = server.metrics.encode();
+    assert!(text.contains("flotilla_slow_peers_closed_total{reason=\"answers that are not taken\"}"), "{text}");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn undecodable_messages_end_their_call_only() {
     let server = Server::start(Fake::new()).await;

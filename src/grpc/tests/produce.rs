@@ -126,6 +126,32 @@ async fn full_stream_is_not_read_until_an_answer_leaves() {
     server.stop().await;
 }
 
+/// Else one stream that wants no answers could hold the produce budget of the whole node.
+#[tokio::test]
+async fn requests_without_acknowledgement_count_against_their_stream_too() {
+    let server = Server::start(Fake::holding()).await;
+    let Stream { requests, answers } = Stream::open(&server).await;
+    let mut submitted = server.fake.submitted.subscribe();
+    let batch = batch(Codec::None, &["a"]);
+    tokio::spawn(async move {
+        for id in 0..2 * limits::PRODUCE_IN_FLIGHT_MAX as u64 {
+            let request = v1::ProduceRequest { acks: v1::Acks::None.into(), ..request(id, batch.clone()) };
+            if requests.send(request).await.is_err() {
+                return;
+            }
+        }
+    });
+    let full = limits::PRODUCE_IN_FLIGHT_MAX;
+    soon("the stream is filled", submitted.wait_for(|count| *count == full)).await.unwrap();
+    for answered in 1..20 {
+        server.fake.answers.add_permits(1);
+        soon("one more is read", submitted.wait_for(|count| *count == full + answered)).await.unwrap();
+    }
+    assert_eq!(server.fake.in_flight_max(), full);
+    drop(answers);
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn used_up_budget_holds_the_stream_back_and_answers_still_leave() {
     let fake = Fake::holding();
