@@ -47,10 +47,12 @@ pub enum Call {
     Group { call: Box<GroupCall>, within_ms: u32 },
     /// For leaders: how far is a group behind that has committed these offsets?
     Lag { readers: Vec<(RaftGroupId, Option<Offset>)> },
-    /// What is worth knowing about groups' places in the partitions that you lead?
+    /// What is worth knowing about the partitions that you lead, and about groups' places in them?
     GroupNotes,
     /// For a partition's leader, or about you.
     Console(ConsoleCall),
+    /// For leaders: answer once what you do goes by the metadata up to this entry.
+    LayoutInUse { index: LogIndex, within_ms: u32 },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,6 +73,8 @@ pub enum Answer {
     /// Sentences.
     GroupNotes(Vec<String>),
     Console(ConsoleAnswer),
+    /// Whether it does, within the time.
+    LayoutInUse(bool),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,9 +133,26 @@ impl Inner {
             Call::Clock => Answer::Clock(self.clock.wall()),
             Call::Group { call, within_ms } => Answer::Group(self.coordinate(*call, within(within_ms)).await),
             Call::Lag { readers } => Answer::Lag(self.lag_here(&readers).await),
-            Call::GroupNotes => Answer::GroupNotes(self.groups.lag.notes()),
+            Call::GroupNotes => Answer::GroupNotes(self.notes_here()),
             Call::Console(call) => Answer::Console(self.console_answer(call).await),
+            Call::LayoutInUse { index, within_ms } => {
+                Answer::LayoutInUse(self.uses_layout(index, within(within_ms)).await)
+            }
         }
+    }
+
+    /// Sentences for a health report.
+    pub fn notes_here(&self) -> Vec<String> {
+        let now = self.clock.wall();
+        let led = self.routes.hosted().into_iter().filter(|hosted| hosted.is_ready());
+        let mut notes: Vec<String> = led.flat_map(|hosted| hosted.retention_notes(now)).collect();
+        let more = notes.len().saturating_sub(limits::RETENTION_NOTES_MAX);
+        if more > 0 {
+            notes.truncate(limits::RETENTION_NOTES_MAX);
+            notes.push(format!("and {more} more about retention"));
+        }
+        notes.extend(self.groups.lag.notes());
+        notes
     }
 
     fn hello(&self) -> Hello {
@@ -232,6 +253,8 @@ mod tests {
         assert_eq!(&encode(&Call::Console(ConsoleCall::Figures { history: true }))[..], &[1, 11, 1, 1]);
         let figures = NodeFigures { disk_free_bytes: Some(9), disk_reserve_bytes: 4, history: vec![] };
         assert_eq!(&encode(&Answer::Console(ConsoleAnswer::Figures(figures)))[..], &[1, 12, 1, 1, 9, 4, 0]);
+        assert_eq!(&encode(&Call::LayoutInUse { index: LogIndex(7), within_ms: 5 })[..], &[1, 12, 7, 5]);
+        assert_eq!(&encode(&Answer::LayoutInUse(true))[..], &[1, 13, 1]);
     }
 
     proptest! {

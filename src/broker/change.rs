@@ -2,8 +2,9 @@
 //! had an effect. Every change is safe to repeat (ids are drawn by the asker), so it is retried
 //! until its deadline even when one try's outcome is unknown.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     metadata::{Change, Command, Outcome, Refusal, Response, decode_response},
     raft::ProposalEnd,
-    types::{LogIndex, METADATA_GROUP},
+    types::{BrokerId, LogIndex, METADATA_GROUP, RaftGroupId},
 };
 
 /// One try to propose a change at the metadata leader.
@@ -144,6 +145,34 @@ impl Inner {
         matches!(timeout_at(deadline, reached).await, Ok(Ok(_)))
     }
 
+    /// Until what this broker does goes by the metadata up to `index`. Whether it does in time.
+    pub async fn uses_layout(&self, index: LogIndex, within: Duration) -> bool {
+        let mut in_use = self.layout_in_use.subscribe();
+        let reached = in_use.wait_for(|used| used.is_some_and(|used| used >= index));
+        matches!(timeout(within, reached).await, Ok(Ok(_)))
+    }
+
+    /// Until the leaders of a topic's partitions go by the metadata up to `index`, for a bounded time.
+    pub async fn wait_in_use(&self, topic: &str, groups: Vec<RaftGroupId>, index: LogIndex) {
+        let leaders = groups.into_iter().filter_map(|group| self.raft.leader_of(group));
+        let leaders: BTreeSet<BrokerId> = leaders.map(|leader| leader.broker).collect();
+        let asked = leaders.into_iter().map(|leader| async move {
+            let within = limits::CALL_WITHIN;
+            if leader == self.me() {
+                return (leader, self.uses_layout(index, within).await);
+            }
+            let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+            let answer = self.call(leader, &Call::LayoutInUse { index, within_ms }, within).await;
+            (leader, matches!(answer, Ok(Answer::LayoutInUse(true))))
+        });
+        let silent: Vec<BrokerId> =
+            join_all(asked).await.into_iter().filter(|(_, uses)| !uses).map(|(leader, _)| leader).collect();
+        if !silent.is_empty() {
+            // It is decided, and holds as soon as they hear of it: whoever leads in their place may already know.
+            tracing::warn!(topic, ?silent, "leaders that did not say in time that they go by the new rules");
+        }
+    }
+
     /// As metadata leader: an index that covers every change committed before now.
     pub async fn confirmed_index(&self) -> Option<LogIndex> {
         let metadata = self.metadata()?;
@@ -176,6 +205,11 @@ impl ChangeFailed {
     pub fn into_admin(self, what: &str) -> AdminError {
         let ms = |waited: Duration| u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
         match self {
+            // The last try had no effect; an earlier one may have been what made it be refused.
+            ChangeFailed::Refused { refusal, after_unknown: true } if may_follow_a_success(&refusal) => {
+                let what = format!("{what} (refused in the end: {refusal}; but an earlier try of it had no answer)");
+                AdminError::OutcomeUnknown { what, waited_ms: 0 }
+            }
             ChangeFailed::Refused { refusal, after_unknown: _ } => refused(refusal),
             ChangeFailed::NoLeader { waited } => {
                 AdminError::NoMetadataLeader { waited_ms: ms(waited), effect: Effect::None }
@@ -184,6 +218,34 @@ impl ChangeFailed {
                 AdminError::OutcomeUnknown { what: what.to_string(), waited_ms: ms(waited) }
             }
         }
+    }
+}
+
+/// Whether the same change may have been taken a moment before it was refused like this.
+fn may_follow_a_success(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::TopicExists { .. }
+        | Refusal::UnknownTopic { .. }
+        | Refusal::UnknownBroker { .. }
+        | Refusal::PartitionsNotMore { .. }
+        | Refusal::TooFewBrokers { .. }
+        | Refusal::TooManyPartitions { .. }
+        | Refusal::TooManyTopics { .. }
+        | Refusal::TooManyBrokers { .. }
+        | Refusal::AlreadyFounded { .. }
+        | Refusal::IdsExhausted
+        | Refusal::Group(_) => true,
+        // What it says itself is wrong, whenever it comes.
+        Refusal::NotFounded
+        | Refusal::Malformed { .. }
+        | Refusal::InvalidConfig { .. }
+        | Refusal::InvalidFounders { .. }
+        | Refusal::StorageIdMismatch { .. }
+        | Refusal::StorageIdTaken { .. }
+        | Refusal::InvalidBroker { .. }
+        | Refusal::InvalidName { .. }
+        | Refusal::InvalidPartitions { .. }
+        | Refusal::InvalidReplicationFactor { .. } => false,
     }
 }
 
@@ -211,5 +273,23 @@ pub fn refused(refusal: Refusal) -> AdminError {
         | Refusal::TooManyTopics { .. }
         | Refusal::PartitionsNotMore { .. }
         | Refusal::Group(_) => AdminError::InvalidRequest { detail },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_after_a_try_without_an_answer_does_not_claim_that_nothing_happened() {
+        let unknown = || Refusal::UnknownTopic { name: "t".into() };
+        let failed = |refusal, after_unknown| ChangeFailed::Refused { refusal, after_unknown }.into_admin("the change");
+        // The first try altered the topic, and somebody deleted it before the second.
+        let error = failed(unknown(), true);
+        assert_eq!(error.effect(), Effect::Unknown);
+        assert!(error.to_string().contains("does not exist") && error.to_string().contains("the change"), "{error}");
+        assert_eq!(failed(unknown(), false).effect(), Effect::None);
+        let name = Refusal::InvalidName { name: "/".into(), rule: "it holds a slash".into() };
+        assert_eq!(failed(name, true).effect(), Effect::None, "the first try was refused alike");
     }
 }

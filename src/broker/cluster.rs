@@ -215,7 +215,7 @@ impl Inner {
     async fn ask_group_notes(&self, alive: &BTreeSet<BrokerId>) -> Vec<String> {
         let asked = alive.iter().map(|broker| async move {
             if *broker == self.me() {
-                return self.groups.lag.notes();
+                return self.notes_here();
             }
             match self.call(*broker, &Call::GroupNotes, limits::CALL_WITHIN).await {
                 Ok(Answer::GroupNotes(notes)) => notes,

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::{
     record::{BatchHeader, DECODED_BYTES_MAX_DEFAULT, iter_records},
+    seam::CpuTurns,
     types::{Offset, PartitionId, TopicId, WallMs},
 };
 
@@ -162,9 +164,26 @@ impl Broker {
         let offset = match at {
             OffsetAt::Earliest => bounds.log_start,
             OffsetAt::Latest => bounds.high_watermark,
-            OffsetAt::Time(time) => find_time(&hosted, time).await?,
+            OffsetAt::Time(time) => self.find_time(&hosted, time).await?,
         };
         Ok(FoundOffset { offset, epoch: hosted.status().term.epoch() })
+    }
+
+    /// The first record of this time or later, whatever retention does meanwhile. With a turn and a deadline: it
+    /// may read and decompress much.
+    async fn find_time(&self, hosted: &Hosted, time: WallMs) -> Result<Offset, FetchError> {
+        let unavailable = |reason: String| FetchError::Unavailable { reason };
+        let turn = timeout(limits::FIND_TIME_WITHIN, self.inner.look_ups.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(unavailable("too many look-ups by time at once".into()));
+        };
+        match timeout(limits::FIND_TIME_WITHIN, find_time(hosted, &self.inner.cpu, time)).await {
+            Ok(found) => found.map_err(|error| unavailable(format!("looking for {time} in {}: {error}", hosted.name))),
+            Err(_) => {
+                let within = limits::FIND_TIME_WITHIN.as_secs();
+                Err(unavailable(format!("{time} was not found in {} within {within} s", hosted.name)))
+            }
+        }
     }
 
     /// `meant`: the topic that the reader began with; its namesake is not read instead (SAFETY M11).
@@ -252,52 +271,74 @@ async fn page(hosted: &Hosted, offset: Offset, bytes_max: usize) -> Result<Fetch
 }
 
 /// The first record of this time or later, whatever retention does meanwhile.
-async fn find_time(hosted: &Hosted, time: WallMs) -> Result<Offset, FetchError> {
+async fn find_time(hosted: &Hosted, cpu: &CpuTurns, time: WallMs) -> Result<Offset, WalkError> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match first_at(hosted, time, hosted.bounds()).await {
-            Ok(offset) => return Ok(offset),
+        match first_at(hosted, cpu, time, hosted.bounds().log_start).await {
             // The log start moves only forward: the next try begins where there are records.
             Err(WalkError::Purged) if tries < limits::FIND_TIME_TRIES => {}
-            Err(error) => return Err(FetchError::Unavailable { reason: error.to_string() }),
+            found => return found,
         }
     }
 }
 
 /// The first offset at or after the log start whose record has this timestamp or a later one; else the end of what
 /// was looked at, which is the high watermark of that moment or a later one.
-async fn first_at(hosted: &Hosted, time: WallMs, bounds: Bounds) -> Result<Offset, WalkError> {
+async fn first_at(hosted: &Hosted, cpu: &CpuTurns, time: WallMs, log_start: Offset) -> Result<Offset, WalkError> {
     let point = hosted.group.log().find_time(time).await.map_err(|e| WalkError::Failed(e.to_string()))?;
-    let mut walker = Walker::from_point(hosted, point, bounds.log_start).await;
+    let mut walker = Walker::from_point(hosted, point, log_start).await;
+    let mut looked_through = 0;
     loop {
         let entries = walker.next(limits::FIND_TIME_READ_BYTES).await?;
         if entries.is_empty() {
-            return Ok(walker.cursor().expect.max(bounds.log_start));
+            return Ok(walker.cursor().expect.max(log_start));
         }
         for entry in entries {
-            if entry.append.max_timestamp < time || entry.append.end_offset() <= bounds.log_start {
+            if entry.append.max_timestamp < time || entry.append.end_offset() <= log_start {
                 continue;
             }
+            looked_through += entry.append.batches.len();
             for batch in batches_of(&entry.append) {
                 let (header, batch) = batch?;
-                if header.max_timestamp < time || header.last_offset() < bounds.log_start {
+                if header.max_timestamp < time || header.last_offset() < log_start {
                     continue;
                 }
-                if let Some(offset) = first_record_at(&header, &batch, time, bounds.log_start) {
+                if let Some(offset) = first_record_at(cpu, header, batch, time, log_start).await {
                     return Ok(offset);
                 }
             }
+        }
+        if looked_through > limits::FIND_TIME_BYTES_MAX {
+            let why = format!(
+                "{looked_through} bytes of batches up to offset {} claim records of that time or later, and have none",
+                walker.cursor().expect
+            );
+            return Err(WalkError::Failed(why));
         }
     }
 }
 
 /// Within one batch. A batch that cannot be decoded is found as a whole: its reader will say why.
-fn first_record_at(header: &BatchHeader, batch: &bytes::Bytes, time: WallMs, log_start: Offset) -> Option<Offset> {
-    let whole = Some(header.base_offset.max(log_start));
+async fn first_record_at(
+    cpu: &CpuTurns,
+    header: BatchHeader,
+    batch: Bytes,
+    time: WallMs,
+    log_start: Offset,
+) -> Option<Offset> {
     if header.is_log_append_time() {
-        return whole;
+        return Some(header.base_offset.max(log_start));
     }
+    let is_long = header.codec().is_ok_and(|codec| codec.expands_to_max(batch.len()) > limits::DECODED_INLINE_BYTES);
+    match is_long {
+        true => cpu.run(move || first_decoded_at(&header, &batch, time, log_start)).await,
+        false => first_decoded_at(&header, &batch, time, log_start),
+    }
+}
+
+fn first_decoded_at(header: &BatchHeader, batch: &Bytes, time: WallMs, log_start: Offset) -> Option<Offset> {
+    let whole = Some(header.base_offset.max(log_start));
     let Ok(records) = iter_records(batch, DECODED_BYTES_MAX_DEFAULT) else { return whole };
     for record in records {
         match record {

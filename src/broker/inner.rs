@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, Weak},
+    sync::{Arc, Mutex, OnceLock, Weak, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -27,9 +27,9 @@ use crate::{
     metrics::{Metrics, RequestProbe},
     partition::Partition,
     raft::{Group, NodeDeps, RaftNode, RaftSettings},
-    seam::{Clock, Listener, Net, Rng},
+    seam::{Clock, CpuTurns, Listener, Net, Rng},
     storage::{Identity, Store, StoreError},
-    types::{BrokerId, METADATA_GROUP, RaftGroupId, ReplicaId},
+    types::{BrokerId, LogIndex, METADATA_GROUP, RaftGroupId, ReplicaId},
 };
 
 /// Who this broker is and how it behaves.
@@ -86,6 +86,10 @@ pub struct Inner {
     pub routes: Routes,
     /// Turns of fetches that read.
     pub reads: Semaphore,
+    /// Turns of look-ups by time.
+    pub look_ups: Semaphore,
+    /// Turns at computing for long.
+    pub cpu: CpuTurns,
     /// Turns of other nodes' requests.
     pub call_turns: Semaphore,
     /// Set once the metadata group runs here.
@@ -95,6 +99,10 @@ pub struct Inner {
     pub is_empty: watch::Sender<bool>,
     pub stage: watch::Sender<Stage>,
     pub failed: watch::Sender<Option<BrokerFailed>>,
+    /// The last metadata entry that the data path here goes by: topics' rules, placements.
+    pub layout_in_use: watch::Sender<Option<LogIndex>>,
+    /// Passes over the whole layout since the start.
+    pub reconciled: AtomicU64,
     /// Groups with data here that metadata does not know. Kept.
     pub orphans: Mutex<BTreeSet<RaftGroupId>>,
     /// Producer ids of our current block, not given out yet.
@@ -153,12 +161,16 @@ impl Broker {
             probe: metrics.requests(),
             routes: Routes::default(),
             reads: Semaphore::new(limits::FETCH_READS_MAX),
+            look_ups: Semaphore::new(limits::FIND_TIMES_MAX),
+            cpu: CpuTurns::default(),
             call_turns: Semaphore::new(limits::CALLS_MAX),
             metadata: watch::Sender::new(None),
             is_empty: watch::Sender::new(groups.is_empty() && identity.cluster_id.is_none()),
             identity: Mutex::new(identity),
             stage: watch::Sender::new(Stage::Forming("starting".into())),
             failed: watch::Sender::new(None),
+            layout_in_use: watch::Sender::new(None),
+            reconciled: AtomicU64::new(0),
             orphans: Mutex::default(),
             producer_ids: tokio::sync::Mutex::new(0..0),
             clock_view: watch::Sender::default(),

@@ -46,6 +46,16 @@ pub const CURSORS_MAX: usize = 64;
 pub const FIND_TIME_READ_BYTES: usize = 1024 * 1024;
 /// Look-ups by time that a purge overtook, one after the other, before one says UNAVAILABLE.
 pub const FIND_TIME_TRIES: usize = 5;
+/// Look-ups by time at once on this node, those for lag included: each holds one such read, and a batch that it
+/// decompresses. Fewer than fetches, whose reads they must not hold up.
+pub const FIND_TIMES_MAX: usize = 4;
+/// How long a look-up by time waits for its turn, and then takes at most, before it says UNAVAILABLE.
+pub const FIND_TIME_WITHIN: Duration = Duration::from_secs(10);
+/// How far it looks beyond the place that the index names. An honest log has the record within the first read;
+/// a batch whose header promises a time that none of its records has makes it go on.
+pub const FIND_TIME_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A batch that cannot come to more than this is decompressed on the spot; others take a turn.
+pub const DECODED_INLINE_BYTES: usize = 256 * 1024;
 
 /// Groups opened at the same time after a start: bound by disk reads, not by CPU (SAFETY N5).
 pub const OPENING_MAX: usize = 16;
@@ -110,6 +120,12 @@ pub const HAND_OVER_AFTER: Duration = Duration::from_secs(5);
 pub const RETENTION_EVERY: Duration = Duration::from_secs(10);
 /// A shorter `segment.ms` counts as this: each segment costs a checkpoint of the partition's whole state.
 pub const SEGMENT_MS_MIN: i64 = 1_000;
+/// Notes of one broker about retention in a health report; the rest is counted.
+pub const RETENTION_NOTES_MAX: usize = 20;
+/// How often a partition says again that records come which are past their retention.
+pub const OUTDATED_EVERY: Duration = Duration::from_secs(60);
+/// A record dated so far ahead is worth a note if retention waits for it.
+pub const PINNED_AHEAD: Duration = Duration::from_secs(24 * 3_600);
 /// How far a leader's clock may be from the median of its peers' before time retention stops (SAFETY M4).
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
 

@@ -35,12 +35,16 @@ mod walk;
 
 use std::sync::Arc;
 
-use crate::types::{Offset, PartitionId, TopicId, WallMs};
+use crate::{
+    seam::CpuTurns,
+    types::{Offset, PartitionId, TopicId, WallMs},
+};
 
 pub use console::{BrowseFrom, BrowseRequest, Browsed, NodeFigures};
 pub use disk::FreeBytes;
 pub use errors::{AdminError, BrokerFailed, Effect, FetchError, LeaderHint, ProduceError};
 pub use inner::{BrokerDeps, BrokerSettings};
+pub use limits::FETCH_WAIT_MAX;
 pub use produce::{ProduceBudget, Waiting};
 pub use requests::{
     Acks, AddPartitionsRequest, AlterTopicRequest, BrokerView, ClusterView, CreateTopicRequest, DeleteTopicRequest,
@@ -134,6 +138,11 @@ impl Broker {
 
     pub fn readiness(&self) -> Readiness {
         self.inner.readiness()
+    }
+
+    /// The node's turns at long computations: what a face decompresses or compresses waits for them too.
+    pub fn cpu_turns(&self) -> CpuTurns {
+        self.inner.cpu.clone()
     }
 
     /// This broker's wall clock, for records without a timestamp.

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -27,7 +27,7 @@ use crate::{
     metadata::{Change, DeletedPlacement, ForgetDeleted, Metadata, PartitionPlacement},
     partition::{Partition, PartitionLimits},
     raft::{Group, GroupSpec, OpenError},
-    types::{BrokerId, METADATA_GROUP, RaftGroupId, ReplicaId, TopicId, TopicPartition},
+    types::{BrokerId, LogIndex, METADATA_GROUP, RaftGroupId, ReplicaId, TopicId, TopicPartition},
 };
 
 /// What metadata wants of this broker.
@@ -59,6 +59,8 @@ struct Reconciler {
     deleting: BTreeSet<RaftGroupId>,
     /// Groups that had state here when the process started.
     found: BTreeSet<RaftGroupId>,
+    /// The layout that the last pass made true, if nothing is to be done again.
+    settled: Option<Option<LogIndex>>,
 }
 
 struct Opened {
@@ -86,6 +88,7 @@ pub async fn run(inner: Arc<Inner>) {
         retry: BTreeMap::new(),
         deleting: BTreeSet::new(),
         found,
+        settled: None,
     };
     reconciler.run().await;
 }
@@ -94,13 +97,22 @@ impl Reconciler {
     async fn run(&mut self) {
         let mut applied = self.metadata.applied();
         let mut stage = self.inner.stage.subscribe();
+        let mut again = Instant::now();
         loop {
             if self.inner.is_stopping() {
                 return;
             }
             applied.borrow_and_update();
-            self.pass().await;
-            let again = Instant::now() + limits::RECONCILE_EVERY;
+            let (layout, index) =
+                self.metadata.read(|state| (state.layout_changed_at(), state.applied().map(|at| at.index)));
+            // Most entries are of consumer groups: a pass looks at every partition and topic, and there may be
+            // thousands of either.
+            if self.settled != Some(layout) {
+                self.pass().await;
+                self.settled = Some(layout);
+                again = Instant::now() + limits::RECONCILE_EVERY;
+            }
+            self.inner.layout_in_use.send_replace(index);
             tokio::select! {
                 biased;
                 changed = stage.changed() => if changed.is_err() { return },
@@ -109,14 +121,16 @@ impl Reconciler {
                     while let Ok(more) = self.opened.try_recv() {
                         self.take_opened(more);
                     }
+                    self.settled = None;
                 }
                 changed = applied.changed() => if changed.is_err() { return },
-                () = sleep_until(again) => {}
+                () = sleep_until(again) => self.settled = None,
             }
         }
     }
 
     async fn pass(&mut self) {
+        self.inner.reconciled.fetch_add(1, Relaxed);
         let wanted = self.wanted();
         for (broker, address) in &wanted.addresses {
             self.inner.set_peer(*broker, address.clone());

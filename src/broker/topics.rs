@@ -118,7 +118,8 @@ impl Broker {
         }
         let what = format!("the change of topic {name:?}");
         let changed = inner.change(Change::AlterTopic(wish), limits::ADMIN_TIMEOUT).await;
-        changed.map_err(|failed| failed.into_admin(&what))?;
+        let changed = changed.map_err(|failed| failed.into_admin(&what))?;
+        inner.wait_in_use(&name, inner.known_groups(&name), changed.index).await;
         Ok(describe(inner, &inner.known(&name)?))
     }
 

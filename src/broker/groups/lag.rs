@@ -10,9 +10,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{limits, requests::GroupPartition};
 use crate::{
@@ -27,7 +28,7 @@ use crate::{
     metadata::Metadata,
     metrics::LagSample,
     raft::Group,
-    record::{DECODED_BYTES_MAX_DEFAULT, iter_records},
+    record::{BatchHeader, DECODED_BYTES_MAX_DEFAULT, iter_records},
     types::{BrokerId, Offset, RaftGroupId, TopicPartition, WallMs},
 };
 
@@ -125,7 +126,7 @@ impl Inner {
                 Some(committed) => {
                     let from = (*committed).max(log_start);
                     let timestamp = match from < high_watermark && Instant::now() < until {
-                        true => self.timestamp_at(hosted, from).await,
+                        true => timeout_at(until, self.timestamp_at(hosted, from)).await.ok().flatten(),
                         false => None,
                     };
                     Some(self.unread(hosted, from, timestamp))
@@ -155,7 +156,7 @@ impl Inner {
 
     /// The timestamp of the record at an offset that exists. None: it has none, or could not be read now.
     async fn timestamp_at(&self, hosted: &Hosted, offset: Offset) -> Option<WallMs> {
-        let _turn = timeout(FETCH_CONFIRM_MAX, self.reads.acquire()).await.ok()?.ok()?;
+        let _turn = timeout(FETCH_CONFIRM_MAX, self.look_ups.acquire()).await.ok()?.ok()?;
         let mut walker = Walker::to_offset(hosted, offset).await.ok()?;
         loop {
             let entries = walker.next(1).await.ok()?;
@@ -165,18 +166,29 @@ impl Inner {
             for entry in entries.iter().filter(|entry| entry.append.end_offset() > offset) {
                 for batch in batches_of(&entry.append) {
                     let (header, batch) = batch.ok()?;
-                    if header.last_offset() < offset {
-                        continue;
+                    if header.last_offset() >= offset {
+                        return self.timestamp_in(header, batch, offset).await.filter(|timestamp| timestamp.0 >= 0);
                     }
-                    if header.is_log_append_time() {
-                        return Some(header.max_timestamp);
-                    }
-                    let records = iter_records(&batch, DECODED_BYTES_MAX_DEFAULT).ok()?;
-                    let mut at = records.flatten().filter(|(found, _)| *found >= offset);
-                    return at.next().map(|(_, record)| record.timestamp).filter(|timestamp| timestamp.0 >= 0);
                 }
             }
         }
+    }
+
+    /// Of the first record at or after an offset in a batch. Decompresses it only for a record in its middle,
+    /// where readers seldom stop.
+    async fn timestamp_in(&self, header: BatchHeader, batch: Bytes, offset: Offset) -> Option<WallMs> {
+        if header.is_log_append_time() {
+            return Some(header.max_timestamp);
+        }
+        if offset <= header.base_offset {
+            return Some(header.base_timestamp);
+        }
+        let decode = move || {
+            let records = iter_records(&batch, DECODED_BYTES_MAX_DEFAULT).ok()?;
+            let mut at = records.flatten().filter(|(found, _)| *found >= offset);
+            at.next().map(|(_, record)| record.timestamp)
+        };
+        self.cpu.run(decode).await
     }
 }
 

@@ -6,6 +6,7 @@ mod console;
 mod cut;
 mod full;
 mod groups;
+mod intake;
 mod namesake;
 mod operators;
 mod retention;

@@ -1,0 +1,197 @@
+//! What clients and operators ask of a broker costs it what it should, and ends.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::rig::{Cluster, until};
+use crate::{
+    broker::{
+        Acks, AlterTopicRequest, Broker, CreateTopicRequest, FetchError, OffsetAt, ProduceError, ProduceRequest,
+        Receipt, TransferLeaderRequest,
+        groups::{CommitRequest, OffsetToCommit},
+        limits, retention,
+    },
+    record::{BatchBuilder, Codec, Record},
+    types::{BrokerId, Offset, PartitionId, TopicPartition, WallMs},
+};
+
+const DAY_MS: i64 = 24 * 3_600_000;
+
+async fn produce_to(broker: &Broker, partition: i32, batch: Bytes) -> Result<Receipt, ProduceError> {
+    let request = ProduceRequest {
+        topic: "t".into(),
+        partition: PartitionId(partition),
+        acks: Acks::All,
+        timeout: Duration::from_secs(10),
+        batch,
+        expected_offset: None,
+    };
+    let budget = broker.reserve_produce(request.batch.len()).await;
+    broker.produce(request, budget)?.await
+}
+
+fn batch(value_bytes: usize, timestamp: i64) -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None);
+    let value = Some(vec![b'v'; value_bytes].into());
+    builder.push(&Record { value, timestamp: WallMs(timestamp), ..Record::default() }).unwrap();
+    builder.build().unwrap()
+}
+
+/// Thousands of partitions are not looked at for every offset that somebody commits.
+#[tokio::test]
+async fn commits_of_groups_do_not_make_a_broker_look_at_all_that_it_hosts() {
+    let cluster = Cluster::start(1, 2_100).await;
+    cluster.create_on("t", 1, 1).await;
+    let broker = cluster.any();
+    let (began, before) = (Instant::now(), broker.inner.reconciled.load(Relaxed));
+    for offset in 0..200 {
+        let at = TopicPartition { topic: "t".into(), partition: PartitionId(0) };
+        let offset =
+            OffsetToCommit { at, topic_id: None, offset: Offset(offset), leader_epoch: None, metadata: String::new() };
+        let request = CommitRequest { group: "g".into(), offsets: vec![offset], ..CommitRequest::default() };
+        broker.commit_offsets(request).await.unwrap();
+    }
+    let passes = broker.inner.reconciled.load(Relaxed) - before;
+    // It looks again each second for what failed.
+    assert!(passes <= 3 + began.elapsed().as_secs(), "{passes} passes in {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn an_altered_rule_holds_once_the_alteration_is_answered() {
+    let cluster = Cluster::start(3, 2_200).await;
+    cluster.create("t", 1).await;
+    let leader = cluster.leader("t").await.unwrap();
+    let other = cluster.broker(leader % 3 + 1);
+    for round in 0..20 {
+        let bytes_max = if round % 2 == 0 { 1_000 } else { 10_000 };
+        let set = [("max.message.bytes".to_string(), bytes_max.to_string())].into();
+        let request = AlterTopicRequest { name: "t".into(), set, ..AlterTopicRequest::default() };
+        other.alter_topic(request).await.unwrap();
+        let answer = produce_to(&cluster.broker(leader), 0, batch(5_000, 1)).await;
+        match (bytes_max, answer) {
+            (1_000, Err(ProduceError::BatchTooLarge { .. })) | (10_000, Ok(_)) => {}
+            (_, answer) => panic!("round {round}: {answer:?}"),
+        }
+    }
+}
+
+/// A newer broker's entry, for example. The replica stops; its broker, and what else it serves, go on.
+#[tokio::test]
+async fn an_entry_that_cannot_be_applied_stops_its_replica_and_not_the_process() {
+    let cluster = Cluster::start(1, 2_300).await;
+    cluster.create_on("t", 2, 1).await;
+    let broker = cluster.any();
+    let hosted = broker.inner.routes.hosted();
+    let poisoned = hosted.iter().find(|hosted| hosted.name.partition == PartitionId(0)).unwrap();
+    produce_to(&broker, 0, batch(1, 1)).await.unwrap();
+    let command = Bytes::from_static(&[1, 9, 0, 0]);
+    let pending = poisoned.group.propose(poisoned.status().term, command).await;
+    assert!(pending.await.is_err(), "nothing was applied");
+    until("the replica has stopped", || async { poisoned.status().stopped }).await;
+    assert_eq!(poisoned.bounds().high_watermark, Offset(1), "what came before it is there");
+    produce_to(&broker, 1, batch(1, 1)).await.unwrap();
+}
+
+/// A leader whose clock is a day ahead must not forget who sent what: the retry would be appended twice.
+#[tokio::test]
+async fn d11_a_leader_whose_clock_is_a_day_ahead_takes_no_retry_twice_and_leaves_no_mark() {
+    let cluster = Cluster::start(3, 2_400).await;
+    cluster.create("t", 1).await;
+    for sequence in 0..3 {
+        cluster.produce("t", sequence).await;
+    }
+    let good = cluster.leader("t").await.unwrap();
+    let ahead = good % 3 + 1;
+    cluster.worlds[&ahead].ahead_ms.store(DAY_MS + DAY_MS / 24, Relaxed);
+    lead(&cluster, ahead).await;
+    let retry = cluster.produce("t", 2).await;
+    assert!(retry.duplicate && retry.base_offset == Offset(2), "{retry:?}");
+    cluster.produce("t", 3).await;
+    let retry = cluster.produce("t", 2).await;
+    assert!(retry.duplicate && retry.base_offset == Offset(2), "{retry:?}");
+    // Under a leader whose clock is right again, times of tomorrow are refused as ever.
+    let broker = lead(&cluster, good).await;
+    retention::round(&broker.inner).await;
+    assert!(broker.inner.clock_view.borrow().agrees());
+    let tomorrow = broker.now().0 + DAY_MS / 2;
+    let refused = produce_to(&broker, 0, batch(1, tomorrow)).await;
+    assert!(matches!(refused, Err(ProduceError::InvalidTimestamp { .. })), "{refused:?}");
+    assert_eq!(cluster.read_all("t").await.len(), 4);
+}
+
+async fn lead(cluster: &Cluster, to: u64) -> Broker {
+    let partition = Some(("t".to_string(), PartitionId(0)));
+    let request = TransferLeaderRequest { partition, to: Some(BrokerId(to)), timeout: Duration::from_secs(5) };
+    until(&format!("{to} leads"), || async {
+        let _ = cluster.any().transfer_leader(request.clone()).await;
+        cluster.leader("t").await == Some(to) && cluster.broker(to).inner.routes.hosted()[0].is_ready()
+    })
+    .await;
+    cluster.broker(to)
+}
+
+/// Headers are claims: a topic full of batches that promise a time which none of their records has must not
+/// make each question read and decode the whole of it.
+#[tokio::test]
+async fn a_look_up_by_time_is_bounded_whatever_headers_promise() {
+    let cluster = Cluster::start(1, 2_500).await;
+    cluster.create_on("t", 1, 1).await;
+    let broker = cluster.any();
+    let promised = 2_000_000_000_000;
+    let mut lying = batch(1_000_000, 1_000).to_vec();
+    lying[35..43].copy_from_slice(&i64::to_be_bytes(broker.now().0));
+    let crc = crc32c::crc32c(&lying[21..]);
+    lying[17..21].copy_from_slice(&crc.to_be_bytes());
+    let lying = Bytes::from(lying);
+    let at = OffsetAt::Time(WallMs(promised / 2));
+    for _ in 0..3 {
+        produce_to(&broker, 0, lying.clone()).await.unwrap();
+    }
+    produce_to(&broker, 0, batch(1, promised / 2 + 5)).await.unwrap();
+    assert_eq!(
+        broker.find_offset("t", None, PartitionId(0), at).await.unwrap().offset,
+        Offset(3),
+        "a few are looked through"
+    );
+    let copies = limits::FIND_TIME_BYTES_MAX / lying.len() + 2;
+    for _ in 0..copies {
+        produce_to(&broker, 0, lying.clone()).await.unwrap();
+    }
+    let later = OffsetAt::Time(WallMs(promised / 2 + 6));
+    match broker.find_offset("t", None, PartitionId(0), later).await {
+        Err(FetchError::Unavailable { reason }) => assert!(reason.contains("have none"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    let beyond = OffsetAt::Time(WallMs(i64::MAX));
+    let end = broker.find_offset("t", None, PartitionId(0), beyond).await.unwrap().offset;
+    assert_eq!(end.0, copies as i64 + 4, "what nobody promises is found to be nowhere at once");
+}
+
+/// FAULTS P21: a clock in seconds, and one that is off by decades.
+#[tokio::test]
+async fn records_that_retention_treats_unlike_what_was_meant_are_told_of_in_health() {
+    let cluster = Cluster::start(1, 2_600).await;
+    let configs = [("retention.ms", "3600000"), ("message.timestamp.after.max.ms", "9223372036854775807")];
+    let configs = configs.map(|(key, value)| (key.to_string(), value.to_string())).into();
+    let request = CreateTopicRequest {
+        name: "t".into(),
+        partitions: Some(1),
+        replication_factor: Some(1),
+        configs,
+        wait: true,
+        ..CreateTopicRequest::default()
+    };
+    cluster.any().create_topic(request).await.unwrap();
+    let broker = cluster.any();
+    produce_to(&broker, 0, batch(1, broker.now().0)).await.unwrap();
+    assert_eq!(broker.health().await.notes, Vec::<String>::new());
+    produce_to(&broker, 0, batch(1, broker.now().0 / 1_000)).await.unwrap();
+    let notes = broker.health().await.notes;
+    assert!(notes.len() == 1 && notes[0].contains("1 records came to t-0"), "{notes:?}");
+    const IN_2099: i64 = 4_070_908_800_000;
+    produce_to(&broker, 0, batch(1, IN_2099)).await.unwrap();
+    let notes = broker.health().await.notes;
+    assert!(notes.len() == 2 && notes[1].contains("4070908800000"), "{notes:?}");
+}
