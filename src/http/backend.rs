@@ -8,6 +8,7 @@ use crate::{
         TopicDescription, TopicSummary, TopicsWanted,
         groups::{GroupDescription, GroupError, GroupSummary},
     },
+    seam::CpuTurns,
     types::{BrokerId, WallMs},
 };
 
@@ -16,6 +17,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn id(&self) -> BrokerId;
     fn readiness(&self) -> Readiness;
     fn now(&self) -> WallMs;
+    fn cpu_turns(&self) -> CpuTurns;
     fn health(&self) -> impl Future<Output = HealthReport> + Send;
     fn cluster_view(&self, topics: TopicsWanted) -> impl Future<Output = ClusterView> + Send;
     fn figures(&self, of: BrokerId, history: bool) -> impl Future<Output = Option<NodeFigures>> + Send;
@@ -37,6 +39,10 @@ impl Backend for Broker {
 
     fn now(&self) -> WallMs {
         Broker::now(self)
+    }
+
+    fn cpu_turns(&self) -> CpuTurns {
+        Broker::cpu_turns(self)
     }
 
     async fn health(&self) -> HealthReport {

@@ -5,7 +5,8 @@
 //! visitor: requests are answered only under names that cannot be made to point here by somebody
 //! else's DNS (an address, localhost, the advertised host), nothing but reading is possible, and no
 //! answer may be framed, sniffed or combined with anything from elsewhere. `/metrics`, `/livez` and
-//! `/readyz` are for machines: they are asked under any name.
+//! `/readyz` are for machines, which may know this one by any name; but names of topics and groups stand in
+//! `/metrics`, so that what comes from a browser is answered there under the same names only.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -82,6 +83,25 @@ impl Guard {
         }
         Ok(())
     }
+}
+
+/// What every browser sends along and its pages cannot leave out, and what no scraper sends.
+const BROWSER_HEADERS: [&str; 3] = ["accept-language", "sec-fetch-mode", "sec-fetch-site"];
+
+/// A browser's request, as far as one can tell.
+fn is_of_a_browser(headers: &HeaderMap) -> bool {
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    agent.starts_with("Mozilla/") || BROWSER_HEADERS.iter().any(|name| headers.contains_key(*name))
+}
+
+/// Lets scrapers through under any name, and browsers under ours.
+pub async fn guard_metrics(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    if is_of_a_browser(request.headers())
+        && let Err(refusal) = guard.check(request.method(), request.uri(), request.headers())
+    {
+        return refusal.into_response();
+    }
+    next.run(request).await
 }
 
 /// Lets a request through, or says why not; either way the answer carries its headers.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 /// A few scrapers, a load balancer and people: far below the file descriptor limit, so that no
-/// stranger takes the clients' descriptors away.
+/// stranger takes the clients' descriptors away. One more takes the place of the most silent one, so that idle
+/// browsers never keep a supervisor's probe out.
 pub const CONNECTIONS_MAX: usize = 128;
 /// Longer than usual scrape intervals, so that scrapers keep their connection.
 pub const SILENCE_MAX: Duration = Duration::from_secs(75);
@@ -31,9 +32,10 @@ pub const RECORDS_DEFAULT: u32 = 50;
 pub const RECORDS_MAX: u32 = 500;
 /// Bytes of batches read for one page.
 pub const BROWSE_BYTES: u32 = 512 * 1024;
-/// What one batch may decompress to for the console. Less than `record` allows, since it happens on the
-/// threads that serve producers: some tens of milliseconds at most.
+/// What one batch may decompress to for the console. Less than `record` allows: a page is for people.
 pub const DECODED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A batch that cannot come to more than this is decompressed on the spot; others take a turn.
+pub const DECODED_INLINE_BYTES: usize = 256 * 1024;
 /// Keys, values and headers of one page, decoded; the record that exceeds it is the page's last.
 pub const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Bytes of one key, value or header that a page shows; the API answers whole ones.

@@ -36,7 +36,7 @@ use axum::{
 use crate::{
     broker::Readiness,
     metrics::{CONTENT_TYPE, Metrics},
-    seam::{ConnectionLimits, GuardedListener, GuardedStream, Listener, Silence},
+    seam::{AtLimit, ConnectionLimits, GuardedListener, GuardedStream, Listener, Silence},
 };
 use guard::Guard;
 use problem::Problem;
@@ -51,6 +51,8 @@ pub struct HttpOptions {
     pub console: bool,
     /// host:port as others are told. The console answers under this name.
     pub advertised: String,
+    /// Descriptors that this process has for its connections.
+    pub descriptors_max: usize,
 }
 
 /// Serves until `stop` completes and what was being answered is answered.
@@ -61,9 +63,11 @@ pub async fn serve<B: Backend>(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let silence = Silence::Always(limits::SILENCE_MAX);
-    let limits = ConnectionLimits { connections_max: limits::CONNECTIONS_MAX, silence };
-    let listener = Guarded(GuardedListener::new(listener, "http", limits));
-    axum::serve(listener, router(backend, options)).with_graceful_shutdown(stop).await
+    let connections_max = options.descriptors_max.min(limits::CONNECTIONS_MAX);
+    let listener = GuardedListener::new(listener, "http", ConnectionLimits { connections_max, silence })
+        .reporting(options.metrics.intake(), "limit")
+        .at_limit(AtLimit::CloseMostSilent);
+    axum::serve(Guarded(listener), router(backend, options)).with_graceful_shutdown(stop).await
 }
 
 /// What a handler is given.
@@ -73,14 +77,16 @@ struct Faces<B> {
 }
 
 fn router<B: Backend>(backend: B, options: HttpOptions) -> Router {
-    let HttpOptions { metrics, console, advertised } = options;
+    let HttpOptions { metrics, console, advertised, descriptors_max: _ } = options;
     let faces = Arc::new(Faces { backend, metrics });
+    let guard = Arc::new(Guard::new(&advertised));
+    let metrics_guard = middleware::from_fn_with_state(Arc::clone(&guard), guard::guard_metrics);
     let machines = Router::new()
         .route("/metrics", get(prometheus::<B>))
+        .layer(metrics_guard)
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz::<B>));
     let people = if console {
-        let guard = Arc::new(Guard::new(&advertised));
         let people = console_routes::<B>().merge(api::routes::<B>());
         // A layer holds for the routes that are there already, and for the fallback.
         people.fallback(nothing::<B>).layer(middleware::from_fn_with_state(guard, guard::guard))

@@ -64,7 +64,17 @@ pub async fn read<B: Backend>(backend: &B, wanted: &Wanted) -> Result<Page, Prob
         bytes_max: limits::BROWSE_BYTES,
     };
     let browsed = backend.browse(request).await?;
-    Ok(decode(&browsed, wanted.limit))
+    let limit = wanted.limit;
+    match browsed.fetched.batches.iter().any(is_long_work) {
+        true => Ok(backend.cpu_turns().run(move || decode(&browsed, limit)).await),
+        false => Ok(decode(&browsed, limit)),
+    }
+}
+
+/// Whether decompressing a batch may take longer than the threads that serve producers can be kept.
+fn is_long_work(batch: &Bytes) -> bool {
+    let codec = BatchHeader::parse(batch).and_then(|header| header.codec());
+    codec.is_ok_and(|codec| codec.expands_to_max(batch.len()) > limits::DECODED_INLINE_BYTES)
 }
 
 /// The records of a page, up to a count and [`limits::PAGE_BYTES_MAX`].

@@ -19,6 +19,7 @@ use crate::{
     http::Backend,
     metrics::Sample,
     record::{BatchBuilder, Codec, Record, append_patched},
+    seam::CpuTurns,
     types::{BrokerId, LeaderEpoch, LogIndex, Offset, PartitionId, RaftGroupId, TopicId, TopicPartition, WallMs},
 };
 
@@ -100,6 +101,10 @@ impl Backend for Fake {
 
     fn now(&self) -> WallMs {
         WallMs(1_764_000_000_000)
+    }
+
+    fn cpu_turns(&self) -> CpuTurns {
+        CpuTurns::new(1)
     }
 
     async fn health(&self) -> HealthReport {

@@ -119,7 +119,8 @@ async fn every_answer_carries_the_headers_that_shut_strangers_out() {
 /// Without sockets, so that the deadline passes in no time.
 #[tokio::test(start_paused = true)]
 async fn at_most_so_many_requests_are_worked_on_at_once_and_none_for_ever() {
-    let options = HttpOptions { metrics: Metrics::new(), console: true, advertised: "n1:7080".into() };
+    let options =
+        HttpOptions { metrics: Metrics::new(), console: true, advertised: "n1:7080".into(), descriptors_max: 128 };
     let router = router(Fake::with(|state| state.hangs = true), options);
     let ask = |path: &str| {
         let request = Request::get(path).header("host", "localhost").body(Body::empty()).unwrap();
@@ -140,4 +141,31 @@ async fn at_most_so_many_requests_are_worked_on_at_once_and_none_for_ever() {
     ];
     assert_eq!(busy, BTreeMap::from(want));
     assert_eq!(ask("/topics").await.unwrap().status(), 200, "and then there is room again");
+}
+
+/// A page whose name was made to point here (DNS rebinding) must not read names of topics and groups.
+#[tokio::test]
+async fn metrics_are_for_scrapers_under_any_name_and_for_browsers_under_ours() {
+    let options =
+        HttpOptions { metrics: Metrics::new(), console: true, advertised: "n1:7080".into(), descriptors_max: 128 };
+    let router = router(Fake::new(), options);
+    let scraper: &[(&str, &str)] = &[("user-agent", "Prometheus/3.5.0"), ("accept", "text/plain")];
+    let browser: &[(&str, &str)] = &[("user-agent", "Mozilla/5.0 (X11; Linux x86_64)")];
+    let disguised: &[(&str, &str)] = &[("user-agent", "Prometheus/3.5.0"), ("accept-language", "")];
+    for (headers, host, status) in [
+        (scraper, "flotilla-1.monitoring.svc:7080", 200),
+        (scraper, "127.0.0.1:7080", 200),
+        (browser, "127.0.0.1:7080", 200),
+        (browser, "n1:7080", 200),
+        (browser, "evil.example.com:7080", 421),
+        (disguised, "evil.example.com:7080", 421),
+    ] {
+        let request = headers.iter().fold(Request::get("/metrics").header("host", host), |request, (name, value)| {
+            request.header(*name, *value)
+        });
+        let answer = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), status, "{headers:?} as {host}");
+        let probe = Request::get("/livez").header("host", host).body(Body::empty()).unwrap();
+        assert_eq!(router.clone().oneshot(probe).await.unwrap().status(), 200);
+    }
 }
