@@ -5,6 +5,7 @@
 //! over while the listeners still answer, then the listeners, then the store; a second signal ends
 //! the process at once. Whatever must not go on ends it with a message that says what to do.
 
+mod descriptors;
 mod listeners;
 mod logs;
 mod notify;
@@ -18,7 +19,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -29,12 +29,13 @@ use crate::{
     grpc::{self, GrpcOptions},
     http::{self, HttpOptions},
     metrics::{HistogramSnapshot, Metrics, SpaceSnapshot, WriterSnapshot},
-    seam::{Clock, FileClock, Rng, SystemClock, TcpNet},
+    seam::{Clock, ConnectionLimits, FileClock, GuardedListener, Listener, Rng, Silence, SystemClock, TcpNet},
     storage::{
         Histogram, RocksKv, RocksOptions, SpaceProbe, Store, StoreError, StoreOptions, WriterProbe, disk_bytes,
         fail_stop, has_database,
     },
 };
+use descriptors::Descriptors;
 
 /// What `flotilla server` takes: every key of the configuration as a flag, and the file.
 pub type ServerCommand = ServerArgs;
@@ -45,6 +46,9 @@ const READY_INTERVAL: Duration = Duration::from_millis(20);
 /// The broker bounds its own shutdown (5 s of transfers, then answers and a flush). This bounds a
 /// broker that does not keep to it, below the 30 s and more that supervisors wait before SIGKILL.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
+
+/// A connection to the peers' listener that says nothing for this long is none of a peer's.
+const PEER_OPENING_WITHIN: Duration = Duration::from_secs(10);
 
 const SECONDS_PER_MICRO: f64 = 1e-6;
 
@@ -81,7 +85,7 @@ fn run_broker(args: ServerCommand) -> Result<(), Failure> {
     logs::abort_on_panic();
     let span = logs::node_span(config.id);
     logs::enter_for_good(&span);
-    raise_descriptor_limit();
+    let descriptors = descriptors::raise().map_err(Failure::failed)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(worker_threads(config.worker_threads))
@@ -89,22 +93,14 @@ fn run_broker(args: ServerCommand) -> Result<(), Failure> {
         .on_thread_start(move || logs::enter_for_good(&span))
         .build()
         .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
-    let result = runtime.block_on(serve(loaded));
+    let result = runtime.block_on(serve(loaded, descriptors));
     // Drops every task and with the last of them the database: RocksDB's threads must not run while
     // the process's own exit takes down what they use.
     runtime.shutdown_timeout(if result.is_ok() { RUNTIME_MAX } else { RUNTIME_FAILED_MAX });
     result
 }
 
-/// RocksDB's files and thousands of connections do not fit the usual soft limit of 1,024.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        tracing::warn!(%error, "could not raise the limit of open files");
-    }
-}
-
-async fn serve(loaded: Loaded) -> Result<(), Failure> {
+async fn serve(loaded: Loaded, descriptors: Descriptors) -> Result<(), Failure> {
     let Loaded { config, warnings } = loaded;
     let mut signals = Signals::listen()?;
     let version = env!("CARGO_PKG_VERSION");
@@ -112,8 +108,11 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    if let Some(warning) = descriptors.warning(config.connections_max.into()) {
+        tracing::warn!("{warning}");
+    }
     let started = tokio::select! {
-        started = Server::start(&config) => started,
+        started = Server::start(&config, descriptors) => started,
         signal = signals.next() => {
             tracing::info!(signal, "stopped before it had started");
             return Ok(());
@@ -154,7 +153,7 @@ struct Addresses {
 }
 
 impl Server {
-    async fn start(config: &ServerConfig) -> Result<Server, Failure> {
+    async fn start(config: &ServerConfig, descriptors: Descriptors) -> Result<Server, Failure> {
         let metrics = Metrics::new();
         metrics.export_process(process::read);
         let net = TcpNet;
@@ -162,7 +161,7 @@ impl Server {
             // Before anything is created: what cannot be bound leaves no directory behind.
             listeners::probe(&net, config).await?;
         }
-        let store = open_store(config, &metrics).await?;
+        let store = open_store(config, descriptors, &metrics).await?;
         let (client_listener, client) = listeners::bind(&net, "client_bind", &config.client).await?;
         let (peer_listener, peer) = listeners::bind(&net, "peer_bind", &config.peer).await?;
         let (http_listener, http) = listeners::bind(&net, "http_bind", &config.http).await?;
@@ -171,7 +170,7 @@ impl Server {
             settings: broker_settings(config, &addresses),
             store: store.clone(),
             net: Arc::new(net),
-            peer_listener,
+            peer_listener: within(descriptors, peer_listener, &metrics),
             clock: clock(config),
             rng: Arc::new(Rng::from_system()),
             metrics: metrics.clone(),
@@ -181,13 +180,18 @@ impl Server {
         let (stop_clients, stop_http) = (CancellationToken::new(), CancellationToken::new());
         let options = GrpcOptions {
             connections_max: usize::try_from(config.connections_max).unwrap_or(usize::MAX),
+            descriptors_max: usize::try_from(descriptors.clients).unwrap_or(usize::MAX),
             fetch_bytes_max: usize::try_from(config.fetch_bytes_max).unwrap_or(usize::MAX),
             metrics: metrics.clone(),
         };
         let clients = grpc::serve(broker.clone(), client_listener, options, stop_clients.clone());
         let clients = tokio::spawn(async move { clients.await.map_err(|error| error.to_string()) });
-        let http_options =
-            HttpOptions { metrics, console: config.console == Switch::On, advertised: addresses.http.clone() };
+        let http_options = HttpOptions {
+            metrics,
+            console: config.console == Switch::On,
+            advertised: addresses.http.clone(),
+            descriptors_max: usize::try_from(descriptors.http).unwrap_or(usize::MAX),
+        };
         let http = http::serve(broker.clone(), http_listener, http_options, stop_http.clone().cancelled_owned());
         let http = tokio::spawn(async move { http.await.map_err(|error| error.to_string()) });
         Ok(Server { broker, store, addresses, stop_clients, stop_http, clients, http })
@@ -254,12 +258,21 @@ fn listener_ended(what: &str, ended: Result<Result<(), String>, tokio::task::Joi
     Failure::failed(format!("the {what} listener failed: {why}"))
 }
 
-async fn open_store(config: &ServerConfig, metrics: &Metrics) -> Result<Store, Failure> {
+/// The peers' listener, within its share of the descriptors. It watches its connections itself once they speak.
+fn within(descriptors: Descriptors, listener: Box<dyn Listener>, metrics: &Metrics) -> Box<dyn Listener> {
+    let connections_max = usize::try_from(descriptors.peers).unwrap_or(usize::MAX);
+    let silence = Silence::Opening { bytes: 1, within: PEER_OPENING_WITHIN };
+    let listener = GuardedListener::new(listener, "peer", ConnectionLimits { connections_max, silence });
+    Box::new(listener.reporting(metrics.intake(), "descriptors"))
+}
+
+async fn open_store(config: &ServerConfig, descriptors: Descriptors, metrics: &Metrics) -> Result<Store, Failure> {
     let directory = &config.data_dir;
     let refused = |error| Failure::failed(refusal(directory, &error));
     let disk_bytes = disk_bytes(directory).ok();
     let reserve_bytes = config.reserve_bytes(disk_bytes);
-    let options = RocksOptions { reserve_bytes, ..RocksOptions::new(disk_bytes, config.wal_bytes_max) };
+    let open_files_max = u32::try_from(descriptors.store_files).ok();
+    let options = RocksOptions { reserve_bytes, open_files_max, ..RocksOptions::new(disk_bytes, config.wal_bytes_max) };
     // Left out where it is not known.
     tracing::info!(disk_bytes, reserve_bytes, options.wal_bytes_max, options.write_buffer_bytes, "opening the disk");
     let kv = RocksKv::open(directory.clone(), options).await.map_err(refused)?;
@@ -394,7 +407,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut config = config(&dir.path().join("data"));
         config.http.bind = taken.local_addr().unwrap().to_string();
-        let failure = Server::start(&config).await.err().expect("it is taken");
+        let failure = Server::start(&config, Descriptors::share(1_024).unwrap()).await.err().expect("it is taken");
         assert!(failure.message.contains("http_bind"), "{}", failure.message);
         assert!(!config.data_dir.exists());
     }
@@ -413,7 +426,8 @@ mod tests {
     }
 
     async fn starts_and_stops(config: &ServerConfig) {
-        let mut server = Server::start(config).await.map_err(|failure| failure.message).unwrap();
+        let descriptors = Descriptors::share(1_024).unwrap();
+        let mut server = Server::start(config, descriptors).await.map_err(|failure| failure.message).unwrap();
         let mut look = tokio::time::interval(READY_INTERVAL);
         let ready = async {
             while server.broker.readiness() != Readiness::Ready {
@@ -421,7 +435,7 @@ mod tests {
             }
         };
         tokio::time::timeout(SHUTDOWN_MAX, ready).await.expect("ready in time");
-        let refused = Server::start(config).await.err().expect("the directory is in use");
+        let refused = Server::start(config, descriptors).await.err().expect("the directory is in use");
         assert!(refused.message.contains("in use by another process"), "{}", refused.message);
         server.shutdown().await;
         assert!(matches!(server.broker.readiness(), Readiness::NotReady(_)));

@@ -43,6 +43,9 @@ use super::{
 pub(super) const LOCK_WITHIN: Duration = Duration::from_secs(3);
 pub(super) const LOCK_RETRY: Duration = Duration::from_millis(50);
 
+/// How long closing waits for the commit under way.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
+
 /// Reads on blocking threads at once: enough to keep a disk busy, few enough to leave tokio's pool to
 /// others.
 const READERS_MAX: usize = 16;
@@ -73,6 +76,8 @@ pub struct RocksOptions {
     pub wal_bytes_max: u64,
     /// What should stay free on the disk: below twice that, giving space back goes before latency.
     pub reserve_bytes: u64,
+    /// Data files kept open, and as many blob files. None: all there are.
+    pub open_files_max: Option<u32>,
 }
 
 impl Default for RocksOptions {
@@ -90,7 +95,12 @@ impl RocksOptions {
         let by_disk = disk_bytes.map_or(usual, |bytes| (bytes / WAL_DISK_PART).clamp(smallest, usual));
         let wal_bytes_max = wal_bytes_max.unwrap_or(by_disk).max(smallest);
         let write_buffer_bytes = (wal_bytes_max / WRITE_BUFFERS).min(WRITE_BUFFER_BYTES_MAX);
-        RocksOptions { write_buffer_bytes: write_buffer_bytes as usize, wal_bytes_max, reserve_bytes: 0 }
+        RocksOptions {
+            write_buffer_bytes: write_buffer_bytes as usize,
+            wal_bytes_max,
+            reserve_bytes: 0,
+            open_files_max: None,
+        }
     }
 }
 
@@ -215,14 +225,26 @@ impl RocksKv {
 }
 
 impl Drop for RocksKv {
-    /// Waits for the commit under way, so that the directory is free afterwards.
+    /// Waits for the commit under way, so that the directory is free afterwards; for a while only, since a disk
+    /// that hangs must not keep the process from ending.
     fn drop(&mut self) {
         drop(self.commits.take());
-        if let Some(writer) = self.writer.take() {
-            // If it panicked the process is already told that the store has failed.
-            let _ = writer.join();
+        let (writer, keeper) = (self.writer.take(), self.keeper.take());
+        let (closed, wait) = std::sync::mpsc::channel();
+        let close = move || {
+            if let Some(writer) = writer {
+                // If it panicked the process is already told that the store has failed.
+                let _ = writer.join();
+            }
+            drop(keeper);
+            let _ = closed.send(());
+        };
+        // Without a thread nobody waits: both end by themselves, now that nothing more is asked of them.
+        if std::thread::Builder::new().name("flotilla-close".into()).spawn(close).is_ok()
+            && wait.recv_timeout(CLOSE_MAX).is_err()
+        {
+            tracing::warn!(within = ?CLOSE_MAX, "the disk did not finish its last commit in time");
         }
-        drop(self.keeper.take());
     }
 }
 
@@ -309,6 +331,7 @@ fn db_options(has_direct_io: bool, given: &RocksOptions) -> Options {
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_max_open_files(given.open_files_max.map_or(-1, |files| i32::try_from(files).unwrap_or(i32::MAX)));
     options.set_recycle_log_file_num(4);
     options.set_track_and_verify_wals_in_manifest(true);
     options.set_max_total_wal_size(given.wal_bytes_max);

@@ -17,7 +17,7 @@ const WRITES: u32 = 1_500;
 
 /// Small enough that logs are recycled within a test.
 fn small() -> RocksOptions {
-    RocksOptions { write_buffer_bytes: 128 << 10, wal_bytes_max: 256 << 10, reserve_bytes: 0 }
+    RocksOptions { write_buffer_bytes: 128 << 10, wal_bytes_max: 256 << 10, reserve_bytes: 0, open_files_max: Some(16) }
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {

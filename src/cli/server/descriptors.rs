@@ -1,0 +1,99 @@
+//! How the process's file descriptors are shared out. The store comes first: one that it cannot open when it
+//! must ends the broker. What is left are connections, of which no stranger may take more.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Listeners, logs, the runtime's own, connections on their way to being refused, and some to spare.
+const OWN: u64 = 48;
+/// Below this not even the store has enough.
+const LIMIT_MIN: u64 = 128;
+/// What no process needs: shares of an unlimited limit are shares of this.
+const LIMIT_MAX: u64 = 1 << 20;
+/// The store keeps at most this many files open, data files and blob files each; enough for some TiB.
+const STORE_FILES_MAX: u64 = 16_384;
+/// Incoming connections of other brokers, and as many outgoing ones.
+const PEERS_MAX: u64 = 2_048;
+const PEERS_MIN: u64 = 8;
+const HTTP_MAX: u64 = 128;
+const HTTP_MIN: u64 = 8;
+
+/// Who may have how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptors {
+    /// What the process may open in all.
+    pub limit: u64,
+    /// Data files that the store keeps open, and as many blob files; it opens a few more while it compacts.
+    pub store_files: u64,
+    /// Connections on the listener for other brokers.
+    pub peers: u64,
+    pub http: u64,
+    pub clients: u64,
+}
+
+impl Descriptors {
+    /// Shares `limit` out. None: it is too low for a broker.
+    pub fn share(limit: u64) -> Option<Descriptors> {
+        let limit = limit.min(LIMIT_MAX);
+        if limit < LIMIT_MIN {
+            return None;
+        }
+        let store_files = (limit / 8).min(STORE_FILES_MAX);
+        let peers = (limit / 16).clamp(PEERS_MIN, PEERS_MAX);
+        let http = (limit / 16).clamp(HTTP_MIN, HTTP_MAX);
+        // Data files, blob files, and once more for logs and what compactions write.
+        let taken = OWN + 3 * store_files + 2 * peers + http;
+        Some(Descriptors { limit, store_files, peers, http, clients: limit.saturating_sub(taken) })
+    }
+
+    /// What to tell an operator who allows more connections than there are descriptors for.
+    pub fn warning(&self, connections_max: u64) -> Option<String> {
+        let Descriptors { limit, clients, .. } = *self;
+        (clients < connections_max).then(|| {
+            format!(
+                "connections_max = {connections_max} does not fit: this process may open {limit} files (ulimit -n), \
+                 which leaves {clients} for client connections; one more is refused. Raise the limit, or lower \
+                 connections_max"
+            )
+        })
+    }
+}
+
+/// Raises the soft limit of open files to the hard one, and shares it out.
+pub fn raise() -> Result<Descriptors, String> {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, "could not raise the limit of open files");
+    }
+    // None: unlimited.
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(LIMIT_MAX);
+    Descriptors::share(limit).ok_or_else(|| {
+        format!("this process may open only {limit} files (ulimit -n), a broker needs {LIMIT_MIN} at least: raise it")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_and_the_peers_have_their_share_before_clients_do() {
+        for limit in (LIMIT_MIN..5_000).chain([65_536, 524_288, LIMIT_MAX, u64::MAX]) {
+            let shared = Descriptors::share(limit).expect("it is enough");
+            let Descriptors { store_files, peers, http, clients, .. } = shared;
+            assert!(store_files >= 16 && peers >= PEERS_MIN && http >= HTTP_MIN && clients >= 1, "{shared:?}");
+            assert!(OWN + 3 * store_files + 2 * peers + http + clients <= limit, "{shared:?}");
+        }
+        assert_eq!(Descriptors::share(LIMIT_MIN - 1), None);
+    }
+
+    #[test]
+    fn usual_limits_leave_clients_most_of_them() {
+        let usual = Descriptors::share(524_288).expect("it is enough");
+        assert_eq!((usual.store_files, usual.peers, usual.http), (STORE_FILES_MAX, PEERS_MAX, HTTP_MAX));
+        assert_eq!(usual.warning(10_000), None);
+        let few = Descriptors::share(256).expect("it is enough");
+        assert_eq!(few.clients, 256 - OWN - 3 * 32 - 2 * 16 - 16);
+        let warning = few.warning(10_000).expect("it does not fit");
+        assert!(warning.contains("10000") && warning.contains("256") && warning.contains("ulimit"), "{warning}");
+    }
+}
