@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -52,9 +52,29 @@ impl ByHand {
     /// Starts a server; does not wait for it.
     pub fn start(&mut self, id: u64) {
         let config = self.configs[&id].to_string_lossy().into_owned();
+        let command = self.cli.command(&["server", "--config", &config]);
+        self.spawn(id, command);
+    }
+
+    /// As [`ByHand::start`], and the server may open so many files.
+    pub fn start_with_descriptors(&mut self, id: u64, descriptors: u32) {
+        let config = self.configs[&id].to_string_lossy().into_owned();
+        let plain = self.cli.command(&["server", "--config", &config]);
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &descriptors.to_string()]);
+        command.arg(plain.get_program()).args(plain.get_args());
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        self.spawn(id, command);
+    }
+
+    fn spawn(&mut self, id: u64, mut command: Command) {
         let log = self.dir.path().join(format!("server-{id}.log"));
         let log = File::options().create(true).append(true).open(&log).expect("the test's own directory is writable");
-        let mut command = self.cli.command(&["server", "--config", &config]);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file can be cloned")).stderr(log);
         let server = command.spawn().expect("the binary can be run");
         assert!(self.servers.insert(id, server).is_none(), "server {id} runs already");
