@@ -74,7 +74,10 @@ pub fn topic(topic: &TopicDescription) -> Value {
             "bytes": stats.map_or(NOT_ASKED, |stats| i64::try_from(stats.bytes).unwrap_or(i64::MAX)),
         })
     };
-    json!({"name": topic.name, "partitions": topic.partitions.iter().map(partition).collect::<Vec<_>>()})
+    json!({
+        "name": topic.name, "partitions": topic.partitions.iter().map(partition).collect::<Vec<_>>(),
+        "configs": topic.configs, "notes": topic.notes,
+    })
 }
 
 /// What `topic alter` prints: every config, defaults too.

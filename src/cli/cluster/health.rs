@@ -119,7 +119,7 @@ impl Style {
             Style::Json => {
                 let mut json = match look {
                     Ok(health) => health_json(health),
-                    Err(error) => json!({"healthy": false, "problems": [error], "details": [], "notes": []}),
+                    Err(error) => json!({"healthy": false, "problems": [error], "notes": []}),
                 };
                 json["time"] = json!(time);
                 format!("{json}\n")
@@ -151,14 +151,19 @@ fn lines(look: &Look) -> Vec<String> {
     lines
 }
 
-/// The report's JSON, an interface. Watching adds "time".
+/// The report's JSON, an interface. Watching adds "time"; "details" are there if they were asked for and there are
+/// any.
 fn health_json(h: &v1::HealthResponse) -> Value {
-    json!({
-        "healthy": h.healthy, "problems": h.problems, "details": h.details, "notes": h.notes,
+    let mut json = json!({
+        "healthy": h.healthy, "problems": h.problems, "notes": h.notes,
         "brokers_alive": h.brokers_alive, "brokers": h.brokers,
         "partitions": h.partitions, "partitions_without_leader": h.partitions_without_leader,
         "partitions_under_replicated": h.partitions_under_replicated,
-    })
+    });
+    if !h.details.is_empty() {
+        json["details"] = json!(h.details);
+    }
+    json
 }
 
 #[cfg(test)]
@@ -186,6 +191,8 @@ mod tests {
             "notes":["retention is about to delete unread records of group g"],"brokers_alive":2,"brokers":3,
             "partitions":6,"partitions_without_leader":0,"partitions_under_replicated":6});
         assert_eq!(health_json(&sick()), want);
+        let asked_for_none = v1::HealthResponse { details: vec![], ..sick() };
+        assert_eq!(health_json(&asked_for_none).get("details"), None, "as the console's");
     }
 
     #[test]

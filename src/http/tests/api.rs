@@ -37,7 +37,7 @@ async fn topics_are_frozen() {
     let want = json!({"name": "orders", "partitions": [
         {"partition": 0, "leader": 2, "epoch": 3, "replicas": [2, 1], "log_start": 0, "high_watermark": 0, "bytes": 1536},
         {"partition": 1, "leader": 0, "epoch": 0, "replicas": [2, 1], "log_start": -1, "high_watermark": -1, "bytes": -1},
-    ]});
+    ], "configs": {"retention.ms": "604800000"}, "notes": []});
     assert_eq!(server.json("/api/v1/topic?name=orders").await, want);
     let want = json!({"name": "orders", "configs": {"retention.ms": "604800000"}});
     assert_eq!(server.json("/api/v1/configs?name=orders").await, want);
