@@ -29,6 +29,9 @@ use crate::{
     types::TopicPartition,
 };
 
+/// Longer than anybody measures.
+const MEASURING_MAX: Duration = Duration::from_secs(7 * 86_400);
+
 pub const EXAMPLES: &str = "\
 Examples:
   flotilla bench commit --groups 200 --rate 500 --duration 30s
@@ -116,6 +119,8 @@ async fn measure(
             topics: vec![topic.into()],
             client_id: "flotilla-bench".into(),
             auto_commit: None,
+            // It asks for no records: whoever measures for an hour is not stuck.
+            poll_interval_max: MEASURING_MAX,
             patience: global.timeout,
             ..GroupOptions::new(name)
         };
