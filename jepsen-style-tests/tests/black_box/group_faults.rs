@@ -177,20 +177,6 @@ fn a_signal_ends_a_member_that_looks_for_the_ends_of_its_partitions() {
     cluster.finish();
 }
 
-/// A consumer that cannot join burnt a whole core.
-#[test]
-fn a_member_without_a_cluster_costs_next_to_nothing() {
-    let dir = jepsen_style_tests::cluster::TestDir::new("no-cluster");
-    let cli = Cli::new(dir.path());
-    let script = "ulimit -t 3; exec \"$0\" consume t -g g -b 127.0.0.1:1 --timeout 8s";
-    let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", script]).arg(jepsen_style_tests::cluster::binary()).env("HOME", dir.path());
-    let ended = run(&mut shell, b"", SLOW);
-    // Three seconds of a core are its limit: the kernel would have killed it.
-    assert_eq!(ended.code, 1, "after {:?}: {}", ended.took, ended.stderr);
-    drop(cli);
-}
-
 /// A static member with a long session that crashed held its partitions, and nobody could take it out.
 #[test]
 fn a_crashed_static_member_is_removed_by_hand() {
