@@ -118,15 +118,37 @@ impl State {
         }
     }
 
-    fn check_append(&self, entries: &[LogEntry], is_strict: bool) {
-        let Some(first) = entries.first() else { return };
+    /// Why these entries cannot follow the last one, if they cannot.
+    fn check_append(&self, entries: &[LogEntry], is_strict: bool) -> Result<(), String> {
+        let Some(first) = entries.first() else { return Ok(()) };
         let is_free = !is_strict && self.last.is_none();
         let next = if is_free { first.position.index } else { self.next() };
         let mut term = self.last.map(|last| last.term).unwrap_or_default();
         for (entry, index) in entries.iter().zip(next.0..) {
-            assert_eq!(entry.position.index.0, index, "append leaves a gap or overwrites after {:?}", self.last);
-            assert!(entry.position.term >= term, "term went back: {term} -> {}", entry.position);
+            if entry.position.index.0 != index {
+                return Err(format!("append of {} leaves a gap or overwrites after {:?}", entry.position, self.last));
+            }
+            if entry.position.term < term {
+                return Err(format!("term went back: {term} -> {}", entry.position));
+            }
             term = entry.position.term;
+        }
+        Ok(())
+    }
+
+    /// Why the log cannot be cut after `last`, if it cannot.
+    fn check_truncation(&self, last: Option<EntryPosition>) -> Result<(), String> {
+        let kept = self.purged.max(self.applied).max(self.committed);
+        if index(last) < index(kept) {
+            return Err(format!(
+                "its leader contradicts entries after {last:?}, and up to {kept:?} they are committed here: a replica of \
+                 this group has lost or changed acknowledged entries, as one does whose directory was set back to an older copy"
+            ));
+        }
+        let held = last.and_then(|last| self.tail.get(last.index)).map(|entry| entry.position);
+        match held.is_none() || held == last {
+            true => Ok(()),
+            false => Err(format!("truncating after {last:?}, which is {held:?} here")),
         }
     }
 }
@@ -186,6 +208,14 @@ impl Group {
         Ok(entries)
     }
 
+    /// Fails the store: what it is asked to do would break a log. Whoever asked was led there by a peer or
+    /// by an error of ours, and the directory itself may be whole. The caller holds no lock.
+    pub fn refuse(&self, what: String) -> StoreFailed {
+        let failed = StoreFailed::io(format!("raft group {}, replica {}: {what}", self.id, self.replica));
+        self.store.writer.fail(failed.clone());
+        failed
+    }
+
     /// Fails the store: its data is not what was written.
     pub fn damaged(&self, what: &str) -> StoreFailed {
         let failed = StoreFailed::damaged(format!("raft group {}: {what}", self.id));
@@ -243,16 +273,21 @@ impl GroupLog {
     }
 
     /// Appends entries. They can be read at return; `done` is called once they are durable, and with
-    /// them everything this group wrote before (SAFETY M6).
-    ///
-    /// # Panics
-    /// If they do not follow the last entry, or a term goes back.
+    /// them everything this group wrote before (SAFETY M6). Entries that do not follow the last one, or
+    /// whose term goes back, fail the store.
     pub fn append(&self, entries: Vec<LogEntry>, done: Done) {
         let group = &self.0;
         group.store.writer.probe.entries_appended(entries.len());
         let (append_no, added, refused) = {
             let mut state = group.lock();
-            state.check_append(&entries, group.is_strict);
+            if state.is_deleted {
+                drop(state);
+                return done(Err(StoreFailed::io(format!("raft group {} was deleted", group.id))));
+            }
+            if let Err(what) = state.check_append(&entries, group.is_strict) {
+                drop(state);
+                return done(Err(group.refuse(what)));
+            }
             if let (Some(first), None) = (entries.first(), state.last) {
                 state.first = first.position.index;
             }
@@ -291,10 +326,8 @@ impl GroupLog {
     }
 
     /// Removes the entries after `last`, from memory before it first waits, and returns once that is
-    /// durable. Does nothing if the log ends there or before.
-    ///
-    /// # Panics
-    /// If that would remove a committed or applied entry.
+    /// durable. Does nothing if the log ends there or before. Fails the store if that would remove a
+    /// committed or applied entry.
     pub async fn truncate_after(&self, last: Option<EntryPosition>) -> Result<(), StoreFailed> {
         let group = &self.0;
         let wait = {
@@ -302,10 +335,10 @@ impl GroupLog {
             if index(state.last) <= index(last) {
                 return Ok(());
             }
-            let kept = state.purged.max(state.applied).max(state.committed);
-            assert!(index(last) >= index(kept), "truncating after {last:?} removes committed entries up to {kept:?}");
-            let held = last.and_then(|last| state.tail.get(last.index)).map(|entry| entry.position);
-            assert!(held.is_none() || held == last, "truncating after {last:?}, which is {held:?} here");
+            if let Err(what) = state.check_truncation(last) {
+                drop(state);
+                return Err(group.refuse(what));
+            }
             group.store.budget.freed(state.tail.truncate_after(index(last)));
             state.last = last;
             state.truncations += 1;
@@ -329,7 +362,7 @@ impl GroupLog {
     pub async fn purge(&self, upto: EntryPosition) -> Result<(), StoreFailed> {
         let group = &self.0;
         let mut state = group.lock();
-        if index(state.purged) >= Some(upto.index) {
+        if state.is_deleted || index(state.purged) >= Some(upto.index) {
             return Ok(());
         }
         if group.is_strict {

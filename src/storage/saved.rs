@@ -166,24 +166,35 @@ impl GroupLog {
 
     /// Begins anew from a snapshot: the checkpoint becomes the applied state and the purge point,
     /// everything older of the group goes, in one synced batch (SAFETY B1). Entries after it are
-    /// kept if the log agrees with it.
+    /// kept if the log agrees with it. A snapshot of no entry, or of one before the last that was applied,
+    /// fails the store.
     pub async fn install(&self, checkpoint: SavedState) -> Result<(), StoreFailed> {
-        let at = checkpoint.position.expect("a snapshot stands for entries");
+        let Some(at) = checkpoint.position else { return Err(self.0.refuse("a snapshot of no entry".into())) };
         // A log that disagrees at this entry disagrees with all that follows it.
         let here = self.read(at.index, LogIndex(at.index.0 + 1), 0).await?;
         let agrees = here.first().is_none_or(|entry| entry.position == at);
         let (done, wait) = waiter();
-        let refused = self.queue_install(checkpoint, at, agrees, done);
-        if let Some(refused) = refused {
-            refused.complete();
+        match self.queue_install(checkpoint, at, agrees, done) {
+            Ok(None) => {}
+            Ok(Some(refused)) => refused.complete(),
+            Err(what) => return Err(self.0.refuse(what)),
         }
         wait_done(wait).await
     }
 
-    fn queue_install(&self, checkpoint: SavedState, at: EntryPosition, agrees: bool, done: Done) -> Option<Refused> {
+    /// An error: it must not be installed.
+    fn queue_install(
+        &self,
+        checkpoint: SavedState,
+        at: EntryPosition,
+        agrees: bool,
+        done: Done,
+    ) -> Result<Option<Refused>, String> {
         let group = &self.0;
         let mut state = group.lock();
-        assert!(index(state.applied) <= Some(at.index), "installing {at} under the applied {:?}", state.applied);
+        if index(state.applied) > Some(at.index) {
+            return Err(format!("installing a snapshot at {at} under the applied {:?}", state.applied));
+        }
         let batch = self.install_batch(&checkpoint, at, agrees);
         state.pending.clear();
         let number = state.pending.put_applied(checkpoint.clone());
@@ -210,7 +221,7 @@ impl GroupLog {
             }
             done(result);
         });
-        group.queue(&state, Write::synced(batch, done))
+        Ok(group.queue(&state, Write::synced(batch, done)))
     }
 
     fn install_batch(&self, checkpoint: &SavedState, at: EntryPosition, agrees: bool) -> WriteBatch {

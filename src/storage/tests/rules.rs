@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::bed::{Failures, G, R, append, at, entries, open, open_with, paused, saved};
+use super::bed::{Failures, G, R, append, at, entries, open, open_with, paused, saved, start_append};
 use crate::{
     storage::{
-        Family, GroupLog, Kv, OpenLogError, SimDisk, StoreOptions, WriteBatch, formats, keys, log::tests::entry,
+        Family, GroupLog, Kv, OpenLogError, SimDisk, StoreFailed, StoreOptions, WriteBatch, formats, keys,
+        log::tests::entry,
     },
     types::{EntryPosition, LogIndex},
 };
@@ -157,41 +158,88 @@ fn a_checkpoint_carries_the_applied_state_with_it() {
     });
 }
 
-/// Runs a call that must panic, on a log of ten entries, committed up to 5 and applied up to 3.
+/// A log of ten entries, committed up to 5 and applied up to 3.
+async fn ten_entries(failures: &Failures) -> GroupLog {
+    let store = open_with(Arc::new(SimDisk::new(1).open()), StoreOptions::default(), failures).await;
+    let log = store.open_log(G, R).await.expect("open");
+    append(&log, entries(2, 0..10)).await;
+    log.save_committed(Some(at(2, 5)));
+    log.save_applied(saved(at(2, 3), "applied"));
+    log.save_checkpoint(saved(at(2, 2), "checkpoint"));
+    log
+}
+
+/// Runs a call that must panic.
 fn refused(call: impl AsyncFnOnce(GroupLog)) {
+    paused(async { call(ten_entries(&Failures::default()).await).await });
+}
+
+/// Runs a call that a peer could cause. It must end the store with a reason, and never panic: a lock that
+/// is poisoned would take others down with it.
+fn fails_the_store(reason: &str, call: impl AsyncFnOnce(&GroupLog) -> Result<(), StoreFailed>) {
     paused(async {
-        let store = open(Arc::new(SimDisk::new(1).open())).await;
-        let log = store.open_log(G, R).await.expect("open");
-        append(&log, entries(2, 0..10)).await;
-        log.save_committed(Some(at(2, 5)));
-        log.save_applied(saved(at(2, 3), "applied"));
-        log.save_checkpoint(saved(at(2, 2), "checkpoint"));
-        call(log).await;
+        let failures = Failures::default();
+        let log = ten_entries(&failures).await;
+        let failed = call(&log).await.expect_err("it is refused");
+        assert!(failed.reason().contains(reason), "{failed}");
+        assert!(!failed.is_damaged(), "who is damaged, this replica or its leader, cannot be told here");
+        assert_eq!(failures.get(), std::slice::from_ref(&failed), "reported once");
+        assert_eq!(log.last(), Some(at(2, 9)), "the log is as it was");
+        let later = start_append(&log, entries(2, 10..11)).await.expect("completed");
+        assert_eq!(later, Err(failed), "and nothing goes on");
     });
 }
 
 #[test]
-#[should_panic(expected = "append leaves a gap or overwrites")]
-fn an_append_with_a_gap_is_refused() {
-    refused(async |log| log.append(entries(2, 11..12), Box::new(drop)));
+fn an_append_with_a_gap_ends_the_store() {
+    fails_the_store("leaves a gap or overwrites", async |log| {
+        start_append(log, entries(2, 11..12)).await.expect("done")
+    });
 }
 
 #[test]
-#[should_panic(expected = "append leaves a gap or overwrites")]
-fn an_append_that_overwrites_is_refused() {
-    refused(async |log| log.append(entries(2, 9..10), Box::new(drop)));
+fn an_append_that_overwrites_ends_the_store() {
+    fails_the_store("leaves a gap or overwrites", async |log| {
+        start_append(log, entries(2, 9..10)).await.expect("done")
+    });
 }
 
 #[test]
-#[should_panic(expected = "term went back")]
-fn an_append_of_an_older_term_is_refused() {
-    refused(async |log| log.append(entries(1, 10..11), Box::new(drop)));
+fn an_append_of_an_older_term_ends_the_store() {
+    fails_the_store("term went back", async |log| start_append(log, entries(1, 10..11)).await.expect("done"));
 }
 
 #[test]
-#[should_panic(expected = "removes committed entries")]
-fn truncating_committed_entries_is_refused() {
-    refused(async |log| log.truncate_after(Some(at(2, 4))).await.expect("truncated"));
+fn truncating_committed_entries_ends_the_store() {
+    fails_the_store("contradicts entries", async |log| log.truncate_after(Some(at(2, 4))).await);
+}
+
+#[test]
+fn truncating_after_an_entry_that_is_another_ends_the_store() {
+    fails_the_store("which is", async |log| log.truncate_after(Some(at(1, 7))).await);
+}
+
+#[test]
+fn a_snapshot_below_the_applied_state_ends_the_store() {
+    fails_the_store("under the applied", async |log| log.install(saved(at(2, 2), "old")).await);
+}
+
+/// SAFETY M11: the core of a group may outlive its deletion, busy with a stalled disk.
+#[test]
+fn a_deleted_group_takes_the_late_writes_of_its_core_as_nothing() {
+    paused(async {
+        let failures = Failures::default();
+        let store = open_with(Arc::new(SimDisk::new(1).open()), StoreOptions::default(), &failures).await;
+        let log = store.open_log(G, R).await.expect("open");
+        append(&log, entries(2, 0..10)).await;
+        store.delete_group(G).await.expect("deleted");
+        let late = start_append(&log, entries(2, 10..11)).await.expect("completed");
+        assert!(late.expect_err("refused").reason().contains("was deleted"));
+        log.truncate_after(Some(at(2, 4))).await.expect("there is nothing");
+        log.purge(at(2, 3)).await.expect("there is nothing");
+        assert!(log.install(saved(at(2, 20), "late")).await.is_err());
+        assert!(failures.get().is_empty(), "the store goes on");
+    });
 }
 
 #[test]
