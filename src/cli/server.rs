@@ -10,6 +10,7 @@ mod listeners;
 mod logs;
 mod notify;
 mod process;
+mod watchdog;
 
 use std::{
     io::Write,
@@ -22,6 +23,7 @@ use std::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::watchdog::Signs;
 use super::{Failure, signals::Signals};
 use crate::{
     broker::{Broker, BrokerDeps, BrokerSettings, Readiness, groups::GroupSettings},
@@ -51,6 +53,9 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
 const PEER_OPENING_WITHIN: Duration = Duration::from_secs(10);
 
 const SECONDS_PER_MICRO: f64 = 1e-6;
+
+/// For the last flush: a disk that takes longer hangs.
+const STORE_CLOSE_MAX: Duration = Duration::from_secs(4);
 
 /// For tasks to be dropped and the database to be closed.
 const RUNTIME_MAX: Duration = Duration::from_secs(3);
@@ -111,8 +116,9 @@ async fn serve(loaded: Loaded, descriptors: Descriptors) -> Result<(), Failure> 
     if let Some(warning) = descriptors.warning(config.connections_max.into()) {
         tracing::warn!("{warning}");
     }
+    let signs = Signs::default();
     let started = tokio::select! {
-        started = Server::start(&config, descriptors) => started,
+        started = Server::start(&config, descriptors, &signs) => started,
         signal = signals.next() => {
             tracing::info!(signal, "stopped before it had started");
             return Ok(());
@@ -121,6 +127,7 @@ async fn serve(loaded: Loaded, descriptors: Descriptors) -> Result<(), Failure> 
     let mut server = started?;
     let signal = server.run_until_signal(&mut signals).await?;
     tracing::info!(signal, "stopping");
+    signs.stopping();
     notify::tell(notify::STOPPING);
     tokio::select! {
         () = server.shutdown() => {
@@ -153,7 +160,7 @@ struct Addresses {
 }
 
 impl Server {
-    async fn start(config: &ServerConfig, descriptors: Descriptors) -> Result<Server, Failure> {
+    async fn start(config: &ServerConfig, descriptors: Descriptors, signs: &Signs) -> Result<Server, Failure> {
         let metrics = Metrics::new();
         metrics.export_process(process::read);
         let net = TcpNet;
@@ -161,7 +168,7 @@ impl Server {
             // Before anything is created: what cannot be bound leaves no directory behind.
             listeners::probe(&net, config).await?;
         }
-        let store = open_store(config, descriptors, &metrics).await?;
+        let store = open_store(config, descriptors, &metrics, signs).await?;
         let (client_listener, client) = listeners::bind(&net, "client_bind", &config.client).await?;
         let (peer_listener, peer) = listeners::bind(&net, "peer_bind", &config.peer).await?;
         let (http_listener, http) = listeners::bind(&net, "http_bind", &config.http).await?;
@@ -234,7 +241,7 @@ impl Server {
         bounded("closing client connections", LISTENERS_MAX, &mut self.clients).await;
         self.stop_http.cancel();
         bounded("closing HTTP connections", LISTENERS_MAX, &mut self.http).await;
-        if let Some(Err(error)) = bounded("closing the store", SHUTDOWN_MAX, self.store.close()).await {
+        if let Some(Err(error)) = bounded("closing the store", STORE_CLOSE_MAX, self.store.close()).await {
             // What was not flushed was not acknowledged either.
             tracing::warn!(%error, "the store did not close cleanly");
         }
@@ -266,7 +273,12 @@ fn within(descriptors: Descriptors, listener: Box<dyn Listener>, metrics: &Metri
     Box::new(listener.reporting(metrics.intake(), "descriptors"))
 }
 
-async fn open_store(config: &ServerConfig, descriptors: Descriptors, metrics: &Metrics) -> Result<Store, Failure> {
+async fn open_store(
+    config: &ServerConfig,
+    descriptors: Descriptors,
+    metrics: &Metrics,
+    signs: &Signs,
+) -> Result<Store, Failure> {
     let directory = &config.data_dir;
     let refused = |error| Failure::failed(refusal(directory, &error));
     let disk_bytes = disk_bytes(directory).ok();
@@ -281,8 +293,16 @@ async fn open_store(config: &ServerConfig, descriptors: Descriptors, metrics: &M
     let options = StoreOptions { tail_bytes_max, ..StoreOptions::default() };
     let probe = WriterProbe::default();
     export_writer(metrics, &probe);
+    watch(signs, &probe)?;
     let on_failure = fail_stop(directory.clone());
     Store::open(Arc::new(kv), options, probe, on_failure).await.map_err(refused)
+}
+
+/// From here on a disk or a runtime that hangs ends the process (SAFETY M14).
+fn watch(signs: &Signs, probe: &WriterProbe) -> Result<(), Failure> {
+    tokio::spawn(signs.clone().beat());
+    watchdog::start(signs.clone(), probe.clone())
+        .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))
 }
 
 /// What is wrong with the directory, and what to do about it.
@@ -407,7 +427,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut config = config(&dir.path().join("data"));
         config.http.bind = taken.local_addr().unwrap().to_string();
-        let failure = Server::start(&config, Descriptors::share(1_024).unwrap()).await.err().expect("it is taken");
+        let descriptors = Descriptors::share(1_024).unwrap();
+        let failure = Server::start(&config, descriptors, &Signs::default()).await.err().expect("it is taken");
         assert!(failure.message.contains("http_bind"), "{}", failure.message);
         assert!(!config.data_dir.exists());
     }
@@ -427,7 +448,8 @@ mod tests {
 
     async fn starts_and_stops(config: &ServerConfig) {
         let descriptors = Descriptors::share(1_024).unwrap();
-        let mut server = Server::start(config, descriptors).await.map_err(|failure| failure.message).unwrap();
+        let signs = Signs::default();
+        let mut server = Server::start(config, descriptors, &signs).await.map_err(|failure| failure.message).unwrap();
         let mut look = tokio::time::interval(READY_INTERVAL);
         let ready = async {
             while server.broker.readiness() != Readiness::Ready {
@@ -435,7 +457,7 @@ mod tests {
             }
         };
         tokio::time::timeout(SHUTDOWN_MAX, ready).await.expect("ready in time");
-        let refused = Server::start(config, descriptors).await.err().expect("the directory is in use");
+        let refused = Server::start(config, descriptors, &signs).await.err().expect("the directory is in use");
         assert!(refused.message.contains("in use by another process"), "{}", refused.message);
         server.shutdown().await;
         assert!(matches!(server.broker.readiness(), Readiness::NotReady(_)));

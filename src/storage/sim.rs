@@ -24,6 +24,9 @@ const SYNC_US_MAX: u64 = 3_000;
 /// An unsynced one, or a read.
 const QUICK_US_MAX: u64 = 50;
 
+/// How often a stalled commit looks whether the disk is back.
+const STALL_STEP: Duration = Duration::from_millis(5);
+
 /// What a disk can be made to do wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SimFault {
@@ -33,6 +36,8 @@ pub enum SimFault {
     FailsNextCommit,
     /// Commits never return.
     HangsOnCommit,
+    /// Commits return once it is healed, as those of a disk that stalls for a while.
+    StallsCommits,
     /// Reads say that the data is damaged.
     ReadsDamaged,
 }
@@ -297,6 +302,9 @@ impl Kv for SimKv {
                 std::future::pending::<()>().await;
             }
             self.take_time(if sync { SYNC_US_MAX } else { QUICK_US_MAX }).await;
+            while self.alive()?.has(SimFault::StallsCommits) {
+                tokio::time::sleep(STALL_STEP).await;
+            }
             let mut disk = self.alive()?;
             let fails = disk.faults.iter().position(|fault| *fault == SimFault::FailsNextCommit);
             if let Some(i) = fails {

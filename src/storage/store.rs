@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, Weak},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -276,6 +277,11 @@ impl Store {
         let mut batch = WriteBatch::default();
         batch.delete(Family::State, keys::tombstone(group));
         Ok(self.0.writer.write(batch, true).await?)
+    }
+
+    /// How long the commit under way has taken, if one is (SAFETY M14).
+    pub fn commit_running(&self) -> Option<Duration> {
+        self.0.writer.probe.commit_running()
     }
 
     /// A barrier: everything queued before is durable when it returns.

@@ -351,6 +351,8 @@ async fn commit(writer: &Writer, kv: &dyn Kv, taken: &mut [Waiting]) -> Result<(
     if let Some(failed) = writer.failure() {
         return Err(failed);
     }
+    // Before anything here may wait for the disk (SAFETY M14).
+    writer.probe.commit_started();
     let mut batch = WriteBatch::default();
     for Waiting { write, .. } in taken.iter_mut() {
         batch.value_bytes += write.batch.value_bytes;
@@ -361,7 +363,6 @@ async fn commit(writer: &Writer, kv: &dyn Kv, taken: &mut [Waiting]) -> Result<(
     }
     let is_synced = taken.iter().any(|waiting| waiting.write.is_synced);
     let bytes = batch.value_bytes + batch.ops.iter().map(key_bytes).sum::<usize>();
-    writer.probe.commit_started();
     let result = kv.commit(batch, is_synced).await;
     writer.probe.commit_done(taken.len(), bytes, is_synced);
     Ok(result?)
