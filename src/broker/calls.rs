@@ -112,7 +112,7 @@ impl Inner {
                 Some(answer) => Ok(answer),
                 None => Err(NoAnswer::Unknown),
             },
-            Err(CallError::Unreachable(_)) => Err(NoAnswer::NotDone),
+            Err(CallError::Unreachable(_) | CallError::Busy(_)) => Err(NoAnswer::NotDone),
             Err(CallError::NoAnswer { .. }) => Err(NoAnswer::Unknown),
         }
     }

@@ -146,8 +146,8 @@ impl Broker {
         let led: Vec<Arc<Hosted>> = inner.routes.hosted().into_iter().filter(|hosted| hosted.status().leads).collect();
         let transfers = stream::iter(led).for_each_concurrent(limits::TRANSFERS_AT_ONCE, |hosted| async move {
             let left = deadline.saturating_duration_since(Instant::now());
-            hosted.appender.pause().await;
-            // Still paused afterwards: if nobody took over, what waits is answered when the group stops.
+            // For good: if nobody takes over, what waits is answered when the group stops.
+            hosted.appender.pause().await.keep();
             match hosted.group.transfer_leader(None, left).await {
                 Ok(leader) => tracing::info!(partition = %hosted.name, to = %leader.broker, "leadership handed over"),
                 Err(error) => tracing::warn!(partition = %hosted.name, %error, "leadership not handed over"),
@@ -164,8 +164,11 @@ impl Broker {
             }
         }
         inner.raft.shutdown().await;
-        if let Err(error) = inner.store.flush().await {
-            tracing::error!(%error, "the last writes could not be flushed");
+        match timeout(limits::SHUTDOWN_FLUSH, inner.store.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the last writes could not be flushed"),
+            // What was not flushed was not acknowledged either.
+            Err(_) => tracing::error!("the disk stalls: the last writes are not flushed"),
         }
     }
 }
@@ -249,6 +252,12 @@ impl Inner {
         if clock.is_off() {
             health.problems.push(format!("broker {me}'s clock is {clock}: retention by time stops where it leads"));
         }
+        for (name, reason) in self.stopped.lock().expect("no holder panics").values().take(limits::PROBLEMS_MAX) {
+            health.problems.push(format!("broker {me}'s replica of {name} has stopped, and is opened again: {reason}"));
+        }
+        if self.raft.is_stalled() {
+            health.problems.push(format!("broker {me}'s disk stalls: one write takes longer than 2 s"));
+        }
         let orphans = self.orphans.lock().expect("no holder panics").len();
         if orphans > 0 {
             let text = "replicas that the metadata does not know; their data is kept";
@@ -320,19 +329,21 @@ impl Inner {
                 return Err(AdminError::TransferFailed { reason: format!("broker {} does not hold it", self.me()) });
             };
             // Nothing may be in flight when leadership moves (SAFETY B2); what arrives meanwhile waits.
-            hosted.appender.pause().await;
+            let _paused = hosted.appender.pause().await;
             let left = within.saturating_sub(started.elapsed());
-            let result = timeout(within, hosted.group.transfer_leader(to, left)).await;
-            hosted.appender.unpause().await;
-            result.unwrap_or(Err(TransferError::TimedOut(within)))
+            hosted.group.transfer_leader(to, left).await
         };
         match result {
             Ok(Leader { term, broker, replica: _ }) => Ok(LeaderNow { broker, epoch: term.epoch() }),
             Err(TransferError::NoSuchVoter(broker)) => {
                 Err(AdminError::InvalidRequest { detail: format!("broker {broker} holds no voter of this group") })
             }
-            Err(error @ (TransferError::NotLeader | TransferError::NoCandidate | TransferError::TimedOut(_))) => {
+            Err(error @ (TransferError::NotLeader | TransferError::NoCandidate)) => {
                 Err(AdminError::TransferFailed { reason: error.to_string() })
+            }
+            // The request went out: leadership may still move.
+            Err(TransferError::TimedOut(_)) => {
+                Err(AdminError::OutcomeUnknown { what: "the transfer".into(), waited_ms: ms(started.elapsed()) })
             }
         }
     }

@@ -72,7 +72,7 @@ impl Broker {
                 false => Err(self.not_leader(hosted)),
             };
         }
-        if !hosted.is_ready() {
+        if !hosted.is_ready() || hosted.status().without_quorum {
             return Err(self.not_leader(hosted));
         }
         if offset == bounds.high_watermark {
@@ -111,8 +111,9 @@ impl Broker {
                 changed = applied.changed() => changed.map_err(|_| self.not_leader(hosted))?,
                 changed = status.changed() => {
                     let now = status.borrow_and_update().clone();
-                    if changed.is_err() || !now.leads || now.stopped {
-                        // The reader finds the new leader sooner than its poll would end.
+                    if changed.is_err() || !now.leads || now.stopped || now.without_quorum {
+                        // The reader finds the new leader sooner than its poll would end. One who is cut off
+                        // says no more that there is nothing new: it cannot know (SAFETY M7).
                         return Err(self.not_leader(hosted));
                     }
                 }
@@ -222,7 +223,8 @@ impl Broker {
     }
 
     fn not_leader(&self, hosted: &Hosted) -> FetchError {
-        let leader = self.inner.hint_elsewhere(&hosted.group);
+        let no_hint = hosted.status().without_quorum;
+        let leader = self.inner.hint_elsewhere(&hosted.group).filter(|_| !no_hint);
         FetchError::NotLeader { topic: hosted.name.topic.clone(), partition: hosted.name.partition, leader }
     }
 }

@@ -20,6 +20,7 @@ use super::{
     reconcile, retention,
     routes::Routes,
     serving::{self, Serving},
+    stall,
 };
 use crate::{
     config::{Peer, founders, peers_hash},
@@ -29,7 +30,7 @@ use crate::{
     raft::{Group, NodeDeps, RaftNode, RaftSettings},
     seam::{Clock, CpuTurns, Listener, Net, Rng},
     storage::{Identity, Store, StoreError},
-    types::{BrokerId, LogIndex, METADATA_GROUP, RaftGroupId, ReplicaId},
+    types::{BrokerId, LogIndex, METADATA_GROUP, RaftGroupId, ReplicaId, TopicPartition},
 };
 
 /// Who this broker is and how it behaves.
@@ -105,6 +106,8 @@ pub struct Inner {
     pub reconciled: AtomicU64,
     /// Groups with data here that metadata does not know. Kept.
     pub orphans: Mutex<BTreeSet<RaftGroupId>>,
+    /// Replicas that stopped by themselves and are not open again yet, and why.
+    pub stopped: Mutex<BTreeMap<RaftGroupId, (TopicPartition, Arc<str>)>>,
     /// Producer ids of our current block, not given out yet.
     pub producer_ids: tokio::sync::Mutex<std::ops::Range<i64>>,
     /// Our wall clock beside our peers' (SAFETY M4).
@@ -172,6 +175,7 @@ impl Broker {
             layout_in_use: watch::Sender::new(None),
             reconciled: AtomicU64::new(0),
             orphans: Mutex::default(),
+            stopped: Mutex::default(),
             producer_ids: tokio::sync::Mutex::new(0..0),
             clock_view: watch::Sender::default(),
             groups: GroupHandles::new(metrics.groups()),
@@ -207,6 +211,7 @@ fn spawn_tasks(inner: &Arc<Inner>, replica: Option<ReplicaId>) {
     tokio::spawn(disk::run(Arc::clone(inner)));
     tokio::spawn(disk::run_hand_over(Arc::clone(inner)));
     tokio::spawn(serving::run(Arc::clone(inner)));
+    tokio::spawn(stall::run(Arc::clone(inner)));
 }
 
 impl Inner {

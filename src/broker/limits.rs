@@ -59,6 +59,8 @@ pub const DECODED_INLINE_BYTES: usize = 256 * 1024;
 
 /// Groups opened at the same time after a start: bound by disk reads, not by CPU (SAFETY N5).
 pub const OPENING_MAX: usize = 16;
+/// A replica that stopped by itself is opened again after this long: what stopped it may do so again.
+pub const REOPEN_AFTER: Duration = Duration::from_secs(2);
 /// A group without an announced leader: after this its next initial member initialises it (SAFETY B6).
 pub const INITIALIZE_AFTER: Duration = Duration::from_secs(2);
 /// How often reconciling looks again when nothing changed: retries of what failed.
@@ -131,7 +133,16 @@ pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
 
 /// All leadership transfers of a shutdown together (SAFETY M13).
 pub const SHUTDOWN_TRANSFERS: Duration = Duration::from_secs(5);
+/// The last flush of a shutdown: a disk that takes longer stalls.
+pub const SHUTDOWN_FLUSH: Duration = Duration::from_secs(2);
 /// Before one transfer: how long the appender's proposals may take to settle.
 pub const SETTLE_MAX: Duration = Duration::from_secs(1);
 /// Transfers at once.
 pub const TRANSFERS_AT_ONCE: usize = 8;
+
+/// How often a broker looks whether its disk stalls.
+pub const STALL_CHECK_EVERY: Duration = Duration::from_millis(100);
+/// One hand-over because of it: three tries of the request. Then the next round tries again.
+pub const STALL_TRANSFER_WITHIN: Duration = Duration::from_secs(1);
+/// Of these at once. Many: those whose core waits for the disk take all their time, and others follow.
+pub const STALL_TRANSFERS_MAX: usize = 256;

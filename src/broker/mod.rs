@@ -28,6 +28,7 @@ mod retention;
 mod routes;
 mod rules;
 mod serving;
+mod stall;
 #[cfg(test)]
 mod tests;
 mod topics;

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     metadata::{Change, DeletedPlacement, ForgetDeleted, Metadata, PartitionPlacement},
     partition::{Partition, PartitionLimits},
-    raft::{Group, GroupSpec, OpenError},
+    raft::{Group, GroupSpec, OpenError, Status},
     types::{BrokerId, LogIndex, METADATA_GROUP, RaftGroupId, ReplicaId, TopicId, TopicPartition},
 };
 
@@ -131,6 +131,7 @@ impl Reconciler {
 
     async fn pass(&mut self) {
         self.inner.reconciled.fetch_add(1, Relaxed);
+        self.close_failed().await;
         let wanted = self.wanted();
         for (broker, address) in &wanted.addresses {
             self.inner.set_peer(*broker, address.clone());
@@ -141,6 +142,26 @@ impl Reconciler {
         self.delete(&wanted.deleted).await;
         for placement in wanted.placements {
             self.open(placement);
+        }
+    }
+
+    /// A replica whose core has ended by itself does nothing any more, and nobody else would notice. Its
+    /// state on disk is whole: it is closed, and opened again a little later. Without its replica of the
+    /// metadata a broker knows nothing: it stops.
+    async fn close_failed(&mut self) {
+        let failure = |status: Status| status.failure.filter(|_| status.stopped);
+        if let Some(reason) = failure(self.metadata.status().borrow().clone()) {
+            self.inner
+                .fail(BrokerFailed::Raft { detail: format!("the replica of the metadata has stopped: {reason}") });
+        }
+        let failed = |(group, hosted): (&RaftGroupId, &Arc<Hosted>)| Some((*group, failure(hosted.status())?));
+        let failed: Vec<(RaftGroupId, Arc<str>)> = self.hosted.iter().filter_map(failed).collect();
+        for (group, reason) in failed {
+            let Some(hosted) = self.hosted.remove(&group) else { continue };
+            tracing::error!(partition = %hosted.name, %group, %reason, "a replica has stopped, and is opened again");
+            self.inner.stopped.lock().expect("no holder panics").insert(group, (hosted.name.clone(), reason));
+            self.inner.raft.close(group).await;
+            self.retry.insert(group, Instant::now() + limits::REOPEN_AFTER);
         }
     }
 
@@ -220,6 +241,7 @@ impl Reconciler {
         };
         let rules = self.metadata.read(|state| state.topic(&name.topic).map(|topic| TopicRules::from(&topic.config())));
         let Some(rules) = rules else { return }; // Deleted meanwhile: the tombstone removes it.
+        self.inner.stopped.lock().expect("no holder panics").remove(&id);
         let hosted = Hosted::start(&self.inner, name, group.clone(), rules);
         self.hosted.insert(id, Arc::new(hosted));
         tokio::spawn(initialize(Arc::clone(&self.inner), group, placement));
@@ -240,6 +262,7 @@ impl Reconciler {
             match self.inner.raft.delete(group).await {
                 Ok(()) => {
                     self.found.remove(&group);
+                    self.inner.stopped.lock().expect("no holder panics").remove(&group);
                     gone.push(group);
                 }
                 Err(error) => {

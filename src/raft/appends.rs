@@ -5,15 +5,21 @@
 //! sent, and its reply answers both. That halves the frames of a steady load; a follower applies at
 //! most [`COMMIT_HELD`] later, and nobody reads from it.
 
-use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use futures_util::{Stream, StreamExt};
-use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
+use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::{
     link::{APPEND_WINDOW, Exchange},
-    network::{Matches, RpcResult, broken, expect, failed},
+    member::check_term,
+    network::{Matches, Refusals, RpcResult, broken, expect, failed},
     server::Address,
     types::{RaftLogId, Types},
     wire::{Frame, Kind, decode_append_reply, encode_append},
@@ -47,6 +53,30 @@ struct Window {
 struct Outstanding {
     term: Term,
     superseded: Vec<Option<RaftLogId>>,
+    /// The last entry that the follower has before and after it.
+    before: Option<RaftLogId>,
+    last: Option<RaftLogId>,
+}
+
+impl Outstanding {
+    /// What no follower answers: openraft takes it for granted, and would stop.
+    fn check(&self, reply: &StreamAppendResult<Types>) -> Result<(), String> {
+        match reply {
+            Ok(matched) if *matched > self.last => Err(format!("{matched:?} matches, of all up to {:?}", self.last)),
+            Ok(_) => Ok(()),
+            Err(StreamAppendError::Conflict(at)) if Some(at) != self.before.as_ref() => {
+                Err(format!("{at:?} conflicts, where {:?} was asked for", self.before))
+            }
+            Err(StreamAppendError::Conflict(_)) => Ok(()),
+            Err(StreamAppendError::HigherVote(vote)) => check_term(vote.leader_id().term, self.term.0),
+        }
+    }
+}
+
+/// What an exchange writes down for its owner.
+pub(super) struct Books {
+    pub matches: Option<Arc<Matches>>,
+    pub refusals: Refusals,
 }
 
 impl Window {
@@ -91,14 +121,15 @@ impl Window {
         let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
         self.sent = self.sent.max(last);
         let term = Term(request.vote.leader_id().term);
-        self.outstanding.push_back(Outstanding { term, superseded: std::mem::take(&mut self.superseded) });
+        let (superseded, before) = (std::mem::take(&mut self.superseded), request.prev_log_id);
+        self.outstanding.push_back(Outstanding { term, superseded, before, last });
         request
     }
 
-    /// The oldest frame was answered. Its term, and what to answer first to requests before it: had it
-    /// been refused, the exchange would end, and they would need no answer.
-    fn replied(&mut self) -> Option<(Term, Vec<Option<RaftLogId>>)> {
-        self.outstanding.pop_front().map(|sent| (sent.term, sent.superseded))
+    /// The oldest frame was answered. What it superseded is to be answered first: had it been refused,
+    /// the exchange would end, and those requests would need no answer.
+    fn replied(&mut self) -> Option<Outstanding> {
+        self.outstanding.pop_front()
     }
 }
 
@@ -106,7 +137,7 @@ impl Window {
 pub(super) struct Appends<S> {
     exchange: Exchange,
     address: Address,
-    matches: Option<Arc<Matches>>,
+    books: Books,
     input: S,
     next: Option<Request>,
     ended: bool,
@@ -122,17 +153,11 @@ type Step<S> = Option<(RpcResult<StreamAppendResult<Types>>, Option<Appends<S>>)
 
 impl<S: Stream<Item = Request> + Unpin> Appends<S> {
     /// `first`: what `input` yielded before.
-    pub fn new(
-        exchange: Exchange,
-        address: Address,
-        matches: Option<Arc<Matches>>,
-        input: S,
-        first: Request,
-    ) -> Appends<S> {
+    pub fn new(exchange: Exchange, address: Address, books: Books, input: S, first: Request) -> Appends<S> {
         Appends {
             exchange,
             address,
-            matches,
+            books,
             input,
             next: Some(first),
             ended: false,
@@ -209,12 +234,20 @@ impl<S: Stream<Item = Request> + Unpin> Appends<S> {
     }
 
     fn take_reply(&mut self, frame: Frame) -> RpcResult<()> {
-        let (term, superseded) = self.window.replied().expect("a reply is awaited only while one is outstanding");
+        let sent = self.window.replied().expect("a reply is awaited only while one is outstanding");
+        if let Kind::Failed | Kind::Busy = frame.kind {
+            self.books.refusals.fetch_add(1, Relaxed);
+        }
         let reply = decode_append_reply(expect(frame, Kind::AppendReply)?).map_err(broken)?;
+        self.books.refusals.store(0, Relaxed);
+        if let Err(reason) = sent.check(&reply) {
+            tracing::error!(group = %self.address.0, replica = %self.address.2, reason, "an impossible answer to an append");
+            return Err(broken(reason));
+        }
         if let Ok(Some(matched)) = &reply {
-            self.ready.extend(superseded.into_iter().map(Ok));
-            if let Some(matches) = &self.matches {
-                matches.note(self.address.2, term, LogIndex(matched.index));
+            self.ready.extend(sent.superseded.into_iter().map(Ok));
+            if let Some(matches) = &self.books.matches {
+                matches.note(self.address.2, sent.term, LogIndex(matched.index));
             }
         }
         self.ready.push_back(reply);
@@ -238,6 +271,7 @@ mod tests {
     use crate::{
         proto::internal,
         raft::{
+            lanes::Outgoing,
             link::Link,
             types::{Command, RaftEntry, log_id},
             wire::{decode_append, encode_append_reply},
@@ -274,8 +308,7 @@ mod tests {
     }
 
     fn answered(window: &mut Window) -> Vec<u64> {
-        let (_, superseded) = window.replied().unwrap();
-        superseded.into_iter().map(|id| id.unwrap().index).collect()
+        window.replied().unwrap().superseded.into_iter().map(|id| id.unwrap().index).collect()
     }
 
     #[test]
@@ -343,13 +376,13 @@ mod tests {
     /// The follower: what it is sent, at which moment, and its answers.
     struct Follower {
         link: Arc<Link>,
-        frames: mpsc::Receiver<internal::Frame>,
+        frames: Outgoing<internal::Frame>,
     }
 
     impl Follower {
         /// The frame, and the last index and the commit that it carries.
         async fn hear(&mut self) -> (Frame, Option<(u64, u64)>) {
-            let heard = timeout(HOLD * 9, self.frames.recv()).await.expect("something is sent");
+            let heard = timeout(HOLD * 9, self.frames.next()).await.expect("something is sent");
             let frame = Frame::decode(heard.unwrap().data).unwrap();
             let request = decode_append(frame.body.clone()).unwrap();
             (frame, sent(Some(request)))
@@ -366,7 +399,8 @@ mod tests {
         let (requests, input) = mpsc::channel(8);
         let address = (RaftGroupId(1), ReplicaId(1), ReplicaId(2));
         let opened = link.open(APPEND_WINDOW).unwrap();
-        let mut appends = Appends::new(opened, address, None, ReceiverStream::new(input), first);
+        let books = Books { matches: None, refusals: Refusals::default() };
+        let mut appends = Appends::new(opened, address, books, ReceiverStream::new(input), first);
         appends.window.hold = HOLD;
         let (answer, answers) = mpsc::channel(8);
         tokio::spawn(async move {

@@ -3,15 +3,17 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, RwLock},
+    time::Duration,
 };
 
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     CallHandler, RaftSettings, Room,
     leaders::{Heard, Leaders},
     link::Link,
-    member::Member,
+    member::{Member, check_term},
     seeded::Seeds,
     wire::{Announced, Hello, Kind, encode_control},
 };
@@ -22,11 +24,25 @@ use crate::{
     types::{BrokerId, RaftGroupId, ReplicaId},
 };
 
+/// A write that takes this long: the disk may come back, but others had better lead (SAFETY M14).
+const DISK_STALLED_AFTER: Duration = Duration::from_secs(2);
+
 /// A replica that runs here.
 #[derive(Clone)]
 pub(super) struct Hosted {
     pub replica: ReplicaId,
     pub member: Arc<dyn Member>,
+    /// Turns of append exchanges: they wait at a core that waits for its disk.
+    pub exchanges: Arc<Semaphore>,
+}
+
+/// Append exchanges with one replica at once: one from its leader and those that it gave up lately.
+const REPLICA_EXCHANGES_MAX: usize = 64;
+
+impl Hosted {
+    pub fn new(replica: ReplicaId, member: Arc<dyn Member>) -> Hosted {
+        Hosted { replica, member, exchanges: Arc::new(Semaphore::new(REPLICA_EXCHANGES_MAX)) }
+    }
 }
 
 pub(super) struct Core {
@@ -42,20 +58,26 @@ pub(super) struct Core {
     pub probe: RaftProbe,
     pub hosted: RwLock<BTreeMap<RaftGroupId, Hosted>>,
     pub links: RwLock<BTreeMap<BrokerId, Arc<Link>>>,
-    pub cluster: RwLock<Option<u128>>,
+    pub cluster: watch::Sender<Option<u128>>,
     /// On this node's disk.
     pub room: RwLock<Room>,
+    /// Bytes of appends and snapshots that peers sent and no replica has answered yet.
+    pub incoming: Arc<Semaphore>,
     /// Ends the incoming streams: their tasks outlive the listener.
     pub stopping: CancellationToken,
 }
 
 impl Core {
     pub fn cluster(&self) -> Option<u128> {
-        *self.cluster.read().expect("no panic under this lock")
+        *self.cluster.borrow()
     }
 
     pub fn hosted(&self, group: RaftGroupId) -> Option<Hosted> {
         self.hosted.read().expect("no panic under this lock").get(&group).cloned()
+    }
+
+    pub fn members(&self) -> Vec<Arc<dyn Member>> {
+        self.hosted.read().expect("no panic under this lock").values().map(|hosted| hosted.member.clone()).collect()
     }
 
     pub fn link(&self, broker: BrokerId) -> Option<Arc<Link>> {
@@ -110,9 +132,40 @@ impl Core {
         }
     }
 
-    pub fn hear(&self, from: BrokerId, said: Announced) {
+    /// What a peer says of itself. Believed only as far as it can be (SAFETY M10, M12): a leader of a
+    /// group that runs here is one of its members, and no term leaps.
+    pub fn hear_peer(&self, from: BrokerId, said: Announced) {
+        let member = self.hosted(said.group).map(|hosted| hosted.member);
+        let known = self.leaders.of(said.group).map(|leader| leader.term.0);
+        let term = member.as_ref().map(|member| member.term()).max(known);
+        let is_member = member.is_none_or(|member| member.has_member(said.replica, from) != Some(false));
+        if !is_member || check_term(said.term.0, term.unwrap_or_default()).is_err() {
+            self.probe.frame_refused("announcement");
+            tracing::warn!(group = %said.group, term = %said.term, replica = %said.replica, %from, "announcement refused");
+            return;
+        }
+        self.hear(from, said);
+    }
+
+    fn hear(&self, from: BrokerId, said: Announced) {
         if let Heard::Contradiction(other) = self.leaders.hear(from, said) {
             tracing::error!(group = %said.group, term = %said.term, %from, other = %other.broker, "two leaders of one term");
         }
+    }
+
+    /// A peer stops: it is dead from now on, and whom it leads need another leader (SAFETY M13).
+    pub fn hear_goodbye(&self, from: BrokerId) {
+        tracing::info!(peer = %from, "peer says goodbye");
+        if let Some(link) = self.link(from) {
+            link.has_left();
+        }
+        for member in self.members() {
+            member.leader_left(from);
+        }
+    }
+
+    /// The disk has been busy with one write for so long that this node must not lead (SAFETY M14).
+    pub fn is_stalled(&self) -> bool {
+        self.store.commit_running().is_some_and(|running| running >= DISK_STALLED_AFTER)
     }
 }

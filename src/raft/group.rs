@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -66,8 +66,13 @@ pub struct Status {
     pub leads: bool,
     /// This replica is leader-ready in `term` (SAFETY M1): its state holds all that may be committed.
     pub ready: bool,
+    /// It leads, and for longer than a lease no majority has answered: what it knows may be old, and others
+    /// may lead (SAFETY M7). Looked at a few times a second.
+    pub without_quorum: bool,
     /// The group stopped because of a failure or a shutdown.
     pub stopped: bool,
+    /// Why it stopped, if nobody had asked it to.
+    pub failure: Option<Arc<str>>,
 }
 
 /// Why a proposal has no applied answer (SAFETY M2).
@@ -117,7 +122,9 @@ pub enum TransferError {
     NoSuchVoter(BrokerId),
     #[error("no other voter is alive and caught up")]
     NoCandidate,
-    #[error("no new leader within {0:?}")]
+    /// The request went out, and may still be followed: this replica refuses writes until a new leader
+    /// is there.
+    #[error("no new leader within {0:?}, and there may yet be one")]
     TimedOut(Duration),
 }
 
@@ -163,8 +170,13 @@ pub(super) struct Inner<S: Replicated> {
     pub shared: Arc<Shared<S>>,
     pub status: watch::Sender<Status>,
     pub matches: Arc<Matches>,
-    /// A transfer is being prepared: proposals are refused before they reach the core (SAFETY B2).
-    pub paused: AtomicBool,
+    /// Transfers that are being prepared: while there are any, proposals are refused before they reach
+    /// the core (SAFETY B2). Counted by guards (SAFETY M18).
+    pub paused: AtomicUsize,
+    /// A transfer that missed its deadline is still repeated.
+    pub rescuing: AtomicBool,
+    /// It was told to stop.
+    pub closing: AtomicBool,
 }
 
 /// Handle to one running replica. Clones share it.
@@ -214,7 +226,7 @@ impl<S: Replicated> Group<S> {
     /// Returns once the core has it in its queue, so that awaited calls keep their order; whether it
     /// was appended or refused, `Pending` tells.
     pub async fn propose(&self, term: Term, command: Bytes) -> Pending {
-        if self.0.paused.load(Ordering::Acquire) {
+        if self.0.paused.load(Ordering::Acquire) > 0 {
             return Pending(Sent::Refused(Refusal::Transferring));
         }
         let (sender, receiver) = oneshot::channel();
@@ -321,6 +333,12 @@ impl<S: Replicated> Group<S> {
             Err(e) if e.api_error().is_some() => Ok(()),
             Err(e) => Err(OpenError::Failed { group: self.id(), reason: e.to_string() }),
         }
+    }
+
+    /// Ends the core as an error of its own would.
+    #[cfg(test)]
+    pub async fn break_core(&self) {
+        let _ = self.0.raft.with_raft_state(|_| panic!("a test breaks this core")).await;
     }
 
     pub async fn add_learner(&self, replica: ReplicaId, broker: BrokerId) -> Result<(), ReadError> {

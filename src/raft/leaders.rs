@@ -44,6 +44,12 @@ impl Leaders {
         self.known.read().expect("no panic under this lock").get(&group).copied()
     }
 
+    /// Keeps only what `broker` itself said.
+    pub fn forget_others(&self, broker: BrokerId) {
+        self.known.write().expect("no panic under this lock").retain(|_, leader| leader.broker == broker);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
     pub fn forget(&self, group: RaftGroupId) {
         self.known.write().expect("no panic under this lock").remove(&group);
     }

@@ -2,6 +2,9 @@
 //!
 //! It reconnects for ever. Whatever was asked and not answered when a stream breaks fails at once,
 //! so nobody waits on a dead connection; every request has a deadline of its own besides.
+//!
+//! A stream is given up when nothing at all comes back, and a peer counts as dead then, or when it says
+//! itself that it is: that it stops, or that its disk stalls.
 
 use std::{
     collections::BTreeMap,
@@ -15,10 +18,9 @@ use std::{
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, timeout},
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Streaming,
     transport::{Channel, Endpoint},
@@ -27,6 +29,7 @@ use tonic::{
 use super::{
     Room,
     core::Core,
+    lanes::Lanes,
     wire::{FRAME_BYTES_MAX, Frame, Hello, Kind, Ping, decode_control, encode_control},
 };
 use crate::{
@@ -34,15 +37,12 @@ use crate::{
     types::{BrokerId, RaftGroupId, ReplicaId},
 };
 
-/// Frames queued to one peer before senders wait. Each append window is at most
-/// [`APPEND_WINDOW`] frames a group, so this bounds what a slow peer can pin.
-const QUEUE_FRAMES_MAX: usize = 64;
 /// Unacknowledged appends of one group: two to four gave 94 to 97 % of an in-process channel, and
 /// unlimited pipelining less, since its appends carry fewer entries each.
 pub(super) const APPEND_WINDOW: usize = 4;
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const PING_EVERY: Duration = Duration::from_millis(200);
-/// A peer that answered no ping for this long counts as dead; its stream is given up.
+/// A peer of whom nothing was heard for this long counts as dead; its stream is given up.
 const SILENT_MAX: Duration = Duration::from_secs(1);
 pub(super) const DIGEST_EVERY: Duration = Duration::from_secs(5);
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -66,17 +66,34 @@ enum Waiter {
 #[derive(Default)]
 struct State {
     address: Option<String>,
-    sender: Option<mpsc::Sender<internal::Frame>>,
+    sender: Option<Lanes<internal::Frame>>,
     waiters: BTreeMap<u64, Waiter>,
+    /// When the last frame came, of whatever kind.
     heard: Option<Instant>,
+    /// It said instead of a pong that its disk stalls (SAFETY M14). Until its next pong.
+    is_stalled: bool,
+    /// It said goodbye (SAFETY M13). Until the next stream.
+    has_left: bool,
     /// On the peer's disk, as its last pong said.
     room: Room,
+}
+
+impl State {
+    fn alive(&self) -> bool {
+        !self.is_stalled && !self.has_left && self.is_heard()
+    }
+
+    fn is_heard(&self) -> bool {
+        self.heard.is_some_and(|at| at.elapsed() < SILENT_MAX)
+    }
 }
 
 pub(super) struct Link {
     peer: BrokerId,
     next_id: AtomicU64,
     state: Mutex<State>,
+    /// Whether there is a stream.
+    up: watch::Sender<bool>,
 }
 
 /// Replies to a request of many frames.
@@ -89,15 +106,15 @@ pub(super) struct Exchange {
 
 impl Link {
     pub fn new(peer: BrokerId) -> Arc<Link> {
-        Arc::new(Link { peer, next_id: AtomicU64::new(1), state: Mutex::default() })
+        Arc::new(Link { peer, next_id: AtomicU64::new(1), state: Mutex::default(), up: watch::Sender::new(false) })
     }
 
     /// A link whose peer is the test: what it is sent, with [`Link::dispatch`] for its answers.
     #[cfg(test)]
-    pub fn to_a_test() -> (Arc<Link>, mpsc::Receiver<internal::Frame>) {
+    pub fn to_a_test() -> (Arc<Link>, super::lanes::Outgoing<internal::Frame>) {
         let link = Link::new(BrokerId(2));
-        let (sender, sent) = mpsc::channel(QUEUE_FRAMES_MAX);
-        link.lock().sender = Some(sender);
+        let (sender, sent) = Lanes::new();
+        link.put_up(sender);
         (link, sent)
     }
 
@@ -106,13 +123,23 @@ impl Link {
     }
 
     pub fn alive(&self) -> bool {
-        self.lock().heard.is_some_and(|at| at.elapsed() < SILENT_MAX)
+        self.lock().alive()
     }
 
     /// None: the peer does not answer.
     pub fn room(&self) -> Option<Room> {
         let state = self.lock();
-        state.heard.filter(|at| at.elapsed() < SILENT_MAX).map(|_| state.room)
+        state.alive().then_some(state.room)
+    }
+
+    /// It said goodbye.
+    pub fn has_left(&self) {
+        self.lock().has_left = true;
+    }
+
+    /// Whether there is a stream, or will be one in time.
+    pub async fn wait_up(&self, within: Duration) -> bool {
+        timeout(within, self.up.subscribe().wait_for(|up| *up)).await.is_ok()
     }
 
     /// Asks once.
@@ -128,8 +155,9 @@ impl Link {
         let sender = self.register(id, Waiter::Once(reply))?;
         let frame = Frame { kind, id, group: at.0, from: at.1, to: at.2, body };
         let asked = async {
-            let encoded = internal::Frame { data: frame.encode() };
-            sender.send(encoded).await.map_err(|_| LinkError::NotSent)?;
+            if !sender.send(internal::Frame { data: frame.encode() }).await {
+                return Err(LinkError::NotSent);
+            }
             answered.await.map_err(|_| LinkError::NoAnswer)
         };
         let answer = timeout(within, asked).await.unwrap_or(Err(LinkError::NoAnswer));
@@ -145,15 +173,15 @@ impl Link {
         Ok(Exchange { link: self.clone(), id, replies, open: false })
     }
 
-    /// Sends a message that nobody answers, if there is room for it.
+    /// Sends a message that nobody answers before all that waits, if there is room for it.
     pub fn tell(&self, kind: Kind, body: Bytes) {
         if let Some(sender) = self.lock().sender.clone() {
-            // A full queue or a broken stream: digests repeat what matters.
-            let _ = sender.try_send(internal::Frame { data: Frame::control(kind, 0, body).encode() });
+            // A full lane or a broken stream: digests repeat what matters.
+            let _ = sender.send_first(internal::Frame { data: Frame::control(kind, 0, body).encode() });
         }
     }
 
-    fn register(&self, id: u64, waiter: Waiter) -> Result<mpsc::Sender<internal::Frame>, LinkError> {
+    fn register(&self, id: u64, waiter: Waiter) -> Result<Lanes<internal::Frame>, LinkError> {
         let mut state = self.lock();
         let sender = state.sender.clone().ok_or(LinkError::NotSent)?;
         state.waiters.insert(id, waiter);
@@ -188,26 +216,32 @@ impl Link {
         let channel = channel.map_err(|_| format!("{address} did not accept in time"))??;
         let limit = FRAME_BYTES_MAX + 64;
         let mut client = NodeClient::new(channel).max_decoding_message_size(limit).max_encoding_message_size(limit);
-        let (sender, outgoing) = mpsc::channel(QUEUE_FRAMES_MAX);
+        let (sender, outgoing) = Lanes::new();
+        // From before the hello, so that no change after it is missed.
+        let ours = core.cluster.subscribe();
         let hello =
             Hello { cluster: core.cluster(), from: core.settings.broker, to: self.peer, incarnation: core.incarnation };
         let first = Frame::control(Kind::Hello, 0, encode_control(&hello)).encode();
-        sender.try_send(internal::Frame { data: first }).expect("the channel is new");
-        let opened = timeout(CONNECT_WITHIN, client.link(ReceiverStream::new(outgoing))).await;
+        sender.send_first(internal::Frame { data: first });
+        let opened = timeout(CONNECT_WITHIN, client.link(outgoing)).await;
         let mut incoming = opened.map_err(|_| "no stream in time")?.map_err(|e| e.to_string())?.into_inner();
         let first = timeout(CONNECT_WITHIN, next(&mut incoming)).await.map_err(|_| "no hello in time")??;
         let theirs: Hello = decode_control(&first.body).map_err(|e| e.to_string())?;
         core.check_hello(&theirs, Some(self.peer))?;
-        Ok(Connection { sender, incoming })
+        Ok(Connection { sender, incoming, ours, theirs: theirs.cluster })
+    }
+
+    fn put_up(&self, sender: Lanes<internal::Frame>) {
+        let mut state = self.lock();
+        (state.sender, state.heard) = (Some(sender), Some(Instant::now()));
+        (state.is_stalled, state.has_left) = (false, false);
+        drop(state);
+        self.up.send_replace(true);
     }
 
     async fn serve(&self, core: &Arc<Core>, connection: Connection) -> String {
-        let Connection { sender, mut incoming } = connection;
-        {
-            let mut state = self.lock();
-            state.sender = Some(sender);
-            state.heard = Some(Instant::now());
-        }
+        let Connection { sender, mut incoming, mut ours, theirs } = connection;
+        self.put_up(sender);
         tracing::info!(peer = %self.peer, "link up");
         core.probe.link_up();
         self.tell_digest(core);
@@ -222,12 +256,15 @@ impl Link {
                     Err(reason) => return reason,
                 },
                 _ = pings.tick() => {
-                    if !self.alive() {
+                    if !self.lock().is_heard() {
                         return format!("no answer for {SILENT_MAX:?}");
                     }
                     self.tell(Kind::Ping, encode_control(&Ping { wall: core.clock.wall() }));
                 }
                 _ = digests.tick() => self.tell_digest(core),
+                is_other = becomes_another(&mut ours, theirs) => if is_other {
+                    return "our cluster is known now, and the peer did not name it".into();
+                }
             }
         }
     }
@@ -242,8 +279,9 @@ impl Link {
 
     pub(super) fn dispatch(&self, frame: Frame) {
         let mut state = self.lock();
-        if frame.kind == Kind::Pong {
-            state.heard = Some(Instant::now());
+        state.heard = Some(Instant::now());
+        if let Kind::Pong | Kind::Stalled = frame.kind {
+            state.is_stalled = frame.kind == Kind::Stalled;
             // An older version says nothing.
             state.room = decode_control(&frame.body).unwrap_or_default();
             return;
@@ -271,6 +309,7 @@ impl Link {
         state.heard = None;
         state.room = Room::default();
         state.waiters.clear();
+        self.up.send_replace(false);
         state.sender.take().is_some()
     }
 
@@ -289,7 +328,10 @@ impl Exchange {
         let sender = self.link.lock().sender.clone().ok_or(LinkError::NotSent)?;
         self.open = true;
         let frame = Frame { kind, id: self.id, group: at.0, from: at.1, to: at.2, body };
-        sender.send(internal::Frame { data: frame.encode() }).await.map_err(|_| LinkError::NotSent)
+        match sender.send(internal::Frame { data: frame.encode() }).await {
+            true => Ok(()),
+            false => Err(LinkError::NotSent),
+        }
     }
 }
 
@@ -299,17 +341,27 @@ impl Drop for Exchange {
         state.waiters.remove(&self.id);
         let (true, Some(sender)) = (self.open, state.sender.clone()) else { return };
         drop(state);
-        let end = internal::Frame { data: Frame::control(Kind::AppendEnd, self.id, Bytes::new()).encode() };
-        if let Err(mpsc::error::TrySendError::Full(end)) = sender.try_send(end) {
-            // The peer keeps the exchange open until it hears of its end, so this one waits for room.
-            tokio::spawn(async move { sender.send(end).await });
-        }
+        // The peer keeps the exchange open until it hears of its end.
+        sender.send_later(internal::Frame { data: Frame::control(Kind::AppendEnd, self.id, Bytes::new()).encode() });
     }
 }
 
 struct Connection {
-    sender: mpsc::Sender<internal::Frame>,
+    sender: Lanes<internal::Frame>,
     incoming: Streaming<internal::Frame>,
+    ours: watch::Receiver<Option<u128>>,
+    /// The cluster that the peer named.
+    theirs: Option<u128>,
+}
+
+/// Whether our cluster, now that it is known or has changed, is another than the peer named.
+pub(super) async fn becomes_another(ours: &mut watch::Receiver<Option<u128>>, theirs: Option<u128>) -> bool {
+    if ours.changed().await.is_err() {
+        // The node is gone, and with it this stream.
+        std::future::pending::<()>().await;
+    }
+    let ours = *ours.borrow_and_update();
+    ours.is_some() && ours != theirs
 }
 
 async fn dial(core: &Arc<Core>, address: String) -> Result<Channel, String> {
@@ -329,5 +381,39 @@ pub(super) async fn next(incoming: &mut Streaming<internal::Frame>) -> Result<Fr
         Ok(Some(frame)) => Frame::decode(frame.data).map_err(|e| e.to_string()),
         Ok(None) => Err("the peer ended the stream".into()),
         Err(status) => Err(status.message().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_comes_back_is_a_sign_of_life() {
+        let (link, _sent) = Link::to_a_test();
+        for kind in [Kind::AppendReply, Kind::CallReply, Kind::Failed, Kind::Pong] {
+            tokio::time::advance(SILENT_MAX * 9 / 10).await;
+            assert!(link.alive(), "before {kind:?}");
+            link.dispatch(Frame::control(kind, 1, Bytes::new()));
+        }
+        tokio::time::advance(SILENT_MAX).await;
+        assert!(!link.alive());
+    }
+
+    /// SAFETY M13, M14: who says that it must not lead is not alive, whatever else it sends.
+    #[tokio::test(start_paused = true)]
+    async fn who_stalls_or_leaves_is_not_alive_whatever_it_says_besides() {
+        let (link, _sent) = Link::to_a_test();
+        link.dispatch(Frame::control(Kind::Stalled, 0, encode_control(&Room::default())));
+        link.dispatch(Frame::control(Kind::AppendReply, 1, Bytes::new()));
+        assert!(!link.alive() && link.room().is_none());
+        link.dispatch(Frame::control(Kind::Pong, 0, encode_control(&Room::default())));
+        assert!(link.alive() && link.room().is_some());
+        link.has_left();
+        link.dispatch(Frame::control(Kind::Pong, 0, encode_control(&Room::default())));
+        assert!(!link.alive());
+        let (sender, _sent) = Lanes::new();
+        link.put_up(sender);
+        assert!(link.alive(), "its next process is another");
     }
 }

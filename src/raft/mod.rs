@@ -8,8 +8,11 @@
 mod appends;
 mod confirm;
 mod core;
+mod departed;
 mod driver;
+mod exchange;
 mod group;
+mod lanes;
 mod leaders;
 mod link;
 mod log_store;
@@ -19,6 +22,7 @@ mod node;
 mod room;
 mod seeded;
 mod server;
+mod session;
 #[cfg(test)]
 mod tests;
 mod transfer;

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,10 +26,11 @@ use tokio::time::timeout;
 
 use super::{
     RoomLevel,
-    appends::Appends,
+    appends::{Appends, Books},
     core::Core,
     driver::RaftSnapshot,
     link::{APPEND_WINDOW, Link, LinkError},
+    member::check_term,
     room::{FULL_RETRY_EVERY, is_bulk},
     server::Address,
     types::{Peer, RaftVote, Types},
@@ -45,6 +49,12 @@ const TRANSFER_WITHIN: Duration = Duration::from_millis(500);
 const SNAPSHOT_PART_BYTES: usize = 1 << 20;
 /// How long openraft waits before it tries an unreachable peer again.
 const RETRY_EVERY: Duration = Duration::from_millis(50);
+/// A peer that refuses again and again is asked less and less often, down to this: each try costs a read
+/// of up to a mebibyte, and a frame on a link that others need.
+const REFUSED_RETRY_MAX: Duration = Duration::from_secs(1);
+/// How long a stream waits for its link before it fails. openraft reads the entries before it hands over a
+/// request, so it is asked for none that could not be sent.
+const LINK_WITHIN: Duration = Duration::from_millis(500);
 
 /// What followers acknowledged to this replica, which they do only for fsynced entries. Kept beside
 /// openraft's own count so that a receipt can name them at the moment of commit.
@@ -86,6 +96,7 @@ impl Factory {
             link,
             address: (self.group, self.replica, ReplicaId(target)),
             matches: (!heartbeat).then(|| self.matches.clone()),
+            refusals: Arc::default(),
         }
     }
 }
@@ -109,7 +120,12 @@ pub(super) struct Network {
     address: Address,
     /// None for heartbeats, whose replies do not speak of flushed entries.
     matches: Option<Arc<Matches>>,
+    /// How often in a row the peer refused an append of this replica.
+    refusals: Refusals,
 }
+
+/// Counted by exchanges, read when openraft asks how long to wait.
+pub(super) type Refusals = Arc<AtomicU32>;
 
 fn unreachable(reason: impl ToString) -> RPCError<Types> {
     RPCError::Unreachable(Unreachable::from_string(reason))
@@ -143,6 +159,10 @@ impl Network {
         self.link.clone()
     }
 
+    fn books(&self) -> Books {
+        Books { matches: self.matches.clone(), refusals: self.refusals.clone() }
+    }
+
     fn peer_is_full(&self) -> bool {
         self.link.room().is_some_and(|room| room.level == RoomLevel::Full)
     }
@@ -154,7 +174,9 @@ impl Network {
 
     async fn ask_vote(&mut self, kind: Kind, request: VoteRequest<Types>) -> RpcResult<VoteResponse<Types>> {
         let frame = self.ask(kind, encode_vote_request(&request), VOTE_WITHIN).await?;
-        decode_vote_reply(expect(frame, Kind::VoteReply)?).map_err(broken)
+        let reply = decode_vote_reply(expect(frame, Kind::VoteReply)?).map_err(broken)?;
+        check_term(reply.vote.leader_id().term, request.vote.leader_id().term).map_err(broken)?;
+        Ok(reply)
     }
 
     async fn send_snapshot(&mut self, vote: RaftVote, snapshot: RaftSnapshot, within: Duration) -> RpcResult<RaftVote> {
@@ -175,6 +197,7 @@ impl Network {
         };
         let frame = timeout(within, sent).await.map_err(|_| broken("snapshot not taken in time"))?.map_err(failed)?;
         let reply = decode_vote_request(expect(frame, Kind::SnapshotReply)?).map_err(broken)?;
+        check_term(reply.vote.leader_id().term, vote.leader_id().term).map_err(broken)?;
         Ok(reply.vote)
     }
 }
@@ -203,8 +226,11 @@ impl RaftNetworkV2<Types> for Network {
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            // Polled even if there is no link: openraft's backoff lives inside this stream, and
-            // without it a dead peer would be retried in a hot loop.
+            if !self.link().wait_up(LINK_WITHIN).await {
+                return Err(unreachable("no link"));
+            }
+            // Polled before anything can fail: openraft's backoff lives inside this stream, and without
+            // it a peer that refuses would be retried in a hot loop.
             let Some(first) = input.next().await else {
                 return Ok(Box::pin(stream::empty()) as AppendReplies<'s>);
             };
@@ -212,7 +238,7 @@ impl RaftNetworkV2<Types> for Network {
                 return Err(unreachable("its disk is full"));
             }
             let exchange = self.link().open(APPEND_WINDOW).map_err(failed)?;
-            let appends = Appends::new(exchange, self.address, self.matches.clone(), input, first);
+            let appends = Appends::new(exchange, self.address, self.books(), input, first);
             Ok(Box::pin(stream::unfold(Some(appends), Appends::step)) as AppendReplies<'s>)
         })
     }
@@ -249,7 +275,9 @@ impl RaftNetworkV2<Types> for Network {
     }
 
     fn backoff(&self) -> Option<Backoff> {
-        let every = if self.peer_is_full() { FULL_RETRY_EVERY } else { RETRY_EVERY };
+        let refusals = self.refusals.load(Ordering::Relaxed).min(10);
+        let refused = (RETRY_EVERY * (1 << refusals)).min(REFUSED_RETRY_MAX);
+        let every = if self.peer_is_full() { FULL_RETRY_EVERY } else { refused };
         Some(Backoff::new(std::iter::repeat(every)))
     }
 }

@@ -4,13 +4,21 @@ use std::{
     collections::BTreeMap,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use openraft::{Config, Raft, SnapshotPolicy};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -25,7 +33,8 @@ use super::{
     network::{Factory, Matches},
     seeded::Seeds,
     server,
-    watcher::{purge_as_allowed, watch_status},
+    session::INCOMING_BYTES_MAX,
+    watcher::{purge_as_allowed, watch_quorums, watch_status},
     wire::Kind,
 };
 use crate::{
@@ -44,7 +53,14 @@ const METADATA_ENTRIES_KEPT: u64 = 1_000;
 /// Queues into and out of one group's core: full ones hold their senders, so these bound memory.
 const CORE_QUEUE: u64 = 1_024;
 const APPLY_QUEUE: u64 = 128;
+/// The core is the only reader of this queue and waits for room in it when a write is durable, so one
+/// that is full leaves it dead for ever (SAFETY M16). Ticks alone, 2 ms apart at the shortest heartbeat,
+/// take 131 s to fill it: a disk that stalls for so long has ended the process long before (SAFETY M14).
+const CORE_NEWS: u64 = 65_536;
 const SNAPSHOT_WITHIN_MS: u64 = 30_000;
+/// A core that waits for a stalled disk does not hear that it is to stop. It ends when the disk is back;
+/// until then nobody else is held up (SAFETY M16).
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug)]
 pub struct RaftSettings {
@@ -79,6 +95,9 @@ pub enum CallError {
     /// Sent, and not answered: it may have been executed.
     #[error("broker {broker} did not answer within {waited:?}")]
     NoAnswer { broker: BrokerId, waited: Duration },
+    /// It works on too many requests: this one was not begun.
+    #[error("broker {0} is busy")]
+    Busy(BrokerId),
 }
 
 /// Clones share it.
@@ -91,6 +110,7 @@ pub struct RaftNode {
 #[derive(Default)]
 struct Tasks {
     serving: Option<JoinHandle<()>>,
+    quorums: Option<JoinHandle<()>>,
     links: BTreeMap<BrokerId, JoinHandle<()>>,
     groups: BTreeMap<RaftGroupId, Vec<JoinHandle<()>>>,
 }
@@ -98,8 +118,9 @@ struct Tasks {
 impl RaftNode {
     pub async fn start(deps: NodeDeps) -> RaftNode {
         let core = Arc::new(Core {
-            cluster: RwLock::new(deps.settings.cluster),
+            cluster: watch::Sender::new(deps.settings.cluster),
             room: RwLock::default(),
+            incoming: Arc::new(Semaphore::new(INCOMING_BYTES_MAX)),
             settings: deps.settings,
             incarnation: deps.rng.u64(),
             store: deps.store,
@@ -115,7 +136,8 @@ impl RaftNode {
             stopping: CancellationToken::new(),
         });
         let serving = tokio::spawn(server::serve(core.clone(), deps.listen));
-        let tasks = Tasks { serving: Some(serving), ..Tasks::default() };
+        let quorums = tokio::spawn(watch_quorums(core.clone()));
+        let tasks = Tasks { serving: Some(serving), quorums: Some(quorums), ..Tasks::default() };
         RaftNode { core, tasks: Arc::new(Mutex::new(tasks)) }
     }
 
@@ -133,27 +155,32 @@ impl RaftNode {
         let raft = self.core.seeds.scope(started).await.map_err(|e| failed(e.to_string()))?;
         let inner = Arc::new(Inner {
             core: self.core.clone(),
-            raft: raft.clone(),
+            raft,
             log,
             shared,
             status: watch::Sender::new(Status::default()),
             matches,
-            paused: AtomicBool::new(false),
+            paused: AtomicUsize::new(0),
+            rescuing: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             spec: spec.clone(),
         });
-        let member = Arc::new(RaftMember { raft, seeds: self.core.seeds.clone() });
-        let hosted = Hosted { replica: spec.replica, member };
+        let member = Arc::new(RaftMember(inner.clone()));
+        let hosted = Hosted::new(spec.replica, member);
         self.core.hosted.write().expect("no panic under this lock").insert(group, hosted);
         let watching = vec![tokio::spawn(watch_status(inner.clone())), tokio::spawn(purge_as_allowed(inner.clone()))];
         self.tasks().groups.insert(group, watching);
         Ok(Group(inner))
     }
 
-    /// Stops a replica; its data stays.
+    /// Stops a replica; its data stays. Bounded: a core that does not hear it ends later by itself, and
+    /// takes no more requests.
     pub async fn close(&self, group: RaftGroupId) {
         let hosted = self.core.hosted.write().expect("no panic under this lock").remove(&group);
-        if let Some(hosted) = hosted {
-            hosted.member.stop().await;
+        if let Some(hosted) = hosted
+            && timeout(CLOSE_WITHIN, hosted.member.stop()).await.is_err()
+        {
+            tracing::warn!(%group, within = ?CLOSE_WITHIN, "a replica does not stop in time: its disk may stall");
         }
         for task in self.tasks().groups.remove(&group).unwrap_or_default() {
             task.abort();
@@ -182,14 +209,23 @@ impl RaftNode {
         self.tasks().links.entry(broker).or_insert_with(|| tokio::spawn(link.run(core)));
     }
 
-    /// From now on nodes of other clusters are refused.
+    /// From now on nodes of other clusters are refused. Streams to and from peers that did not name this
+    /// one end and are begun anew, and what such a peer said of leaders is forgotten (SAFETY B5).
     pub fn set_cluster(&self, cluster: u128) {
-        *self.core.cluster.write().expect("no panic under this lock") = Some(cluster);
+        let is_news = self.core.cluster.send_if_modified(|known| known.replace(cluster) != Some(cluster));
+        if is_news {
+            self.core.leaders.forget_others(self.core.settings.broker);
+        }
     }
 
     /// A round trip to it was made in the last second.
     pub fn peer_alive(&self, broker: BrokerId) -> bool {
         self.core.alive(broker)
+    }
+
+    /// The disk has been busy with one write for so long that others had better lead (SAFETY M14).
+    pub fn is_stalled(&self) -> bool {
+        self.core.is_stalled()
     }
 
     /// What others are told of this node's disk from now on. While it is full, its replicas take no more
@@ -227,6 +263,7 @@ impl RaftNode {
         let nobody = (RaftGroupId(0), ReplicaId(0), ReplicaId(0));
         match link.request(Kind::Call, nobody, request, within).await {
             Ok(frame) if frame.kind == Kind::CallReply => Ok(frame.body),
+            Ok(frame) if frame.kind == Kind::Busy => Err(CallError::Busy(to)),
             Ok(_) | Err(LinkError::NoAnswer) => Err(CallError::NoAnswer { broker: to, waited: within }),
             Err(LinkError::NotSent) => Err(CallError::Unreachable(to)),
         }
@@ -239,13 +276,12 @@ impl RaftNode {
         }
         let groups: Vec<RaftGroupId> =
             self.core.hosted.read().expect("no panic under this lock").keys().copied().collect();
-        for group in groups {
-            self.close(group).await;
-        }
+        // Together: each may take its whole time.
+        join_all(groups.into_iter().map(|group| self.close(group))).await;
         self.core.stopping.cancel();
         let mut tasks = self.tasks();
         let links = std::mem::take(&mut tasks.links);
-        for task in links.into_values().chain(tasks.serving.take()) {
+        for task in links.into_values().chain(tasks.serving.take()).chain(tasks.quorums.take()) {
             task.abort();
         }
     }
@@ -279,7 +315,7 @@ fn config<S: Replicated>(settings: &RaftSettings) -> Config {
         snapshot_policy,
         max_in_snapshot_log_to_keep: kept,
         api_channel_size: Some(CORE_QUEUE),
-        notification_channel_size: Some(CORE_QUEUE),
+        notification_channel_size: Some(CORE_NEWS),
         state_machine_channel_size: Some(APPLY_QUEUE),
         enable_pre_vote: Some(true),
         // A restarted leader must not resume its term: the leader epoch always changes.

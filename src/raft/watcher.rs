@@ -1,12 +1,15 @@
 //! Watches one group's openraft metrics: publishes its status, proves leader-readiness, announces
 //! it, and purges what the state machine has let go.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use openraft::{ServerState, async_runtime::WatchReceiver};
 use tokio::time::timeout;
 
-use super::{Group, Leader, Status, group::Inner, types::position, wire::Announced};
+use super::{Group, Leader, Status, core::Core, group::Inner, types::position, wire::Announced};
 use crate::{
     replicated::{Replicated, SnapshotAt},
     types::{EntryPosition, ReplicaId, Term},
@@ -14,6 +17,8 @@ use crate::{
 
 /// A new leader that no majority confirms yet asks again this soon.
 const READY_RETRY: Duration = Duration::from_millis(10);
+/// How often leaders look whether a majority still answers them.
+const QUORUM_CHECK_EVERY: Duration = Duration::from_millis(250);
 /// A snapshot that is not there after this long is asked for again.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -33,11 +38,13 @@ pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
                 .current_leader
                 .and_then(|id| broker(id).map(|broker| Leader { term, replica: ReplicaId(id), broker }));
             let leads = now.state == ServerState::Leader;
-            let seen = Status { term, leader, leads, ready: false, stopped: false };
+            let seen = Status { term, leader, leads, ..Status::default() };
             (seen, now.state == ServerState::Candidate)
         };
         group.status.send_if_modified(|status| {
-            let next = Status { ready: status.ready && seen.leads && status.term == seen.term, ..seen.clone() };
+            let same = seen.leads && status.term == seen.term;
+            let (ready, without_quorum) = (status.ready && same, status.without_quorum && same);
+            let next = Status { ready, without_quorum, ..seen.clone() };
             let changed = *status != next;
             *status = next;
             changed
@@ -57,8 +64,33 @@ pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
             continue;
         }
         if metrics.changed().await.is_err() {
-            group.status.send_modify(|status| *status = Status { stopped: true, ..Status::default() });
+            let failure = failure(&group);
+            if let Some(reason) = &failure {
+                tracing::error!(group = %group.spec.group, reason = &**reason, "a replica has stopped");
+            }
+            group.status.send_modify(|status| *status = Status { stopped: true, failure, ..Status::default() });
             return;
+        }
+    }
+}
+
+/// Why the core ended, unless it was told to.
+fn failure<S: Replicated>(group: &Inner<S>) -> Option<Arc<str>> {
+    if group.closing.load(Ordering::Acquire) {
+        return None;
+    }
+    match &group.raft.metrics().borrow_watched().running_state {
+        Ok(()) => Some("its core ended without a reason: an error of ours".into()),
+        Err(fatal) => Some(fatal.to_string().into()),
+    }
+}
+
+/// Looks at every leader here a few times a second (SAFETY M7). Until the node stops.
+pub(super) async fn watch_quorums(core: Arc<Core>) {
+    loop {
+        tokio::time::sleep(QUORUM_CHECK_EVERY).await;
+        for member in core.members() {
+            member.check_quorum();
         }
     }
 }

@@ -50,10 +50,35 @@ pub struct Produce {
     pub reply: Reply,
 }
 
-enum Control {
-    /// Stop proposing; the sender hears when nothing is in flight, or the term is over.
-    Pause(oneshot::Sender<()>),
-    Unpause,
+/// Hears when nothing is in flight, or the term is over.
+struct Settle(oneshot::Sender<()>);
+
+/// An appender proposes nothing as long as one of these lives. Dropped with the future that asked for
+/// it: handlers are cancelled whenever a client goes away (SAFETY M18).
+#[must_use]
+pub struct Paused {
+    pauses: watch::Sender<usize>,
+    is_kept: bool,
+}
+
+impl Paused {
+    fn new(pauses: &watch::Sender<usize>) -> Paused {
+        pauses.send_modify(|count| *count += 1);
+        Paused { pauses: pauses.clone(), is_kept: false }
+    }
+
+    /// It proposes nothing any more: the broker stops.
+    pub fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.pauses.send_modify(|count| *count -= 1);
+        }
+    }
 }
 
 /// What the task needs of the broker.
@@ -75,16 +100,23 @@ pub struct AppenderDeps {
 /// Handle to the task; the task ends when the last handle is dropped, or with its group.
 pub struct Appender {
     arrivals: mpsc::Sender<Produce>,
-    control: mpsc::Sender<Control>,
+    settle: mpsc::Sender<Settle>,
+    /// How many ask it to pause.
+    pauses: watch::Sender<usize>,
 }
+
+/// Transfers of one partition that wait for its flights at once: they are rare.
+const SETTLING_MAX: usize = 4;
 
 impl Appender {
     pub fn start(deps: AppenderDeps) -> Appender {
         let (arrivals, arrived) = mpsc::channel(limits::QUEUE_BATCHES_MAX);
-        // Transfers are rare and awaited: one at a time.
-        let (control, controls) = mpsc::channel(4);
-        tokio::spawn(Task { deps, core: Core::default(), term: None, arrived, controls, settling: Vec::new() }.run());
-        Appender { arrivals, control }
+        let (settle, settles) = mpsc::channel(SETTLING_MAX);
+        let pauses = watch::Sender::new(0);
+        let (core, pauses_seen) = (Core::default(), pauses.subscribe());
+        let task = Task { deps, core, term: None, arrived, settles, pauses: pauses_seen, settling: Vec::new() };
+        tokio::spawn(task.run());
+        Appender { arrivals, settle, pauses }
     }
 
     /// Queues a batch behind all earlier ones; hands it back if the queue is full or the task has ended.
@@ -93,16 +125,18 @@ impl Appender {
         self.arrivals.try_send(produce)
     }
 
-    /// Stops proposing and waits, bounded, until nothing is in flight. What arrives waits in the queue.
-    pub async fn pause(&self) {
+    /// Stops proposing and waits, bounded, until nothing is in flight. What arrives waits in the queue
+    /// until all that paused it let go.
+    pub async fn pause(&self) -> Paused {
+        let paused = Paused::new(&self.pauses);
         let (settled, wait) = oneshot::channel();
-        if self.control.send(Control::Pause(settled)).await.is_ok() {
-            let _ = tokio::time::timeout(limits::SETTLE_MAX, wait).await;
-        }
-    }
-
-    pub async fn unpause(&self) {
-        let _ = self.control.send(Control::Unpause).await;
+        let settled = async {
+            if self.settle.send(Settle(settled)).await.is_ok() {
+                let _ = wait.await;
+            }
+        };
+        let _ = tokio::time::timeout(limits::SETTLE_MAX, settled).await;
+        paused
     }
 }
 
@@ -112,7 +146,8 @@ struct Task {
     /// Of the session.
     term: Option<Term>,
     arrived: mpsc::Receiver<Produce>,
-    controls: mpsc::Receiver<Control>,
+    settles: mpsc::Receiver<Settle>,
+    pauses: watch::Receiver<usize>,
     /// Who waits for flights to land.
     settling: Vec<oneshot::Sender<()>>,
 }
@@ -134,6 +169,7 @@ impl Task {
             let Some(term) = self.follow(&mut status).await else { break };
             self.deps.group.read(|partition| self.core.begin(term, partition));
             self.term = Some(term);
+            self.heed_pauses();
             tracing::info!(partition = %self.deps.name, %term, "appender begins");
             let next = self.lead(term, &mut status).await;
             let answers = self.core.end(Instant::now());
@@ -161,7 +197,7 @@ impl Task {
             tokio::select! {
                 biased;
                 changed = status.changed() => changed.ok()?,
-                control = self.controls.recv() => self.control(control?),
+                settle = self.settles.recv() => self.settle(settle?),
                 arrival = self.arrived.recv() => {
                     // Answered NOT_LEADER: the core has no session.
                     let arrival = arrival?;
@@ -202,8 +238,12 @@ impl Task {
                     let answers = self.core.landed(id, end, Instant::now());
                     self.answer(answers);
                 }
-                control = self.controls.recv() => match control {
-                    Some(control) => self.control(control),
+                changed = self.pauses.changed() => match changed {
+                    Ok(()) => self.heed_pauses(),
+                    Err(_) => return Next::Stop,
+                },
+                settle = self.settles.recv() => match settle {
+                    Some(settle) => self.settle(settle),
                     None => return Next::Stop,
                 },
                 arrival = self.arrived.recv(), if has_room => match arrival {
@@ -259,15 +299,18 @@ impl Task {
         self.answer(answer);
     }
 
-    fn control(&mut self, control: Control) {
-        match control {
-            Control::Pause(settled) => {
-                self.core.pause();
-                self.settling.push(settled);
-                self.report_settled();
-            }
-            Control::Unpause => self.core.unpause(),
+    fn heed_pauses(&mut self) {
+        match *self.pauses.borrow_and_update() {
+            0 => self.core.unpause(),
+            1.. => self.core.pause(),
         }
+    }
+
+    /// Answered only once nothing more is proposed: the pause came before the question.
+    fn settle(&mut self, settle: Settle) {
+        self.heed_pauses();
+        self.settling.push(settle.0);
+        self.report_settled();
     }
 
     fn report_settled(&mut self) {

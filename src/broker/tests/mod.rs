@@ -12,3 +12,4 @@ mod operators;
 mod retention;
 pub mod rig;
 mod rules;
+mod stays_alive;

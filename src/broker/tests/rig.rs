@@ -265,9 +265,18 @@ fn settings(
 }
 
 pub async fn try_produce(broker: &Broker, topic: &str, sequence: i32) -> Result<Receipt, ProduceError> {
+    try_produce_to(broker, topic, PartitionId(0), sequence).await
+}
+
+pub async fn try_produce_to(
+    broker: &Broker,
+    topic: &str,
+    partition: PartitionId,
+    sequence: i32,
+) -> Result<Receipt, ProduceError> {
     let request = ProduceRequest {
         topic: topic.into(),
-        partition: PartitionId(0),
+        partition,
         acks: Acks::All,
         timeout: Duration::from_secs(5),
         batch: batch(sequence),

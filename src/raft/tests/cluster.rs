@@ -20,31 +20,50 @@ use crate::{
     types::{BrokerId, LogIndex, RaftGroupId, ReplicaId, Term},
 };
 
-pub(super) const GROUP: RaftGroupId = RaftGroupId(1);
+pub const GROUP: RaftGroupId = RaftGroupId(1);
+/// A call that takes for ever.
+pub const NEVER_ANSWERED: &[u8] = b"never answered";
 /// Every wait of these tests; far above what a loaded machine needs.
-pub(super) const WITHIN: Duration = Duration::from_secs(20);
+pub const WITHIN: Duration = Duration::from_secs(20);
 
 /// For what follows a connection at once.
 const SOON: Duration = Duration::from_secs(4);
 
-pub(super) struct Node {
-    pub(super) raft: RaftNode,
-    pub(super) group: Group<Journal>,
+pub struct Node {
+    pub raft: RaftNode,
+    pub group: Group<Journal>,
     address: String,
 }
 
-pub(super) struct Cluster {
-    disks: BTreeMap<u64, SimDisk>,
-    pub(super) nodes: BTreeMap<u64, Node>,
+pub struct Cluster {
+    pub disks: BTreeMap<u64, SimDisk>,
+    pub nodes: BTreeMap<u64, Node>,
+    knobs: Knobs,
 }
 
-pub(super) fn replica(id: u64) -> ReplicaId {
+/// What a test may want otherwise.
+#[derive(Clone, Copy)]
+pub struct Knobs {
+    pub heartbeat: Duration,
+    pub elections: [Duration; 2],
+    pub queue_bytes_max: usize,
+}
+
+impl Default for Knobs {
+    fn default() -> Knobs {
+        let [heartbeat, min, max] = [200, 600, 1_000].map(Duration::from_millis);
+        Knobs { heartbeat, elections: [min, max], queue_bytes_max: StoreOptions::default().queue_bytes_max }
+    }
+}
+
+pub fn replica(id: u64) -> ReplicaId {
     ReplicaId(100 + id)
 }
 
-async fn start(id: u64, disk: &SimDisk) -> Node {
+async fn start(id: u64, disk: &SimDisk, knobs: Knobs) -> Node {
     let fail = Arc::new(|e: &_| eprintln!("the disk failed, as when it was crashed: {e:?}"));
-    let store = Store::open(Arc::new(disk.open()), StoreOptions::default(), WriterProbe::default(), fail);
+    let options = StoreOptions { queue_bytes_max: knobs.queue_bytes_max, ..StoreOptions::default() };
+    let store = Store::open(Arc::new(disk.open()), options, WriterProbe::default(), fail);
     let store = store.await.unwrap();
     let listen = TcpNet.bind("127.0.0.1:0").await.unwrap();
     let address = listen.local_addr().unwrap().to_string();
@@ -56,12 +75,19 @@ async fn start(id: u64, disk: &SimDisk) -> Node {
         settings: RaftSettings {
             broker: BrokerId(id),
             cluster: Some(7),
-            heartbeat: Duration::from_millis(200),
-            election_min: Duration::from_millis(600),
-            election_max: Duration::from_millis(1_000),
+            heartbeat: knobs.heartbeat,
+            election_min: knobs.elections[0],
+            election_max: knobs.elections[1],
         },
         listen,
-        on_call: Arc::new(|_, request| Box::pin(async move { request })),
+        on_call: Arc::new(|_, request| {
+            Box::pin(async move {
+                match &request[..] {
+                    NEVER_ANSWERED => std::future::pending().await,
+                    _ => request,
+                }
+            })
+        }),
         probe: Metrics::new().raft(),
     };
     let raft = RaftNode::start(deps).await;
@@ -72,24 +98,32 @@ async fn start(id: u64, disk: &SimDisk) -> Node {
 }
 
 impl Cluster {
-    async fn new() -> Cluster {
-        let cluster = Cluster::without_members().await;
+    pub async fn new() -> Cluster {
+        Cluster::with(Knobs::default()).await
+    }
+
+    pub async fn with(knobs: Knobs) -> Cluster {
+        let cluster = Cluster::uninitialized(knobs).await;
         cluster.nodes[&1].group.initialize().await.unwrap();
         cluster
     }
 
     /// Three nodes whose group is not initialized yet.
-    pub(super) async fn without_members() -> Cluster {
+    pub async fn without_members() -> Cluster {
+        Cluster::uninitialized(Knobs::default()).await
+    }
+
+    async fn uninitialized(knobs: Knobs) -> Cluster {
         let disks: BTreeMap<u64, SimDisk> = (1..=3).map(|id| (id, SimDisk::new(id))).collect();
-        let mut cluster = Cluster { nodes: BTreeMap::new(), disks };
+        let mut cluster = Cluster { nodes: BTreeMap::new(), disks, knobs };
         for id in 1..=3 {
             cluster.start(id).await;
         }
         cluster
     }
 
-    async fn start(&mut self, id: u64) {
-        let node = start(id, &self.disks[&id]).await;
+    pub async fn start(&mut self, id: u64) {
+        let node = start(id, &self.disks[&id], self.knobs).await;
         for (other, peer) in &self.nodes {
             peer.raft.set_peer(BrokerId(id), node.address.clone());
             node.raft.set_peer(BrokerId(*other), peer.address.clone());
@@ -98,14 +132,19 @@ impl Cluster {
     }
 
     /// As a kill: no goodbye, no transfer, un-synced bytes gone.
-    async fn kill(&mut self, id: u64) {
+    pub async fn kill(&mut self, id: u64) {
         let node = self.nodes.remove(&id).unwrap();
         self.disks[&id].crash(id);
         node.raft.shutdown().await;
     }
 
     /// The node whose replica is leader-ready.
-    pub(super) async fn leader(&self) -> u64 {
+    pub async fn leader(&self) -> u64 {
+        self.leader_but(None).await
+    }
+
+    /// Another node than this one, whose replica is leader-ready.
+    pub async fn leader_but(&self, not: Option<u64>) -> u64 {
         let ready = |node: &Node| {
             let mut status = node.group.status();
             async move { status.wait_for(|status| status.ready).await.map(|_| ()).map_err(drop) }
@@ -113,6 +152,7 @@ impl Cluster {
         let all: Vec<_> = self
             .nodes
             .iter()
+            .filter(|(id, _)| Some(**id) != not)
             .map(|(id, node)| {
                 let ready = ready(node);
                 Box::pin(async move {
@@ -125,10 +165,15 @@ impl Cluster {
     }
 
     /// Proposes on whoever leads until one is applied.
-    pub(super) async fn write(&self, number: u64) -> LogIndex {
+    pub async fn write(&self, number: u64) -> LogIndex {
+        self.write_but(None, number).await
+    }
+
+    /// The same, on whoever leads but this one.
+    pub async fn write_but(&self, not: Option<u64>, number: u64) -> LogIndex {
         timeout(WITHIN, async {
             loop {
-                let group = &self.nodes[&self.leader().await].group;
+                let group = &self.nodes[&self.leader_but(not).await].group;
                 let term = group.status().borrow().term;
                 match group.propose(term, Bytes::copy_from_slice(&number.to_be_bytes())).await.await {
                     Ok((at, _)) => return at.index,
@@ -141,12 +186,12 @@ impl Cluster {
         .expect("a write in time")
     }
 
-    pub(super) async fn wait_applied(&self, id: u64, index: LogIndex) {
+    pub async fn wait_applied(&self, id: u64, index: LogIndex) {
         let mut applied = self.nodes[&id].group.applied();
         timeout(WITHIN, applied.wait_for(|at| *at >= Some(index))).await.expect("applied in time").unwrap();
     }
 
-    fn numbers(&self, id: u64) -> Vec<u64> {
+    pub fn numbers(&self, id: u64) -> Vec<u64> {
         self.nodes[&id].group.read(|journal| journal.numbers.clone())
     }
 }
@@ -306,6 +351,22 @@ impl Member for Deaf {
 
     fn stop(&self) -> BoxFuture<'_, ()> {
         self.0.stop()
+    }
+
+    fn term(&self) -> u64 {
+        self.0.term()
+    }
+
+    fn has_member(&self, replica: ReplicaId, broker: BrokerId) -> Option<bool> {
+        self.0.has_member(replica, broker)
+    }
+
+    fn check_quorum(&self) {
+        self.0.check_quorum();
+    }
+
+    fn leader_left(&self, broker: BrokerId) {
+        self.0.leader_left(broker);
     }
 }
 

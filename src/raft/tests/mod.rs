@@ -2,8 +2,11 @@
 //! that can show a lost, repeated or reordered command.
 
 mod cluster;
+mod hostile;
 mod reads;
+mod stall;
 mod suite;
+mod transfer;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 

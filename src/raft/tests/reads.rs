@@ -17,7 +17,7 @@ use crate::{
         types::{RaftVote, Types, vote_parts},
         wire::SnapshotHead,
     },
-    types::{ReplicaId, Term},
+    types::{BrokerId, ReplicaId, Term},
 };
 
 /// What a test does to the traffic of one replica.
@@ -72,6 +72,22 @@ impl Member for Gated {
 
     fn transfer(&self, request: TransferLeaderRequest<Types>) -> BoxFuture<'_, Result<(), String>> {
         self.inner.transfer(request)
+    }
+
+    fn term(&self) -> u64 {
+        self.inner.term()
+    }
+
+    fn has_member(&self, replica: ReplicaId, broker: BrokerId) -> Option<bool> {
+        self.inner.has_member(replica, broker)
+    }
+
+    fn check_quorum(&self) {
+        self.inner.check_quorum();
+    }
+
+    fn leader_left(&self, broker: BrokerId) {
+        self.inner.leader_left(broker);
     }
 
     fn follows(&self, term: Term, leader: ReplicaId) -> BoxFuture<'_, Result<bool, String>> {

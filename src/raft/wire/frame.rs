@@ -24,6 +24,8 @@ pub enum Kind {
     Goodbye = 4,
     /// Who leads (SAFETY M10).
     Announce = 5,
+    /// Instead of a pong: the sender's disk stalls, so it must not lead (SAFETY M14).
+    Stalled = 6,
     Append = 10,
     AppendReply = 11,
     /// No more appends on this id: the reply stream may end.
@@ -43,6 +45,8 @@ pub enum Kind {
     CallReply = 31,
     /// The request on this id failed; the body says why, for a log.
     Failed = 40,
+    /// The request on this id was not begun: the receiver works on too many.
+    Busy = 41,
     /// Whether the addressed replica still follows the asker in a term: a leader confirms a read (SAFETY M17).
     Confirm = 50,
     ConfirmReply = 51,
@@ -50,12 +54,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 22] = [
+    const ALL: [Kind; 24] = [
         Kind::Hello,
         Kind::Ping,
         Kind::Pong,
         Kind::Goodbye,
         Kind::Announce,
+        Kind::Stalled,
         Kind::Append,
         Kind::AppendReply,
         Kind::AppendEnd,
@@ -71,6 +76,7 @@ impl Kind {
         Kind::Call,
         Kind::CallReply,
         Kind::Failed,
+        Kind::Busy,
         Kind::Confirm,
         Kind::ConfirmReply,
     ];

@@ -3,7 +3,10 @@
 use bytes::{Buf, Bytes};
 
 use super::super::types::{Malformed, RaftLogId, RaftVote, log_id, vote_from_parts};
-use crate::types::{EntryPosition, LogIndex, Term};
+use crate::types::{EntryPosition, LogIndex, TERM_MAX, Term};
+
+/// No log ever comes near; whoever names more makes the arithmetic of others overflow.
+const INDEX_MAX: u64 = 1 << 62;
 
 pub(super) struct Reader(pub Bytes);
 
@@ -45,7 +48,17 @@ impl Reader {
     }
 
     pub fn position(&mut self) -> Result<EntryPosition, Malformed> {
-        Ok(EntryPosition { term: Term(self.u64()?), index: LogIndex(self.u64()?) })
+        let (term, index) = (self.term()?, self.u64()?);
+        if index > INDEX_MAX {
+            return Err(Malformed(format!("index {index}")));
+        }
+        Ok(EntryPosition { term: Term(term), index: LogIndex(index) })
+    }
+
+    /// Terms become leader epochs, which cannot hold more (SAFETY M12).
+    fn term(&mut self) -> Result<u64, Malformed> {
+        let term = self.u64()?;
+        if term > TERM_MAX { Err(Malformed(format!("term {term}"))) } else { Ok(term) }
     }
 
     pub fn log_id(&mut self) -> Result<Option<RaftLogId>, Malformed> {
@@ -53,7 +66,7 @@ impl Reader {
     }
 
     pub fn vote(&mut self) -> Result<RaftVote, Malformed> {
-        Ok(vote_from_parts((self.u64()?, self.u64()?, self.flag()?)))
+        Ok(vote_from_parts((self.term()?, self.u64()?, self.flag()?)))
     }
 
     pub fn end(self) -> Result<(), Malformed> {

@@ -1,0 +1,107 @@
+//! Nothing stays dead: cancelled transfers, replicas that stop, leaders that are cut off, disks that stall.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+
+use super::rig::{Cluster, PATIENCE, try_produce, until};
+use crate::{
+    broker::{CreateTopicRequest, FetchError, FetchRequest, inner::Inner},
+    storage::sim::SimFault,
+    types::{BrokerId, METADATA_GROUP, Offset, PartitionId, RaftGroupId},
+};
+
+/// Long enough for a transfer to begin, and shorter than it waits for a voter to catch up.
+const SHORT: Duration = Duration::from_millis(50);
+
+fn inner(cluster: &Cluster, id: u64) -> Arc<Inner> {
+    Arc::clone(&cluster.nodes[&id].broker.inner)
+}
+
+fn group(cluster: &Cluster, id: u64, topic: &str, partition: usize) -> RaftGroupId {
+    let metadata = inner(cluster, id).metadata().unwrap();
+    metadata.read(|state| state.topic(topic).unwrap().partitions[partition].group)
+}
+
+async fn leader_of(cluster: &Cluster, id: u64, group: RaftGroupId) -> u64 {
+    let raft = &inner(cluster, id).raft;
+    until("a leader is known", || async { raft.leader_of(group).is_some() }).await;
+    raft.leader_of(group).unwrap().broker.0
+}
+
+/// SAFETY M18: a handler is dropped when its client hangs up. What it paused would refuse writes for ever;
+/// of the metadata group: every change of the cluster, and every committed offset.
+#[tokio::test(flavor = "multi_thread")]
+async fn transfers_that_are_cancelled_leave_partitions_and_metadata_writable() {
+    let mut cluster = Cluster::start(3, 71).await;
+    cluster.create("t", 1).await;
+    cluster.produce("t", 0).await;
+    let metadata_leader = leader_of(&cluster, 1, METADATA_GROUP).await;
+    let leader = leader_of(&cluster, 1, group(&cluster, 1, "t", 0)).await;
+    let dead = (1..=3).find(|id| ![leader, metadata_leader].contains(id)).unwrap();
+    let partition = group(&cluster, 1, "t", 0);
+    cluster.kill(dead, 1);
+    for (broker, group) in [(leader, partition), (metadata_leader, METADATA_GROUP)] {
+        let inner = inner(&cluster, broker);
+        let moving = inner.transfer_here(group, Some(BrokerId(dead)), PATIENCE);
+        assert!(timeout(SHORT, moving).await.is_err(), "a dead voter does not catch up");
+    }
+    cluster.produce("t", 1).await;
+    let request = CreateTopicRequest { name: "made-afterwards".into(), ..CreateTopicRequest::default() };
+    cluster.any().create_topic(request).await.expect("the metadata takes changes");
+}
+
+/// SAFETY M7: it cannot know whether others lead and have more by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_cut_off_does_not_go_on_saying_that_there_is_nothing_new() {
+    let cluster = Cluster::start(3, 72).await;
+    cluster.create("t", 1).await;
+    cluster.produce("t", 0).await;
+    let leader = cluster.leader("t").await.unwrap();
+    let broker = cluster.broker(leader);
+    let fetch = |wait| {
+        let topic = "t".into();
+        broker.fetch(FetchRequest { topic, partition: PartitionId(0), offset: Offset(1), bytes_max: 1_000, wait })
+    };
+    assert!(fetch(Duration::ZERO).await.unwrap().batches.is_empty());
+    cluster.cuts.isolate(leader, 1..=3);
+    let ended = timeout(PATIENCE, fetch(PATIENCE * 2)).await.expect("a long poll ends when that is noticed");
+    assert!(matches!(ended, Err(FetchError::NotLeader { leader: None, .. })), "{ended:?}");
+    let ended = fetch(Duration::ZERO).await;
+    assert!(matches!(ended, Err(FetchError::NotLeader { .. })), "{ended:?}");
+}
+
+/// Nobody else would notice: it neither votes nor acknowledges, and looks far behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_core_has_stopped_is_opened_again() {
+    let cluster = Cluster::start(3, 73).await;
+    cluster.create("t", 1).await;
+    cluster.produce("t", 0).await;
+    let group = group(&cluster, 1, "t", 0);
+    for id in 1..=3 {
+        inner(&cluster, id).hosted_group(group).unwrap().group.break_core().await;
+    }
+    let receipt = cluster.produce("t", 1).await;
+    assert_eq!(receipt.base_offset, Offset(1));
+    for id in 1..=3 {
+        let inner = inner(&cluster, id);
+        until("all have caught up", || async {
+            inner.hosted_group(group).is_some_and(|hosted| hosted.bounds().high_watermark == Offset(2))
+        })
+        .await;
+        assert!(inner.stopped.lock().unwrap().is_empty(), "and it is no problem any more");
+    }
+}
+
+/// A shutdown does not wait for a disk that hangs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_stops_in_time_although_its_disk_hangs() {
+    let cluster = Cluster::start(3, 75).await;
+    cluster.create("t", 4).await;
+    cluster.produce("t", 0).await;
+    let leader = cluster.leader("t").await.unwrap();
+    cluster.disks[&leader].plant(SimFault::StallsCommits);
+    let broker = cluster.broker(leader);
+    let _ = timeout(SHORT, try_produce(&broker, "t", 1)).await;
+    timeout(Duration::from_secs(15), broker.shutdown()).await.expect("its own bounds hold");
+}

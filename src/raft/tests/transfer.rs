@@ -1,0 +1,79 @@
+//! Transfers whose caller goes away, and several at once (SAFETY B2, M18).
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::cluster::{Cluster, GROUP, WITHIN};
+use crate::{
+    raft::{ProposalEnd, Refusal, TransferError},
+    types::BrokerId,
+};
+
+/// Long enough for a transfer to begin, and shorter than it waits for a voter to catch up.
+const SHORT: Duration = Duration::from_millis(50);
+
+async fn with_a_dead_voter() -> (Cluster, u64, BrokerId) {
+    let mut cluster = Cluster::new().await;
+    cluster.write(1).await;
+    let leader = cluster.leader().await;
+    let dead = if leader == 3 { 2 } else { 3 };
+    cluster.kill(dead).await;
+    (cluster, leader, BrokerId(dead))
+}
+
+/// A handler is dropped when its client hangs up: what it paused must not stay so.
+#[tokio::test]
+async fn a_transfer_that_is_cancelled_leaves_the_group_writable() {
+    let (cluster, leader, dead) = with_a_dead_voter().await;
+    let group = &cluster.nodes[&leader].group;
+    let moving = group.transfer_leader(Some(dead), WITHIN);
+    assert!(timeout(SHORT, moving).await.is_err(), "a dead voter does not catch up");
+    cluster.write(2).await;
+    assert_eq!(cluster.leader().await, leader);
+}
+
+#[tokio::test]
+async fn one_of_two_transfers_that_ends_does_not_end_the_pause_of_the_other() {
+    let (cluster, leader, dead) = with_a_dead_voter().await;
+    let group = &cluster.nodes[&leader].group;
+    let first = async {
+        let ended = group.transfer_leader(Some(dead), SHORT).await;
+        assert!(matches!(ended, Err(TransferError::NoCandidate)), "{ended:?}");
+        let term = group.status().borrow().term;
+        let outcome = group.propose(term, bytes::Bytes::new()).await.await;
+        assert!(matches!(outcome, Err(ProposalEnd::Refused(Refusal::Transferring))), "{outcome:?}");
+    };
+    let (_, second) = tokio::join!(first, group.transfer_leader(Some(dead), WITHIN));
+    assert!(matches!(second, Err(TransferError::NoCandidate)), "{second:?}");
+    cluster.write(2).await;
+}
+
+/// Nothing takes a request back once it is out: if nobody watched it, the leader would refuse writes until
+/// its followers lose patience.
+#[tokio::test]
+async fn a_transfer_that_is_cancelled_after_its_request_went_out_is_still_watched() {
+    let cluster = Cluster::new().await;
+    let last = cluster.write(1).await;
+    for id in 1..=3 {
+        cluster.wait_applied(id, last).await;
+    }
+    let from = cluster.leader().await;
+    let to = if from == 1 { 2 } else { 1 };
+    let target = &cluster.nodes[&to].group.0.core.hosted;
+    let hidden = target.write().unwrap().remove(&GROUP).unwrap();
+    let group = &cluster.nodes[&from].group;
+    assert!(timeout(SHORT, group.transfer_leader(Some(BrokerId(to)), WITHIN)).await.is_err());
+    let term = group.status().borrow().term;
+    let outcome = group.propose(term, bytes::Bytes::new()).await.await;
+    assert!(matches!(outcome, Err(ProposalEnd::Refused(Refusal::Transferring))), "still under way: {outcome:?}");
+    target.write().unwrap().insert(GROUP, hidden);
+    cluster.write(2).await;
+    timeout(WITHIN, async {
+        while group.0.paused.load(std::sync::atomic::Ordering::Acquire) > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("nobody is paused once it is over");
+}
