@@ -36,6 +36,8 @@ struct Wanted {
     learners: Vec<(ReplicaId, BrokerId)>,
     placements: Vec<PartitionPlacement>,
     deleted: Vec<DeletedPlacement>,
+    /// Every group that is made from now on has this id or a higher one.
+    groups_below: RaftGroupId,
     topics: Vec<TopicWanted>,
 }
 
@@ -61,6 +63,8 @@ struct Reconciler {
     found: BTreeSet<RaftGroupId>,
     /// The layout that the last pass made true, if nothing is to be done again.
     settled: Option<Option<LogIndex>>,
+    /// How many groups there were when leaders of others were last forgotten, and what ids they had.
+    kept: (usize, RaftGroupId),
 }
 
 struct Opened {
@@ -89,6 +93,7 @@ pub async fn run(inner: Arc<Inner>) {
         deleting: BTreeSet::new(),
         found,
         settled: None,
+        kept: (0, RaftGroupId(0)),
     };
     reconciler.run().await;
 }
@@ -138,6 +143,7 @@ impl Reconciler {
         }
         self.add_learners(&wanted.learners).await;
         // Nothing leads to what is deleted by the time it is (SAFETY M11).
+        self.keep_leaders(&wanted);
         self.publish(wanted.topics);
         self.delete(&wanted.deleted).await;
         for placement in wanted.placements {
@@ -172,6 +178,7 @@ impl Reconciler {
             learners: state.brokers().map(|broker| (broker.metadata_replica, broker.id)).collect(),
             placements: state.groups_on(me),
             deleted: state.deleted_on(me),
+            groups_below: state.groups_below(),
             topics: state
                 .topics()
                 .map(|topic| TopicWanted {
@@ -273,6 +280,15 @@ impl Reconciler {
         }
         if !gone.is_empty() {
             tokio::spawn(confirm_deleted(Arc::clone(&self.inner), gone));
+        }
+    }
+
+    /// Who leads a group that was deleted is forgotten, once per change of which groups there are.
+    fn keep_leaders(&mut self, wanted: &Wanted) {
+        let kept = (wanted.topics.iter().map(|topic| topic.groups.len()).sum(), wanted.groups_below);
+        if std::mem::replace(&mut self.kept, kept) != kept {
+            let existing = wanted.topics.iter().flat_map(|topic| topic.groups.iter().copied()).collect();
+            self.inner.raft.keep_leaders(existing, wanted.groups_below);
         }
     }
 

@@ -264,6 +264,11 @@ impl Metadata {
     }
 
     /// Whether a tombstone of `group` is kept.
+    /// Every group that is made from now on has this id or a higher one.
+    pub fn groups_below(&self) -> RaftGroupId {
+        RaftGroupId(self.next_group)
+    }
+
     pub fn is_deleted(&self, group: RaftGroupId) -> bool {
         self.deleted.contains_key(&group)
     }

@@ -1,16 +1,38 @@
 //! Who leads which group, as leaders announced it (SAFETY M10).
 
-use std::{collections::BTreeMap, sync::RwLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::RwLock,
+};
 
 use tokio::sync::watch;
 
 use super::{Leader, wire::Announced};
-use crate::types::{BrokerId, RaftGroupId};
+use crate::types::{BrokerId, METADATA_GROUP, RaftGroupId};
 
-/// The highest term heard of for each group. One entry a group of the cluster.
+/// The highest term heard of for each group. One entry a group of the cluster, and of groups that are newer
+/// than what this node knows of, at most [`NEWER_MAX`].
 pub(super) struct Leaders {
     known: RwLock<BTreeMap<RaftGroupId, Leader>>,
+    groups: RwLock<Groups>,
     changes: watch::Sender<u64>,
+}
+
+/// Groups that were made and that this node's metadata does not know yet: a node that has just started, or
+/// lags, hears of many at once.
+const NEWER_MAX: usize = 100_000;
+
+/// Which groups there are. Ids are never used twice, so one below `below` that is not among them was deleted.
+#[derive(Default)]
+struct Groups {
+    existing: BTreeSet<RaftGroupId>,
+    below: RaftGroupId,
+}
+
+impl Groups {
+    fn is_deleted(&self, group: RaftGroupId) -> bool {
+        group != METADATA_GROUP && group < self.below && !self.existing.contains(&group)
+    }
 }
 
 /// What hearing an announcement came to.
@@ -24,13 +46,19 @@ pub(super) enum Heard {
 
 impl Leaders {
     pub fn new() -> Leaders {
-        Leaders { known: RwLock::default(), changes: watch::Sender::new(0) }
+        Leaders { known: RwLock::default(), groups: RwLock::default(), changes: watch::Sender::new(0) }
     }
 
     pub fn hear(&self, from: BrokerId, said: Announced) -> Heard {
         let leader = Leader { term: said.term, replica: said.replica, broker: from };
+        let (is_deleted, existing) = {
+            let groups = self.groups.read().expect("no panic under this lock");
+            (groups.is_deleted(said.group), groups.existing.len())
+        };
         let mut known = self.known.write().expect("no panic under this lock");
         match known.get(&said.group) {
+            _ if is_deleted => return Heard::Known,
+            None if known.len() >= existing + NEWER_MAX => return Heard::Known,
             Some(old) if old.term > leader.term || *old == leader => return Heard::Known,
             Some(old) if old.term == leader.term => return Heard::Contradiction(*old),
             Some(_) | None => known.insert(said.group, leader),
@@ -44,9 +72,17 @@ impl Leaders {
         self.known.read().expect("no panic under this lock").get(&group).copied()
     }
 
-    /// Keeps only what `broker` itself said.
-    pub fn forget_others(&self, broker: BrokerId) {
-        self.known.write().expect("no panic under this lock").retain(|_, leader| leader.broker == broker);
+    /// The groups that exist, of those with an id below `below`: who leads others is forgotten, however often
+    /// a peer that has not heard of their deletion says it.
+    pub fn keep(&self, existing: BTreeSet<RaftGroupId>, below: RaftGroupId) {
+        let mut groups = self.groups.write().expect("no panic under this lock");
+        *groups = Groups { existing, below };
+        self.known.write().expect("no panic under this lock").retain(|group, _| !groups.is_deleted(*group));
+    }
+
+    /// What `broker` said of itself counts no more.
+    pub fn forget_said_by(&self, broker: BrokerId) {
+        self.known.write().expect("no panic under this lock").retain(|_, leader| leader.broker != broker);
         self.changes.send_modify(|count| *count += 1);
     }
 
@@ -87,6 +123,24 @@ mod tests {
         assert_eq!(leaders.of(RaftGroupId(1)).unwrap().broker, BrokerId(2));
         assert_eq!(leaders.led_by(BrokerId(1)), []);
         assert_eq!(leaders.led_by(BrokerId(2)), [said(6, 2)]);
+    }
+
+    #[test]
+    fn deleted_groups_are_forgotten_and_newer_ones_are_not() {
+        let leaders = Leaders::new();
+        let says = |group, term| {
+            let said = Announced { group: RaftGroupId(group), term: Term(term), replica: ReplicaId(1) };
+            leaders.hear(BrokerId(1), said)
+        };
+        for group in [0, 1, 2, 3, 9] {
+            says(group, 5);
+        }
+        leaders.keep(BTreeSet::from([RaftGroupId(1), RaftGroupId(3)]), RaftGroupId(4));
+        let led = |group| leaders.of(RaftGroupId(group)).is_some();
+        assert_eq!([0, 1, 2, 3, 9].map(led), [true, true, false, true, true]);
+        assert_eq!(says(2, 6), Heard::Known, "a peer that has not heard of it says it again");
+        assert!(!led(2));
+        assert_eq!(says(4, 1), Heard::News, "this one is being made");
     }
 
     #[test]

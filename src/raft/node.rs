@@ -1,7 +1,7 @@
 //! The Raft side of a node: its groups, its links to other nodes, and what they announce.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     pin::Pin,
     sync::{
@@ -212,10 +212,7 @@ impl RaftNode {
     /// From now on nodes of other clusters are refused. Streams to and from peers that did not name this
     /// one end and are begun anew, and what such a peer said of leaders is forgotten (SAFETY B5).
     pub fn set_cluster(&self, cluster: u128) {
-        let is_news = self.core.cluster.send_if_modified(|known| known.replace(cluster) != Some(cluster));
-        if is_news {
-            self.core.leaders.forget_others(self.core.settings.broker);
-        }
+        self.core.cluster.send_if_modified(|known| known.replace(cluster) != Some(cluster));
     }
 
     /// A round trip to it was made in the last second.
@@ -242,6 +239,11 @@ impl RaftNode {
     /// Whether any other node is short of disk space.
     pub fn any_peer_short(&self) -> bool {
         self.core.links().iter().any(|link| link.room().is_some_and(|room| room.level > RoomLevel::Enough))
+    }
+
+    /// Which groups the cluster has, of those with an id below `below`. Who leads others is of no interest.
+    pub fn keep_leaders(&self, existing: BTreeSet<RaftGroupId>, below: RaftGroupId) {
+        self.core.leaders.keep(existing, below);
     }
 
     /// The leader with the highest term announced for a group (SAFETY M10), hosted here or not.

@@ -102,7 +102,11 @@ impl Session {
             let frame = tokio::select! {
                 biased;
                 is_other = becomes_another(&mut ours, self.cluster) => match is_other {
-                    true => break "our cluster is known now, and it was not named".into(),
+                    true => {
+                        // If it is of ours, it says so again in its next stream (SAFETY B5).
+                        self.core.leaders.forget_said_by(self.peer);
+                        break "our cluster is known now, and it was not named".into();
+                    }
                     false => continue,
                 },
                 frame = next(&mut incoming) => frame,

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::rig::{Cluster, PATIENCE, try_produce, until};
+use super::rig::{Cluster, PATIENCE, try_produce, try_produce_to, until};
 use crate::{
     broker::{CreateTopicRequest, FetchError, FetchRequest, inner::Inner},
     storage::sim::SimFault,
@@ -61,7 +61,8 @@ async fn a_leader_that_is_cut_off_does_not_go_on_saying_that_there_is_nothing_ne
     let broker = cluster.broker(leader);
     let fetch = |wait| {
         let topic = "t".into();
-        broker.fetch(FetchRequest { topic, partition: PartitionId(0), offset: Offset(1), bytes_max: 1_000, wait })
+        let (partition, offset) = (PartitionId(0), Offset(1));
+        broker.fetch(FetchRequest { topic, topic_id: None, partition, offset, bytes_max: 1_000, wait })
     };
     assert!(fetch(Duration::ZERO).await.unwrap().batches.is_empty());
     cluster.cuts.isolate(leader, 1..=3);
@@ -90,6 +91,68 @@ async fn a_replica_whose_core_has_stopped_is_opened_again() {
         })
         .await;
         assert!(inner.stopped.lock().unwrap().is_empty(), "and it is no problem any more");
+    }
+}
+
+/// As many as one process with three brokers carries on a busy machine.
+const PARTITIONS: i32 = 16;
+const STALL: Duration = Duration::from_secs(8);
+
+/// SAFETY M14, M16: commits need only the other disks, so it would go on as leader with a queue that grows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_whose_disk_stalls_gives_all_its_leaderships_away_and_comes_back() {
+    let mut cluster = Cluster::unstarted(3, 74).await;
+    // As in production: a busy machine elects nobody for no reason.
+    cluster.elections = [1_500, 3_000].map(Duration::from_millis);
+    cluster.run_all().await;
+    cluster.create("t", PARTITIONS as u32).await;
+    let groups: Vec<RaftGroupId> = (0..PARTITIONS as usize).map(|i| group(&cluster, 1, "t", i)).collect();
+    for group in &groups {
+        let leader = leader_of(&cluster, 1, *group).await;
+        if leader != 1 {
+            let moved = inner(&cluster, leader).transfer_here(*group, Some(BrokerId(1)), PATIENCE).await;
+            assert_eq!(moved.expect("all are alive").broker, BrokerId(1));
+        }
+    }
+    let produce = async |id: u64, partition: i32, sequence: i32| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let broker = cluster.broker(leader_of(&cluster, id, groups[partition as usize]).await);
+            match try_produce_to(&broker, "t", PartitionId(partition), sequence).await {
+                Ok(receipt) => return receipt,
+                Err(error) => assert!(error.is_retriable() && Instant::now() < deadline, "{partition}: {error:?}"),
+            }
+        }
+    };
+    for partition in 0..PARTITIONS {
+        produce(1, partition, 0).await;
+    }
+    let began = Instant::now();
+    cluster.disks[&1].plant(SimFault::StallsCommits);
+    let raft = &inner(&cluster, 2).raft;
+    let led_by_others = || groups.iter().filter(|group| raft.leader_of(**group).unwrap().broker.0 != 1).count();
+    let mut sequence = 1;
+    until("others lead all of them", || async { led_by_others() == groups.len() }).await;
+    println!("others lead after {:?}", began.elapsed());
+    assert!(began.elapsed() < STALL, "they wait for its disk");
+    while began.elapsed() < STALL {
+        for partition in 0..4 {
+            produce(2, partition, sequence).await;
+        }
+        sequence += 1;
+    }
+    assert!(inner(&cluster, 1).raft.is_stalled() && !raft.peer_alive(BrokerId(1)));
+    cluster.disks[&1].heal();
+    until("it counts as alive again", || async { raft.peer_alive(BrokerId(1)) }).await;
+    for (partition, group) in (0..).zip(&groups) {
+        let next = if partition < 4 { sequence } else { 1 };
+        let receipt = produce(2, partition, next).await;
+        let inner = inner(&cluster, 1);
+        until("its replicas follow", || async {
+            let hosted = inner.hosted_group(*group).unwrap();
+            hosted.bounds().high_watermark.0 > receipt.base_offset.0
+        })
+        .await;
     }
 }
 

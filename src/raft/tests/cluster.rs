@@ -47,12 +47,19 @@ pub struct Knobs {
     pub heartbeat: Duration,
     pub elections: [Duration; 2],
     pub queue_bytes_max: usize,
+    /// That the nodes know to be theirs from the start.
+    pub cluster: Option<u128>,
 }
 
 impl Default for Knobs {
     fn default() -> Knobs {
         let [heartbeat, min, max] = [200, 600, 1_000].map(Duration::from_millis);
-        Knobs { heartbeat, elections: [min, max], queue_bytes_max: StoreOptions::default().queue_bytes_max }
+        Knobs {
+            heartbeat,
+            elections: [min, max],
+            queue_bytes_max: StoreOptions::default().queue_bytes_max,
+            cluster: Some(7),
+        }
     }
 }
 
@@ -74,7 +81,7 @@ async fn start(id: u64, disk: &SimDisk, knobs: Knobs) -> Node {
         rng: Arc::new(Rng::seeded(id)),
         settings: RaftSettings {
             broker: BrokerId(id),
-            cluster: Some(7),
+            cluster: knobs.cluster,
             heartbeat: knobs.heartbeat,
             election_min: knobs.elections[0],
             election_max: knobs.elections[1],

@@ -12,7 +12,7 @@ use openraft::{
 };
 use tokio::time::{Instant, timeout};
 
-use super::cluster::{Cluster, GROUP, NEVER_ANSWERED, WITHIN, replica};
+use super::cluster::{Cluster, GROUP, Knobs, NEVER_ANSWERED, WITHIN, replica};
 use crate::{
     raft::{
         CallError,
@@ -232,4 +232,25 @@ async fn nothing_is_read_for_a_peer_without_a_link() {
     });
     let ended = network.stream_append(input, RPCOption::new(WITHIN)).await;
     assert!(ended.is_err());
+}
+
+/// SAFETY B5: while a node does not know its cluster it talks to whoever answers. Once it does, streams of
+/// other clusters must not go on, whoever began them.
+#[tokio::test]
+async fn streams_between_clusters_end_once_they_know_what_they_are() {
+    let cluster = Cluster::with(Knobs { cluster: None, ..Knobs::default() }).await;
+    cluster.write(1).await;
+    for (id, named) in [(1, 8), (2, 9), (3, 8)] {
+        cluster.nodes[&id].raft.set_cluster(named);
+    }
+    let linked = |from: u64, to: u64| cluster.nodes[&from].raft.peer_alive(BrokerId(to));
+    timeout(WITHIN, async {
+        while linked(1, 2) || linked(2, 1) || linked(2, 3) || linked(3, 2) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("strangers are parted");
+    cluster.write_but(Some(2), 2).await;
+    assert!(linked(1, 3) && linked(3, 1), "those of one cluster go on");
 }

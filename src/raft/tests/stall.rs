@@ -16,6 +16,7 @@ const KNOBS: Knobs = Knobs {
     heartbeat: Duration::from_millis(20),
     elections: [Duration::from_millis(150), Duration::from_millis(300)],
     queue_bytes_max: 4 << 10,
+    cluster: Some(7),
 };
 
 /// Longer than a queue of 1,024 ticks lasts.
