@@ -13,6 +13,8 @@ pub mod client;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
+pub mod durable;
+#[cfg(feature = "server")]
 pub mod group;
 #[cfg(feature = "server")]
 pub mod grpc;

@@ -10,21 +10,22 @@
 //! ```
 
 use std::{
-    fs::{self, File, TryLockError},
-    io::{self, Write},
+    fs::{self, File, OpenOptions, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{Mode, OFlags};
 
 use super::{StoreError, open::REPLACE_REPLICA};
+use crate::durable;
 
 pub(super) const DAMAGED: &str = "DAMAGED";
 pub(super) const LOCK: &str = "LOCK";
 
 /// What may lie in a directory before its database does: what was begun and not ended, and what a file system
 /// puts into its root.
-const OURS: [&str; 7] = [LOCK, DAMAGED, "DAMAGED.tmp", "FLOOR.tmp", "db", "wal-aside", "lost+found"];
+const OURS: [&str; 6] = [LOCK, DAMAGED, "FLOOR", "db", "wal-aside", "lost+found"];
 
 /// Where what lies in a data directory. Looks, and changes nothing.
 pub(super) struct Files<'a>(pub &'a Path);
@@ -50,7 +51,7 @@ impl Files<'_> {
         }
         for file in fs::read_dir(self.0)? {
             let name = file?.file_name().to_string_lossy().into_owned();
-            if !OURS.contains(&name.as_str()) {
+            if !OURS.contains(&durable::meant(&name)) {
                 return Ok(Some(name));
             }
         }
@@ -80,11 +81,12 @@ impl Directory {
             let (doing, cause) = (format!("opening {}", path.display()), "it is a file, not a directory".into());
             return Err(StoreError::Io { doing, cause });
         }
-        fs::create_dir_all(path).map_err(io("creating the data directory", path))?;
+        durable::create_directories(path).map_err(io("creating the data directory", path))?;
         if let Some(found) = Files(path).stranger().map_err(io("listing", path))? {
             return Err(StoreError::NotEmpty { directory: path.display().to_string(), found });
         }
-        let lock = File::create(path.join(LOCK)).map_err(io("opening LOCK in", path))?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK));
+        let lock = lock.map_err(io("opening LOCK in", path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -127,17 +129,13 @@ impl Directory {
         self.files().has_db()
     }
 
-    pub fn sync(&self) -> io::Result<()> {
-        sync(&self.path)
-    }
-
     /// Links the write-ahead logs aside: opening may drop what it cannot read of them, and recycles
     /// their files later. Links left by an open that did not end stay, they are the older evidence.
     pub fn link_wals(&self) -> io::Result<()> {
         if !self.db().exists() {
             return Ok(());
         }
-        fs::create_dir_all(self.wal_aside())?;
+        durable::create_directories(&self.wal_aside())?;
         for file in fs::read_dir(self.db())? {
             let file = file?;
             if file.path().extension().is_none_or(|extension| extension != "log") {
@@ -176,22 +174,13 @@ impl Directory {
     }
 }
 
-fn sync(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
 /// Persists that the directory must not be used again. The first reason stays.
 pub(super) fn write_damaged_mark(directory: &Path, what: &str) -> io::Result<()> {
     let mark = directory.join(DAMAGED);
     if mark.exists() {
         return Ok(());
     }
-    let temporary = mark.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    writeln!(file, "{what}")?;
-    file.sync_all()?;
-    fs::rename(temporary, mark)?;
-    sync(directory)
+    durable::write_whole(&mark, format!("{what}\n").as_bytes())
 }
 
 /// Whether a broker's data lies in a directory, or has begun to. Nothing is created.

@@ -19,6 +19,8 @@ use std::{
     time::Duration,
 };
 
+use crate::durable;
+
 const SLOTS: usize = 3;
 
 /// The unit that a disk writes or tears.
@@ -73,15 +75,12 @@ pub(super) struct Floor {
 }
 
 impl Floor {
-    /// Writes a new file whose floor is 0, and syncs it. The caller syncs the directory.
+    /// Writes a new file whose floor is 0; durable when this returns.
     pub fn create(path: &Path) -> io::Result<()> {
-        let temporary = path.with_extension("tmp");
-        let file = File::create(&temporary)?;
         // Written, not only sized, so that the blocks are there when the disk is full.
-        file.write_all_at(&[0; SLOTS * BLOCK as usize], 0)?;
-        file.write_all_at(&encode(0), 0)?;
-        file.sync_all()?;
-        std::fs::rename(temporary, path)
+        let mut slots = vec![0; SLOTS * BLOCK as usize];
+        slots[..SLOT_LEN].copy_from_slice(&encode(0));
+        durable::write_whole(path, &slots)
     }
 
     /// The floor of a file that nobody has open: None if no slot is valid.

@@ -159,7 +159,6 @@ impl RocksKv {
         if !directory.has_db() && !directory.floor().exists() {
             // Before the database, so that there is never one without.
             Floor::create(&directory.floor()).map_err(io("creating FLOOR in", path))?;
-            directory.sync().map_err(io("syncing", path))?;
         }
         let floor = match Floor::read(&directory.floor()) {
             Ok(floor) => floor,
@@ -172,7 +171,6 @@ impl RocksKv {
         check_floor(&directory, commit_no, floor)?;
         if floor.is_none() {
             Floor::create(&directory.floor()).map_err(io("creating FLOOR in", path))?;
-            directory.sync().map_err(io("syncing", path))?;
         }
         directory.unlink_wals().map_err(io("unlinking old write-ahead logs in", path))?;
         let floor = Floor::open(&directory.floor()).map_err(io("opening FLOOR in", path))?;

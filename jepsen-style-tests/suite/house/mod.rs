@@ -173,6 +173,17 @@ mod planted {
         );
     }
 
+    /// R6.
+    #[test]
+    fn a_file_that_a_power_cut_takes_back() {
+        rejects(Rule::NotDurable, "src/cli/context.rs", "fn f() { fs::rename(&new, path).map_err(error) }");
+        rejects(Rule::NotDurable, "src/cli/local/state.rs", "fn f() { std::fs::write(path, bytes) }");
+        rejects(Rule::NotDurable, "src/storage/floor.rs", "fn f() { File::create(&path)?; }");
+        rejects(Rule::NotDurable, "src/storage/directory.rs", "fn f() { fs::create_dir_all(path)?; }");
+        accepts("src/durable.rs", "fn f() { fs::rename(&new, path).map_err(error) }");
+        accepts("src/cli/context.rs", "#[cfg(test)]\nmod tests {\n    fn f() { fs::write(a, b); }\n}\n");
+    }
+
     #[test]
     fn a_file_or_function_that_grew() {
         let long = "// line\n".repeat(FILE_LINES_MAX + 1);

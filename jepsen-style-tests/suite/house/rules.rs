@@ -6,7 +6,7 @@ use super::source::{blank_prose, is_test_file, is_word, paths, split_tests};
 
 /// Lowest first. A module may use those of lower layers and its own, never those above.
 const LAYERS: &[&[&str]] = &[
-    &["types", "replicated", "seam", "config", "metrics", "proto"],
+    &["types", "replicated", "seam", "durable", "config", "metrics", "proto"],
     &["record"],
     &["partition", "group"],
     &["metadata"],
@@ -59,6 +59,9 @@ const IMPURE: &[&str] = &["tokio", "std::fs", "std::net", "std::process", "std::
 /// durable floor), and the command line, which runs on the user's machine and never in a simulation.
 const OUTSIDE_ALLOWED: &[&str] = &["src/seam/", "src/storage/rocks", "src/storage/floor.rs", "src/cli", "src/main.rs"];
 
+/// Files that are made by these are not there after a power cut; `durable` does what is missing.
+const NOT_DURABLE: &[&str] = &["fs::rename(", "fs::write(", "File::create(", "File::create_new(", "fs::create_dir"];
+
 /// What DESIGN part 7 lists, and what git and cargo themselves put there.
 const TOP_LEVEL: &[&str] = &[
     "Cargo.toml",
@@ -96,6 +99,7 @@ pub enum Rule {
     Seams,
     Pure,
     Unwrap,
+    NotDurable,
     FileLines,
     FunctionLines,
     Todo,
@@ -235,6 +239,15 @@ fn check_words(module: &str, ships: &str, emit: &mut Emit) {
     for (index, line) in ships.lines().enumerate() {
         if line.contains(".unwrap()") {
             emit(Rule::Unwrap, index + 1, "unwrap() outside tests: say why it cannot be with expect()".into());
+        }
+        if module != "durable"
+            && let Some(call) = NOT_DURABLE.iter().find(|call| line.contains(**call))
+        {
+            emit(
+                Rule::NotDurable,
+                index + 1,
+                format!("{call}..): what it makes may be gone after a power cut: use durable"),
+            );
         }
         let mut words = line.split(|c: char| !is_word(c));
         if PURE.contains(&module) && words.any(|word| word == "async" || word == "await") {

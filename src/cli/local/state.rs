@@ -2,14 +2,14 @@
 //! configuration beside its data.
 
 use std::{
-    env, fs,
-    io::{self, Write},
+    env, fs, io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::super::{Failure, context};
+use crate::durable;
 
 /// The context that `local` writes.
 pub const CONTEXT: &str = "local";
@@ -142,15 +142,10 @@ pub fn default_directory() -> Result<PathBuf, Failure> {
     Ok(base.join("flotilla").join("local"))
 }
 
-/// Writes a file whole, or leaves the old one.
+/// Writes a file whole, or leaves the old one; durable when this returns.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let error = |error: io::Error| Failure::failed(format!("cannot write {}: {error}", path.display()));
-    let parent = path.parent().expect("the path was joined to a directory");
-    fs::create_dir_all(parent).map_err(error)?;
-    let new = path.with_extension(format!("new{}", std::process::id()));
-    let mut file = fs::File::create(&new).map_err(error)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(error)?;
-    fs::rename(&new, path).map_err(error)
+    durable::write_whole(path, bytes).map_err(error)
 }
 
 #[cfg(test)]
