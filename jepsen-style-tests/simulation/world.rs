@@ -120,6 +120,14 @@ impl Kv for TracedKv {
         self.trace.note(&self.node, format_args!("commit of {} sync {sync} {digest:016x}", batch.ops.len()));
         self.kv.commit(batch, sync)
     }
+
+    fn commit_no(&self) -> u64 {
+        self.kv.commit_no()
+    }
+
+    fn condemn(&self, why: &str) {
+        self.kv.condemn(why);
+    }
 }
 
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;

@@ -6,7 +6,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{EntryKind, Identity, LogEntry, SavedState};
+use super::{EntryKind, Identity, LogEntry, SavedState, Seen, Start, Starts, starts::Begun};
 use crate::types::{BrokerId, EntryPosition, LogIndex, ReplicaId, Term, WallMs};
 
 /// Of every value. A value of a format that changes gets its own.
@@ -174,6 +174,53 @@ pub(super) fn read_identity(value: Bytes) -> Result<Identity, FormatError> {
     Ok(Identity { broker, storage_id, cluster_id: has_cluster.then_some(cluster_id) })
 }
 
+/// The number of the oldest, then id and first commit of each, the oldest first.
+pub(super) fn starts(starts: &Starts) -> Bytes {
+    let begun = starts.begun();
+    let mut out = BytesMut::with_capacity(13 + begun.len() * 24);
+    out.put_u8(VERSION);
+    out.put_u64(starts.oldest());
+    out.put_u32(begun.len().try_into().expect("they are bounded"));
+    for start in begun {
+        out.put_u128(start.id);
+        out.put_u64(start.commit_no);
+    }
+    out.freeze()
+}
+
+pub(super) fn read_starts(value: Bytes) -> Result<Starts, FormatError> {
+    let mut value = Reader::new(value)?;
+    let oldest = value.u64()?;
+    let count = u32::from_be_bytes(value.array()?) as usize;
+    let mut begun = Vec::with_capacity(count.min(value.0.len() / 24));
+    for _ in 0..count {
+        begun.push(Begun { id: u128::from_be_bytes(value.array()?), commit_no: value.u64()? });
+    }
+    value.end()?;
+    Starts::from_parts(oldest, begun).ok_or(FormatError::Malformed("it has no starts, or impossible ones"))
+}
+
+/// What is known of another broker; its id is in the key.
+pub(super) fn seen(seen: &Seen) -> Bytes {
+    let mut out = BytesMut::with_capacity(49 + seen.alarm.len());
+    out.put_u8(VERSION);
+    out.put_u128(seen.storage_id);
+    out.put_u64(seen.start.number);
+    out.put_u128(seen.start.id);
+    out.put_u64(seen.commit_no);
+    out.put_slice(seen.alarm.as_bytes());
+    out.freeze()
+}
+
+pub(super) fn read_seen(value: Bytes) -> Result<Seen, FormatError> {
+    let mut value = Reader::new(value)?;
+    let storage_id = u128::from_be_bytes(value.array()?);
+    let start = Start { number: value.u64()?, id: u128::from_be_bytes(value.array()?) };
+    let commit_no = value.u64()?;
+    let alarm = String::from_utf8(value.0.to_vec()).map_err(|_| FormatError::Malformed("its text is not UTF-8"))?;
+    Ok(Seen { storage_id, start, commit_no, alarm })
+}
+
 /// A point of the sparse index; its offset is in the key.
 pub(super) fn point(index: LogIndex, max_ts_before: WallMs) -> Bytes {
     let mut out = BytesMut::with_capacity(17);
@@ -242,6 +289,13 @@ mod tests {
         assert_eq!(replica(ReplicaId(5)), [&b"\x01"[..], term].concat());
         let whose = Identity { broker: BrokerId(5), cluster_id: Some(9), storage_id: 5 };
         assert_eq!(identity(&whose), [&b"\x01"[..], term, &[0; 8], term, b"\x01", &[0; 8], index].concat());
+        let begun = vec![Begun { id: 5, commit_no: 9 }, Begun { id: 9, commit_no: 5 }];
+        let both = Starts::from_parts(9, begun).expect("possible");
+        let bytes = [&b"\x01"[..], index, &[0, 0, 0, 2], &[0; 8], term, index, &[0; 8], index, term].concat();
+        assert_eq!(starts(&both), bytes);
+        let start = Start { number: 9, id: 5 };
+        let other = Seen { storage_id: 9, start, commit_no: 5, alarm: "why".into() };
+        assert_eq!(seen(&other), [&b"\x01"[..], &[0; 8], index, index, &[0; 8], term, term, b"why"].concat());
         assert_eq!(point(LogIndex(9), WallMs(5)), [&b"\x01"[..], index, term].concat());
         assert_eq!(tombstone(), &b"\x01"[..]);
         assert_eq!(commit_no(5), [&b"\x01"[..], term].concat());
@@ -272,6 +326,12 @@ mod tests {
             prop_assert_eq!(read_replica(replica(ReplicaId(term))), Ok(ReplicaId(term)));
             let whose = Identity { broker: BrokerId(term), cluster_id: some.then_some(wide), storage_id: !wide };
             prop_assert_eq!(read_identity(identity(&whose)), Ok(whose));
+            let begun = vec![Begun { id: wide, commit_no: index }; 3];
+            let three = Starts::from_parts(term >> 1, begun).expect("possible");
+            prop_assert_eq!(read_starts(starts(&three)), Ok(three));
+            let start = Start { number: term, id: wide };
+            let other = Seen { storage_id: !wide, start, commit_no: index, alarm: format!("{ms}") };
+            prop_assert_eq!(read_seen(seen(&other)), Ok(other));
             prop_assert_eq!(read_point(point(LogIndex(index), WallMs(ms))), Ok((LogIndex(index), WallMs(ms))));
             prop_assert_eq!(read_commit_no(commit_no(term)), Ok(term));
         }
@@ -289,6 +349,8 @@ mod tests {
             let _ = read_replica(value.clone());
             let _ = read_identity(value.clone());
             let _ = read_point(value.clone());
+            let _ = read_starts(value.clone());
+            let _ = read_seen(value.clone());
             let _ = read_commit_no(value);
         }
     }

@@ -3,7 +3,9 @@
 //! ```text
 //! family   key                                      value
 //! log      'e' | group u64 | index u64              entry
+//! state    'b' | broker u64                         what this broker has seen of another one
 //! state    'c'                                      number of the last synced commit
+//! state    'h'                                      starts of this broker, the last ones
 //! state    'i'                                      identity of the directory
 //! state    'r' | group u64                          replica of the group that lives here
 //! state    'v' | group u64                          vote, opaque
@@ -18,15 +20,17 @@
 //! an offset has its sign bit flipped for the same reason.
 
 use super::KeyRange;
-use crate::types::{LogIndex, Offset, RaftGroupId};
+use crate::types::{BrokerId, LogIndex, Offset, RaftGroupId};
 
 /// First byte of a key. Persisted: never renumber, never reuse a retired letter.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Kind {
     Applied = b'a',
+    Seen = b'b',
     CommitNo = b'c',
     Entry = b'e',
+    Starts = b'h',
     Identity = b'i',
     SavedCommit = b'k',
     Point = b'o',
@@ -42,6 +46,7 @@ pub(super) const COMMIT_NO: &[u8] = &[Kind::CommitNo as u8];
 /// Written and deleted before a new database is used.
 pub(super) const WARM_UP: &[u8] = &[Kind::WarmUp as u8];
 pub(super) const IDENTITY: &[u8] = &[Kind::Identity as u8];
+pub(super) const STARTS: &[u8] = &[Kind::Starts as u8];
 
 const SIGN: u64 = 1 << 63;
 
@@ -108,6 +113,21 @@ pub(super) fn read_replica(key: &[u8]) -> Option<RaftGroupId> {
     (key[0] == Kind::Replica as u8).then_some(RaftGroupId(group))
 }
 
+pub(super) fn seen(broker: BrokerId) -> Vec<u8> {
+    of_group(Kind::Seen, RaftGroupId(broker.0))
+}
+
+/// What was seen of all brokers.
+pub(super) fn all_seen() -> KeyRange {
+    KeyRange { from: seen(BrokerId(0)), to: vec![Kind::Seen as u8 + 1] }
+}
+
+pub(super) fn read_seen(key: &[u8]) -> Option<BrokerId> {
+    let key: &[u8; 9] = key.try_into().ok()?;
+    let broker = u64::from_be_bytes(key[1..].try_into().ok()?);
+    (key[0] == Kind::Seen as u8).then_some(BrokerId(broker))
+}
+
 pub(super) fn vote(group: RaftGroupId) -> Vec<u8> {
     of_group(Kind::Vote, group)
 }
@@ -166,6 +186,9 @@ mod tests {
         let long = |tag: &[u8], number: &[u8]| [tag, group, number].concat();
         assert_eq!(COMMIT_NO, b"c");
         assert_eq!(IDENTITY, b"i");
+        assert_eq!(STARTS, b"h");
+        assert_eq!(seen(BrokerId(0x0102)), small(b"b"));
+        assert_eq!(all_seen(), KeyRange { from: [&b"b"[..], &[0; 8]].concat(), to: b"c".to_vec() });
         assert_eq!(replica(G), small(b"r"));
         assert_eq!(vote(G), small(b"v"));
         assert_eq!(purged(G), small(b"p"));
@@ -206,6 +229,7 @@ mod tests {
             prop_assert_eq!(read_entry(&entry(group, index)), Some((group, index)));
             prop_assert_eq!(read_point(&point(group, offset)), Some((group, offset)));
             prop_assert_eq!(read_replica(&replica(group)), Some(group));
+            prop_assert_eq!(read_seen(&seen(BrokerId(group.0))), Some(BrokerId(group.0)));
         }
 
         #[test]
@@ -215,6 +239,9 @@ mod tests {
             }
             if let Some((group, offset)) = read_point(&key) {
                 prop_assert_eq!(point(group, offset), key.clone());
+            }
+            if let Some(broker) = read_seen(&key) {
+                prop_assert_eq!(seen(broker), key.clone());
             }
             if let Some(group) = read_replica(&key) {
                 prop_assert_eq!(replica(group), key);

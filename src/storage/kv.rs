@@ -30,6 +30,13 @@ pub trait Kv: Send + Sync + 'static {
 
     /// One call at a time: the caller awaits each before the next.
     fn commit(&self, batch: WriteBatch, sync: bool) -> KvFuture<'_, ()>;
+
+    /// The number of the last synced commit that has returned: durable, and one more with each. It lies
+    /// beside the data, so a copy has the number of the moment at which it was taken.
+    fn commit_no(&self) -> u64;
+
+    /// Marks the data, for ever, as not to be used again, and says why (SAFETY B5). The first mark stays.
+    fn condemn(&self, why: &str);
 }
 
 /// Column families. All share one write-ahead log.

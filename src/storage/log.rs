@@ -17,7 +17,7 @@ use super::{
     tail::{AppendNo, Tail},
     writer::{Refused, Write, wait_done, waiter},
 };
-use crate::types::{EntryPosition, LogIndex, RaftGroupId, ReplicaId};
+use crate::types::{EntryPosition, LogIndex, RaftGroupId, ReplicaId, Term};
 
 /// Entries of one read from disk; more come with the next.
 const READ_ENTRIES_MAX: usize = 10_000;
@@ -260,6 +260,23 @@ impl GroupLog {
     /// The last entry; the purge point if there is none.
     pub fn last(&self) -> Option<EntryPosition> {
         self.0.lock().last
+    }
+
+    /// The last entry that is known to be committed or applied: nothing up to here may ever change.
+    pub fn kept(&self) -> Option<EntryPosition> {
+        let state = self.0.lock();
+        state.purged.max(state.applied).max(state.committed)
+    }
+
+    /// The term of an entry. None: it is not in the log, or cannot be read now.
+    pub async fn term_at(&self, index: LogIndex) -> Option<Term> {
+        if let Some(purged) = self.purged()
+            && purged.index >= index
+        {
+            return (purged.index == index).then_some(purged.term);
+        }
+        let found = self.read(index, LogIndex(index.0.saturating_add(1)), 0).await.ok()?;
+        found.first().filter(|entry| entry.position.index == index).map(|entry| entry.position.term)
     }
 
     /// Where the newest checkpoint stands.

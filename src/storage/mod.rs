@@ -23,6 +23,7 @@ mod rocks_space;
 mod saved;
 pub mod sim;
 mod space;
+mod starts;
 mod store;
 mod tail;
 #[cfg(test)]
@@ -40,4 +41,5 @@ pub use rocks_read_only::ReadOnlyKv;
 pub use saved::SavedState;
 pub use sim::{SimDisk, SimFault, SimKv};
 pub use space::{SpaceCounters, SpaceProbe};
+pub use starts::{ALARM_BYTES_MAX, SEEN_MAX, Seen, SetBack, Start, Starts};
 pub use store::{Identity, OnFailure, Store, StoreOptions};

@@ -16,8 +16,10 @@ use crate::types::{EntryPosition, LogIndex, RaftGroupId, ReplicaId};
 
 const ONE: ScanLimit = ScanLimit { pairs: 1, bytes: usize::MAX };
 
-pub(super) const REPLACE_REPLICA: &str =
-    "this copy must not be used again: keep the directory for examination and let another replica take its place";
+/// That another replica takes the place of a lost one by itself, or by a command, is for a later version.
+pub(super) const REPLACE_REPLICA: &str = "this copy must not be used again: keep the directory for examination, and give \
+     this machine a new broker id and an empty data directory; it joins as another broker, and the lost replicas stay \
+     missing until another replica can take their place, which this version cannot do yet";
 
 /// What is on disk for one group.
 pub(super) struct Loader<'a> {

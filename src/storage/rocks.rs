@@ -121,6 +121,8 @@ pub(super) struct Inner {
     pub has_failed: AtomicBool,
     /// Ranges of the log family deleted since the start: space that may be given back.
     pub deletions: AtomicU64,
+    /// The number of the last synced commit that is durable.
+    pub commit_no: AtomicU64,
 }
 
 struct Commit {
@@ -181,8 +183,8 @@ impl RocksKv {
             })?;
         }
         let (has_failed, deletions) = (AtomicBool::new(false), AtomicU64::new(0));
-        let inner = Arc::new(Inner { db, directory, has_failed, deletions });
         let commit_no = commit_no.unwrap_or(0);
+        let inner = Arc::new(Inner { db, directory, has_failed, deletions, commit_no: AtomicU64::new(commit_no) });
         RocksKv::start(inner, floor, commit_no, options.reserve_bytes).map_err(io("starting the threads of", path))
     }
 
@@ -473,7 +475,9 @@ fn write(
     match commit_no {
         // After the fsync, before anyone is told (SAFETY B9).
         Some(commit_no) => {
-            floor.raise(commit_no).map_err(|error| KvError::Io(format!("raising FLOOR to {commit_no}: {error}")))
+            floor.raise(commit_no).map_err(|error| KvError::Io(format!("raising FLOOR to {commit_no}: {error}")))?;
+            inner.commit_no.store(commit_no, SeqCst);
+            Ok(())
         }
         None => Ok(()),
     }
@@ -542,5 +546,13 @@ impl Kv for RocksKv {
             commits.send(Commit { batch, sync, done }).await.map_err(|_| ended(()))?;
             wait.await.map_err(|_| ended(()))?
         })
+    }
+
+    fn commit_no(&self) -> u64 {
+        self.inner.commit_no.load(SeqCst)
+    }
+
+    fn condemn(&self, why: &str) {
+        drop(self.inner.directory.mark_damaged(why));
     }
 }

@@ -111,6 +111,14 @@ impl Kv for ReadOnlyKv {
     fn commit(&self, _: WriteBatch, _: bool) -> KvFuture<'_, ()> {
         Box::pin(async { Err(KvError::Io("the data directory is open for reading only".into())) })
     }
+
+    /// Nothing is committed here.
+    fn commit_no(&self) -> u64 {
+        0
+    }
+
+    /// Whoever looks only changes nothing.
+    fn condemn(&self, _: &str) {}
 }
 
 /// Taken on a descriptor that cannot write: LOCK keeps its times.

@@ -38,6 +38,8 @@ pub enum SimFault {
     HangsOnCommit,
     /// Commits return once it is healed, as those of a disk that stalls for a while.
     StallsCommits,
+    /// So many commits of the disk's life return, and no more.
+    HangsAfterCommits(u64),
     /// Reads say that the data is damaged.
     ReadsDamaged,
 }
@@ -45,21 +47,30 @@ pub enum SimFault {
 type Table = BTreeMap<Vec<u8>, Bytes>;
 
 #[derive(Clone, Debug, Default)]
-struct Tables(BTreeMap<Family, Table>);
+struct Tables {
+    families: BTreeMap<Family, Table>,
+    /// Synced commits in it.
+    commit_no: u64,
+}
+
+/// A batch, and whether it was to be synced.
+type Committed = (WriteBatch, bool);
 
 impl Tables {
-    fn apply(&mut self, batch: &WriteBatch) {
+    fn apply(&mut self, (batch, is_synced): &Committed) {
+        self.commit_no += u64::from(*is_synced);
         for op in &batch.ops {
             match op {
                 WriteOp::Put { family, key, value } => {
-                    self.0.entry(*family).or_default().insert(key.clone(), value.concat().into());
+                    self.families.entry(*family).or_default().insert(key.clone(), value.concat().into());
                 }
                 WriteOp::Delete { family, key } => {
-                    self.0.entry(*family).or_default().remove(key);
+                    self.families.entry(*family).or_default().remove(key);
                 }
                 WriteOp::DeleteRange { family, range } => {
                     if range.from < range.to {
-                        self.0.entry(*family).or_default().retain(|key, _| !(&range.from..&range.to).contains(&key));
+                        let table = self.families.entry(*family).or_default();
+                        table.retain(|key, _| !(&range.from..&range.to).contains(&key));
                     }
                 }
             }
@@ -67,7 +78,7 @@ impl Tables {
     }
 
     fn scan(&self, family: Family, range: &KeyRange, limit: ScanLimit, reverse: bool) -> Vec<(Bytes, Bytes)> {
-        let Some(table) = self.0.get(&family) else { return vec![] };
+        let Some(table) = self.families.get(&family) else { return vec![] };
         if range.from >= range.to {
             return vec![];
         }
@@ -91,7 +102,7 @@ struct Disk {
     /// What a crash leaves at least.
     durable: Tables,
     /// Commits begun since, in order.
-    unsynced: Vec<WriteBatch>,
+    unsynced: Vec<Committed>,
     /// What reads see: all commits that returned.
     live: Tables,
     /// Handles of an older generation are dead: they belong to a process that is gone.
@@ -101,7 +112,9 @@ struct Disk {
     faults: Vec<SimFault>,
     commits: u64,
     syncs: u64,
-    history: Option<Vec<WriteBatch>>,
+    history: Option<Vec<Committed>>,
+    /// Why it must not be used again.
+    condemned: Option<String>,
 }
 
 impl Disk {
@@ -120,6 +133,15 @@ impl Disk {
 
     fn has(&self, fault: SimFault) -> bool {
         self.faults.contains(&fault)
+    }
+
+    /// Whether the commit that begins now never returns.
+    fn hangs(&self) -> bool {
+        self.faults.iter().any(|fault| match fault {
+            SimFault::HangsOnCommit => true,
+            SimFault::HangsAfterCommits(count) => self.commits >= *count,
+            SimFault::SyncsNothing | SimFault::FailsNextCommit | SimFault::StallsCommits | SimFault::ReadsDamaged => false,
+        })
     }
 }
 
@@ -148,6 +170,7 @@ impl SimDisk {
             commits: 0,
             syncs: 0,
             history: None,
+            condemned: None,
         };
         SimDisk { disk: Arc::new(Mutex::new(disk)), rng: Arc::new(Rng::seeded(seed)) }
     }
@@ -172,15 +195,26 @@ impl SimDisk {
         SimDisk::with(count as u64, tables)
     }
 
+    /// Another disk with what is durable here now: a copy of a stopped directory, or, of one in use, what a
+    /// snapshot of its volume would hold.
+    pub fn copy(&self, seed: u64) -> SimDisk {
+        SimDisk::with(seed, self.lock().durable.clone())
+    }
+
+    /// Why the disk must not be used again, if it was marked so.
+    pub fn condemned(&self) -> Option<String> {
+        self.lock().condemned.clone()
+    }
+
     /// Starts to use the disk, as a new process would: handles opened before are dead, but nothing
     /// that they wrote is lost.
     pub fn open(&self) -> SimKv {
         let mut disk = self.lock();
         disk.kill_handles();
         disk.live = disk.durable.clone();
-        for batch in std::mem::take(&mut disk.unsynced) {
-            disk.live.apply(&batch);
-            disk.unsynced.push(batch);
+        for committed in std::mem::take(&mut disk.unsynced) {
+            disk.live.apply(&committed);
+            disk.unsynced.push(committed);
         }
         SimKv { disk: self.clone(), generation: disk.generation }
     }
@@ -272,7 +306,9 @@ impl Drop for Committing<'_> {
 
 impl Kv for SimKv {
     fn get<'a>(&'a self, family: Family, key: &'a [u8]) -> KvFuture<'a, Option<Bytes>> {
-        Box::pin(self.read(family, move |tables| tables.0.get(&family).and_then(|table| table.get(key)).cloned()))
+        Box::pin(
+            self.read(family, move |tables| tables.families.get(&family).and_then(|table| table.get(key)).cloned()),
+        )
     }
 
     fn scan<'a>(
@@ -292,10 +328,10 @@ impl Kv for SimKv {
                 assert!(!disk.is_committing, "one commit at a time");
                 disk.is_committing = true;
                 if let Some(history) = &mut disk.history {
-                    history.push(batch.clone());
+                    history.push((batch.clone(), sync));
                 }
-                disk.unsynced.push(batch.clone());
-                (disk.has(SimFault::HangsOnCommit), disk.unsynced.len())
+                disk.unsynced.push((batch.clone(), sync));
+                (disk.hangs(), disk.unsynced.len())
             };
             let committing = Committing(self);
             if hangs {
@@ -314,7 +350,7 @@ impl Kv for SimKv {
                 drop(committing);
                 return Err(KvError::Io("a planted fault".into()));
             }
-            disk.live.apply(&batch);
+            disk.live.apply(&(batch, sync));
             disk.commits += 1;
             if sync && !disk.has(SimFault::SyncsNothing) {
                 disk.syncs += 1;
@@ -324,5 +360,13 @@ impl Kv for SimKv {
             drop(committing);
             Ok(())
         })
+    }
+
+    fn commit_no(&self) -> u64 {
+        self.disk.lock().durable.commit_no
+    }
+
+    fn condemn(&self, why: &str) {
+        self.disk.lock().condemned.get_or_insert_with(|| why.to_string());
     }
 }

@@ -10,7 +10,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Family, GroupLog, KeyRange, Kv, OpenLogError, ScanLimit, StoreError, StoreFailed, WriteBatch, WriterProbe,
+    Family, GroupLog, KeyRange, Kv, OpenLogError, SEEN_MAX, ScanLimit, Seen, Starts, StoreError, StoreFailed,
+    WriteBatch, WriterProbe,
     budget::Budget,
     formats, keys,
     log::{Group, Handle, State},
@@ -305,12 +306,84 @@ impl Store {
         identity.map_err(|error| damaged(format!("its identity cannot be read: {error}")))
     }
 
+    /// Begins a life of this broker: its id is added to those of the starts before it, and is durable when
+    /// this returns. To be called once a process, before anything is told to another broker.
+    pub async fn begin_start(&self, id: u128) -> Result<Starts, StoreError> {
+        let value = self.0.get(Family::State, keys::STARTS).await?;
+        let before = value.map(formats::read_starts).transpose();
+        let before = before.map_err(|error| damaged(format!("its starts cannot be read: {error}")))?;
+        let starts = Starts::after(before, id, self.0.kv.commit_no());
+        let mut batch = WriteBatch::default();
+        batch.put(Family::State, keys::STARTS, formats::starts(&starts));
+        self.0.writer.write(batch, true).await?;
+        Ok(starts)
+    }
+
+    /// The number of the last synced commit that others need to hear of. No power cut takes it back.
+    pub fn commit_no(&self) -> u64 {
+        self.0.writer.loud_commit_no()
+    }
+
+    /// Marks this directory as one that must never be used again (SAFETY B5).
+    pub fn condemn(&self, why: &str) {
+        self.0.kv.condemn(why);
+    }
+
+    /// What this broker has seen of others.
+    pub async fn all_seen(&self) -> Result<BTreeMap<BrokerId, Seen>, StoreError> {
+        let limit = ScanLimit { pairs: SEEN_MAX, bytes: usize::MAX };
+        let found = self.0.scan(Family::State, keys::all_seen(), limit, false).await?;
+        let pairs = found.into_iter().map(|(key, value)| {
+            let broker = keys::read_seen(&key).ok_or_else(|| damaged("what was seen has a malformed key".into()))?;
+            let seen = formats::read_seen(value)
+                .map_err(|error| damaged(format!("what was seen of broker {broker} cannot be read: {error}")))?;
+            Ok((broker, seen))
+        });
+        pairs.collect()
+    }
+
+    /// Durable when it returns.
+    pub async fn save_seen(&self, broker: BrokerId, seen: &Seen) -> Result<(), StoreError> {
+        let (done, wait) = waiter();
+        if let Err(refused) = self.0.writer.queue(Write::synced(seen_batch(broker, seen), done).quiet()) {
+            refused.complete();
+        }
+        Ok(wait_done(wait).await?)
+    }
+
+    /// As [`Store::save_seen`], with the next write that is synced anyway, so that it costs no fsync of its own.
+    /// [`Store::sync_seen`] with what this returns makes it durable if no such write comes.
+    pub fn queue_seen(&self, broker: BrokerId, seen: &Seen) -> u64 {
+        if let Err(refused) = self.0.writer.queue(Write::unsynced(seen_batch(broker, seen)).quiet()) {
+            refused.complete();
+        }
+        // The next commit may have begun before; the one after it has not.
+        self.0.kv.commit_no() + 2
+    }
+
+    pub async fn sync_seen(&self, queued: u64) -> Result<(), StoreError> {
+        if self.0.kv.commit_no() >= queued {
+            return Ok(());
+        }
+        let (done, wait) = waiter();
+        if let Err(refused) = self.0.writer.queue(Write::synced(WriteBatch::default(), done).quiet()) {
+            refused.complete();
+        }
+        Ok(wait_done(wait).await?)
+    }
+
     /// Returns once it is durable.
     pub async fn save_identity(&self, identity: Identity) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
         batch.put(Family::State, keys::IDENTITY, formats::identity(&identity));
         Ok(self.0.writer.write(batch, true).await?)
     }
+}
+
+fn seen_batch(broker: BrokerId, seen: &Seen) -> WriteBatch {
+    let mut batch = WriteBatch::default();
+    batch.put(Family::State, keys::seen(broker), formats::seen(seen));
+    batch
 }
 
 fn damaged(what: String) -> StoreError {

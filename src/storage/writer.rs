@@ -12,7 +12,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -36,6 +39,8 @@ const WRITE_OVERHEAD: usize = 128;
 pub(super) struct Write {
     pub batch: WriteBatch,
     pub is_synced: bool,
+    /// Nothing that peers need to hear of, see [`Writer::loud_commit_no`].
+    pub is_quiet: bool,
     /// Points of the sparse index to drop, see [`drop_points`]. Takes effect with the batch.
     pub drop_points: Option<(RaftGroupId, Offset)>,
     pub done: Option<Done>,
@@ -43,11 +48,15 @@ pub(super) struct Write {
 
 impl Write {
     pub fn synced(batch: WriteBatch, done: Done) -> Write {
-        Write { batch, is_synced: true, drop_points: None, done: Some(done) }
+        Write { batch, is_synced: true, is_quiet: false, drop_points: None, done: Some(done) }
     }
 
     pub fn unsynced(batch: WriteBatch) -> Write {
-        Write { batch, is_synced: false, drop_points: None, done: None }
+        Write { batch, is_synced: false, is_quiet: false, drop_points: None, done: None }
+    }
+
+    pub fn quiet(self) -> Write {
+        Write { is_quiet: true, ..self }
     }
 
     pub fn with_done(self, done: Done) -> Write {
@@ -153,6 +162,7 @@ pub(super) struct Writer {
     ended: Notify,
     on_failure: OnFailure,
     pub probe: WriterProbe,
+    loud_commit_no: AtomicU64,
 }
 
 impl Writer {
@@ -166,6 +176,7 @@ impl Writer {
             ended: Notify::new(),
             on_failure,
             probe,
+            loud_commit_no: AtomicU64::new(kv.commit_no()),
         });
         tokio::spawn(run(writer.clone(), kv));
         writer
@@ -196,7 +207,9 @@ impl Writer {
     /// Queues a write and waits until it is done.
     pub async fn write(&self, batch: WriteBatch, is_synced: bool) -> Result<(), StoreFailed> {
         let (done, wait) = waiter();
-        if let Err(refused) = self.queue(Write { batch, is_synced, drop_points: None, done: Some(done) }) {
+        if let Err(refused) =
+            self.queue(Write { batch, is_synced, is_quiet: false, drop_points: None, done: Some(done) })
+        {
             refused.complete();
         }
         wait_done(wait).await
@@ -221,6 +234,12 @@ impl Writer {
     pub fn is_idle(&self) -> bool {
         let queue = self.lock();
         queue.waiting.is_empty() && !queue.is_committing
+    }
+
+    /// The number of the last synced commit that held more than quiet writes. What a broker keeps of others is
+    /// quiet: if they were told of it, two idle brokers would sync for ever what the other one just synced.
+    pub fn loud_commit_no(&self) -> u64 {
+        self.loud_commit_no.load(Ordering::Acquire)
     }
 
     pub fn failure(&self) -> Option<StoreFailed> {
@@ -365,6 +384,9 @@ async fn commit(writer: &Writer, kv: &dyn Kv, taken: &mut [Waiting]) -> Result<(
     let bytes = batch.value_bytes + batch.ops.iter().map(key_bytes).sum::<usize>();
     let result = kv.commit(batch, is_synced).await;
     writer.probe.commit_done(taken.len(), bytes, is_synced);
+    if result.is_ok() && is_synced && !taken.iter().all(|waiting| waiting.write.is_quiet) {
+        writer.loud_commit_no.store(kv.commit_no(), Ordering::Release);
+    }
     Ok(result?)
 }
 

@@ -110,3 +110,18 @@ fn what_was_committed_is_there_after_opening_again() {
         assert_eq!(keys(&*kv, range("a", "z"), ALL, false).await, ["a", "b"].map(|key| key.to_string())[..]);
     });
 }
+
+/// What peers are told of a directory: a number that no crash takes back.
+#[test]
+fn synced_commits_are_numbered_one_by_one_and_the_number_is_kept() {
+    on_both(|bed| async move {
+        let kv = bed.kv().await;
+        let first = kv.commit_no();
+        for (sync, number) in [(true, first + 1), (false, first + 1), (true, first + 2)] {
+            kv.commit(WriteBatch::default(), sync).await.expect("commit");
+            assert_eq!(kv.commit_no(), number, "synced {sync}");
+        }
+        drop(kv);
+        assert_eq!(bed.kv().await.commit_no(), first + 2);
+    });
+}

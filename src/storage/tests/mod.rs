@@ -9,3 +9,4 @@ mod queue;
 mod read_only;
 mod rules;
 mod space;
+mod starts;
