@@ -15,7 +15,7 @@ use std::{
 };
 
 use flotilla::{
-    broker::{Broker, BrokerDeps, BrokerSettings, groups::GroupSettings},
+    broker::{Broker, BrokerDeps, BrokerFailed, BrokerSettings, groups::GroupSettings},
     config::Peer,
     metrics::Metrics,
     seam::{Net, Rng},
@@ -81,6 +81,7 @@ fn settings(id: u64) -> BrokerSettings {
     BrokerSettings {
         broker: BrokerId(id),
         peers: (1..=NODES).map(|id| Peer { id: BrokerId(id), address: peer_address(id) }).collect(),
+        single: false,
         peer_override: BTreeMap::new(),
         client_address: format!("{}:7070", name(id)),
         peer_address: peer_address(id),
@@ -122,7 +123,14 @@ pub async fn live(node: Rc<Node>) -> turmoil::Result {
     loop {
         tokio::select! {
             biased;
-            failed = broker.failed() => return Err(format!("broker {id}: {failed}").into()),
+            failed = broker.failed() => match failed {
+                // Data was lost: with a planted fault rightly, and else the error that it logs fails the run.
+                BrokerFailed::SetBack { .. } | BrokerFailed::Contradicted { .. } => {
+                    node.trace.note(&name(id), format_args!("stops for good: {failed}"));
+                    return Ok(());
+                }
+                failed => return Err(format!("broker {id}: {failed}").into()),
+            },
             Some(job) = waiting.recv() => drop(tokio::spawn(job(broker.clone()))),
         }
     }

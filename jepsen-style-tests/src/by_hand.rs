@@ -7,6 +7,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -118,6 +119,27 @@ impl ByHand {
         &self.data_dirs[&id]
     }
 
+    /// Stopped servers listen on other ports from now on: by their own files, and `everywhere` also by the lists in
+    /// those of the others.
+    pub fn move_ports(&mut self, ids: &[u64], everywhere: bool) {
+        let text = |config: &PathBuf| fs::read_to_string(config).expect("written by this test");
+        let binds = |id: &u64| {
+            let own = text(&self.configs[id]);
+            let bind = |line: &&str| line.split('=').next().is_some_and(|name| name.trim().ends_with("_bind"));
+            ports_in(
+                &own.lines().map(without_comment).filter(|line| bind(line)).map(str::to_string).collect::<Vec<_>>(),
+            )
+        };
+        let old: Vec<u16> = ids.iter().flat_map(binds).collect();
+        let moved: BTreeMap<u16, u16> = old.iter().copied().zip(free_ports(old.len())).collect();
+        for (id, config) in &self.configs {
+            if everywhere || ids.contains(id) {
+                fs::write(config, with_ports(&text(config), &moved)).expect("the test's own directory is writable");
+            }
+        }
+        self.cli.brokers = with_ports(&self.cli.brokers, &moved).trim_end().to_string();
+    }
+
     /// Empties a stopped node's data directory.
     pub fn wipe(&mut self, id: u64) {
         assert!(!self.servers.contains_key(&id), "server {id} runs");
@@ -220,7 +242,9 @@ fn own_client_port(text: &str) -> u16 {
 fn free_ports(count: usize) -> Vec<u16> {
     const FIRST: u64 = 15_000;
     const LAST: u64 = 32_000;
-    let mut random = Random::seeded(u64::from(std::process::id()));
+    // Others each time: a server that moves must not come back to where it was.
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let mut random = Random::seeded(u64::from(std::process::id()) | CALLS.fetch_add(1, Ordering::Relaxed) << 32);
     let mut ports: Vec<u16> = vec![];
     while ports.len() < count {
         let port = (FIRST + random.below(LAST - FIRST)) as u16;

@@ -25,7 +25,11 @@ pub fn assess(
     problems.extend(dead.map(|broker| format!("broker {broker} does not answer")));
     for (broker, health) in nodes {
         match health {
-            Some(health) => problems.extend(health.problems.iter().cloned()),
+            // Several may have the same to say of another broker.
+            Some(health) => {
+                let news = health.problems.iter().filter(|problem| !problems.contains(problem)).cloned();
+                problems.extend(news.collect::<Vec<_>>());
+            }
             None => problems.push(format!("broker {broker} is up but did not report its health")),
         }
     }

@@ -15,10 +15,11 @@ use super::{
     console::{ConsoleAnswer, ConsoleCall},
     groups::{GroupAttempt, GroupCall, PartitionLag},
     inner::Inner,
-    limits,
+    limits, neighbours,
+    setback::{self, Told},
 };
 use crate::{
-    metadata::Change,
+    metadata::{Change, RegisterBroker},
     raft::{CallError, CallHandler},
     types::{BrokerId, LogIndex, Offset, RaftGroupId, WallMs},
 };
@@ -53,6 +54,16 @@ pub enum Call {
     Console(ConsoleCall),
     /// For leaders: answer once what you do goes by the metadata up to this entry.
     LayoutInUse { index: LogIndex, within_ms: u32 },
+    /// What do you keep of me?
+    Recall,
+    /// Keep this of me, if what you keep now is of this start: its number and id.
+    Remember { told: Told, after: Option<(u64, u128)> },
+    /// I stop for good; why.
+    Alarm { text: String },
+    /// Where are the brokers that you reach?
+    Where,
+    /// From the metadata leader: what do you say of yourself to be registered?
+    Introduce,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +86,13 @@ pub enum Answer {
     Console(ConsoleAnswer),
     /// Whether it does, within the time.
     LayoutInUse(bool),
+    Recalled(Option<Told>),
+    /// None: kept. Otherwise what is kept instead.
+    Remembered(Option<Told>),
+    Alarmed,
+    Where(Vec<(BrokerId, String)>),
+    /// None: not part of a cluster yet.
+    Introduced(Option<RegisterBroker>),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,6 +102,8 @@ pub struct Hello {
     /// It has neither Raft state nor a cluster.
     pub is_empty: bool,
     pub cluster_id: Option<u128>,
+    /// Its list, for people.
+    pub peers: String,
 }
 
 /// One broker's part of a health report.
@@ -117,7 +137,7 @@ impl Inner {
         }
     }
 
-    async fn handle(self: Arc<Inner>, call: Call) -> Answer {
+    async fn handle(self: Arc<Inner>, from: BrokerId, call: Call) -> Answer {
         match call {
             Call::Hello { peers_hash: _ } => Answer::Hello(self.hello()),
             Call::Change { change, within_ms } => Answer::Change(self.change_here(change, within(within_ms)).await),
@@ -138,6 +158,16 @@ impl Inner {
             Call::LayoutInUse { index, within_ms } => {
                 Answer::LayoutInUse(self.uses_layout(index, within(within_ms)).await)
             }
+            Call::Recall => Answer::Recalled(setback::recall(&self, from).await),
+            Call::Remember { told, after } => {
+                let kept = setback::remember(&self, from, told, after).await;
+                kept.map_or(Answer::Unavailable, Answer::Remembered)
+            }
+            Call::Alarm { text } => {
+                setback::take_alarm(&self, from, text).await.map_or(Answer::Unavailable, |()| Answer::Alarmed)
+            }
+            Call::Where => Answer::Where(neighbours::addresses_here(&self)),
+            Call::Introduce => Answer::Introduced(self.cluster_id().map(|_| self.card())),
         }
     }
 
@@ -158,7 +188,8 @@ impl Inner {
     fn hello(&self) -> Hello {
         let cluster_id = self.identity.lock().expect("no holder panics").cluster_id;
         let is_empty = *self.is_empty.borrow() && cluster_id.is_none();
-        Hello { broker: self.me(), peers_hash: self.peers_hash(), is_empty, cluster_id }
+        let (broker, peers_hash, peers) = (self.me(), self.peers_hash(), self.peers_text());
+        Hello { broker, peers_hash, is_empty, cluster_id, peers }
     }
 }
 
@@ -174,7 +205,7 @@ pub fn handler(slot: Arc<OnceLock<Weak<Inner>>>) -> CallHandler {
         Box::pin(async move {
             let answer = match (inner, decode::<Call>(&bytes)) {
                 (Some(inner), Some(call)) => match inner.call_turns.try_acquire() {
-                    Ok(_turn) => Arc::clone(&inner).handle(call).await,
+                    Ok(_turn) => Arc::clone(&inner).handle(from, call).await,
                     Err(_) => Answer::Unavailable,
                 },
                 (Some(_), None) => {
@@ -251,6 +282,16 @@ mod tests {
         let browse = Call::Console(ConsoleCall::Browse(browse));
         assert_eq!(&encode(&browse)[..], &[1, 11, 0, 1, b't', 6, 2, 14, 5]);
         assert_eq!(&encode(&Call::Console(ConsoleCall::Figures { history: true }))[..], &[1, 11, 1, 1]);
+        let told = Told { storage_id: 1, start: (2, 3), commit_no: 4 };
+        let remember = Call::Remember { told: told.clone(), after: Some((5, 6)) };
+        assert_eq!(&encode(&Call::Recall)[..], &[1, 13]);
+        assert_eq!(&encode(&remember)[..], &[1, 14, 1, 2, 3, 4, 1, 5, 6]);
+        assert_eq!(&encode(&Call::Alarm { text: "t".into() })[..], &[1, 15, 1, b't']);
+        assert_eq!(&encode(&Call::Where)[..], &[1, 16]);
+        assert_eq!(&encode(&Call::Introduce)[..], &[1, 17]);
+        assert_eq!(&encode(&Answer::Recalled(Some(told)))[..], &[1, 14, 1, 1, 2, 3, 4]);
+        assert_eq!(&encode(&Answer::Remembered(None))[..], &[1, 15, 0]);
+        assert_eq!(&encode(&Answer::Alarmed)[..], &[1, 16]);
         let figures = NodeFigures { disk_free_bytes: Some(9), disk_reserve_bytes: 4, history: vec![] };
         assert_eq!(&encode(&Answer::Console(ConsoleAnswer::Figures(figures)))[..], &[1, 12, 1, 1, 9, 4, 0]);
         assert_eq!(&encode(&Call::LayoutInUse { index: LogIndex(7), within_ms: 5 })[..], &[1, 12, 7, 5]);

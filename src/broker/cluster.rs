@@ -16,7 +16,7 @@ use super::{
     calls::{Answer, Call, NoAnswer, NodeHealth},
     hosted::Hosted,
     inner::{Inner, Stage},
-    limits,
+    limits, neighbours, setback,
     topics::{full_configs, ms, ms_u32, or_default},
 };
 use crate::{
@@ -163,6 +163,7 @@ impl Broker {
                 tracing::warn!(%error, "metadata leadership not handed over");
             }
         }
+        setback::say_goodbye(inner).await;
         inner.raft.shutdown().await;
         match timeout(limits::SHUTDOWN_FLUSH, inner.store.flush()).await {
             Ok(Ok(())) => {}
@@ -258,6 +259,8 @@ impl Inner {
         if self.raft.is_stalled() {
             health.problems.push(format!("broker {me}'s disk stalls: one write takes longer than 2 s"));
         }
+        health.problems.extend(self.past.alarms());
+        health.problems.extend(neighbours::one_way(self));
         let orphans = self.orphans.lock().expect("no holder panics").len();
         if orphans > 0 {
             let text = "replicas that the metadata does not know; their data is kept";

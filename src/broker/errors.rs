@@ -258,9 +258,25 @@ pub enum BrokerFailed {
     /// SAFETY B5: its replicas are dead; it must answer nothing for them.
     #[error(
         "broker {broker} is registered with another data directory (storage id {registered:032x}, this one is {found:032x}): \
-         restore the old directory, or give this machine a new broker id"
+         put the directory back that it had last (an older copy is refused), or give this machine a new broker id and \
+         the address of any running broker in `peers`; the replicas of broker {broker} stay missing meanwhile, since \
+         replicas cannot be moved yet"
     )]
     StorageIdMismatch { broker: BrokerId, registered: u128, found: u128 },
+    /// SAFETY B5: the directory is marked, and its replicas are dead.
+    #[error(
+        "this data directory was set back to an older copy; broker {peer} knows better: {proof}. It has forgotten votes and \
+         acknowledged records, so it is marked and never used again: put the directory back that this broker had last, or \
+         give this machine a new broker id and an empty data directory"
+    )]
+    SetBack { peer: BrokerId, proof: String },
+    /// Some other directory has lost committed entries, and this one has them.
+    #[error(
+        "{what}. Committed records were lost elsewhere, most likely because the data directory of another broker was set \
+         back to an older copy. This broker stops rather than mix two histories, and its directory is untouched: keep it, \
+         it may be the only one with those records, and stop the broker whose directory was restored"
+    )]
+    Contradicted { what: String },
     #[error(
         "this directory belongs to cluster {found:032x}, the cluster reached is {expected:032x}; check `peers` and the data directory"
     )]

@@ -1,16 +1,18 @@
 //! How a broker becomes part of a cluster (SAFETY B5, B6).
 //!
-//! - A directory with a replica of the metadata group goes on with it; nobody is asked.
-//! - Without one, the broker asks the brokers of its seed list. If any of them is in a cluster, it
-//!   registers there *before* it runs any replica: a directory that was emptied is refused by its
-//!   storage id, so it can neither vote nor found.
+//! - A directory with data asks its peers first whether it was set back (`setback`).
+//! - A directory with a replica of the metadata group goes on with it. Without a cluster id it is a founder's that
+//!   ended in the middle of founding: the lowest one begins again where it stood.
+//! - Without a replica, the broker asks the brokers of its list. If any of them is in a cluster, it registers
+//!   there *before* it runs any replica: a directory that was emptied is refused by its storage id, so it can
+//!   neither vote nor found.
 //! - If none is, the lowest id of the list founds, once every listed peer answered that it is empty and
 //!   has the same list; the other founders open their replica once the lowest is not empty any more.
 //!
 //! What this leaves open: a founder whose directory is emptied in the moments between its first vote
 //! and its registration.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use tokio::time::sleep;
@@ -20,35 +22,62 @@ use super::{
     calls::{Answer, Call, Hello},
     change::ChangeFailed,
     inner::{Inner, Stage, storage_failed},
-    limits,
+    limits, neighbours, setback,
+    waiting::Waiting,
 };
 use crate::{
-    metadata::{Change, Found, Metadata, Outcome, Refusal, RegisterBroker},
+    metadata::{Change, Found, Metadata, Outcome, Refusal},
     raft::{Group, GroupSpec},
     types::{BrokerId, METADATA_GROUP, ReplicaId},
 };
 
+/// For a warning while the cluster is not formed.
+const FORM_TO_DO: &str = "start the brokers named, give all the same `peers` list, and check that each address in it can \
+                          be reached from here";
+/// For a warning while nobody takes the registration, or nobody leads.
+pub const REGISTER_TO_DO: &str = "a majority of the first brokers must run with the data directories that they last had; \
+                              without it nothing is lost, and nothing served. Start the brokers named; if directories \
+                              were emptied or replaced, stop those brokers and put their own ones back";
+
 /// Ends when this broker is registered and running.
 pub async fn join_cluster(inner: &Arc<Inner>, here: Option<ReplicaId>) -> Result<(), BrokerFailed> {
+    let is_new = *inner.is_empty.borrow();
+    if !is_new {
+        setback::ask_peers(inner).await?;
+    }
     let metadata = match here {
         Some(replica) => open(inner, replica).await?,
         None => enter(inner).await?,
     };
     inner.is_empty.send_replace(false);
     inner.metadata.send_replace(Some(metadata.clone()));
-    inner.stage.send_replace(Stage::Joining);
-    let cluster_id = learn_cluster(inner, &metadata).await;
+    inner.stage.send_replace(Stage::Joining("this broker is not registered yet".into()));
+    let cluster_id = learn_cluster(inner, &metadata).await?;
     remember_cluster(inner, cluster_id).await?;
+    // As the cluster knows it already: it can go on before it has told its version and rack.
+    let is_reachable =
+        |state: &Metadata| state.broker(inner.me()).is_some_and(|known| neighbours::is_reachable(known, &inner.card()));
+    if metadata.read(is_reachable) {
+        begin_to_run(inner);
+    }
     register(inner).await?;
-    inner.stage.send_if_modified(|stage| {
-        let joining = *stage == Stage::Joining;
+    begin_to_run(inner);
+    tracing::info!(broker = %inner.me(), cluster = %format_args!("{cluster_id:032x}"), "part of the cluster");
+    Ok(())
+}
+
+/// Clients are sent to where this broker is: from now on it may lead.
+fn begin_to_run(inner: &Inner) {
+    let is_begun = inner.stage.send_if_modified(|stage| {
+        let joining = matches!(stage, Stage::Joining(_));
         if joining {
             *stage = Stage::Running;
         }
         joining
     });
-    tracing::info!(broker = %inner.me(), cluster = %format_args!("{cluster_id:032x}"), "part of the cluster");
-    Ok(())
+    if is_begun {
+        inner.raft.set_campaign(true);
+    }
 }
 
 /// What a broker without a metadata replica does, given what its peers said.
@@ -62,47 +91,112 @@ enum Step {
     Found,
     /// A founder, and the lowest one has begun.
     Follow,
-    Wait(String),
+    Wait(Wait),
+    /// It would found a cluster of itself, and was not told to.
+    Alone,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wait {
+    /// Another list than ours, and whose.
+    OtherList { broker: BrokerId, list: String },
+    /// These have not answered.
+    Missing(Vec<BrokerId>),
+    /// This one holds data of a cluster that nobody here is part of.
+    HasData(BrokerId),
+    /// The lowest of the list must found it, or any broker of a cluster answer.
+    Founder(Vec<BrokerId>),
+}
+
+/// What this broker knows of itself when it decides.
+struct Myself<'a> {
+    id: BrokerId,
+    peers_hash: u64,
+    /// The other brokers of the list.
+    others: &'a [BrokerId],
+    founders: &'a [BrokerId],
+    /// It may found a cluster of one.
+    is_single: bool,
+    /// It had opened its replica before, and ended before it founded.
+    has_begun: bool,
 }
 
 /// Pure: the whole rule of SAFETY B6's bootstrap. `hellos` holds the peers that answered.
-fn decide(me: BrokerId, peers_hash: u64, others: &[BrokerId], founders: &[BrokerId], hellos: &[Hello]) -> Step {
+fn decide(me: &Myself<'_>, hellos: &[Hello]) -> Step {
     if let Some(cluster_id) = hellos.iter().find_map(|hello| hello.cluster_id) {
         return Step::Register { cluster_id };
     }
-    if let Some(other) = hellos.iter().find(|hello| hello.peers_hash != peers_hash) {
-        let why = "until the cluster is formed the list must be the same everywhere";
-        return Step::Wait(format!("broker {} has another `peers` list than this one; {why}", other.broker));
+    let missing = || me.others.iter().copied().filter(|other| !hellos.iter().any(|hello| hello.broker == *other));
+    let lowest = me.founders.first().copied();
+    let is_listed = me.founders.contains(&me.id) || lowest.is_some_and(|lowest| lowest < me.id);
+    let differs = |hello: &&Hello| is_listed && hello.peers_hash != me.peers_hash;
+    if let Some(other) = hellos.iter().find(differs) {
+        return Step::Wait(Wait::OtherList { broker: other.broker, list: other.peers.clone() });
     }
-    let lowest = founders.first().copied();
-    if lowest == Some(me) {
-        let missing = others.iter().find(|other| !hellos.iter().any(|hello| hello.broker == **other));
-        if let Some(missing) = missing {
-            return Step::Wait(format!("waiting for broker {missing} before founding the cluster"));
+    if lowest == Some(me.id) {
+        if missing().next().is_some() {
+            return Step::Wait(Wait::Missing(missing().collect()));
         }
-        return match hellos.iter().find(|hello| !hello.is_empty) {
-            Some(other) => {
-                Step::Wait(format!("broker {} holds data of a cluster that is not reachable yet", other.broker))
-            }
+        if me.others.is_empty() && !me.is_single {
+            return Step::Alone;
+        }
+        // Once we had begun, the other founders may have followed: with nobody's vote, since only we begin.
+        return match hellos.iter().find(|hello| !hello.is_empty && !me.has_begun) {
+            Some(other) => Step::Wait(Wait::HasData(other.broker)),
             None => Step::Found,
         };
     }
     let begun = hellos.iter().any(|hello| Some(hello.broker) == lowest && !hello.is_empty);
-    match (founders.contains(&me), begun) {
+    match (me.founders.contains(&me.id), begun) {
         (true, true) => Step::Follow,
-        (true, false) | (false, _) => Step::Wait("waiting for the cluster to be founded".into()),
+        (true, false) | (false, _) => Step::Wait(Wait::Founder(missing().collect())),
+    }
+}
+
+impl Inner {
+    fn decide(&self, has_begun: bool, hellos: &[Hello]) -> Step {
+        let others: Vec<BrokerId> = self.other_peers().map(|peer| peer.id).collect();
+        let founders = self.founders();
+        let me = Myself {
+            id: self.me(),
+            peers_hash: self.peers_hash(),
+            others: &others,
+            founders: &founders,
+            is_single: self.settings.single,
+            has_begun,
+        };
+        decide(&me, hellos)
+    }
+
+    /// For people: whom this broker waits for and why.
+    fn reason(&self, wait: &Wait) -> String {
+        match wait {
+            Wait::OtherList { broker, list } => format!(
+                "broker {broker} has another `peers` list than this one, and until the cluster is formed it must be the \
+                 same everywhere: there it is {list}; here it is {}",
+                self.peers_text()
+            ),
+            Wait::Missing(peers) => {
+                format!("waiting for {} before founding the cluster", neighbours::missing(self, peers))
+            }
+            Wait::HasData(broker) => {
+                format!("broker {broker} holds data of a cluster that is not reachable yet")
+            }
+            Wait::Founder(missing) if missing.is_empty() => "waiting for the cluster to be founded".into(),
+            Wait::Founder(missing) => {
+                format!("waiting for the cluster to be founded; missing are {}", neighbours::missing(self, missing))
+            }
+        }
     }
 }
 
 async fn enter(inner: &Arc<Inner>) -> Result<Group<Metadata>, BrokerFailed> {
-    let founders = inner.founders();
-    let others: Vec<BrokerId> = inner.other_peers().map(|peer| peer.id).collect();
+    let mut waiting = Waiting::new(inner, Stage::Forming);
     loop {
-        let hellos = ask_all(inner, &others).await;
-        match decide(inner.me(), inner.peers_hash(), &others, &founders, &hellos) {
+        let hellos = ask_all(inner).await;
+        match inner.decide(false, &hellos) {
             Step::Register { cluster_id } => {
-                let known = inner.identity.lock().expect("no holder panics").cluster_id;
-                if let Some(found) = known.filter(|known| *known != cluster_id) {
+                if let Some(found) = inner.cluster_id().filter(|known| *known != cluster_id) {
                     return Err(BrokerFailed::WrongCluster { found, expected: cluster_id });
                 }
                 inner.raft.set_cluster(cluster_id);
@@ -111,31 +205,33 @@ async fn enter(inner: &Arc<Inner>) -> Result<Group<Metadata>, BrokerFailed> {
                 return open(inner, replica).await;
             }
             Step::Found => {
-                tracing::info!(broker = %inner.me(), ?founders, "founding the cluster");
+                tracing::info!(broker = %inner.me(), founders = ?inner.founders(), "founding the cluster");
                 let metadata = open(inner, ReplicaId(inner.me().0)).await?;
                 metadata.initialize().await.map_err(raft_failed)?;
                 return Ok(metadata);
             }
             Step::Follow => return open(inner, ReplicaId(inner.me().0)).await,
-            Step::Wait(why) => {
-                inner.stage.send_if_modified(|stage| {
-                    let news = Stage::Forming(why.clone());
-                    let changed = *stage != news;
-                    if changed {
-                        tracing::info!(%why, "not in a cluster yet");
-                        *stage = news;
-                    }
-                    changed
-                });
+            Step::Alone => return Err(alone(inner)),
+            Step::Wait(wait) => {
+                waiting.goes_on(&inner.reason(&wait), FORM_TO_DO);
                 sleep(limits::FORMING_EVERY).await;
             }
         }
     }
 }
 
-async fn ask_all(inner: &Arc<Inner>, others: &[BrokerId]) -> Vec<Hello> {
+fn alone(inner: &Inner) -> BrokerFailed {
+    let detail = format!(
+        "`peers` names no broker but this one ({}), and a cluster founded by one broker can never be merged with another: \
+         list the others, or set `single = \"on\"` (--single) to found a cluster of one",
+        inner.peers_text()
+    );
+    BrokerFailed::InvalidSetting { detail }
+}
+
+async fn ask_all(inner: &Arc<Inner>) -> Vec<Hello> {
     let hello = Call::Hello { peers_hash: inner.peers_hash() };
-    let asked = others.iter().map(|other| inner.call(*other, &hello, limits::CALL_WITHIN));
+    let asked = inner.other_peers().map(|other| inner.call(other.id, &hello, limits::CALL_WITHIN));
     let answers = join_all(asked).await;
     let hellos = answers.into_iter().filter_map(|answer| match answer {
         Ok(Answer::Hello(hello)) => Some(hello),
@@ -157,26 +253,52 @@ fn raft_failed(error: crate::raft::OpenError) -> BrokerFailed {
 }
 
 /// The founder with the lowest id makes the cluster id up, nobody else; all others wait for it.
-async fn learn_cluster(inner: &Arc<Inner>, metadata: &Group<Metadata>) -> u128 {
+async fn learn_cluster(inner: &Arc<Inner>, metadata: &Group<Metadata>) -> Result<u128, BrokerFailed> {
     let mut applied = metadata.applied();
+    let mut waiting = Waiting::new(inner, Stage::Joining);
+    let others: Vec<BrokerId> = inner.other_peers().map(|peer| peer.id).collect();
     loop {
         applied.borrow_and_update();
         if let Some(cluster_id) = metadata.read(|state| state.cluster_id()) {
-            return cluster_id;
+            return Ok(cluster_id);
         }
         let founders = inner.founders();
-        let known = inner.identity.lock().expect("no holder panics").cluster_id;
-        if founders.first() == Some(&inner.me()) && known.is_none() {
+        if founders.first() == Some(&inner.me()) && inner.cluster_id().is_none() {
+            found_on(inner, metadata, &mut waiting).await?;
             let found = Change::Found(Found { cluster_id: inner.rng.u128(), founders });
-            if let Err(error) = inner.change(found, limits::CALL_WITHIN).await {
+            if let Err(error) = inner.change(found, limits::FORMING_EVERY).await {
                 tracing::debug!(?error, "founding goes on");
+                sleep(limits::FORMING_EVERY).await;
             }
-        } else {
-            match tokio::time::timeout(limits::RECONCILE_EVERY, applied.changed()).await {
-                Ok(Ok(())) | Err(_) => {}
-                // Stopped: nothing changes any more.
-                Ok(Err(_)) => std::future::pending().await,
+            continue;
+        }
+        match tokio::time::timeout(limits::RECONCILE_EVERY, applied.changed()).await {
+            Ok(Ok(())) => {}
+            // Stopped: nothing changes any more.
+            Ok(Err(_)) => std::future::pending().await,
+            Err(_) => {
+                let who = neighbours::missing(inner, &others);
+                waiting.goes_on(&format!("the cluster is not founded yet; there are {who}"), FORM_TO_DO);
             }
+        }
+    }
+}
+
+/// The lowest founder may have ended between opening its replica and giving it its first members: nobody else
+/// does that, so it does it now. Where it had done so, nothing happens.
+async fn found_on(inner: &Arc<Inner>, metadata: &Group<Metadata>, waiting: &mut Waiting) -> Result<(), BrokerFailed> {
+    if metadata.status().borrow().leader.is_some() {
+        return Ok(());
+    }
+    match inner.decide(true, &ask_all(inner).await) {
+        Step::Found => metadata.initialize().await.map_err(raft_failed),
+        Step::Alone => Err(alone(inner)),
+        // The others are further than this replica: their leader brings what it missed.
+        Step::Register { .. } | Step::Follow => Ok(()),
+        Step::Wait(wait) => {
+            waiting.goes_on(&inner.reason(&wait), FORM_TO_DO);
+            sleep(limits::FORMING_EVERY).await;
+            Ok(())
         }
     }
 }
@@ -198,20 +320,17 @@ async fn remember_cluster(inner: &Arc<Inner>, cluster_id: u128) -> Result<(), Br
     Ok(())
 }
 
-/// Until accepted or refused for good. Returns this broker's replica of the metadata group.
+/// Until the cluster's metadata says of this broker what it says of itself, by its own request or because the
+/// leader asked for it; or until refused for good. Returns this broker's replica of the metadata group.
 async fn register(inner: &Arc<Inner>) -> Result<ReplicaId, BrokerFailed> {
-    let settings = &inner.settings;
-    let change = Change::RegisterBroker(RegisterBroker {
-        id: inner.me(),
-        storage_id: inner.identity.lock().expect("no holder panics").storage_id,
-        client_address: settings.client_address.clone(),
-        peer_address: settings.peer_address.clone(),
-        http_address: settings.http_address.clone(),
-        rack: settings.rack.clone(),
-        version: env!("CARGO_PKG_VERSION").to_string(),
-    });
+    let card = inner.card();
+    let mut waiting = Waiting::new(inner, Stage::Joining);
     loop {
-        match inner.change(change.clone(), Duration::from_secs(5)).await {
+        let known = inner.metadata().and_then(|metadata| metadata.read(|state| state.broker(inner.me()).cloned()));
+        if let Some(known) = known.filter(|known| neighbours::is_same(known, &card)) {
+            return Ok(known.metadata_replica);
+        }
+        match inner.change(Change::RegisterBroker(card.clone()), limits::REGISTER_WITHIN).await {
             Ok(changed) => match changed.outcome {
                 Outcome::BrokerRegistered { metadata_replica } => return Ok(metadata_replica),
                 other => return Err(BrokerFailed::Raft { detail: format!("registration was answered {other:?}") }),
@@ -225,7 +344,11 @@ async fn register(inner: &Arc<Inner>) -> Result<ReplicaId, BrokerFailed> {
                 return Err(BrokerFailed::InvalidSetting { detail: refusal.to_string() });
             }
             Err(ChangeFailed::NoLeader { .. } | ChangeFailed::Unknown { .. }) => {
-                tracing::info!("no metadata leader took the registration yet");
+                let others: Vec<BrokerId> = inner.other_peers().map(|peer| peer.id).collect();
+                let leader = neighbours::metadata_leader(inner);
+                let who = neighbours::missing(inner, &others);
+                let why = format!("the metadata group has not taken this broker's registration: {leader}; {who}");
+                waiting.goes_on(&why, REGISTER_TO_DO);
             }
         }
     }
@@ -238,13 +361,20 @@ mod tests {
     const LIST: u64 = 77;
 
     fn hello(broker: u64, is_empty: bool, cluster_id: Option<u128>) -> Hello {
-        Hello { broker: BrokerId(broker), peers_hash: LIST, is_empty, cluster_id }
+        Hello { broker: BrokerId(broker), peers_hash: LIST, is_empty, cluster_id, peers: "1@there".into() }
     }
 
     fn step(me: u64, hellos: &[Hello]) -> Step {
+        step_of(me, false, hellos)
+    }
+
+    fn step_of(me: u64, has_begun: bool, hellos: &[Hello]) -> Step {
         let peers = [1, 2, 3, 4].map(BrokerId);
         let others: Vec<BrokerId> = peers.into_iter().filter(|peer| peer.0 != me).collect();
-        decide(BrokerId(me), LIST, &others, &peers[..3], hellos)
+        let founders = &peers[..3];
+        let id = BrokerId(me);
+        let me = Myself { id, peers_hash: LIST, others: &others, founders, is_single: false, has_begun };
+        decide(&me, hellos)
     }
 
     #[test]
@@ -269,7 +399,8 @@ mod tests {
     fn b6_another_list_founds_nothing() {
         let other = Hello { peers_hash: LIST + 1, ..hello(2, true, None) };
         let hellos = [other, hello(3, true, None), hello(4, true, None)];
-        assert!(matches!(step(1, &hellos), Step::Wait(why) if why.contains("broker 2")));
+        let of_2 = Wait::OtherList { broker: BrokerId(2), list: "1@there".into() };
+        assert_eq!(step(1, &hellos), Step::Wait(of_2), "and shows both lists");
         assert!(matches!(step(3, &[Hello { peers_hash: 0, ..hello(1, false, None) }]), Step::Wait(_)));
     }
 
@@ -280,5 +411,52 @@ mod tests {
         assert!(matches!(step(4, &[hello(1, false, None)]), Step::Wait(_)));
         let cluster_id = 5;
         assert_eq!(step(4, &[hello(1, false, Some(cluster_id))]), Step::Register { cluster_id });
+    }
+
+    /// D7: the founder ended after it had opened its replica; the others may have followed or not.
+    #[test]
+    fn b6_a_founder_that_had_begun_founds_whether_or_not_others_followed() {
+        let followed = [hello(2, false, None), hello(3, true, None), hello(4, true, None)];
+        assert_eq!(step_of(1, true, &followed), Step::Found);
+        assert!(matches!(step_of(1, true, &followed[..2]), Step::Wait(_)), "all must have the same list");
+        let formed = [hello(2, false, Some(9)), hello(3, true, None), hello(4, true, None)];
+        assert_eq!(step_of(1, true, &formed), Step::Register { cluster_id: 9 });
+    }
+
+    #[test]
+    fn s3_a_wait_names_all_whom_it_waits_for() {
+        let missing = |ids: &[u64]| Step::Wait(Wait::Missing(ids.iter().copied().map(BrokerId).collect()));
+        assert_eq!(step(1, &[]), missing(&[2, 3, 4]));
+        assert_eq!(step(1, &[hello(3, true, None)]), missing(&[2, 4]));
+    }
+
+    #[test]
+    fn s3_one_broker_founds_alone_only_if_it_says_so() {
+        let me = |is_single| Myself {
+            id: BrokerId(1),
+            peers_hash: LIST,
+            others: &[],
+            founders: &[BrokerId(1)],
+            is_single,
+            has_begun: false,
+        };
+        assert_eq!(decide(&me(false), &[]), Step::Alone);
+        assert_eq!(decide(&me(true), &[]), Step::Found);
+    }
+
+    /// O4: a broker that its own list does not name joins, whatever list the others have.
+    #[test]
+    fn a_broker_that_is_not_in_its_own_list_only_joins() {
+        let others = [1, 2].map(BrokerId);
+        let me = Myself {
+            id: BrokerId(4),
+            peers_hash: 5,
+            others: &others,
+            founders: &others,
+            is_single: false,
+            has_begun: false,
+        };
+        assert!(matches!(decide(&me, &[]), Step::Wait(Wait::Founder(missing)) if missing == others));
+        assert_eq!(decide(&me, &[hello(2, false, Some(9))]), Step::Register { cluster_id: 9 });
     }
 }

@@ -15,16 +15,17 @@ use super::{
     console, disk, forming,
     groups::{self, GroupHandles, GroupSettings},
     hosted::Hosted,
-    limits,
+    limits, neighbours,
     produce::Budget,
     reconcile, retention,
     routes::Routes,
     serving::{self, Serving},
+    setback::{self, Past},
     stall,
 };
 use crate::{
     config::{Peer, founders, peers_hash},
-    metadata::Metadata,
+    metadata::{Metadata, RegisterBroker},
     metrics::{Metrics, RequestProbe},
     partition::Partition,
     raft::{Group, NodeDeps, RaftNode, RaftSettings},
@@ -39,6 +40,8 @@ pub struct BrokerSettings {
     pub broker: BrokerId,
     /// The seed list, this broker included.
     pub peers: Vec<Peer>,
+    /// It may found a cluster of one if its list names no other.
+    pub single: bool,
     /// Where to dial a peer instead of its address.
     pub peer_override: BTreeMap<BrokerId, String>,
     /// Advertised addresses, host:port.
@@ -96,6 +99,8 @@ pub struct Inner {
     /// Set once the metadata group runs here.
     pub metadata: watch::Sender<Option<Group<Metadata>>>,
     pub identity: Mutex<Identity>,
+    /// This broker's starts, and what it knows of those of others.
+    pub past: Past,
     /// The directory held no Raft state and no cluster id when this process started, and still does.
     pub is_empty: watch::Sender<bool>,
     pub stage: watch::Sender<Stage>,
@@ -121,8 +126,8 @@ pub struct Inner {
 pub enum Stage {
     /// Not part of a cluster yet; why.
     Forming(String),
-    /// The metadata group runs here; registration is not confirmed.
-    Joining,
+    /// The metadata group runs here or is asked for; registration is not confirmed; why.
+    Joining(String),
     Running,
     Stopping,
 }
@@ -135,6 +140,8 @@ impl Broker {
         check(&settings)?;
         let identity = identify(&store, &settings, &rng).await?;
         let groups = store.groups().await.map_err(storage_failed)?;
+        // Before anybody hears of this process.
+        let past = Past::begin(&store, rng.u128(), identity.cluster_id.is_some()).await?;
         let slot: Arc<OnceLock<Weak<Inner>>> = Arc::default();
         let raft = RaftNode::start(NodeDeps {
             store: store.clone(),
@@ -144,6 +151,8 @@ impl Broker {
             settings: RaftSettings {
                 broker: settings.broker,
                 cluster: identity.cluster_id,
+                advertised: settings.peer_address.clone(),
+                peer_override: settings.peer_override.clone(),
                 heartbeat: settings.heartbeat,
                 election_min: settings.election_min,
                 election_max: settings.election_max,
@@ -170,6 +179,7 @@ impl Broker {
             metadata: watch::Sender::new(None),
             is_empty: watch::Sender::new(groups.is_empty() && identity.cluster_id.is_none()),
             identity: Mutex::new(identity),
+            past,
             stage: watch::Sender::new(Stage::Forming("starting".into())),
             failed: watch::Sender::new(None),
             layout_in_use: watch::Sender::new(None),
@@ -181,6 +191,8 @@ impl Broker {
             groups: GroupHandles::new(metrics.groups()),
             console: console::Shared::default(),
         });
+        // Until clients and brokers are sent to where it is now.
+        inner.raft.set_campaign(false);
         let _ = slot.set(Arc::downgrade(&inner));
         export(&metrics, &inner);
         groups::start(&inner, &metrics);
@@ -199,6 +211,8 @@ fn spawn_tasks(inner: &Arc<Inner>, replica: Option<ReplicaId>) {
             forming.fail(failed);
         }
     });
+    tokio::spawn(setback::run(Arc::clone(inner)));
+    tokio::spawn(neighbours::run(Arc::clone(inner)));
     tokio::spawn(reconcile::run(Arc::clone(inner)));
     tokio::spawn(retention::run(Arc::clone(inner)));
     let producers = Arc::clone(inner);
@@ -246,16 +260,37 @@ impl Inner {
         self.settings.peers.iter().filter(|peer| peer.id != self.me())
     }
 
+    /// As in the configuration, in the order of ids.
+    pub fn peers_text(&self) -> String {
+        self.settings.peers.iter().map(Peer::to_string).collect::<Vec<_>>().join(", ")
+    }
+
     fn set_seed_peers(&self) {
         for peer in self.other_peers() {
-            self.set_peer(peer.id, peer.address.clone());
+            self.raft.set_peer(peer.id, peer.address.clone());
         }
     }
 
-    /// An override stands above what anyone says.
-    pub fn set_peer(&self, broker: BrokerId, address: String) {
-        let address = self.settings.peer_override.get(&broker).cloned().unwrap_or(address);
-        self.raft.set_peer(broker, address);
+    pub fn cluster_id(&self) -> Option<u128> {
+        self.identity.lock().expect("no holder panics").cluster_id
+    }
+
+    pub fn storage_id(&self) -> u128 {
+        self.identity.lock().expect("no holder panics").storage_id
+    }
+
+    /// What this broker says of itself to be registered.
+    pub fn card(&self) -> RegisterBroker {
+        let settings = &self.settings;
+        RegisterBroker {
+            id: self.me(),
+            storage_id: self.storage_id(),
+            client_address: settings.client_address.clone(),
+            peer_address: settings.peer_address.clone(),
+            http_address: settings.http_address.clone(),
+            rack: settings.rack.clone(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+        }
     }
 
     pub fn leader_hint(&self, group: RaftGroupId) -> Option<LeaderHint> {
@@ -292,8 +327,7 @@ impl Inner {
             return Readiness::NotReady(failed.to_string());
         }
         match &*self.stage.borrow() {
-            Stage::Forming(why) => return Readiness::NotReady(why.clone()),
-            Stage::Joining => return Readiness::NotReady("this broker is not registered yet".into()),
+            Stage::Forming(why) | Stage::Joining(why) => return Readiness::NotReady(why.clone()),
             Stage::Stopping => return Readiness::NotReady("this broker is stopping".into()),
             Stage::Running => {}
         }
@@ -305,15 +339,10 @@ impl Inner {
 }
 
 fn check(settings: &BrokerSettings) -> Result<(), BrokerFailed> {
-    let BrokerSettings { broker, peers, .. } = settings;
-    let detail = if broker.0 == 0 {
-        "a broker id is at least 1".to_string()
-    } else if !peers.iter().any(|peer| peer.id == *broker) {
-        format!("broker {broker} is not in its own `peers` list")
-    } else {
-        return Ok(());
-    };
-    Err(BrokerFailed::InvalidSetting { detail })
+    if settings.broker.0 == 0 {
+        return Err(BrokerFailed::InvalidSetting { detail: "a broker id is at least 1".to_string() });
+    }
+    Ok(())
 }
 
 /// The directory's identity; a new directory gets one before anything else is written to it.

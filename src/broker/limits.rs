@@ -70,6 +70,27 @@ pub const RECONCILE_EVERY: Duration = Duration::from_secs(1);
 pub const FORMING_EVERY: Duration = Duration::from_millis(200);
 /// How often a broker looks whether majorities answer the groups it leads, to say when they do not.
 pub const MAJORITY_CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Of one try to register, before the reason of the wait is looked at again.
+pub const REGISTER_WITHIN: Duration = Duration::from_secs(1);
+/// How often the metadata leader asks a broker again for its registration while their link stays up.
+pub const REGISTRATION_AGAIN: Duration = Duration::from_secs(30);
+/// Addresses of other brokers in one answer: a cluster's.
+pub const ADDRESSES_TOLD_MAX: usize = 1_000;
+/// How long a start waits for peers that might know that its directory was set back. Only for those that neither
+/// answer nor refuse: who is away refuses at once.
+pub const ASK_PEERS_WITHIN: Duration = Duration::from_secs(2);
+pub const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// Tries to link to a peer after which it counts as away at start.
+pub const AWAY_AFTER_TRIES: u32 = 3;
+/// Tries to link to a peer after which a link that works one way is no matter of a start or a stop.
+pub const ONE_WAY_AFTER_TRIES: u32 = 8;
+/// How often a broker looks whether a link came up to a peer that may know more of it than it does.
+pub const LOOK_FOR_LINKS_EVERY: Duration = Duration::from_millis(100);
+/// How often peers are told of new commits: what they cannot prove of a directory that was set back.
+pub const TELL_EVERY: Duration = Duration::from_millis(250);
+pub const TELL_WITHIN: Duration = Duration::from_millis(500);
+/// For a broker that stops for good, to say why.
+pub const LAST_WORDS_WITHIN: Duration = Duration::from_millis(300);
 /// One node-to-node call, unless its request has a deadline of its own.
 pub const CALL_WITHIN: Duration = Duration::from_secs(2);
 /// Between two tries of a forwarded change that had no effect.

@@ -20,6 +20,7 @@ pub mod groups;
 mod hosted;
 mod inner;
 mod limits;
+mod neighbours;
 mod placed;
 mod produce;
 mod reconcile;
@@ -28,10 +29,12 @@ mod retention;
 mod routes;
 mod rules;
 mod serving;
+mod setback;
 mod stall;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod waiting;
 mod walk;
 
 use std::sync::Arc;

@@ -139,7 +139,7 @@ impl Reconciler {
         self.close_failed().await;
         let wanted = self.wanted();
         for (broker, address) in &wanted.addresses {
-            self.inner.set_peer(*broker, address.clone());
+            self.inner.raft.set_peer(*broker, address.clone());
         }
         self.add_learners(&wanted.learners).await;
         // Nothing leads to what is deleted by the time it is (SAFETY M11).

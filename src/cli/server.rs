@@ -333,6 +333,7 @@ fn broker_settings(config: &ServerConfig, addresses: &Addresses) -> BrokerSettin
     BrokerSettings {
         broker: config.id,
         peers: config.peers.clone(),
+        single: config.single == Switch::On,
         peer_override: config.peer_override.clone(),
         client_address: addresses.client.clone(),
         peer_address: addresses.peer.clone(),
@@ -440,6 +441,7 @@ mod tests {
             id: Some(1),
             data_dir: Some(data_dir.into()),
             peers: Some(vec!["1@127.0.0.1:1".into()]),
+            single: Some(Switch::On),
             ..ServerArgs::default()
         };
         let config = args.load().expect("valid").config;

@@ -113,11 +113,14 @@ macro_rules! keys {
 keys! {
     /// This broker's number in the cluster, from 1 to 65535; it never changes.
     id: u64, "FLOTILLA_ID", "N";
-    /// Where this broker keeps everything. It belongs to one broker for good: never copy or empty it.
+    /// Where this broker keeps everything. It belongs to one broker for good: never empty it, and never put an
+    /// older copy or a snapshot back; others notice, and it is refused.
     data_dir: PathBuf, "FLOTILLA_DATA_DIR", "DIR";
     /// The brokers that form the cluster, as id@host:port of their peer listeners; the same list on each.
-    /// Once the cluster is formed it only says where to look for others.
+    /// Once the cluster is formed it only says where to look for others: any that can be reached is enough.
     peers: Vec<String>, "FLOTILLA_PEERS", "ID@HOST:PORT", value_delimiter = ',', num_args = 1;
+    /// Found a cluster of this broker alone, if peers names no other; it can be joined later [default: off]
+    single: Switch, "FLOTILLA_SINGLE", "SWITCH", num_args = 0..=1, default_missing_value = "on";
     /// The failure domain this broker stands in: replicas of a partition are spread over racks.
     rack: String, "FLOTILLA_RACK", "NAME";
     /// Where clients connect (gRPC) [default: 127.0.0.1:7070]

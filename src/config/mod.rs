@@ -31,6 +31,8 @@ pub struct ServerConfig {
     pub data_dir: PathBuf,
     /// By id. Before founding it is the seed list (SAFETY B6); afterwards a hint where to look.
     pub peers: Vec<Peer>,
+    /// Whether this broker may found a cluster of itself alone.
+    pub single: Switch,
     pub rack: Option<String>,
     /// Clients' gRPC.
     pub client: ListenerConfig,

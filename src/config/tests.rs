@@ -235,6 +235,28 @@ fn a_wider_bind_warns_once_and_names_it() {
     }
 }
 
+/// S3: others look for this broker where its own line in the list says.
+#[test]
+fn an_own_line_in_peers_that_leads_elsewhere_warns() {
+    let warn = |flags: &[&str]| load_with(flags).unwrap().warnings;
+    let warnings = warn(&["--peer-bind=127.0.0.1:7999"]);
+    assert!(warnings.len() == 1 && warnings[0].contains("127.0.0.1:7071"), "{warnings:?}");
+    assert_eq!(warn(&["--peer-bind=127.0.0.1:7999", "--peer-advertised=127.0.0.1:7071"]), Vec::<String>::new());
+}
+
+/// P15, O4: one sentence, and it may join.
+#[test]
+fn a_broker_that_its_list_does_not_name_is_warned_once() {
+    let loaded = load(&["--id=4", "--data-dir=d", "--peers=1@h:1"]).unwrap();
+    assert!(loaded.warnings.len() == 1 && loaded.warnings[0].contains("joins the cluster"), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn a_cluster_of_one_is_asked_for_by_a_flag_or_a_key() {
+    let single = |flags: &[&str]| load_with(flags).unwrap().config.single;
+    assert_eq!([single(&[]), single(&["--single"]), single(&["--single=off"])], [Switch::Off, Switch::On, Switch::Off]);
+}
+
 #[test]
 fn the_peer_address_told_to_others_is_the_own_line_in_peers() {
     let peer = |flags: &[&str]| load_with(flags).unwrap().config.peer;

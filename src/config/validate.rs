@@ -58,6 +58,7 @@ impl Raw {
             self.client_advertised,
         )?;
         let own = peers.iter().find(|p| p.id == id).map(|p| p.address.clone());
+        let is_peer_from_list = self.peer_advertised.is_none() && own.is_some();
         let peer_advertised = self.peer_advertised.or(own);
         let peer = listener(["peer_bind", "peer_advertised"], self.peer_bind, args::PEER_BIND, peer_advertised)?;
         let http = listener(["http_bind", "http_advertised"], self.http_bind, args::HTTP_BIND, self.http_advertised)?;
@@ -75,6 +76,7 @@ impl Raw {
             data_dir,
             peer_override: overrides(self.peer_override.unwrap_or_default())?,
             peers,
+            single: self.single.unwrap_or(Switch::Off),
             rack: self.rack,
             client,
             peer,
@@ -95,7 +97,8 @@ impl Raw {
             log_filter,
             clock_file: self.clock_file,
         };
-        let warnings = warnings(&config);
+        let mut warnings = warnings(&config);
+        warnings.extend(is_peer_from_list.then(|| port_differs(&config.peer)).flatten());
         Ok(Loaded { config, warnings })
     }
 }
@@ -114,7 +117,9 @@ fn warnings(config: &ServerConfig) -> Vec<String> {
     }
     if !config.peers.iter().any(|p| p.id == config.id) {
         let id = config.id;
-        warnings.push(format!("peers do not list this broker ({id}): it can join a cluster, but not form one"));
+        warnings.push(format!(
+            "peers do not list this broker ({id}): it joins the cluster of those listed, and forms none"
+        ));
     }
     if config.clock_file.is_some() {
         warnings.push("clock_file is set: this broker's wall clock is what the file says; for tests only".to_string());
@@ -160,6 +165,14 @@ fn check_filter(log_filter: &str) -> Result<(), ConfigError> {
         return Err(rule("log_filter", log_filter, why));
     }
     Ok(())
+}
+
+/// The own line in `peers` is where others look for this broker.
+fn port_differs(peer: &ListenerConfig) -> Option<String> {
+    let port = |address: &str| host_port(address).ok().map(|(_, port)| port);
+    let told = peer.advertised.as_deref().filter(|told| port(told) != port(&peer.bind))?;
+    let why = "set peer_advertised to the address at which others reach this broker";
+    Some(format!("peers say that this broker is at {told}, and it listens on {}: {why}", peer.bind))
 }
 
 fn peers(lines: Vec<String>) -> Result<Vec<Peer>, ConfigError> {

@@ -1,18 +1,22 @@
 //! What the parts of a node's Raft side share.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, RwLock},
+    collections::{BTreeMap, btree_map::Entry},
+    sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
     time::Duration,
 };
 
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CallHandler, RaftSettings, Room,
+    CallHandler, Contradiction, RaftSettings, Room,
     leaders::{Heard, Leaders},
-    link::Link,
+    link::{Link, SILENT_MAX},
     member::{Member, check_term},
     seeded::Seeds,
     wire::{Announced, Hello, Kind, encode_control},
@@ -26,6 +30,10 @@ use crate::{
 
 /// A write that takes this long: the disk may come back, but others had better lead (SAFETY M14).
 const DISK_STALLED_AFTER: Duration = Duration::from_secs(2);
+/// Peers that a link is kept to: as many as a cluster has brokers. Whoever says hello is one, so it is bounded.
+const PEERS_MAX: usize = 1_000;
+/// The longest host name and a port.
+const ADDRESS_BYTES_MAX: usize = 260;
 
 /// A replica that runs here.
 #[derive(Clone)]
@@ -58,6 +66,15 @@ pub(super) struct Core {
     pub probe: RaftProbe,
     pub hosted: RwLock<BTreeMap<RaftGroupId, Hosted>>,
     pub links: RwLock<BTreeMap<BrokerId, Arc<Link>>>,
+    pub link_tasks: Mutex<BTreeMap<BrokerId, JoinHandle<()>>>,
+    /// When a peer's own link last brought a ping here.
+    pub inbound: Mutex<BTreeMap<BrokerId, Instant>>,
+    /// Peers that said that they belong to another cluster, and to which.
+    pub foreign: Mutex<BTreeMap<BrokerId, u128>>,
+    /// Whether replicas here may campaign, those of the metadata group apart.
+    pub may_campaign: AtomicBool,
+    /// The first contradiction of a committed entry.
+    pub contradicted: watch::Sender<Option<Contradiction>>,
     pub cluster: watch::Sender<Option<u128>>,
     /// On this node's disk.
     pub room: RwLock<Room>,
@@ -109,13 +126,77 @@ impl Core {
         if expected.is_some_and(|peer| peer != hello.from) {
             return Err(format!("broker {} answers there", hello.from));
         }
+        let mut foreign = self.foreign.lock().expect("no panic under this lock");
         match (self.cluster(), hello.cluster) {
             (Some(ours), Some(theirs)) if ours != theirs => {
-                tracing::error!(peer = %hello.from, "peer belongs to another cluster: {theirs:032x}, ours is {ours:032x}");
-                Err(format!("broker {} belongs to another cluster", hello.from))
+                // Once: it comes back twice a second.
+                if foreign.insert(hello.from, theirs) != Some(theirs) {
+                    tracing::error!(peer = %hello.from, "peer belongs to another cluster: {theirs:032x}, ours is {ours:032x}");
+                }
+                Err(format!(
+                    "broker {} belongs to cluster {theirs:032x}, broker {} to {ours:032x}",
+                    hello.from, hello.to
+                ))
             }
-            _ => Ok(()),
+            _ => {
+                foreign.remove(&hello.from);
+                Ok(())
+            }
         }
+    }
+
+    pub fn hello_to(&self, peer: BrokerId) -> Hello {
+        Hello {
+            cluster: self.cluster(),
+            from: self.settings.broker,
+            to: peer,
+            incarnation: self.incarnation,
+            address: self.settings.advertised.clone(),
+        }
+    }
+
+    /// Takes the address that a peer says of itself: after a move it is the one that works.
+    pub fn learn(self: &Arc<Self>, hello: &Hello) {
+        if !hello.address.is_empty() && hello.address.len() <= ADDRESS_BYTES_MAX {
+            self.set_peer(hello.from, &hello.address);
+        }
+    }
+
+    /// One more address where a peer may be; a link to it is kept from then on.
+    pub fn set_peer(self: &Arc<Self>, broker: BrokerId, address: &str) {
+        if broker == self.settings.broker || self.stopping.is_cancelled() {
+            return;
+        }
+        let address = self.settings.peer_override.get(&broker).map_or(address, String::as_str);
+        let link = {
+            let mut links = self.links.write().expect("no panic under this lock");
+            if links.len() >= PEERS_MAX && !links.contains_key(&broker) {
+                return;
+            }
+            links.entry(broker).or_insert_with(|| Link::new(broker)).clone()
+        };
+        link.offer(address);
+        if let Entry::Vacant(task) = self.link_tasks.lock().expect("no panic under this lock").entry(broker) {
+            task.insert(tokio::spawn(link.run(self.clone())));
+        }
+    }
+
+    /// The peer's own link is up: it pings here.
+    pub fn heard_from(&self, peer: BrokerId) {
+        self.inbound.lock().expect("no panic under this lock").insert(peer, Instant::now());
+    }
+
+    pub fn hears(&self, peer: BrokerId) -> bool {
+        let inbound = self.inbound.lock().expect("no panic under this lock");
+        inbound.get(&peer).is_some_and(|at| at.elapsed() < SILENT_MAX)
+    }
+
+    pub fn contradict(&self, found: Contradiction) {
+        self.contradicted.send_if_modified(|first| {
+            let is_first = first.is_none();
+            first.get_or_insert(found);
+            is_first
+        });
     }
 
     /// A round trip to the broker was made lately, or it is this one.

@@ -18,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::{Instant, timeout},
 };
 use tonic::{
@@ -28,6 +28,7 @@ use tonic::{
 
 use super::{
     Room,
+    addresses::Addresses,
     core::Core,
     lanes::Lanes,
     wire::{FRAME_BYTES_MAX, Frame, Hello, Kind, Ping, decode_control, encode_control},
@@ -43,7 +44,7 @@ pub(super) const APPEND_WINDOW: usize = 4;
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const PING_EVERY: Duration = Duration::from_millis(200);
 /// A peer of whom nothing was heard for this long counts as dead; its stream is given up.
-const SILENT_MAX: Duration = Duration::from_secs(1);
+pub(super) const SILENT_MAX: Duration = Duration::from_secs(1);
 pub(super) const DIGEST_EVERY: Duration = Duration::from_secs(5);
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_millis(500);
@@ -63,9 +64,21 @@ enum Waiter {
     Many(mpsc::Sender<Frame>),
 }
 
+/// Why a peer is not linked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Where it was last looked for, and what came of it.
+    pub reason: String,
+    /// Addresses that were tried since the link was last up.
+    pub tries: u32,
+}
+
 #[derive(Default)]
 struct State {
-    address: Option<String>,
+    addresses: Addresses,
+    trouble: Option<Trouble>,
+    /// How often the link was up.
+    sessions: u64,
     sender: Option<Lanes<internal::Frame>>,
     waiters: BTreeMap<u64, Waiter>,
     /// When the last frame came, of whatever kind.
@@ -94,6 +107,8 @@ pub(super) struct Link {
     state: Mutex<State>,
     /// Whether there is a stream.
     up: watch::Sender<bool>,
+    /// Ends a wait between two tries.
+    new_address: Notify,
 }
 
 /// Replies to a request of many frames.
@@ -106,7 +121,13 @@ pub(super) struct Exchange {
 
 impl Link {
     pub fn new(peer: BrokerId) -> Arc<Link> {
-        Arc::new(Link { peer, next_id: AtomicU64::new(1), state: Mutex::default(), up: watch::Sender::new(false) })
+        Arc::new(Link {
+            peer,
+            next_id: AtomicU64::new(1),
+            state: Mutex::default(),
+            up: watch::Sender::new(false),
+            new_address: Notify::new(),
+        })
     }
 
     /// A link whose peer is the test: what it is sent, with [`Link::dispatch`] for its answers.
@@ -118,8 +139,28 @@ impl Link {
         (link, sent)
     }
 
-    pub fn set_address(&self, address: String) {
-        self.lock().address = Some(address);
+    /// One more address where the peer may be. A link that is up stays.
+    pub fn offer(&self, address: &str) {
+        if self.lock().addresses.offer(address) {
+            self.new_address.notify_one();
+        }
+    }
+
+    /// The address of a link that is up.
+    pub fn address(&self) -> Option<String> {
+        let state = self.lock();
+        state.sender.as_ref().and_then(|_| state.addresses.current().map(str::to_string))
+    }
+
+    /// Why the link is not up. None: it is, or was not tried yet.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.lock().trouble.clone()
+    }
+
+    /// Which of its lives the link is in. None: it is not up.
+    pub fn session(&self) -> Option<u64> {
+        let state = self.lock();
+        state.sender.as_ref().map(|_| state.sessions)
     }
 
     pub fn alive(&self) -> bool {
@@ -193,9 +234,13 @@ impl Link {
         let mut wait = RETRY_MIN;
         loop {
             let began = Instant::now();
+            let mut waits = true;
             let reason = match self.connect(&core).await {
                 Ok(connection) => self.serve(&core, connection).await,
-                Err(reason) => reason,
+                Err(reason) => {
+                    waits = self.not_reached(&reason);
+                    reason
+                }
             };
             let was_up = self.take_down();
             if was_up {
@@ -204,37 +249,52 @@ impl Link {
             } else {
                 tracing::debug!(peer = %self.peer, reason, "cannot link");
             }
+            if !waits {
+                continue; // The peer's next address, at once.
+            }
             wait = if began.elapsed() > SILENT_MAX * 2 { RETRY_MIN } else { (wait * 2).min(RETRY_MAX) };
             let jitter = Duration::from_millis(core.rng.below(wait.as_millis() as u64 / 2 + 1));
-            tokio::time::sleep(wait / 2 + jitter).await;
+            let _ = timeout(wait / 2 + jitter, self.new_address.notified()).await;
         }
     }
 
+    /// Goes to the peer's next address. True once all were tried.
+    fn not_reached(&self, reason: &str) -> bool {
+        let mut state = self.lock();
+        let reason = match state.addresses.current() {
+            Some(address) => format!("{address}: {reason}"),
+            None => reason.to_string(),
+        };
+        let tries = state.trouble.as_ref().map_or(0, |trouble| trouble.tries).saturating_add(1);
+        state.trouble = Some(Trouble { reason, tries });
+        state.addresses.failed()
+    }
+
     async fn connect(&self, core: &Arc<Core>) -> Result<Connection, String> {
-        let address = self.lock().address.clone().ok_or("no address known")?;
-        let channel = timeout(CONNECT_WITHIN, dial(core, address.clone())).await;
-        let channel = channel.map_err(|_| format!("{address} did not accept in time"))??;
+        let address = self.lock().addresses.current().map(str::to_string).ok_or("no address known")?;
+        let channel = timeout(CONNECT_WITHIN, dial(core, address)).await;
+        let channel = channel.map_err(|_| "it did not accept in time")??;
         let limit = FRAME_BYTES_MAX + 64;
         let mut client = NodeClient::new(channel).max_decoding_message_size(limit).max_encoding_message_size(limit);
         let (sender, outgoing) = Lanes::new();
         // From before the hello, so that no change after it is missed.
         let ours = core.cluster.subscribe();
-        let hello =
-            Hello { cluster: core.cluster(), from: core.settings.broker, to: self.peer, incarnation: core.incarnation };
-        let first = Frame::control(Kind::Hello, 0, encode_control(&hello)).encode();
+        let first = Frame::control(Kind::Hello, 0, encode_control(&core.hello_to(self.peer))).encode();
         sender.send_first(internal::Frame { data: first });
         let opened = timeout(CONNECT_WITHIN, client.link(outgoing)).await;
-        let mut incoming = opened.map_err(|_| "no stream in time")?.map_err(|e| e.to_string())?.into_inner();
+        let mut incoming = opened.map_err(|_| "no stream in time")?.map_err(|e| e.message().to_string())?.into_inner();
         let first = timeout(CONNECT_WITHIN, next(&mut incoming)).await.map_err(|_| "no hello in time")??;
         let theirs: Hello = decode_control(&first.body).map_err(|e| e.to_string())?;
         core.check_hello(&theirs, Some(self.peer))?;
+        core.learn(&theirs);
         Ok(Connection { sender, incoming, ours, theirs: theirs.cluster })
     }
 
     fn put_up(&self, sender: Lanes<internal::Frame>) {
         let mut state = self.lock();
-        (state.sender, state.heard) = (Some(sender), Some(Instant::now()));
+        (state.sender, state.heard, state.trouble) = (Some(sender), Some(Instant::now()), None);
         (state.is_stalled, state.has_left) = (false, false);
+        state.sessions += 1;
         drop(state);
         self.up.send_replace(true);
     }
@@ -373,7 +433,16 @@ async fn dial(core: &Arc<Core>, address: String) -> Result<Channel, String> {
     let endpoint = Endpoint::from_static("http://node")
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(STREAM_WINDOW_BYTES);
-    endpoint.connect_with_connector(connector).await.map_err(|e| e.to_string())
+    endpoint.connect_with_connector(connector).await.map_err(|e| root_cause(&e))
+}
+
+/// What the system said; what lies around it only says that connecting failed.
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
 }
 
 pub(super) async fn next(incoming: &mut Streaming<internal::Frame>) -> Result<Frame, String> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, future::BoxFuture};
+use futures_util::{Stream, StreamExt, future::BoxFuture, stream};
 use openraft::{
     Instant as _, ServerState, Snapshot, SnapshotMeta,
     async_runtime::WatchReceiver,
@@ -15,6 +15,7 @@ use openraft::{
 
 use super::{
     Group, confirm,
+    contradiction::Witness,
     group::Inner,
     types::{RaftLogId, RaftVote, Types, position},
     wire::SnapshotHead,
@@ -47,9 +48,17 @@ pub(super) trait Member: Send + Sync {
     fn check_quorum(&self);
     /// The group's leader is dead for certain: it need not be waited for.
     fn leader_left(&self, broker: BrokerId);
+    /// Whether the replica campaigns when it hears of no leader.
+    fn set_campaign(&self, _may: bool) {}
 }
 
 pub(super) struct RaftMember<S: Replicated>(pub Arc<Inner<S>>);
+
+impl<S: Replicated> RaftMember<S> {
+    fn witness(&self) -> Witness<S> {
+        Witness { raft: self.0.raft.clone(), log: self.0.log.clone() }
+    }
+}
 
 impl<S: Replicated> Member for RaftMember<S> {
     fn vote(&self, request: VoteRequest<Types>, pre: bool) -> BoxFuture<'_, Result<VoteResponse<Types>, String>> {
@@ -63,6 +72,17 @@ impl<S: Replicated> Member for RaftMember<S> {
 
     fn appends(&self, requests: AppendStream) -> BoxFuture<'_, AppendReplies> {
         Box::pin(async move {
+            // Ends with the first request that must not be taken.
+            let checked = (requests, self.witness(), self.0.core.clone());
+            let checked = stream::unfold(checked, |(mut requests, witness, core)| async move {
+                let request = requests.next().await?;
+                if let Some(found) = witness.against_append(&request).await {
+                    core.contradict(found);
+                    return None;
+                }
+                Some((request, (requests, witness, core)))
+            });
+            let requests: AppendStream = Box::pin(checked);
             let replies = self.0.core.seeds.scope(async { self.0.raft.stream_append(requests) }).await;
             Box::pin(replies.map(|reply| reply.map_err(|e| e.to_string()))) as AppendReplies
         })
@@ -76,6 +96,10 @@ impl<S: Replicated> Member for RaftMember<S> {
             // What cannot be read must not reach the core: it would stop for good.
             let bytes = state.clone();
             aside(move || S::decode(&bytes).map(drop)).await.map_err(|e| e.to_string())?;
+            if let Some(found) = self.witness().against_snapshot(head.last_log_id.as_ref(), &head.vote).await {
+                self.0.core.contradict(found);
+                return Err("it contradicts what is committed here".into());
+            }
             let meta = SnapshotMeta { last_log_id: head.last_log_id, last_membership: head.membership };
             let snapshot = Snapshot { meta, snapshot: state };
             let answer = self.0.raft.install_full_snapshot(head.vote, snapshot).await;
@@ -149,6 +173,10 @@ impl<S: Replicated> Member for RaftMember<S> {
         let (group, stopping) = (Group(self.0.clone()), self.0.core.stopping.clone());
         // Ends by itself in bounded time, and with the node.
         tokio::spawn(async move { stopping.run_until_cancelled(group.replace(leader)).await });
+    }
+
+    fn set_campaign(&self, may: bool) {
+        self.0.raft.runtime_config().elect(may);
     }
 }
 

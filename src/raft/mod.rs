@@ -5,8 +5,10 @@
 //! adapt storage and state machines to openraft, and `network`, `link`, `server` and `wire` carry
 //! its messages.
 
+mod addresses;
 mod appends;
 mod confirm;
+mod contradiction;
 mod core;
 mod departed;
 mod driver;
@@ -30,6 +32,8 @@ mod types;
 mod watcher;
 mod wire;
 
+pub use contradiction::{Contradiction, Differs};
 pub use group::{Group, GroupSpec, Leader, OpenError, Pending, ProposalEnd, ReadError, Refusal, Status, TransferError};
+pub use link::Trouble;
 pub use node::{CALL_BYTES_MAX, CallError, CallHandler, NodeDeps, RaftNode, RaftSettings};
 pub use room::{Room, RoomLevel};

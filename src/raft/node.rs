@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, RwLock,
-        atomic::{AtomicBool, AtomicUsize},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -22,12 +22,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Group, GroupSpec, Leader, OpenError, Room, RoomLevel, Status,
+    Contradiction, Group, GroupSpec, Leader, OpenError, Room, RoomLevel, Status, Trouble,
     core::{Core, Hosted},
     driver::Driver,
     group::Inner,
     leaders::Leaders,
-    link::{Link, LinkError},
+    link::LinkError,
     log_store::LogStore,
     member::RaftMember,
     network::{Factory, Matches},
@@ -42,7 +42,7 @@ use crate::{
     replicated::{Replicated, SnapshotAt},
     seam::{Clock, Listener, Net, Rng},
     storage::{OpenLogError, Store},
-    types::{BrokerId, RaftGroupId, ReplicaId},
+    types::{BrokerId, METADATA_GROUP, RaftGroupId, ReplicaId},
 };
 
 /// Bytes of a request between the layers above two nodes.
@@ -67,6 +67,10 @@ pub struct RaftSettings {
     pub broker: BrokerId,
     /// Checked in every hello: nodes of different clusters never talk. None until known.
     pub cluster: Option<u128>,
+    /// Where others can dial this node, host:port: told in every hello. Empty: not told.
+    pub advertised: String,
+    /// Where to dial a peer whatever anyone says, the peer itself included.
+    pub peer_override: BTreeMap<BrokerId, String>,
     pub heartbeat: Duration,
     pub election_min: Duration,
     pub election_max: Duration,
@@ -111,7 +115,6 @@ pub struct RaftNode {
 struct Tasks {
     serving: Option<JoinHandle<()>>,
     quorums: Option<JoinHandle<()>>,
-    links: BTreeMap<BrokerId, JoinHandle<()>>,
     groups: BTreeMap<RaftGroupId, Vec<JoinHandle<()>>>,
 }
 
@@ -133,6 +136,11 @@ impl RaftNode {
             probe: deps.probe,
             hosted: RwLock::default(),
             links: RwLock::default(),
+            link_tasks: Mutex::default(),
+            inbound: Mutex::default(),
+            foreign: Mutex::default(),
+            may_campaign: AtomicBool::new(true),
+            contradicted: watch::Sender::new(None),
             stopping: CancellationToken::new(),
         });
         let serving = tokio::spawn(server::serve(core.clone(), deps.listen));
@@ -165,9 +173,14 @@ impl RaftNode {
             closing: AtomicBool::new(false),
             spec: spec.clone(),
         });
-        let member = Arc::new(RaftMember(inner.clone()));
-        let hosted = Hosted::new(spec.replica, member);
-        self.core.hosted.write().expect("no panic under this lock").insert(group, hosted);
+        let hosted = Hosted::new(spec.replica, Arc::new(RaftMember(inner.clone())));
+        {
+            let mut all = self.core.hosted.write().expect("no panic under this lock");
+            if group != METADATA_GROUP {
+                hosted.member.set_campaign(self.core.may_campaign.load(Ordering::SeqCst));
+            }
+            all.insert(group, hosted);
+        }
         let watching = vec![tokio::spawn(watch_status(inner.clone())), tokio::spawn(purge_as_allowed(inner.clone()))];
         self.tasks().groups.insert(group, watching);
         Ok(Group(inner))
@@ -195,18 +208,60 @@ impl RaftNode {
         deleted.map_err(|e| OpenError::Failed { group, reason: e.to_string() })
     }
 
-    /// Names a peer's address; a link to it is kept from then on.
+    /// Names an address where a peer may be; a link to it is kept from then on. The latest named is tried
+    /// first, the others in turn.
     pub fn set_peer(&self, broker: BrokerId, address: String) {
-        if broker == self.core.settings.broker {
-            return;
+        self.core.set_peer(broker, &address);
+    }
+
+    /// All nodes that a link is kept to.
+    pub fn peers(&self) -> Vec<BrokerId> {
+        self.core.links.read().expect("no panic under this lock").keys().copied().collect()
+    }
+
+    /// The address of a peer whose link is up.
+    pub fn address_of(&self, broker: BrokerId) -> Option<String> {
+        self.core.link(broker)?.address()
+    }
+
+    /// Why there is no link to a peer. None: it is up, or it was not tried yet.
+    pub fn trouble_with(&self, broker: BrokerId) -> Option<Trouble> {
+        self.core.link(broker)?.trouble()
+    }
+
+    /// Which of its lives the link to a peer is in; a new one may lead to a new process. None: not up.
+    pub fn session_with(&self, broker: BrokerId) -> Option<u64> {
+        self.core.link(broker)?.session()
+    }
+
+    /// The peer's own link to this node is up, whether or not ours to it is.
+    pub fn hears(&self, broker: BrokerId) -> bool {
+        self.core.hears(broker)
+    }
+
+    /// Peers that belong to other clusters, as far as they said lately.
+    pub fn foreign_peers(&self) -> BTreeMap<BrokerId, u128> {
+        self.core.foreign.lock().expect("no panic under this lock").clone()
+    }
+
+    /// Whether replicas here campaign when they hear of no leader. Those of the metadata group always do.
+    pub fn set_campaign(&self, may: bool) {
+        let hosted = self.core.hosted.write().expect("no panic under this lock");
+        self.core.may_campaign.store(may, Ordering::SeqCst);
+        for (_, hosted) in hosted.iter().filter(|(group, _)| **group != METADATA_GROUP) {
+            hosted.member.set_campaign(may);
         }
-        let link = {
-            let mut links = self.core.links.write().expect("no panic under this lock");
-            links.entry(broker).or_insert_with(|| Link::new(broker)).clone()
-        };
-        link.set_address(address);
-        let core = self.core.clone();
-        self.tasks().links.entry(broker).or_insert_with(|| tokio::spawn(link.run(core)));
+    }
+
+    /// As [`RaftNode::set_campaign`] said last.
+    pub fn may_campaign(&self) -> bool {
+        self.core.may_campaign.load(Ordering::SeqCst)
+    }
+
+    /// The first committed entry of a replica here that its leader contradicts. That replica has taken
+    /// nothing of that leader since, and the node must stop.
+    pub fn contradicted(&self) -> watch::Receiver<Option<Contradiction>> {
+        self.core.contradicted.subscribe()
     }
 
     /// From now on nodes of other clusters are refused. Streams to and from peers that did not name this
@@ -281,8 +336,8 @@ impl RaftNode {
         // Together: each may take its whole time.
         join_all(groups.into_iter().map(|group| self.close(group))).await;
         self.core.stopping.cancel();
+        let links = std::mem::take(&mut *self.core.link_tasks.lock().expect("no panic under this lock"));
         let mut tasks = self.tasks();
-        let links = std::mem::take(&mut tasks.links);
         for task in links.into_values().chain(tasks.serving.take()).chain(tasks.quorums.take()) {
             task.abort();
         }

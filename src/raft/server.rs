@@ -113,13 +113,8 @@ impl Node for Service {
         let cluster = self.0.cluster.subscribe();
         self.0.check_hello(&hello, None).map_err(Status::failed_precondition)?;
         let (replies, outgoing) = Lanes::new();
-        let ours = Hello {
-            cluster: self.0.cluster(),
-            from: self.0.settings.broker,
-            to: hello.from,
-            incarnation: self.0.incarnation,
-        };
-        let ours = Frame::control(Kind::Hello, 0, encode_control(&ours)).encode();
+        self.0.learn(&hello);
+        let ours = Frame::control(Kind::Hello, 0, encode_control(&self.0.hello_to(hello.from))).encode();
         replies.send_first(Ok(internal::Frame { data: ours }));
         let session = Session::new(self.0.clone(), &hello, replies);
         let stopping = self.0.stopping.clone();

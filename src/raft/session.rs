@@ -132,7 +132,10 @@ impl Session {
     /// An error ends the stream: the peer broke the protocol.
     async fn take(&mut self, frame: Frame) -> Result<(), String> {
         match frame.kind {
-            Kind::Ping => self.pong(&frame),
+            Kind::Ping => {
+                self.core.heard_from(self.peer);
+                self.pong(&frame);
+            }
             Kind::Goodbye => self.core.hear_goodbye(self.peer),
             Kind::Announce => {
                 let said: Vec<Announced> = decode_control(&frame.body).map_err(|e| e.to_string())?;

@@ -140,7 +140,9 @@ impl Disk {
         self.faults.iter().any(|fault| match fault {
             SimFault::HangsOnCommit => true,
             SimFault::HangsAfterCommits(count) => self.commits >= *count,
-            SimFault::SyncsNothing | SimFault::FailsNextCommit | SimFault::StallsCommits | SimFault::ReadsDamaged => false,
+            SimFault::SyncsNothing | SimFault::FailsNextCommit | SimFault::StallsCommits | SimFault::ReadsDamaged => {
+                false
+            }
         })
     }
 }

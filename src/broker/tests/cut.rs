@@ -12,14 +12,27 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::seam::{Listener, Net, NetFuture, Stream, TcpNet};
 
-/// Ordered pairs of brokers whose link is cut.
+/// Ordered pairs of brokers whose link is cut, and who listens where.
 #[derive(Default)]
-pub struct Cuts(Mutex<BTreeSet<(u64, u64)>>);
+pub struct Cuts {
+    pairs: Mutex<BTreeSet<(u64, u64)>>,
+    listeners: Mutex<BTreeMap<String, u64>>,
+}
 
 impl Cuts {
+    /// A broker listens here, now or soon.
+    pub fn listens(&self, id: u64, address: &str) {
+        self.listeners.lock().unwrap().insert(address.to_string(), id);
+    }
+
+    /// Cuts what `from` dials, not what it is dialled by.
+    pub fn cut(&self, from: u64, to: u64) {
+        self.pairs.lock().unwrap().insert((from, to));
+    }
+
     /// Cuts a broker off from the others, in both directions.
     pub fn isolate(&self, id: u64, others: impl Iterator<Item = u64>) {
-        let mut cuts = self.0.lock().unwrap();
+        let mut cuts = self.pairs.lock().unwrap();
         for other in others.filter(|other| *other != id) {
             cuts.insert((id, other));
             cuts.insert((other, id));
@@ -27,11 +40,11 @@ impl Cuts {
     }
 
     pub fn mend(&self) {
-        self.0.lock().unwrap().clear();
+        self.pairs.lock().unwrap().clear();
     }
 
     fn check(&self, pair: (u64, u64)) -> io::Result<()> {
-        match self.0.lock().unwrap().contains(&pair) {
+        match self.pairs.lock().unwrap().contains(&pair) {
             true => Err(io::Error::new(io::ErrorKind::ConnectionReset, "the link is cut")),
             false => Ok(()),
         }
@@ -41,15 +54,15 @@ impl Cuts {
 /// One broker's network.
 pub struct CutNet {
     pub me: u64,
-    /// Who listens where.
-    pub peers: BTreeMap<String, u64>,
     pub cuts: Arc<Cuts>,
 }
 
 impl Net for CutNet {
     fn connect<'a>(&'a self, address: &'a str) -> NetFuture<'a, Box<dyn Stream>> {
         Box::pin(async move {
-            let pair = (self.me, self.peers[address]);
+            let listener = self.cuts.listeners.lock().unwrap().get(address).copied();
+            let nobody = || io::Error::new(io::ErrorKind::ConnectionRefused, "nobody of this cluster listens there");
+            let pair = (self.me, listener.ok_or_else(nobody)?);
             self.cuts.check(pair)?;
             let stream = TcpNet.connect(address).await?;
             Ok(Box::new(CutStream { stream, pair, cuts: Arc::clone(&self.cuts) }) as Box<dyn Stream>)

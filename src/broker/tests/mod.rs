@@ -4,11 +4,14 @@
 mod cluster;
 mod console;
 mod cut;
+mod forming;
 mod full;
 mod groups;
 mod intake;
+mod moved;
 mod namesake;
 mod operators;
+mod restored;
 mod retention;
 pub mod rig;
 mod rules;

@@ -57,8 +57,11 @@ impl Clock for World {
 pub struct Node {
     pub broker: Broker,
     pub metrics: Metrics,
-    runtime: Option<Runtime>,
+    life: Life,
 }
+
+/// What runs a broker. Ends it when dropped, wherever that is.
+struct Life(Option<Runtime>);
 
 pub struct Cluster {
     pub nodes: BTreeMap<u64, Node>,
@@ -68,7 +71,12 @@ pub struct Cluster {
     pub worlds: BTreeMap<u64, Arc<World>>,
     /// The shortest and longest election timeout of brokers that are run from now on.
     pub elections: [Duration; 2],
-    peers: Vec<Peer>,
+    /// Where the brokers listen, and the list of those that have none of their own.
+    pub peers: Vec<Peer>,
+    /// Whether a list of one says that it is meant.
+    pub singles: bool,
+    /// What single brokers have for a list.
+    pub lists: BTreeMap<u64, Vec<Peer>>,
     /// Processes started so far: no two draw the same numbers.
     started: u64,
 }
@@ -97,45 +105,73 @@ impl Cluster {
     }
 
     pub async fn unstarted(size: u64, seed: u64) -> Cluster {
-        let mut peers = Vec::new();
-        for id in 1..=size {
-            // The port is free again when it is bound for good.
-            let listener = TcpNet.bind("127.0.0.1:0").await.unwrap();
-            peers.push(Peer { id: BrokerId(id), address: listener.local_addr().unwrap().to_string() });
-        }
-        let disks = (1..=size).map(|id| (id, SimDisk::new(seed + id))).collect();
         let groups = GroupSettings {
             offsets_retention: Duration::from_secs(3_600),
             initial_rebalance_delay: Duration::from_millis(300),
         };
-        let world = || World {
+        let elections = [400, 800].map(Duration::from_millis);
+        let mut cluster = Cluster {
+            nodes: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            cuts: Arc::default(),
+            groups,
+            worlds: BTreeMap::new(),
+            elections,
+            peers: Vec::new(),
+            singles: true,
+            lists: BTreeMap::new(),
+            // Two clusters of one test are two clusters.
+            started: seed << 16,
+        };
+        for _ in 0..size {
+            cluster.add(seed).await;
+        }
+        cluster
+    }
+
+    /// One more broker with an empty disk, in everybody's list from now on. Its id.
+    pub async fn add(&mut self, seed: u64) -> u64 {
+        let id = self.peers.len() as u64 + 1;
+        self.peers.push(Peer { id: BrokerId(id), address: String::new() });
+        self.disks.insert(id, SimDisk::new(seed + id));
+        let world = World {
             ahead_ms: AtomicI64::new(0),
             stopped_at_ms: AtomicI64::new(0),
             free_bytes: AtomicU64::new(1 << 40),
         };
-        let worlds = (1..=size).map(|id| (id, Arc::new(world()))).collect();
-        let elections = [400, 800].map(Duration::from_millis);
-        Cluster { nodes: BTreeMap::new(), disks, cuts: Arc::default(), groups, worlds, elections, peers, started: 0 }
+        self.worlds.insert(id, Arc::new(world));
+        self.relocate(id).await;
+        id
+    }
+
+    /// A broker that does not run gets another address. Lists that running brokers have stay as they were.
+    pub async fn relocate(&mut self, id: u64) {
+        // The port is free again when it is bound for good.
+        let listener = TcpNet.bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        self.cuts.listens(id, &address);
+        self.peers[id as usize - 1].address = address;
     }
 
     pub async fn run(&mut self, id: u64) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = Life(Some(runtime));
         let address = self.peers[id as usize - 1].address.clone();
         self.started += 1;
         let seed = self.started;
-        let (disk, peers, groups, elections) =
-            (self.disks[&id].clone(), self.peers.clone(), self.groups, self.elections);
-        let listening = peers.iter().map(|peer| (peer.address.clone(), peer.id.0)).collect();
-        let net = CutNet { me: id, peers: listening, cuts: Arc::clone(&self.cuts) };
+        let peers = self.lists.get(&id).unwrap_or(&self.peers).clone();
+        let (disk, groups, elections) = (self.disks[&id].clone(), self.groups, self.elections);
+        let net = CutNet { me: id, cuts: Arc::clone(&self.cuts) };
+        let singles = self.singles;
         let (world, disk_world) = (self.worlds[&id].clone(), self.worlds[&id].clone());
-        let started = runtime.spawn(async move {
+        let started = runtime.0.as_ref().unwrap().spawn(async move {
             let metrics = Metrics::new();
             let on_failure = Arc::new(move |error: &_| panic!("store of {id}: {error:?}"));
             let kv = Arc::new(disk.open());
             let store = Store::open(kv, StoreOptions::default(), WriterProbe::default(), on_failure).await.unwrap();
             let deps = BrokerDeps {
                 peer_listener: bind(&address).await,
-                settings: settings(id, &address, peers, groups, elections),
+                settings: BrokerSettings { single: singles, ..settings(id, &address, peers, groups, elections) },
                 store,
                 net: Arc::new(net),
                 clock: world,
@@ -146,7 +182,7 @@ impl Cluster {
             (Broker::start(deps).await.unwrap(), metrics)
         });
         let (broker, metrics) = started.await.unwrap();
-        self.nodes.insert(id, Node { broker, metrics, runtime: Some(runtime) });
+        self.nodes.insert(id, Node { broker, metrics, life: runtime });
     }
 
     pub async fn wait_ready(&self, id: u64) {
@@ -156,8 +192,7 @@ impl Cluster {
 
     /// SIGKILL, and what was not synced may be lost.
     pub fn kill(&mut self, id: u64, seed: u64) {
-        let mut node = self.nodes.remove(&id).unwrap();
-        node.runtime.take().unwrap().shutdown_background();
+        drop(self.nodes.remove(&id).unwrap().life);
         self.disks[&id].crash(seed);
     }
 
@@ -220,9 +255,9 @@ impl Cluster {
     }
 }
 
-impl Drop for Node {
+impl Drop for Life {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
     }
@@ -250,6 +285,7 @@ fn settings(
     BrokerSettings {
         broker: BrokerId(id),
         peers,
+        single: false,
         peer_override: BTreeMap::new(),
         client_address: format!("client-{id}:7070"),
         peer_address: address.to_string(),

@@ -92,6 +92,9 @@ impl State {
         table.insert("id".into(), toml::Value::Integer(node.id as i64));
         table.insert("data_dir".into(), data_dir.into());
         table.insert("peers".into(), toml::Value::Array(peers));
+        if self.nodes.len() == 1 {
+            table.insert("single".into(), "on".into());
+        }
         table.insert("client_bind".into(), node.client.clone().into());
         table.insert("peer_bind".into(), node.peer.clone().into());
         table.insert("http_bind".into(), node.http.clone().into());

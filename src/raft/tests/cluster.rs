@@ -82,6 +82,8 @@ async fn start(id: u64, disk: &SimDisk, knobs: Knobs) -> Node {
         settings: RaftSettings {
             broker: BrokerId(id),
             cluster: knobs.cluster,
+            advertised: String::new(),
+            peer_override: BTreeMap::new(),
             heartbeat: knobs.heartbeat,
             election_min: knobs.elections[0],
             election_max: knobs.elections[1],

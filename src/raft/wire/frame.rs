@@ -158,6 +158,8 @@ pub struct Hello {
     pub to: BrokerId,
     /// Drawn at each start of a process: a new one means that the old process is dead.
     pub incarnation: u64,
+    /// Where the speaker can be dialled, host:port; empty if it does not say.
+    pub address: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
