@@ -2,15 +2,17 @@
 //! entry, or was confirmed by a majority (SAFETY M9): that of a member that is told to go on by a round
 //! of the last half second, any refusal by a round that began after the request.
 
+use std::collections::BTreeMap;
+
 use tokio::time::Instant;
 
 use super::{
-    calls::{GroupAttempt, GroupCall, GroupReply},
+    calls::{GroupAttempt, GroupCall, GroupReply, RefusedOffset},
     commits, limits,
     namesakes::Sorted,
     patterns,
     plan::next_beat,
-    refusals::{Subject, offset_refused, refused},
+    refusals::{Subject, refused},
     requests::{
         ClassicBeat, ClassicJoin, ClassicSync, CommitRequest, GroupError, HeartbeatAnswer, HeartbeatRequest, Leaver,
     },
@@ -190,12 +192,12 @@ impl Tenure {
         let of = Subject { group: &group, member: &member };
         // Who commits is alive.
         self.keep_alive(of).await?;
-        let Sorted { good: offsets, refused: mut refusals } =
-            self.without_namesakes(offsets).await.ok_or(Ended::NotDone)?;
-        if offsets.is_empty() && !refusals.is_empty() {
+        let Sorted { good, refused: strangers } = self.without_namesakes(offsets).await.ok_or(Ended::NotDone)?;
+        let mut refusals: Vec<_> = strangers.into_iter().map(|place| (place, RefusedOffset::OtherTopic)).collect();
+        if good.is_empty() && !refusals.is_empty() {
             return Ok(GroupReply::Refused(refusals));
         }
-        let places: Vec<TopicPartition> = offsets.iter().map(|offset| offset.at.clone()).collect();
+        let (places, offsets): (Vec<u32>, Vec<_>) = good.into_iter().unzip();
         let offsets = offsets.into_iter().map(|offset| CommitOffset {
             topic: offset.at.topic,
             partition: offset.at.partition,
@@ -211,10 +213,9 @@ impl Tenure {
         }
         let result = self.commits.commit(commit, deadline).await?;
         let by_place = result.map_err(|refusal| refused(refusal, of))?;
-        refusals.extend(by_place.into_iter().filter_map(|(place, refusal)| {
-            let at = places.get(usize::try_from(place).ok()?)?;
-            let error = offset_refused(refusal, at, of);
-            Some((at.clone(), error))
+        refusals.extend(by_place.into_iter().filter_map(|(i, refusal)| {
+            let place = places.get(usize::try_from(i).ok()?)?;
+            Some((*place, RefusedOffset::ByState(refusal)))
         }));
         Ok(GroupReply::Refused(refusals))
     }
@@ -227,7 +228,9 @@ impl Tenure {
 
     async fn delete_offsets(&self, group: String, at: Vec<TopicPartition>, deadline: Instant) -> Answered {
         let mut partitions = group::PartitionSet::new();
-        for TopicPartition { topic, partition } in at {
+        let mut places = BTreeMap::new();
+        for (place, TopicPartition { topic, partition }) in (0u32..).zip(at) {
+            places.insert((topic.clone(), partition), place);
             partitions.entry(topic).or_default().push(partition);
         }
         partitions.values_mut().for_each(|numbers: &mut Vec<PartitionId>| {
@@ -238,10 +241,8 @@ impl Tenure {
         let command = GroupCommand::DeleteOffsets { group: group.clone(), partitions };
         let (_, outcome) = self.change(of, command, deadline).await?;
         let GroupOutcome::OffsetsDeleted { refused } = outcome else { return Err(strange(&outcome)) };
-        let refused = refused.into_iter().map(|(topic, partition, refusal)| {
-            let at = TopicPartition { topic, partition };
-            let error = offset_refused(refusal, &at, of);
-            (at, error)
+        let refused = refused.into_iter().filter_map(|(topic, partition, refusal)| {
+            Some((*places.get(&(topic, partition))?, RefusedOffset::ByState(refusal)))
         });
         Ok(GroupReply::Refused(refused.collect()))
     }

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::requests::{
     ClassicBeat, ClassicJoin, ClassicSync, CommitRequest, GroupError, HeartbeatAnswer, HeartbeatRequest, Leaver,
 };
-use crate::types::{LogIndex, TopicPartition};
+use crate::{
+    group::OffsetRefusal,
+    types::{LogIndex, TopicPartition},
+};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum GroupCall {
@@ -52,11 +55,20 @@ pub enum GroupReply {
     Beat(HeartbeatAnswer),
     /// In the order asked.
     Left(Vec<(Leaver, Option<GroupError>)>),
-    /// The refused ones, of a commit or of a deletion.
-    Refused(Vec<(TopicPartition, GroupError)>),
+    /// The refused ones, of a commit or of a deletion, by their places in the request. Not by name: ten thousand
+    /// names of groups, members and topics are more than one answer may hold.
+    Refused(Vec<(u32, RefusedOffset)>),
     /// The join or sync is known to the metadata at this index; how it ends is read there.
     AppliedAt(LogIndex),
     Done,
+}
+
+/// Why one offset was not committed, or not deleted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum RefusedOffset {
+    ByState(OffsetRefusal),
+    /// It is of a topic that is gone, and another one has its name.
+    OtherTopic,
 }
 
 /// One try to ask the coordinator.

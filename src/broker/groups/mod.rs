@@ -37,7 +37,7 @@ use std::{
 
 use tokio::sync::{Semaphore, watch};
 
-use self::{lag::LagTable, rounds::Rounds, tenure::Tenure};
+use self::{lag::LagTable, refusals::Subject, rounds::Rounds, tenure::Tenure};
 use super::{Broker, inner::Inner};
 use crate::{
     metrics::{GroupProbe, Metrics},
@@ -144,8 +144,12 @@ impl Broker {
     /// must not commit again at once: its first commit may be applied after the second.
     pub async fn commit_offsets(&self, commit: CommitRequest) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
         reads::check_count(commit.offsets.len())?;
+        let (group, member) = (commit.group.clone(), commit.member.clone());
+        let places: Vec<TopicPartition> = commit.offsets.iter().map(|offset| offset.at.clone()).collect();
         match self.inner.ask_coordinator(GroupCall::Commit(commit)).await? {
-            GroupReply::Refused(refused) => Ok(refused),
+            GroupReply::Refused(refused) => {
+                Ok(refusals::named(refused, &places, Subject { group: &group, member: &member }))
+            }
             other => Err(strange("a commit", &other)),
         }
     }
@@ -182,8 +186,9 @@ impl Broker {
         at: Vec<TopicPartition>,
     ) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
         reads::check_count(at.len())?;
-        match self.inner.ask_coordinator(GroupCall::DeleteOffsets { group: group.into(), at }).await? {
-            GroupReply::Refused(refused) => Ok(refused),
+        let call = GroupCall::DeleteOffsets { group: group.into(), at: at.clone() };
+        match self.inner.ask_coordinator(call).await? {
+            GroupReply::Refused(refused) => Ok(refusals::named(refused, &at, Subject { group, member: "" })),
             other => Err(strange("deleting offsets", &other)),
         }
     }

@@ -3,16 +3,12 @@
 //! Looked at by the coordinator before it proposes, not in `apply`: the topic could be replaced between the two, but
 //! then the member's holding of it is a later one, and `apply` refuses the commit for its old epoch.
 
-use super::{
-    requests::{GroupError, OffsetToCommit},
-    tenure::Tenure,
-};
-use crate::types::TopicPartition;
+use super::{requests::OffsetToCommit, tenure::Tenure};
 
-/// What is to be committed, and what is refused at once.
+/// What is to be committed, and what is refused at once, with their places in the request.
 pub struct Sorted {
-    pub good: Vec<OffsetToCommit>,
-    pub refused: Vec<(TopicPartition, GroupError)>,
+    pub good: Vec<(u32, OffsetToCommit)>,
+    pub refused: Vec<u32>,
 }
 
 impl Tenure {
@@ -28,16 +24,12 @@ impl Tenure {
 
     fn sort(&self, offsets: Vec<OffsetToCommit>) -> Sorted {
         let (good, refused): (Vec<_>, Vec<_>) = self.metadata.read(|state| {
-            offsets.into_iter().partition(|offset| {
+            (0..).zip(offsets).partition(|(_, offset): &(u32, OffsetToCommit)| {
                 let now = state.topic(&offset.at.topic).map(|topic| topic.id);
                 // No topic at all: `apply` says so.
                 now.is_none() || offset.topic_id.is_none() || now == offset.topic_id
             })
         });
-        let refused = refused.into_iter().map(|offset| {
-            let topic = offset.at.topic.clone();
-            (offset.at, GroupError::TopicReplaced { topic })
-        });
-        Sorted { good, refused: refused.collect() }
+        Sorted { good, refused: refused.into_iter().map(|(place, _)| place).collect() }
     }
 }

@@ -1,6 +1,6 @@
 //! From what the state machine refuses to what the asker is told.
 
-use super::requests::GroupError;
+use super::{calls::RefusedOffset, requests::GroupError};
 use crate::{
     group::{GroupRefusal, OffsetRefusal},
     types::TopicPartition,
@@ -34,7 +34,24 @@ pub fn refused(refusal: GroupRefusal, of: Subject<'_>) -> GroupError {
     }
 }
 
-pub fn offset_refused(refusal: OffsetRefusal, at: &TopicPartition, of: Subject<'_>) -> GroupError {
+/// The refused ones of a request that named these places, in words.
+pub fn named(
+    refused: Vec<(u32, RefusedOffset)>,
+    places: &[TopicPartition],
+    of: Subject<'_>,
+) -> Vec<(TopicPartition, GroupError)> {
+    let one = |(place, refusal): (u32, RefusedOffset)| {
+        let at = places.get(usize::try_from(place).ok()?)?;
+        let error = match refusal {
+            RefusedOffset::ByState(refusal) => offset_refused(refusal, at, of),
+            RefusedOffset::OtherTopic => GroupError::TopicReplaced { topic: at.topic.clone() },
+        };
+        Some((at.clone(), error))
+    };
+    refused.into_iter().filter_map(one).collect()
+}
+
+fn offset_refused(refusal: OffsetRefusal, at: &TopicPartition, of: Subject<'_>) -> GroupError {
     let detail = format!("{at}: {refusal}");
     match refusal {
         OffsetRefusal::UnknownTopic => GroupError::UnknownTopic { topic: at.topic.clone() },

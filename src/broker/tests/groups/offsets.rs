@@ -243,3 +243,21 @@ async fn offsets_of_a_group_without_members_expire() {
     })
     .await;
 }
+
+/// Ten thousand refusals, each of which names a long group, a member and a topic, come back from the coordinator.
+#[tokio::test]
+async fn refusals_are_answered_however_many_and_long_they_are() {
+    let cluster = Cluster::start(3, 5_960).await;
+    let (mine, other) = ("t".repeat(30), "u".repeat(30));
+    cluster.create(&mine, 1).await;
+    cluster.create(&other, 1).await;
+    let group = "g".repeat(limits::GROUP_NAME_BYTES_MAX);
+    let asked = cluster.broker(coordinator(&cluster).await % 3 + 1);
+    let member = Member::join(asked.clone(), &group, topics(&[&mine])).await;
+    let max = crate::broker::groups::limits::OFFSETS_PER_REQUEST_MAX;
+    let offsets = vec![offset(place(&other, 0), 1); max];
+    let refused = asked.commit_offsets(CommitRequest { offsets, ..member.commit(place(&mine, 0), 1) }).await.unwrap();
+    assert_eq!(refused.len(), max);
+    let is_fenced = |error: &GroupError| matches!(error, GroupError::Fenced { group: of, .. } if *of == group);
+    assert!(refused.iter().all(|(at, error)| *at == place(&other, 0) && is_fenced(error)), "{:?}", refused[0]);
+}
