@@ -198,16 +198,23 @@ impl Consumer {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let consumer = Consumer::at(cluster, topic, partition, position, options.patience);
-        Ok(Consumer { topic_id, end, notice, gaps: options.gaps, ..consumer })
+        let consumer = Consumer::at(cluster, topic, &topic_id, partition, position, options.patience);
+        Ok(Consumer { end, notice, gaps: options.gaps, ..consumer })
     }
 
     /// Begins at this offset of a partition that is known to exist, and has no end.
-    pub(super) fn at(cluster: &Cluster, topic: &str, partition: i32, position: i64, patience: Duration) -> Consumer {
+    pub(super) fn at(
+        cluster: &Cluster,
+        topic: &str,
+        topic_id: &str,
+        partition: i32,
+        position: i64,
+        patience: Duration,
+    ) -> Consumer {
         Consumer {
             cluster: cluster.clone(),
             topic: topic.to_string(),
-            topic_id: String::new(),
+            topic_id: topic_id.to_string(),
             partition,
             position,
             behind: None,

@@ -135,6 +135,7 @@ impl Fake {
         let (first, brokers) = (s.partitions.len(), s.addresses.len() as u64);
         s.topics.insert(name.into(), (first..first + partitions).collect());
         *s.made.entry(name.into()).or_default() += 1;
+        s.groups.offsets.retain(|at, _| at.topic != name);
         let led = |p| Partition { leader: p % brokers + 1, epoch: 1, ..Default::default() };
         s.partitions.extend((0..partitions as u64).map(led));
     }

@@ -139,7 +139,12 @@ impl Coordinator {
         }
     }
 
-    fn commit(&mut self, request: v1::CommitOffsetsRequest) -> Result<v1::CommitOffsetsResponse, ErrorCode> {
+    /// `topic_id`: by name.
+    fn commit(
+        &mut self,
+        request: v1::CommitOffsetsRequest,
+        topic_id: impl Fn(&str) -> String,
+    ) -> Result<v1::CommitOffsetsResponse, ErrorCode> {
         if request.instance_id.is_some() && request.instance_id == self.fenced {
             return Err(ErrorCode::FencedInstance);
         }
@@ -157,6 +162,11 @@ impl Coordinator {
         }
         let mut refused = vec![];
         for offset in request.offsets {
+            if !offset.topic_id.is_empty() && offset.topic_id != topic_id(&offset.topic) {
+                let (error, partition) = (Some(error(ErrorCode::TopicReplaced)), offset.partition);
+                refused.push(v1::RefusedCommit { topic: offset.topic, partition, error });
+                continue;
+            }
             let at = TopicPartition { topic: offset.topic, partition: PartitionId(offset.partition) };
             let is_held = self.members.get(&request.member_id).is_none_or(|member| {
                 let since = member.assigned.get(&at).copied();
@@ -247,7 +257,9 @@ impl v1::groups_server::Groups for Fake {
     ) -> Result<Response<v1::CommitOffsetsResponse>, Status> {
         self.admit().await?;
         let mut s = self.lock();
-        let done = s.groups.commit(request.into_inner());
+        let ids: BTreeMap<_, _> = s.topics.keys().map(|name| (name.clone(), s.topic_id(name))).collect();
+        let topic_id = |name: &str| ids.get(name).cloned().unwrap_or_default();
+        let done = s.groups.commit(request.into_inner(), topic_id);
         if s.groups.drop_answers > 0 {
             s.groups.drop_answers -= 1;
             return Err(status(error(ErrorCode::OutcomeUnknown)));

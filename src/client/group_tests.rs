@@ -66,6 +66,7 @@ struct Seen {
     /// The next offset of what is held.
     next: BTreeMap<TopicPartition, i64>,
     lost: usize,
+    replaced: usize,
     /// From where to where.
     jumps: Vec<(i64, i64)>,
 }
@@ -80,6 +81,10 @@ impl Seen {
                 }
             }
             GroupEvent::Revoked(of) => of.iter().for_each(|at| assert!(self.held.remove(at), "{at} was not ours")),
+            GroupEvent::Replaced(of) => {
+                of.iter().for_each(|at| assert!(self.held.remove(at), "{at} was not ours"));
+                self.replaced += of.len();
+            }
             GroupEvent::Lost(of) => {
                 of.iter().for_each(|at| assert!(self.held.remove(at), "{at} was not ours"));
                 self.lost += of.len();
@@ -617,4 +622,26 @@ async fn a_stuck_application_leaves_the_group_and_comes_back_when_it_calls() {
     member.until("it is told", |seen| seen.lost == 2).await;
     member.until("and is a member again", |seen| seen.held.len() == 2).await;
     assert!(GroupConsumer::open(&cluster(&fake), GroupOptions { poll_interval_max: Duration::ZERO, ..stuck }).is_err());
+}
+
+/// The topic is deleted and made anew under a member: it reads the new one from its first record, and no offset of the
+/// one is committed for the other.
+#[tokio::test]
+async fn a_member_begins_a_replaced_topic_anew() {
+    let fake = Fake::start(2, 1, 1).await;
+    produce(&fake, "t", 0..50).await;
+    let mut member = Member::open(&fake, options());
+    member.until("the old topic", |seen| seen.values.len() == 50).await;
+    fake.add_topic("t", 1);
+    let before = fake.lock().groups.commits.len();
+    produce(&fake, "t", 1_000..1_080).await;
+    fake.move_leaders();
+    member.until("the new topic", |seen| seen.values.len() == 130).await;
+    assert_eq!((member.seen.replaced, member.seen.lost), (1, 0));
+    assert_eq!(member.seen.values[50..], (1_000..1_080).collect::<Vec<_>>());
+    member.consumer.close().await.expect("its last commit");
+    let s = fake.lock();
+    let after: Vec<i64> = s.groups.commits[before..].iter().map(|commit| commit.2).collect();
+    assert!(after.is_sorted(), "an offset of the old topic lies among those of the new one: {after:?}");
+    assert_eq!(s.groups.offsets[&at(0)], 80);
 }

@@ -172,7 +172,11 @@ async fn first_partition(consumer: &mut GroupConsumer) -> Result<TopicPartition,
                     return Ok(at);
                 }
             }
-            GroupEvent::Records(_) | GroupEvent::Revoked(_) | GroupEvent::Lost(_) | GroupEvent::Jumped(_) => {}
+            GroupEvent::Records(_)
+            | GroupEvent::Revoked(_)
+            | GroupEvent::Lost(_)
+            | GroupEvent::Replaced(_)
+            | GroupEvent::Jumped(_) => {}
         }
     }
 }

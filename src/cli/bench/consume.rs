@@ -203,6 +203,7 @@ async fn measure_group(
         match event.map_err(Failure::of_read)? {
             GroupEvent::Records(records) => count.add(&records.records),
             GroupEvent::Assigned(_) | GroupEvent::Revoked(_) | GroupEvent::Jumped(_) => {}
+            GroupEvent::Replaced(_) => return Err(Failure::failed("the topic was replaced while it was read")),
             GroupEvent::Lost(_) => return Err(Failure::failed("the member was expired: its broker was away too long")),
         }
         bar.set_position(count.records);

@@ -6,7 +6,10 @@
 //! cleanly, whatever it waits for; a second one at once. What is not read although it was to be is said
 //! on standard error: topics that are not there, records that are gone, offsets beyond the end.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout};
@@ -134,6 +137,13 @@ impl Member {
                     }
                 }
                 Ok(GroupEvent::Revoked(partitions)) => self.gone("handing over", &partitions),
+                Ok(GroupEvent::Replaced(partitions)) => {
+                    let topics: BTreeSet<&str> = partitions.iter().map(|at| at.topic.as_str()).collect();
+                    for topic in topics {
+                        eprintln!("flotilla: topic {topic:?} was deleted and made anew: going on in the new one");
+                    }
+                    self.gone("replaced:", &partitions);
+                }
                 Ok(GroupEvent::Lost(partitions)) => {
                     self.gone("lost, what was not committed is read again by others:", &partitions);
                 }

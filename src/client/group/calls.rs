@@ -17,8 +17,8 @@ use std::{
 use tonic::transport::Channel;
 
 use super::{
-    GroupOptions, OffsetToCommit,
-    core::{Beat, partition_sets, partitions_of},
+    GroupOptions,
+    core::{Beat, Due, partition_sets, partitions_of},
 };
 use crate::{
     client::{
@@ -45,6 +45,14 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct Identity {
     pub member: String,
     pub epoch: i32,
+}
+
+/// What the coordinator knows of partitions' places.
+#[derive(Debug, Default)]
+pub(super) struct Committed {
+    pub offsets: BTreeMap<TopicPartition, i64>,
+    /// By name: the topics that the offsets are of.
+    pub topic_ids: BTreeMap<String, String>,
 }
 
 #[derive(Clone)]
@@ -118,10 +126,10 @@ impl Calls {
     pub async fn commit(
         &self,
         who: &Identity,
-        offsets: Vec<OffsetToCommit>,
+        dues: &[Due],
     ) -> Result<Vec<(TopicPartition, ClientError)>, ClientError> {
         let mut refused = Vec::new();
-        for part in split(offsets) {
+        for part in split(dues.iter().map(on_the_wire)) {
             refused.extend(self.commit_some(who.clone(), part).await?);
         }
         Ok(refused)
@@ -130,21 +138,13 @@ impl Calls {
     async fn commit_some(
         &self,
         who: Identity,
-        offsets: Vec<OffsetToCommit>,
+        offsets: Vec<v1::OffsetToCommit>,
     ) -> Result<Vec<(TopicPartition, ClientError)>, ClientError> {
-        let offsets = offsets.into_iter().map(|offset| v1::OffsetToCommit {
-            topic: offset.at.topic,
-            partition: offset.at.partition.0,
-            offset: offset.offset,
-            leader_epoch: offset.leader_epoch,
-            metadata: offset.metadata,
-            topic_id: String::new(),
-        });
         let request = v1::CommitOffsetsRequest {
             group: self.options.group.clone(),
             member_id: who.member,
             epoch: who.epoch,
-            offsets: offsets.collect(),
+            offsets,
             sequence: self.sequence.fetch_add(1, Relaxed) + 1,
             instance_id: self.options.instance_id.clone(),
         };
@@ -161,16 +161,18 @@ impl Calls {
         Ok(answer.refused.into_iter().map(refused).collect())
     }
 
-    /// The committed offsets of those that have one.
-    pub async fn committed(&self, of: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
-        let mut found = BTreeMap::new();
+    /// The committed offsets of those that have one, and which topics they are of.
+    pub async fn committed(&self, of: &[TopicPartition]) -> Result<Committed, ClientError> {
+        let mut found = Committed::default();
         for part in of.chunks(OFFSETS_PER_CALL_MAX) {
-            found.extend(self.committed_some(part).await?);
+            let Committed { offsets, topic_ids } = self.committed_some(part).await?;
+            found.offsets.extend(offsets);
+            found.topic_ids.extend(topic_ids);
         }
         Ok(found)
     }
 
-    async fn committed_some(&self, of: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
+    async fn committed_some(&self, of: &[TopicPartition]) -> Result<Committed, ClientError> {
         let request =
             v1::FetchOffsetsRequest { group: self.options.group.clone(), partitions: partition_sets(of.iter()) };
         let call = |address: String, channel| {
@@ -181,7 +183,10 @@ impl Calls {
         let named = |found: v1::CommittedOffset| {
             (TopicPartition { topic: found.topic, partition: PartitionId(found.partition) }, found.offset)
         };
-        Ok(answer.offsets.into_iter().map(named).collect())
+        Ok(Committed {
+            offsets: answer.offsets.into_iter().map(named).collect(),
+            topic_ids: answer.topics.into_iter().map(|topic| (topic.name, topic.id)).collect(),
+        })
     }
 
     async fn hedged<T, F>(&self, call: impl Fn(String, Channel) -> F) -> Result<T, ClientError>
@@ -233,12 +238,12 @@ fn told(answer: v1::GroupHeartbeatResponse) -> Result<Beat, ClientError> {
 }
 
 /// In order, each part within the bounds of one call.
-fn split(offsets: Vec<OffsetToCommit>) -> Vec<Vec<OffsetToCommit>> {
-    let mut parts: Vec<Vec<OffsetToCommit>> = Vec::new();
+fn split(offsets: impl Iterator<Item = v1::OffsetToCommit>) -> Vec<Vec<v1::OffsetToCommit>> {
+    let mut parts: Vec<Vec<v1::OffsetToCommit>> = Vec::new();
     let mut bytes = 0;
     for offset in offsets {
         // The fields that are numbers take less than 40 bytes.
-        let size = offset.at.topic.len() + offset.metadata.len() + 40;
+        let size = offset.topic.len() + offset.topic_id.len() + offset.metadata.len() + 40;
         match parts.last_mut() {
             Some(part) if part.len() < OFFSETS_PER_CALL_MAX && bytes + size <= BYTES_PER_CALL_MAX => {
                 part.push(offset);
@@ -253,6 +258,18 @@ fn split(offsets: Vec<OffsetToCommit>) -> Vec<Vec<OffsetToCommit>> {
     parts
 }
 
+fn on_the_wire(due: &Due) -> v1::OffsetToCommit {
+    let offset = due.offset.clone();
+    v1::OffsetToCommit {
+        topic: offset.at.topic,
+        partition: offset.at.partition.0,
+        offset: offset.offset,
+        leader_epoch: offset.leader_epoch,
+        metadata: offset.metadata,
+        topic_id: due.topic_id.clone(),
+    }
+}
+
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
@@ -263,18 +280,19 @@ mod tests {
 
     #[test]
     fn commits_are_split_within_the_bounds_of_a_call() {
-        let offset = |n: usize, metadata: usize| OffsetToCommit {
-            at: TopicPartition { topic: "t".repeat(249), partition: PartitionId(n as i32) },
+        let offset = |n: usize, metadata: usize| v1::OffsetToCommit {
+            topic: "t".repeat(249),
+            partition: n as i32,
             offset: n as i64,
-            leader_epoch: None,
             metadata: "m".repeat(metadata),
+            ..Default::default()
         };
         for (count, metadata, parts) in [(0, 0, 0), (1, 4_096, 1), (1_000, 0, 1), (2_000, 0, 2), (1_000, 4_096, 9)] {
             let all: Vec<_> = (0..count).map(|n| offset(n, metadata)).collect();
-            let split = split(all.clone());
+            let split = split(all.iter().cloned());
             assert_eq!(split.len(), parts, "{count} with {metadata} bytes of metadata");
             for part in &split {
-                let bytes: usize = part.iter().map(|o| o.at.topic.len() + o.metadata.len() + 40).sum();
+                let bytes: usize = part.iter().map(|o| o.topic.len() + o.metadata.len() + 40).sum();
                 assert!(part.len() <= OFFSETS_PER_CALL_MAX && bytes <= BYTES_PER_CALL_MAX);
             }
             assert_eq!(split.concat(), all);

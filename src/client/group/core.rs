@@ -48,6 +48,8 @@ pub(super) enum From {
 pub(super) struct Start {
     pub reader: u64,
     pub at: TopicPartition,
+    /// The topic to read; empty: not known, the reader finds out.
+    pub topic_id: String,
     pub from: From,
 }
 
@@ -65,6 +67,8 @@ pub(super) struct Brought<P> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Due {
     pub hold: u64,
+    /// The topic that was read; empty: not known.
+    pub topic_id: String,
     pub offset: OffsetToCommit,
 }
 
@@ -92,6 +96,8 @@ enum Stage {
 #[derive(Debug)]
 struct Held {
     hold: u64,
+    /// The topic that is read; empty: not known yet.
+    topic_id: String,
     stage: Stage,
     /// The application knows that it is ours.
     told: bool,
@@ -124,6 +130,8 @@ enum Piece<P> {
         from: i64,
         to: i64,
     },
+    /// The reader could go no further.
+    Failed(ClientError),
 }
 
 /// What the application has in its hands: processed once it calls again.
@@ -164,6 +172,8 @@ pub(super) struct Core<P> {
     chunks: VecDeque<Chunk<P>>,
     in_hand: Option<InHand>,
     lost: Vec<TopicPartition>,
+    /// Of topics that are gone, while others have their names.
+    replaced: Vec<TopicPartition>,
     errors: VecDeque<ClientError>,
     fatal: Option<ClientError>,
     starts: Vec<Start>,
@@ -193,6 +203,7 @@ impl<P> Core<P> {
             chunks: VecDeque::new(),
             in_hand: None,
             lost: Vec::new(),
+            replaced: Vec::new(),
             errors: VecDeque::new(),
             fatal: None,
             starts: Vec::new(),
@@ -271,6 +282,9 @@ impl<P> Core<P> {
         if !self.lost.is_empty() {
             return Some(Ok(GroupEvent::Lost(std::mem::take(&mut self.lost))));
         }
+        if !self.replaced.is_empty() {
+            return Some(Ok(GroupEvent::Replaced(std::mem::take(&mut self.replaced))));
+        }
         let revoked = self.tell(|held| held.stage == Stage::Revoking, |held| held.stage = Stage::Told);
         if !revoked.is_empty() {
             return Some(Ok(GroupEvent::Revoked(revoked)));
@@ -282,7 +296,7 @@ impl<P> Core<P> {
         if let Some(error) = self.fatal.clone().or_else(|| self.errors.pop_front()) {
             return Some(Err(error));
         }
-        self.take_chunk(records_max).map(Ok)
+        self.take_chunk(records_max)
     }
 
     fn tell(&mut self, which: impl Fn(&Held) -> bool, mark: impl Fn(&mut Held)) -> Vec<TopicPartition> {
@@ -290,7 +304,7 @@ impl<P> Core<P> {
         found.map(|(at, held)| (at.clone(), mark(held)).0).collect()
     }
 
-    fn take_chunk(&mut self, records_max: usize) -> Option<GroupEvent> {
+    fn take_chunk(&mut self, records_max: usize) -> Option<Result<GroupEvent, ClientError>> {
         let chunk = self.chunks.front_mut()?;
         let at = chunk.at.clone();
         let held = self.held.get_mut(&at).expect("the chunks of what is not held were dropped with it");
@@ -302,13 +316,15 @@ impl<P> Core<P> {
                 held.position = Some(last.offset + 1);
                 let leader_epoch = if is_whole { Some(*leader_epoch) } else { held.leader_epoch };
                 self.in_hand = Some(InHand { at: at.clone(), hold: held.hold, leader_epoch });
-                (GroupEvent::Records(GroupRecords { at, records: taken, high_watermark: *high_watermark }), is_whole)
+                let records = GroupRecords { at, records: taken, high_watermark: *high_watermark };
+                (Ok(GroupEvent::Records(records)), is_whole)
             }
             Piece::Jump { from, to } => {
                 // Also without a record, so that the place is the same after a restart.
                 (held.position, held.processed) = (Some(*to), Some(*to));
-                (GroupEvent::Jumped(OffsetJump { at, from: *from, to: *to }), true)
+                (Ok(GroupEvent::Jumped(OffsetJump { at, from: *from, to: *to })), true)
             }
+            Piece::Failed(error) => (Err(error.clone()), true),
         };
         if is_whole {
             self.chunks.pop_front();
@@ -343,8 +359,12 @@ impl<P> Core<P> {
 
     /// The holdings that these offsets are of, [`NO_HOLD`] where there is none (the coordinator will refuse it).
     pub fn dues(&self, offsets: Vec<OffsetToCommit>) -> Vec<Due> {
-        let hold = |at: &TopicPartition| self.held.get(at).map_or(NO_HOLD, |held| held.hold);
-        offsets.into_iter().map(|offset| Due { hold: hold(&offset.at), offset }).collect()
+        let due = |offset: OffsetToCommit| {
+            let held = self.held.get(&offset.at);
+            let hold = held.map_or(NO_HOLD, |held| held.hold);
+            Due { hold, topic_id: held.map(|held| held.topic_id.clone()).unwrap_or_default(), offset }
+        };
+        offsets.into_iter().map(due).collect()
     }
 
     pub fn seek(&mut self, at: &TopicPartition, offset: i64) -> Result<(), ClientError> {
@@ -395,17 +415,19 @@ impl<P> Core<P> {
     pub fn buffered(&self) -> usize {
         let records = |chunk: &Chunk<P>| match &chunk.what {
             Piece::Records { records, .. } => records.len(),
-            Piece::Jump { .. } => 0,
+            Piece::Jump { .. } | Piece::Failed(_) => 0,
         };
         self.chunks.iter().map(records).sum()
     }
 
-    /// Every chunk is of a running reader of a partition that is held.
+    /// Every chunk is of a partition that is read: by a reader that runs, or ended with the last of them.
     #[cfg(test)]
     pub fn check(&self) {
         for chunk in &self.chunks {
             let stage = self.held.get(&chunk.at).map(|held| held.stage);
-            assert!(matches!(stage, Some(Stage::Reading { reader: Some(_) })), "{}: {stage:?}", chunk.at);
+            let is_last = matches!(chunk.what, Piece::Failed(_));
+            let is_read = matches!(stage, Some(Stage::Reading { .. }));
+            assert!(is_read && (!is_last || stage == Some(Stage::Reading { reader: None })), "{}: {stage:?}", chunk.at);
         }
     }
 }
@@ -414,6 +436,7 @@ impl Held {
     fn new(hold: u64) -> Held {
         Held {
             hold,
+            topic_id: String::new(),
             stage: Stage::Unknown,
             told: false,
             paused: false,
@@ -443,7 +466,7 @@ impl Held {
             leader_epoch: self.leader_epoch,
             metadata: String::new(),
         };
-        Some(Due { hold: self.hold, offset })
+        Some(Due { hold: self.hold, topic_id: self.topic_id.clone(), offset })
     }
 }
 

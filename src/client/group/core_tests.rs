@@ -1,6 +1,7 @@
 //! The rules of a member, without a coordinator.
 
 mod membership;
+mod topics;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -99,6 +100,7 @@ fn next(core: &mut Core<()>, now: Now) -> String {
         Some(Ok(GroupEvent::Assigned(of))) => format!("assigned {}", numbers(of)),
         Some(Ok(GroupEvent::Revoked(of))) => format!("revoked {}", numbers(of)),
         Some(Ok(GroupEvent::Lost(of))) => format!("lost {}", numbers(of)),
+        Some(Ok(GroupEvent::Replaced(of))) => format!("replaced {}", numbers(of)),
         Some(Ok(GroupEvent::Jumped(of))) => format!("{}: {} is not there, on at {}", of.at.partition, of.from, of.to),
         Some(Ok(GroupEvent::Records(of))) => {
             let offsets: Vec<_> = of.records.iter().map(|r| r.offset).collect();
@@ -562,6 +564,7 @@ impl World {
                 }
             }
             Some(Ok(GroupEvent::Lost(of))) => self.ours.retain(|at, _| !of.contains(at)),
+            Some(Ok(GroupEvent::Replaced(of))) => panic!("no topic is replaced here: {of:?}"),
             Some(Ok(GroupEvent::Jumped(of))) => panic!("nothing is out of range here: {of:?}"),
             Some(Ok(GroupEvent::Records(of))) => {
                 let next = self.ours.get_mut(&of.at).expect("records only of what is ours");

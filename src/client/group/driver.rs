@@ -5,7 +5,7 @@
 //! they answer; a commit by hand is answered within the patience. At its end all its tasks end.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     COMMANDS_MAX, OffsetToCommit, Shared,
-    calls::{Calls, Identity},
+    calls::{Calls, Committed, Identity},
     core::{Beat, Due, Now},
     reader::Reader,
 };
@@ -73,7 +73,7 @@ enum Event {
     },
     Offsets {
         asked: Vec<(u64, TopicPartition)>,
-        result: Result<BTreeMap<TopicPartition, i64>, ClientError>,
+        result: Result<Committed, ClientError>,
     },
     Committed {
         membership: u64,
@@ -260,10 +260,8 @@ impl Driver {
 
     fn commit(&mut self, membership: u64, who: Identity, dues: Vec<Due>) {
         let calls = self.calls.clone();
-        self.running.spawn(async move {
-            let offsets = dues.iter().map(|due| due.offset.clone()).collect();
-            Event::Committed { membership, result: calls.commit(&who, offsets).await, dues }
-        });
+        self.running
+            .spawn(async move { Event::Committed { membership, result: calls.commit(&who, &dues).await, dues } });
     }
 
     fn queue(&mut self, offsets: Vec<OffsetToCommit>, reply: Reply) {
@@ -295,7 +293,11 @@ impl Driver {
             Event::Offsets { asked, result } => {
                 self.is_asking = false;
                 match result {
-                    Ok(found) => shared.lock().on_offsets(&asked, &found),
+                    Ok(found) => {
+                        let mut core = shared.lock();
+                        core.identify(&asked, &found.topic_ids);
+                        core.on_offsets(&asked, &found.offsets);
+                    }
                     Err(error) => shared.lock().on_offsets_failed(error, now, jitter, patience),
                 }
             }
@@ -318,7 +320,11 @@ impl Driver {
         match &result {
             Ok(refused) => {
                 let which: BTreeSet<_> = refused.iter().map(|(at, _)| at.clone()).collect();
-                shared.lock().on_committed(dues, &which);
+                let mut core = shared.lock();
+                core.on_committed(dues, &which);
+                let is_gone = |error: &ClientError| error.code() == Some(ErrorCode::TopicReplaced);
+                refused.iter().filter(|(_, error)| is_gone(error)).for_each(|(at, _)| core.on_replaced(dues, at));
+                drop(core);
                 if !self.is_by_hand {
                     for (partition, error) in refused {
                         tracing::debug!(%partition, %error, "the commit was refused");
@@ -382,19 +388,20 @@ impl Driver {
     }
 
     async fn last_commit(&self) -> Result<(), ClientError> {
-        let (who, offsets, is_lost) = {
+        let (who, dues, is_lost) = {
             let mut core = self.shared.lock();
             core.expire(self.shared.now());
-            (identity(&core), core.commit_all(), core.has_lost())
+            let offsets = core.commit_all();
+            (identity(&core), core.dues(offsets), core.has_lost())
         };
         if is_lost {
             return Err(ClientError::NotAMember);
         }
-        if offsets.is_empty() {
+        if dues.is_empty() {
             return Ok(());
         }
         loop {
-            match self.calls.commit(&who, offsets.clone()).await {
+            match self.calls.commit(&who, &dues).await {
                 Ok(refused) => return refusal(refused),
                 Err(error) if error.is_retriable() => tokio::time::sleep(PAUSE).await,
                 Err(error) => return Err(error),

@@ -122,6 +122,9 @@ pub enum GroupEvent {
     Revoked(Vec<TopicPartition>),
     /// Others may be reading them already: what was not committed will be read again by them.
     Lost(Vec<TopicPartition>),
+    /// The topic was deleted and another one has its name. Nothing of the old one is left to be read or committed; the
+    /// same partitions of the new one are [`GroupEvent::Assigned`] next, and begin where a new topic's do.
+    Replaced(Vec<TopicPartition>),
     /// The place to read on at was not there, and [`GroupOptions::offset_reset`] chose another one.
     Jumped(OffsetJump),
     Records(GroupRecords),

@@ -43,7 +43,8 @@ impl Reader {
     /// Until it is aborted, or meets an error that no try will mend.
     pub async fn run(self, start: Start) {
         let Start { at, from, .. } = &start;
-        let mut consumer = Consumer::at(&self.cluster, &at.topic, at.partition.0, 0, self.patience);
+        let topic_id = self.topic_id(&start).await;
+        let mut consumer = Consumer::at(&self.cluster, &at.topic, &topic_id, at.partition.0, 0, self.patience);
         // Whether the stream that ended was worth opening, and since when nothing has worked.
         let (mut is_fresh, mut failing_since) = (false, None);
         // Whether to find out where to begin, and the place that this is instead of.
@@ -55,6 +56,8 @@ impl Reader {
             From::Reset => (true, None),
         };
         loop {
+            // Nothing more is decoded while what was read fills the budget.
+            drop(self.shared.buffer_bytes.acquire().await.expect("the semaphore is never closed"));
             let step = match reset {
                 true => self.reset(&mut consumer, &start, instead_of).await.map(|()| None),
                 false => consumer.try_next().await,
@@ -85,6 +88,13 @@ impl Reader {
                     consumer.reopen();
                     reset = true;
                 }
+                Err(error) if error.code() == Some(ErrorCode::TopicReplaced) => {
+                    tracing::info!(partition = %at, %error, "the topic was replaced, beginning the new one");
+                    self.shared.lock().on_topic_gone(start.reader, at);
+                    self.shared.ready.notify_one();
+                    self.shared.work.notify_one();
+                    return;
+                }
                 // A topic may be unknown to a broker for a moment, or about to be taken from us.
                 Err(error) if error.is_retriable() || error.is_not_found() => {
                     let since = *failing_since.get_or_insert_with(Instant::now);
@@ -98,6 +108,18 @@ impl Reader {
                 Err(error) => return self.fail(&start, error, true),
             }
         }
+    }
+
+    /// The topic that is read. The coordinator has said it, unless the application sought its place before that.
+    async fn topic_id(&self, start: &Start) -> String {
+        if !start.topic_id.is_empty() {
+            return start.topic_id.clone();
+        }
+        // If nobody answers, the first read says why.
+        let _ = self.cluster.refresh(std::slice::from_ref(&start.at.topic)).await;
+        let topic_id = self.cluster.look(|m| m.topic_id(&start.at.topic).to_string());
+        self.shared.lock().on_identified(start.reader, &start.at, &topic_id);
+        topic_id
     }
 
     /// Finds out where to begin.

@@ -27,6 +27,16 @@ impl<P> Core<P> {
         self.fetches.failing_since.filter(|_| is_unknown).map(|_| self.fetches.next)
     }
 
+    /// Which topics the coordinator meant when it answered: those are read, and no others that get their names.
+    pub fn identify(&mut self, asked: &[(u64, TopicPartition)], topic_ids: &BTreeMap<String, String>) {
+        for (hold, at) in asked {
+            let Some(held) = self.held.get_mut(at) else { continue };
+            if held.hold == *hold && held.stage == Stage::Unknown {
+                held.topic_id = topic_ids.get(&at.topic).cloned().unwrap_or_default();
+            }
+        }
+    }
+
     pub fn on_offsets(&mut self, asked: &[(u64, TopicPartition)], found: &BTreeMap<TopicPartition, i64>) {
         self.fetches = Retry::default();
         for (hold, at) in asked {
@@ -73,7 +83,7 @@ impl<P> Core<P> {
     /// These were committed, but for the refused ones.
     pub fn on_committed(&mut self, dues: &[Due], refused: &BTreeSet<TopicPartition>) {
         self.commits = Retry::default();
-        for Due { hold, offset } in dues.iter().filter(|due| !refused.contains(&due.offset.at)) {
+        for Due { hold, offset, .. } in dues.iter().filter(|due| !refused.contains(&due.offset.at)) {
             if let Some(held) = self.held.get_mut(&offset.at).filter(|held| held.hold == *hold) {
                 held.committed = Some(offset.offset);
             }
