@@ -34,7 +34,7 @@ pub fn free_bytes(dir: &Path) -> u64 {
     number.unwrap_or_else(|| panic!("df said {text}"))
 }
 
-/// A tmpfs, unmounted when this is dropped.
+/// A file system of a test, unmounted when this is dropped.
 pub struct Mount(PathBuf);
 
 impl Mount {
@@ -45,6 +45,44 @@ impl Mount {
         let Finished { code, stderr, .. } =
             run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "flotilla-test"]).arg(at), b"", QUICK);
         if code == 0 { Ok(Mount(at.to_path_buf())) } else { Err(stderr.trim().to_string()) }
+    }
+
+    /// An ext4 in a file beside `at`, which unlike a tmpfs can be frozen.
+    pub fn ext4(at: &Path, mib: u64) -> Result<Mount, String> {
+        fs::create_dir_all(at).unwrap_or_else(|error| panic!("{}: {error}", at.display()));
+        let image = at.with_extension("ext4");
+        let file = fs::File::create(&image).and_then(|file| file.set_len(mib << 20));
+        file.map_err(|error| format!("{}: {error}", image.display()))?;
+        for command in [
+            Command::new("mkfs.ext4").arg("-q").arg(&image),
+            Command::new("mount").args(["-o", "loop"]).arg(&image).arg(at),
+        ] {
+            let Finished { code, stderr, .. } = run(command, b"", QUICK);
+            if code != 0 {
+                return Err(stderr.trim().to_string());
+            }
+        }
+        Ok(Mount(at.to_path_buf()))
+    }
+
+    pub fn at(&self) -> &Path {
+        &self.0
+    }
+
+    /// Until the answer is dropped, every write and sync below waits: a disk that hangs.
+    #[track_caller]
+    pub fn freeze(&self) -> Frozen {
+        run(Command::new("fsfreeze").arg("--freeze").arg(&self.0), b"", QUICK).ok();
+        Frozen(self.0.clone())
+    }
+}
+
+/// A file system that takes no writes.
+pub struct Frozen(PathBuf);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        run(Command::new("fsfreeze").arg("--unfreeze").arg(&self.0), b"", QUICK);
     }
 }
 

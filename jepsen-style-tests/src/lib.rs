@@ -6,6 +6,7 @@
 //! Left out for now: network faults and power loss.
 
 pub mod abuse;
+pub mod alerting;
 pub mod by_hand;
 pub mod checker;
 pub mod cluster;

@@ -35,6 +35,12 @@ impl Scrape {
         }
     }
 
+    /// Every series, its labels in its name, with its value.
+    pub fn series(&self) -> impl Iterator<Item = (&str, f64)> {
+        let lines = self.0.lines().filter(|line| !line.starts_with('#'));
+        lines.filter_map(|line| line.rsplit_once(' ').and_then(|(name, value)| Some((name, value.parse().ok()?))))
+    }
+
     /// The value of a series without labels.
     #[track_caller]
     pub fn value(&self, name: &str) -> f64 {

@@ -4,6 +4,7 @@
 //! `scripts/test` runs them one at a time; `FLOTILLA_TEST_*` (see each test) makes them longer.
 
 mod abuse;
+mod alerts;
 mod commits;
 mod console;
 mod forming;
