@@ -55,6 +55,8 @@ pub(super) struct HeldBytes {
 struct Holders {
     next: u64,
     by_id: BTreeMap<u64, Holder>,
+    /// When somebody looked for slow ones: those that wait need not all do it.
+    looked: Option<Instant>,
 }
 
 struct Holder {
@@ -111,13 +113,19 @@ impl HeldBytes {
     fn close_the_slow(&self, now: Instant) {
         let HeldLimits { what, grace, bytes_per_second, .. } = self.limits;
         let mut closed = 0;
-        for holder in self.holders.lock().expect("no holder panics").by_id.values() {
+        let mut holders = self.holders.lock().expect("no holder panics");
+        if holders.looked.is_some_and(|looked| now.saturating_duration_since(looked) < LOOK_EVERY / 2) {
+            return;
+        }
+        holders.looked = Some(now);
+        for holder in holders.by_id.values() {
             let Some((since, bytes)) = holder.waits else { continue };
             let allowed = grace + Duration::from_secs_f64(bytes as f64 / bytes_per_second as f64);
             if now.saturating_duration_since(since) > allowed && holder.closer.close() {
                 closed += 1;
             }
         }
+        drop(holders);
         if closed > 0 {
             self.probe.slow_peers_closed(what, closed);
             tracing::warn!(what, closed, "connections closed: others wait for what their peers hold up");
