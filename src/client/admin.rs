@@ -99,10 +99,20 @@ impl Admin {
         /// Moves a log start offset. Repeating it changes nothing more.
         trim_partition, topics_client, v1::TrimPartitionRequest => v1::TrimPartitionResponse
     }
-    change! {
-        /// Moves a leadership.
-        transfer_leader, cluster_client, v1::TransferLeaderRequest => v1::TransferLeaderResponse
+    /// Moves a leadership. Any broker passes it on to the leader; the one that shall lead is asked last, for if it
+    /// hangs, that is what the others have to say.
+    pub async fn transfer_leader(
+        &self,
+        request: v1::TransferLeaderRequest,
+    ) -> Result<v1::TransferLeaderResponse, ClientError> {
+        let limit = self.deadline + GRACE;
+        let call = |address: String, channel| {
+            let request = request.clone();
+            async move { unary_within(&address, limit, cluster_client(channel).transfer_leader(request)).await }
+        };
+        self.cluster.change_avoiding("transfer_leader", limit, request.to_broker, call).await
     }
+
     change! {
         /// Deletes a group without members, and its committed offsets.
         delete_group, groups_client, v1::DeleteGroupRequest => v1::DeleteGroupResponse

@@ -339,6 +339,27 @@ impl Cluster {
         self.until(what, deadline, Effect::Unknown, || self.change_once(&call)).await
     }
 
+    /// As [`Cluster::change`], for what any broker does: `avoid` is asked last.
+    pub async fn change_avoiding<T, F>(
+        &self,
+        what: &'static str,
+        deadline: Duration,
+        avoid: Option<u64>,
+        call: impl Fn(String, Channel) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let round = || async {
+            self.refresh(&[]).await?;
+            let avoided = avoid.and_then(|broker| self.look(|m| m.address(broker).map(str::to_string)));
+            let mut candidates = self.candidates();
+            candidates.sort_by_key(|address| Some(address) == avoided.as_ref());
+            self.one_by_one(candidates, &call).await
+        };
+        self.until(what, deadline, Effect::Unknown, round).await
+    }
+
     /// One round of [`Cluster::change`].
     pub async fn change_once<T, F>(&self, call: impl Fn(String, Channel) -> F) -> Result<T, ClientError>
     where

@@ -69,6 +69,27 @@ fn o7_a_hang_up_hands_leaderships_over_and_is_no_error() {
     cluster.finish();
 }
 
+/// FAULTS P8: with the broker frozen it ended well although another one led (2 of 5).
+#[test]
+fn p8_a_transfer_to_a_frozen_broker_fails_and_names_it() {
+    let cluster = Cluster::start("frozen-target", 3);
+    cluster.cli.create_topic("orders", 3);
+    for frozen in 1..=3 {
+        let others =
+            cluster.cli.describe("orders").expect("it is there").into_iter().find(|p| p.leader != Some(frozen));
+        let partition = others.expect("nobody leads all of them").partition.to_string();
+        cluster.local(&["pause", &frozen.to_string()]);
+        let to = frozen.to_string();
+        let args = ["cluster", "transfer-leader", "orders", "-p", &partition, "--to", &to, "--timeout", "10s"];
+        let finished = cluster.cli.try_run(&args);
+        println!("  to frozen broker {frozen}: {:?}, {}", finished.took, finished.stderr.trim());
+        assert!(finished.code == 1 && finished.stderr.contains(&format!("broker {frozen}")), "{finished:?}");
+        cluster.local(&["resume", &to]);
+        cluster.cli.wait_healthy();
+    }
+    cluster.finish();
+}
+
 /// FAULTS P18, on directories as killed and as stopped brokers leave them.
 #[test]
 fn p18_dumping_the_log_leaves_every_directory_as_it_is() {
