@@ -99,12 +99,15 @@ impl Cli {
 
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
-        for name in ["XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "HOME"]
-        {
-            command.env(name, self.home.join("home"));
-        }
-        command.env_remove("FLOTILLA_BROKERS").args(args);
+        command.envs(self.environment()).env_remove("FLOTILLA_BROKERS").args(args);
         command
+    }
+
+    /// What keeps a command below this directory.
+    pub fn environment(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
+        let home = self.home.join("home");
+        let names = ["XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "HOME"];
+        names.into_iter().map(move |name| (name, home.clone()))
     }
 
     /// A command that talks to the cluster. The noun (and verb) come first, then `-b`.

@@ -290,8 +290,9 @@ impl Produced {
             let partition = partition_of(key.as_bytes(), partitions) as usize;
             sent[partition].push(Sent { key, value, outcome: Outcome::Unknown });
         }
-        // Exit code 1 promises that what failed had no effect; any other failure promises nothing.
-        let otherwise = if code == 1 { Outcome::Refused } else { Outcome::Unknown };
+        // Exit codes 1 and 5 promise that what failed had no effect (5: something else was stored); any other failure
+        // promises nothing.
+        let otherwise = if [1, 5].contains(&code) { Outcome::Refused } else { Outcome::Unknown };
         for (partition, sent) in sent.iter_mut().enumerate() {
             sent.iter_mut().for_each(|sent| sent.outcome = otherwise);
             attribute(sent, receipts.iter().filter(|receipt| receipt.partition as usize == partition));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Failure, Global,
-    output::{FormatArg, OutputFormat, print_json, print_line, print_table},
+    output::{FormatArg, OutputFormat, print_json, print_line, print_table, say},
 };
 use crate::client::v1;
 
@@ -81,7 +81,7 @@ async fn nodes(format: FormatArg, global: &Global) -> Result<(), Failure> {
                 row.extend([b.rack.clone(), b.version.clone()]);
                 row
             };
-            eprintln!("cluster {}", answer.cluster_id);
+            say(&format!("cluster {}", answer.cluster_id));
             print_table(
                 &["BROKER", "STATE", "METADATA", "CLIENT", "PEER", "HTTP", "RACK", "VERSION"],
                 answer.brokers.iter().map(row).collect(),

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::output::say;
 use crate::client::{ClientError, Effect};
 
 /// Failed without effect.
@@ -11,7 +12,15 @@ pub const USAGE: u8 = 2;
 /// A write may or may not have happened.
 pub const UNKNOWN: u8 = 3;
 pub const NOT_FOUND: u8 = 4;
+/// It ended early: what was done until then counts, and stderr says how much that is.
+pub const PARTIAL: u8 = 5;
 pub const UNHEALTHY: u8 = 10;
+/// A fault of this program (EX_SOFTWARE of sysexits.h).
+pub const OUR_FAULT: u8 = 70;
+/// Nobody reads standard output any more: what a shell says of a program that SIGPIPE ended.
+pub const CLOSED_PIPE: u8 = 128 + 13;
+/// As a shell says it of a program that a signal ended: this and the signal's number.
+const BY_SIGNAL: u8 = 128;
 
 /// Why a command did not end with 0.
 #[derive(Debug, PartialEq)]
@@ -41,6 +50,25 @@ impl Failure {
         Failure { code: UNHEALTHY, message: message.into() }
     }
 
+    /// Whoever read standard output has enough; that needs no words.
+    pub fn closed_pipe() -> Failure {
+        Failure { code: CLOSED_PIPE, message: String::new() }
+    }
+
+    /// A signal asked for the end.
+    pub fn by_signal(signal: &str, message: &str) -> Failure {
+        let number = match signal {
+            "SIGHUP" => 1,
+            "SIGINT" => 2,
+            _ => 15,
+        };
+        Failure { code: BY_SIGNAL + number, message: message.into() }
+    }
+
+    pub fn is_by_signal(&self) -> bool {
+        self.code > BY_SIGNAL && self.code != CLOSED_PIPE
+    }
+
     /// For a command that only reads: nothing it did has an effect.
     pub fn of_read(error: ClientError) -> Failure {
         let failure = Failure::from(error);
@@ -50,7 +78,7 @@ impl Failure {
     /// Says it on stderr.
     pub fn report(self) -> ExitCode {
         if !self.message.is_empty() {
-            eprintln!("flotilla: {}", self.message);
+            say(&format!("flotilla: {}", self.message));
         }
         ExitCode::from(self.code)
     }

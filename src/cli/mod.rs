@@ -1,26 +1,32 @@
 //! The command line: reads flags, calls `client`, prints. No logic that another face would need.
 //!
 //! Promises: data on stdout, talk on stderr; exit codes as in [`exit`]; JSON shapes frozen by tests;
-//! every command's help has an example. Leaves out: what a server does (`server`).
+//! every command's help has an example; whoever closes a pipe ends nothing but the talk. Leaves out: what a server
+//! does (`server`).
+
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic when nobody reads: use `output`")]
 
 mod bench;
 mod cluster;
 mod consume;
 mod context;
+mod crash;
 mod dump_log;
 mod exit;
 mod format;
 mod group;
+mod guess;
 mod local;
 mod offsets;
 mod output;
 mod produce;
 mod server;
 mod signals;
+mod terminal;
 mod topic;
 mod units;
 
-use std::{io, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -38,8 +44,9 @@ Examples:
   flotilla group describe billing
   flotilla cluster health
 
-Exit codes: 0 done, 1 failed without effect, 2 usage, 3 outcome unknown, 4 not found,
-10 unhealthy or verdict invalid, 11 verdict unknown.";
+Exit codes: 0 done, 1 failed without effect, 2 usage, 3 outcome unknown, 4 not found, 5 ended early (stderr says how
+much was done), 10 unhealthy or verdict invalid, 11 verdict unknown, 70 a fault of flotilla, 130 and 143 ended by
+Ctrl-C and SIGTERM, 141 nobody reads standard output any more.";
 
 /// A replicated log with Kafka's semantics, every partition its own Raft group.
 #[derive(Parser)]
@@ -57,12 +64,12 @@ pub(super) struct Global {
     #[arg(short, long, global = true, env = "FLOTILLA_BROKERS", value_name = "HOST:PORT,...", value_delimiter = ',')]
     brokers: Vec<String>,
     /// How long a record, or a call, may take in all, retries included.
-    #[arg(long, global = true, default_value = "30s", value_name = "TIME", value_parser = units::duration)]
+    #[arg(long, global = true, default_value = "30s", value_name = "TIME", value_parser = units::wait,
+        allow_hyphen_values = true)]
     timeout: Duration,
 }
 
 #[derive(Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of them in a process")]
 enum Command {
     /// Run a broker.
     Server(server::ServerCommand),
@@ -102,13 +109,15 @@ enum Command {
 
 /// Runs the process's command line.
 pub fn main() -> ExitCode {
+    crash::end_with_a_sentence();
     let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
         // A broker brings its own runtime; everything else lives on one thread.
         Command::Server(command) => server::run(command),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "flotilla", &mut io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "flotilla", &mut script);
+            output::write_all_out(&String::from_utf8_lossy(&script))
         }
         Command::Context(command) => context::run(command, &cli.global),
         Command::DumpLog(args) => dump_log::run(args),
@@ -211,6 +220,7 @@ mod tests {
         const NAME: &str = "cli::tests::an_empty_variable_counts_as_none";
         if std::env::var_os(CHILD).is_some() {
             let matches = command().try_get_matches_from(["flotilla", "server", "--id", "1"]).expect("it parses");
+            crash::end_with_a_sentence();
             let cli = Cli::from_arg_matches(&matches).expect("it parses");
             let Command::Server(server) = cli.command else { panic!("another command") };
             assert_eq!((server.heartbeat_ms, server.rack), (None, None));
@@ -244,6 +254,26 @@ mod tests {
             ("topic trim t -p -1 --before end", "-1"),
             ("cluster transfer-leader t -p -1", "-1"),
             ("cluster transfer-leader t --to 0", "0"),
+            ("produce t -p -1", "-1"),
+            ("produce t --expect-offset -1", "-1"),
+            ("produce t --batch-bytes 0", "0"),
+            ("produce t --linger -5ms", "-5ms"),
+            ("produce t --timeout -1s", "-1s"),
+            ("consume t --timeout 0", "0"),
+            ("consume t -p 0,-1", "-1"),
+            ("consume t -n 0", "0"),
+            ("consume t -n -5", "-5"),
+            ("consume t -o 9:3", "9:3"),
+            ("consume t -g g --session-timeout 0", "0"),
+            ("consume t -g g --commit-interval 0s", "0s"),
+            ("topic trim t -p 0 --before -1", "-1"),
+            ("cluster health --watch --interval 0", "0"),
+            ("bench produce -p 0", "0"),
+            ("bench produce --size 0", "0"),
+            ("bench produce --duration 0s", "0s"),
+            ("bench consume --records 0", "0"),
+            ("bench commit --rate 0", "0"),
+            ("local start --nodes 0", "0"),
         ] {
             let args = ["flotilla"].into_iter().chain(line.split(' '));
             let error = Cli::try_parse_from(args).err().unwrap_or_else(|| panic!("{line} is taken"));

@@ -44,6 +44,11 @@ pub fn parse(text: &str) -> Result<Span, String> {
     if let Some((a, b)) = text.split_once(':') {
         let start = if a.is_empty() || a == "start" { Start::Earliest } else { Start::Offset(number(a)?) };
         let end = if b.is_empty() { None } else { Some(number(b)?) };
+        if let (Start::Offset(start), Some(end)) = (start, end)
+            && end <= start
+        {
+            return Err(format!("{text:?} holds nothing: {end} is excluded, and not behind {start}"));
+        }
         return Ok(Span { start: From::Start(start), end });
     }
     match text {
@@ -97,7 +102,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_named() {
-        for text in ["", "-", "--5", "x", "@", "@yesterday", "5:-1", "-1:5", "1:2:3", "99999999999999999999"] {
+        for text in
+            ["", "-", "--5", "x", "@", "@yesterday", "5:-1", "-1:5", "1:2:3", "9:3", "9:9", "99999999999999999999"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

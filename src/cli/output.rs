@@ -1,13 +1,17 @@
 //! Tables for people, JSON for programs.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    future::pending,
+    io::{self, IsTerminal, Write},
+};
 
 use clap::ValueEnum;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, Table, TableStyle, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use tokio::io::{Interest, unix::AsyncFd};
 
-use super::Failure;
+use super::{Failure, terminal};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
@@ -24,15 +28,28 @@ pub struct FormatArg {
     pub format: OutputFormat,
 }
 
+/// A line on stderr. Who closed it does not want to hear; what is said is harmless for a terminal.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", terminal::shown_lines(text));
+}
+
 /// One line of JSON on stdout.
 pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value).map_err(|error| Failure::failed(format!("cannot print JSON: {error}")))?;
-    print_line(&text)
+    write_all_out(&format!("{}\n", terminal::shown_json(&text)))
 }
 
-/// A line on stdout. A reader that went away has heard enough: that is no failure.
+/// A line, or some, on stdout.
 pub fn print_line(text: &str) -> Result<(), Failure> {
-    write_out(format!("{text}\n").as_bytes()).map(drop)
+    write_all_out(&format!("{}\n", terminal::shown_lines(text)))
+}
+
+/// For a command whose purpose is what it prints: without a reader it ends.
+pub fn write_all_out(text: &str) -> Result<(), Failure> {
+    match write_out(text.as_bytes())? {
+        Reader::Listening => Ok(()),
+        Reader::Gone => Err(Failure::closed_pipe()),
+    }
 }
 
 /// Whether somebody still reads what we print.
@@ -53,26 +70,45 @@ pub fn write_out(bytes: &[u8]) -> Result<Reader, Failure> {
     }
 }
 
-/// Talk about what was done, or would be.
-pub fn said(dry_run: bool, what: &str) {
-    eprintln!("{}{what}", if dry_run { "would be: " } else { "" });
+/// Waits until nobody reads standard output any more; for ever, if that cannot be seen (a file) or does not come.
+/// `follow | head -1` would else end with the next record, or never.
+pub async fn closed() {
+    #[expect(deprecated, reason = "sound for standard output, which is open as long as the process lives")]
+    let Ok(stdout) = AsyncFd::with_interest(io::stdout(), Interest::ERROR) else { return pending().await };
+    loop {
+        match stdout.ready(Interest::ERROR).await {
+            Ok(seen) if seen.ready().is_error() => return,
+            Ok(mut seen) => seen.clear_ready(),
+            Err(_) => return pending().await,
+        }
+    }
 }
 
-pub fn stdout_failed(error: &io::Error) -> Failure {
+/// Talk about what was done, or would be.
+pub fn said(dry_run: bool, what: &str) {
+    say(&format!("{}{what}", if dry_run { "would be: " } else { "" }));
+}
+
+fn stdout_failed(error: &io::Error) -> Failure {
     Failure::failed(format!("cannot write to standard output: {error}"))
 }
 
 /// A table with lines on a terminal, plain columns on a pipe.
 pub fn print_table(header: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
-    let mut table = Table::new();
     let preset = if io::stdout().is_terminal() { presets::UTF8_FULL_CONDENSED } else { presets::NOTHING };
+    print_line(&table(header, rows, preset))
+}
+
+fn table(header: &[&str], rows: Vec<Vec<String>>, preset: TableStyle) -> String {
+    let mut table = Table::new();
     table.load_style(preset).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.iter().map(|h| h.to_string()).collect::<Vec<_>>());
     for row in rows {
-        table.add_row(row);
+        // A line feed in a name would forge a row.
+        table.add_row(row.iter().map(|cell| terminal::shown(cell).into_owned()).collect::<Vec<_>>());
     }
-    let text: Vec<String> = table.lines().map(|line| line.trim_end().to_string()).collect();
-    print_line(&text.join("\n"))
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_string()).collect();
+    lines.join("\n")
 }
 
 /// A spinner on stderr, silent when that is no terminal.
@@ -88,4 +124,18 @@ pub fn progress(message: &str) -> ProgressBar {
 /// Broker ids, as in a list.
 pub fn ids(ids: &[u64]) -> String {
     ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client may call itself anything, and an operator lists the members of a group.
+    #[test]
+    fn a_name_neither_forges_a_row_nor_moves_the_cursor() {
+        let rows = vec![vec!["a\n b  stable".into(), "\u{1b}[2J\u{202e}x".into()]];
+        let text = table(&["GROUP", "CLIENT"], rows, presets::NOTHING);
+        assert_eq!(text.lines().count(), 2, "{text:?}");
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text:?}");
+    }
 }

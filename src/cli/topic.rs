@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Failure, Global,
-    output::{FormatArg, OutputFormat, ids, print_json, print_line, print_table, said},
+    output::{FormatArg, OutputFormat, ids, print_json, print_line, print_table, said, say},
     units,
 };
 use crate::client::v1;
@@ -103,7 +103,7 @@ pub struct TrimArgs {
     #[arg(short, long, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..))]
     partition: i32,
     /// The new first offset, or 'end': everything there is now.
-    #[arg(long, value_parser = parse_before)]
+    #[arg(long, value_parser = parse_before, allow_negative_numbers = true)]
     before: i64,
     /// Only show what would be deleted.
     #[arg(long)]
@@ -265,7 +265,7 @@ fn show_places(topic: &v1::TopicDescription, format: FormatArg) -> Result<(), Fa
 
 fn say_notes(topic: &v1::TopicDescription) {
     for note in &topic.notes {
-        eprintln!("note: {note}");
+        say(&format!("note: {note}"));
     }
 }
 
@@ -274,7 +274,7 @@ fn say_configs(topic: &v1::TopicDescription) {
     let mut configs: Vec<String> = topic.configs.iter().map(|(k, v)| format!("  {k}={v}")).collect();
     configs.sort();
     if !configs.is_empty() {
-        eprintln!("configs:\n{}", configs.join("\n"));
+        say(&format!("configs:\n{}", configs.join("\n")));
     }
 }
 

@@ -1,12 +1,18 @@
 //! Values with units, as users write them.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
+
+/// Longer than anybody waits, short enough to be added to any clock.
+const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// `500ms`, `30s`, `5m`, `2h`, `7d`; a bare number is seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let rule = || format!("{text:?} is not a time: write for example 500ms, 30s, 5m, 2h or 7d");
+    if text.starts_with('-') {
+        return Err(format!("{text:?} is before now: write for example 500ms, 30s, 5m, 2h or 7d"));
+    }
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: f64 = number.parse().map_err(|_| rule())?;
@@ -18,7 +24,42 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400.0,
         _ => return Err(rule()),
     };
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| rule())
+    let duration = Duration::try_from_secs_f64(number * seconds).ok().filter(|duration| *duration <= DURATION_MAX);
+    duration.ok_or_else(|| format!("{text:?} is longer than 100 years"))
+}
+
+/// A duration in which something can happen.
+pub fn wait(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        time if time < Duration::from_millis(1) => Err(format!("{text:?} leaves no time: write at least 1ms")),
+        time => Ok(time),
+    }
+}
+
+/// A partition's number.
+pub fn partition(text: &str) -> Result<i32, String> {
+    let partition = text.parse().ok().filter(|partition: &i32| *partition >= 0);
+    partition.ok_or_else(|| format!("{text:?} is no partition: they are numbered from 0"))
+}
+
+/// A record's offset.
+pub fn offset(text: &str) -> Result<i64, String> {
+    let offset = text.parse().ok().filter(|offset: &i64| *offset >= 0);
+    offset.ok_or_else(|| format!("{text:?} is no offset: they are numbered from 0"))
+}
+
+/// How many of something; none of it would be no wish.
+pub fn count<N: FromStr + From<u8> + PartialOrd>(text: &str) -> Result<N, String> {
+    let count = text.parse().ok().filter(|count: &N| *count >= N::from(1));
+    count.ok_or_else(|| format!("{text:?} is not a number from 1 up"))
+}
+
+/// A size of something that is not empty.
+pub fn room(text: &str) -> Result<usize, String> {
+    match size(text)? {
+        0 => Err(format!("{text:?} leaves no room: write for example 1KiB")),
+        bytes => Ok(bytes),
+    }
 }
 
 /// `1024`, `1KiB`, `64kB`, `1MiB`.
@@ -53,6 +94,21 @@ mod tests {
         for text in ["", "s", "5x", "-1s", "1e400s", "1.2.3s"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused_by_name() {
+        for text in ["0", "0s", "-1s", "0.1ms", "36501d", "x", "NaN"] {
+            assert!(wait(text).is_err_and(|error| error.contains(text)), "{text}");
+        }
+        for text in ["-1", "2147483648", "x", ""] {
+            assert!(partition(text).is_err_and(|error| error.contains(text)), "{text}");
+        }
+        for text in ["0", "-1", "2147483648", "1.5", "x"] {
+            assert!(count::<i32>(text).is_err_and(|error| error.contains(text)), "{text}");
+        }
+        assert!(offset("-1").is_err() && room("0").is_err() && room("0KiB").is_err());
+        assert_eq!((wait("1ms"), partition("0"), count::<u64>("1")), (Ok(Duration::from_millis(1)), Ok(0), Ok(1)));
     }
 
     #[test]

@@ -101,9 +101,9 @@ fn without_a_majority_a_produce_ends_unknown_within_the_lease_and_refused_after_
     pause();
     let (refused, took) = second.last("after the lease");
     println!("  after the lease: exit code {}, {} ms: {}", refused.code, took.as_millis(), refused.stderr.trim());
-    assert_eq!(refused.code, 1, "no effect: {}", refused.stderr);
+    assert_eq!(refused.code, 5, "the first is stored, the last had no effect: {}", refused.stderr);
     assert!(took <= TIMEOUT + SLACK, "{took:?}");
-    // The checker holds exit code 1 to its promise.
+    // The checker holds exit code 5 to its promise.
     assert_eq!(refused.sent[0].last().map(|sent| sent.outcome), Some(Outcome::Refused));
 
     cluster.signal("CONT", &[2, 3]);

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     super::{
         Failure, Global, local,
-        output::{self, OutputFormat},
+        output::{self, OutputFormat, say},
     },
     Measured, Report, Topic, Usage, histogram,
     load::TimeArgs,
@@ -56,8 +56,8 @@ pub struct CommitBench {
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    let rate = text.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate > 0.0);
-    rate.ok_or_else(|| format!("{text:?} is not a rate: write a number above 0"))
+    let rate = text.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate >= 0.001);
+    rate.ok_or_else(|| format!("{text:?} is not a rate: write a number from 0.001 up"))
 }
 
 /// What the members counted together.
@@ -91,7 +91,7 @@ pub async fn run(args: CommitBench, global: &Global) -> Result<(), Failure> {
     let deleted: Vec<_> = deletions.buffer_unordered(AT_ONCE).collect().await;
     let left = deleted.iter().filter_map(|deleted| deleted.as_ref().err()).find(|error| !error.is_not_found());
     if let Some(error) = left {
-        eprintln!("flotilla: groups {prefix}-... are still there: {error}");
+        say(&format!("flotilla: groups {prefix}-... are still there: {error}"));
     }
     topic.close(&admin).await;
     print(&report?, args.format)
@@ -150,7 +150,7 @@ async fn measure(
     while members.join_next().await.is_some() {}
     let tally = shared.tally.lock().await;
     if let Some(error) = &tally.first_error {
-        eprintln!("flotilla: first error: {error}");
+        say(&format!("flotilla: first error: {error}"));
     }
     let latency = tally.latency.clone();
     Ok(report(&Measured {

@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     super::{
         Failure, Global, local,
-        output::{self, OutputFormat},
+        output::{self, OutputFormat, say},
         units,
     },
     Measured, Report, Topic, TopicArgs, Usage, histogram,
@@ -38,7 +38,7 @@ pub struct ConsumeBench {
     #[command(flatten)]
     topic: TopicArgs,
     /// Records to fill the topic with that is made for it.
-    #[arg(long, default_value_t = 200_000, conflicts_with = "topic")]
+    #[arg(long, default_value = "200000", conflicts_with = "topic", value_parser = units::count::<u64>)]
     records: u64,
     #[command(flatten)]
     load: LoadArgs,
@@ -46,10 +46,10 @@ pub struct ConsumeBench {
     #[arg(short, long)]
     group: Option<String>,
     /// How often the group's member commits.
-    #[arg(long, requires = "group", default_value = "1s", value_name = "TIME", value_parser = units::duration)]
+    #[arg(long, requires = "group", default_value = "1s", value_name = "TIME", value_parser = units::wait)]
     commit_interval: Duration,
     /// Stop after so long, also before the end.
-    #[arg(long, default_value = "10m", value_parser = units::duration)]
+    #[arg(long, default_value = "10m", value_parser = units::wait)]
     duration: Duration,
     /// How to print the result.
     #[arg(long, value_enum, default_value_t)]
@@ -94,7 +94,7 @@ async fn fill_and_measure(
             let report = measure_group(args, group, admin, &topic.name, wanted, global).await;
             let request = v1::DeleteGroupRequest { group: group.clone(), dry_run: false };
             if let Err(error) = admin.delete_group(request).await {
-                eprintln!("flotilla: group {group} is still there: {error}");
+                say(&format!("flotilla: group {group} is still there: {error}"));
             }
             report
         }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     super::{
         Failure, Global,
+        output::say,
         produce::{AcksArg, CompressionArg},
         units,
     },
@@ -35,7 +36,7 @@ const STAMP_BYTES: usize = 8;
 #[derive(Args)]
 pub(super) struct TimeArgs {
     /// How long to measure.
-    #[arg(long, default_value = "60s", value_parser = units::duration)]
+    #[arg(long, default_value = "60s", value_parser = units::wait)]
     pub duration: Duration,
     /// How long to produce before measuring.
     #[arg(long, default_value = "10s", value_parser = units::duration)]
@@ -58,7 +59,7 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub linger: Option<Duration>,
     /// Size of a full batch.
-    #[arg(long, default_value = "128KiB", value_name = "SIZE", value_parser = units::size)]
+    #[arg(long, default_value = "128KiB", value_name = "SIZE", value_parser = units::room)]
     pub batch_bytes: usize,
 }
 
@@ -149,7 +150,7 @@ impl Load {
     pub fn end_measuring(&mut self) -> Outcomes {
         self.is_measuring = false;
         if let Some(error) = self.first_error.take() {
-            eprintln!("flotilla: first error: {error}");
+            say(&format!("flotilla: first error: {error}"));
         }
         let latency = std::mem::replace(&mut self.latency, histogram());
         Outcomes { acked: self.acked, errors: self.errors, latency }

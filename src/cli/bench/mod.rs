@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::{
     Failure, Global, local,
-    output::{OutputFormat, print_json, print_table},
+    output::{OutputFormat, print_json, print_table, say},
     units,
 };
 use crate::client::{Admin, World, v1};
@@ -60,10 +60,10 @@ pub enum BenchCommand {
 #[derive(Args)]
 struct TopicArgs {
     /// Partitions of the topic that is made for it.
-    #[arg(short, long, default_value_t = 1)]
+    #[arg(short, long, default_value = "1", value_parser = units::count::<i32>, allow_negative_numbers = true)]
     partitions: i32,
     /// Bytes of a record's value.
-    #[arg(long, default_value = "1KiB", value_parser = units::size)]
+    #[arg(long, default_value = "1KiB", value_parser = units::room)]
     size: usize,
     /// An existing topic; it is kept.
     #[arg(short, long)]
@@ -136,7 +136,7 @@ impl Topic {
         if self.is_ours
             && let Err(error) = admin.delete_topic(request).await
         {
-            eprintln!("flotilla: topic {} is still there: {error}", self.name);
+            say(&format!("flotilla: topic {} is still there: {error}", self.name));
         }
     }
 }

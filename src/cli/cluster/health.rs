@@ -33,7 +33,7 @@ pub struct HealthArgs {
     #[arg(long)]
     details: bool,
     /// How often to look.
-    #[arg(long, requires = "watch", default_value = "1s", value_name = "TIME", value_parser = units::duration)]
+    #[arg(long, requires = "watch", default_value = "1s", value_name = "TIME", value_parser = units::wait, allow_hyphen_values = true)]
     interval: Duration,
     #[command(flatten)]
     format: FormatArg,
@@ -82,7 +82,7 @@ async fn watch(args: &HealthArgs, global: &Global) -> Result<(), Failure> {
         if (is_news || style == Style::Screen)
             && write_out(style.show(&look, &now(), began.elapsed()).as_bytes())? == Reader::Gone
         {
-            return Ok(());
+            return Err(Failure::closed_pipe());
         }
         last = Some(look);
     }

@@ -14,7 +14,13 @@ use std::{
 use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{super::signals::Signals, ConsumeArgs, Failure, Global, Printed, Printer, ResetArg};
+use super::{
+    super::{
+        output::{closed, say},
+        signals::Signals,
+    },
+    ConsumeArgs, Failure, Global, Printed, Printer, ResetArg,
+};
 use crate::{
     client::{Admin, ClientError, GroupConsumer, GroupEvent, GroupOptions, GroupRecords, OffsetAt, OffsetJump},
     types::TopicPartition,
@@ -58,7 +64,7 @@ async fn check_topics(admin: &Admin, args: &ConsumeArgs) -> Result<(), Failure> 
         match admin.partition_count(topic).await {
             Ok(_) => {}
             Err(ClientError::NoTopic { .. }) if !args.exit_at_end => {
-                eprintln!("flotilla: topic {topic:?} does not exist; it will be read once it is created");
+                say(&format!("flotilla: topic {topic:?} does not exist; it will be read once it is created"));
             }
             Err(error) => return Err(Failure::of_read(error)),
         }
@@ -107,6 +113,7 @@ impl Member {
             let event = tokio::select! {
                 biased;
                 _ = signals.next() => return Ending::Done,
+                () = closed() => return Ending::Failed(Failure::closed_pipe()),
                 event = self.consumer.next_up_to(self.printer.left()) => event,
                 () = sleep(END_POLL), if self.ends.is_some() => {
                     if self.is_at_end() {
@@ -117,7 +124,7 @@ impl Member {
             };
             match event {
                 Ok(GroupEvent::Jumped(jump)) => {
-                    eprintln!("flotilla: {}", jumped(&jump, self.offset_reset));
+                    say(&format!("flotilla: {}", jumped(&jump, self.offset_reset)));
                     self.is_inside(&jump.at);
                 }
                 Ok(GroupEvent::Records(records)) => match self.print(records, signals).await {
@@ -140,7 +147,7 @@ impl Member {
                 Ok(GroupEvent::Replaced(partitions)) => {
                     let topics: BTreeSet<&str> = partitions.iter().map(|at| at.topic.as_str()).collect();
                     for topic in topics {
-                        eprintln!("flotilla: topic {topic:?} was deleted and made anew: going on in the new one");
+                        say(&format!("flotilla: topic {topic:?} was deleted and made anew: going on in the new one"));
                     }
                     self.gone("replaced:", &partitions);
                 }
@@ -166,7 +173,8 @@ impl Member {
         match printed {
             Some(Ok(Printed::All)) if !is_stopping => None,
             Some(Ok(Printed::All | Printed::Enough)) => Some(Ending::Done),
-            Some(Ok(Printed::NoReader)) | None => Some(Ending::Unprinted(records, None)),
+            Some(Ok(Printed::NoReader)) => Some(Ending::Unprinted(records, Some(Failure::closed_pipe()))),
+            None => Some(Ending::Unprinted(records, None)),
             Some(Err(failure)) => Some(Ending::Unprinted(records, Some(failure))),
         }
     }
@@ -176,10 +184,10 @@ impl Member {
         let is_member = !self.consumer.member_id().is_empty();
         let is_at_end = is_member && ends.are_reached(|at| self.consumer.position(at));
         if is_at_end && ends.targets.is_empty() {
-            eprintln!(
+            say(&format!(
                 "flotilla: no partition was given to this member for {} s: nothing to read",
                 UNASSIGNED.as_secs()
-            );
+            ));
         }
         is_at_end
     }
@@ -201,7 +209,7 @@ impl Member {
     fn say(&self, what: &str, partitions: &[TopicPartition]) {
         if self.is_verbose {
             let names: Vec<String> = partitions.iter().map(TopicPartition::to_string).collect();
-            eprintln!("flotilla: {what} {}", names.join(", "));
+            say(&format!("flotilla: {what} {}", names.join(", ")));
         }
     }
 

@@ -12,7 +12,7 @@ use regex::Regex;
 
 use super::{
     Failure, Global,
-    format::PrintFormat,
+    format::{PrintFormat, PrintOptions},
     offsets::{self, Span},
     output::{Reader, write_out},
     units,
@@ -27,6 +27,7 @@ Examples:
   flotilla consume orders -o -10                  the last ten of each partition, then wait
   flotilla consume orders -o @2026-11-24T12:00:00Z -n 5
   flotilla consume orders -o @-1h -e
+  flotilla consume orders -e -f json | flotilla produce copy -f json
   flotilla consume --topics-regex 'audit\\..*'     also topics created later
 
 As a member of a group: members share the partitions, and each goes on where the group has committed.
@@ -47,7 +48,8 @@ none is left out. Ctrl-C and SIGTERM commit and leave, so that the others take o
 Fields: %t topic, %p partition, %o offset, %k key, %v value, %T timestamp (ms), %h headers, %% percent;
 \\n \\t \\r \\0 \\\\ \\xHH.
 json: one object a line with topic, partition, offset, timestamp, key, value, headers; bytes that are
-no text come as key_base64 and value_base64.";
+no text come as key_base64 and value_base64, in a header as {\"key\",\"value_base64\"}. It tells null from empty,
+as -Z does in the other formats. On a terminal, what would move its cursor is shown escaped.";
 
 #[derive(Args, Debug)]
 pub struct ConsumeArgs {
@@ -68,14 +70,18 @@ pub struct ConsumeArgs {
     #[arg(short, long, default_value = "start", value_parser = offsets::parse, allow_hyphen_values = true)]
     offset: Span,
     /// Stop after so many records, of all partitions together.
-    #[arg(short, long, value_name = "RECORDS")]
+    #[arg(short, long, value_name = "RECORDS", value_parser = units::count::<u64>, allow_negative_numbers = true)]
     num: Option<u64>,
     /// Stop at the end that each partition has now (in a group: when it is assigned).
     #[arg(short, long)]
     exit_at_end: bool,
     /// Only these partitions.
-    #[arg(short, long, value_delimiter = ',')]
+    #[arg(short, long, value_delimiter = ',', value_parser = units::partition, allow_negative_numbers = true)]
     partition: Vec<i32>,
+    /// Print a null key or value as this text, in formats other than json; alone: NULL.
+    #[arg(short = 'Z', long, value_name = "TEXT", num_args = 0..=1, require_equals = true,
+        default_missing_value = "NULL")]
+    null: Option<String>,
     #[command(flatten)]
     group: GroupArgs,
 }
@@ -87,7 +93,8 @@ struct GroupArgs {
     #[arg(short, long, conflicts_with_all = ["offset", "partition"])]
     group: Option<String>,
     /// How often to commit what was printed. Also committed: at the end, and before a partition goes to another member.
-    #[arg(long, requires = "group", default_value = "1s", value_name = "TIME", value_parser = units::duration)]
+    #[arg(long, requires = "group", default_value = "1s", value_name = "TIME", value_parser = units::wait,
+        allow_hyphen_values = true)]
     commit_interval: Duration,
     /// Commit nothing.
     #[arg(long, requires = "group", conflicts_with = "commit_interval")]
@@ -101,7 +108,8 @@ struct GroupArgs {
     #[arg(long, requires = "group", value_name = "ID")]
     instance_id: Option<String>,
     /// The others take over when this member was silent for so long.
-    #[arg(long, requires = "group", default_value = "10s", value_name = "TIME", value_parser = units::duration)]
+    #[arg(long, requires = "group", default_value = "10s", value_name = "TIME", value_parser = units::wait,
+        allow_hyphen_values = true)]
     session_timeout: Duration,
     /// How partitions are dealt out; the members' commonest choice counts.
     #[arg(long, requires = "group", value_enum, default_value_t)]
@@ -178,14 +186,10 @@ fn topics_regex(text: &str) -> Result<TopicsRegex, String> {
 }
 
 pub async fn run(args: ConsumeArgs, global: &Global) -> Result<(), Failure> {
-    let format = match &args.format {
-        Some(format) => PrintFormat::parse(format).map_err(|e| Failure::usage(format!("--format: {e}")))?,
-        None if std::io::stdout().is_terminal() => PrintFormat::Pretty,
-        None => PrintFormat::Value,
-    };
-    if args.num == Some(0) {
-        return Ok(());
-    }
+    let options =
+        PrintOptions { is_terminal: std::io::stdout().is_terminal(), null: args.null.clone().unwrap_or_default() };
+    let format = PrintFormat::parse(args.format.as_deref(), options)
+        .map_err(|error| Failure::usage(format!("--format: {error}")))?;
     let printer = Printer { format, left: args.num.unwrap_or(u64::MAX), out: Vec::new() };
     match args.group.group.clone() {
         Some(name) => group::run(&name, &args, printer, global).await,

@@ -9,6 +9,10 @@ use std::{collections::BTreeSet, time::Duration};
 use tokio::{sync::mpsc, time::sleep};
 
 use super::{
+    super::{
+        guess,
+        output::{closed, say},
+    },
     ConsumeArgs, Failure, Global, Printed, Printer,
     readers::{Part, Readers, Reading},
 };
@@ -37,7 +41,7 @@ pub async fn run(args: &ConsumeArgs, printer: Printer, global: &Global) -> Resul
     if let Some(regex) = &args.topics_regex
         && reading.borrow().is_empty()
     {
-        eprintln!("flotilla: no topic matches {:?} yet", regex.text);
+        say(&format!("flotilla: no topic matches {:?} yet", regex.text));
     }
     let names: BTreeSet<String> = args.topics.iter().cloned().collect();
     let until = match (args.exit_at_end, args.offset.end) {
@@ -66,7 +70,10 @@ pub async fn run(args: &ConsumeArgs, printer: Printer, global: &Global) -> Resul
 async fn named(admin: &Admin, args: &ConsumeArgs) -> Result<Vec<(String, i32)>, Failure> {
     let mut all = Vec::new();
     for topic in &args.topics {
-        let count = admin.partition_count(topic).await.map_err(Failure::of_read)? as i32;
+        let count = match admin.partition_count(topic).await {
+            Ok(count) => count as i32,
+            Err(error) => return Err(guess::topic(error, topic, admin).await),
+        };
         if let Some(&partition) = args.partition.iter().find(|p| !(0..count).contains(*p)) {
             return Err(ClientError::NoPartition { topic: topic.clone(), partition, count }.into());
         }
@@ -150,7 +157,8 @@ impl Output {
                 let Ok(chunk) = &part.chunk else { continue };
                 match self.printer.print(&part.topic, part.partition, &chunk.records).await? {
                     Printed::All => {}
-                    Printed::Enough | Printed::NoReader => break,
+                    Printed::Enough => break,
+                    Printed::NoReader => return Err(Failure::closed_pipe()),
                 }
             }
             failed.map_or(Ok(()), Err)
@@ -159,6 +167,7 @@ impl Output {
         tokio::select! {
             printed = &mut print => printed,
             () = &mut beside => print.await,
+            () = closed() => Err(Failure::closed_pipe()),
         }
     }
 
@@ -168,7 +177,7 @@ impl Output {
         let error = match &part.chunk {
             Ok(chunk) => {
                 if let Some(notice) = chunk.notice {
-                    eprintln!("flotilla: {at}: {}", in_words(notice, self.until));
+                    say(&format!("flotilla: {at}: {}", in_words(notice, self.until)));
                 }
                 return None;
             }
@@ -177,7 +186,7 @@ impl Output {
         let is_replaced = error.code() == Some(ErrorCode::TopicReplaced);
         if self.until == Until::Stopped && error.is_not_found() && !self.names.contains(&part.topic) {
             let what = if is_replaced { "was replaced; its new topic is read from the start" } else { "is gone" };
-            eprintln!("flotilla: {at} {what}");
+            say(&format!("flotilla: {at} {what}"));
             self.reading.borrow_mut().remove(&(part.topic.clone(), part.partition));
             return None;
         }

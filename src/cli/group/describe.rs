@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::{
     Failure,
-    output::{OutputFormat, print_json, print_line, print_table},
+    output::{OutputFormat, print_json, print_line, print_table, say},
 };
 use crate::client::v1;
 
@@ -60,7 +60,7 @@ pub fn show(name: &str, group: &v1::DescribeGroupResponse, members: bool, format
     if format == OutputFormat::Json {
         return print_json(&group_json(name, group));
     }
-    eprintln!("{}", head(name, group));
+    say(&head(name, group));
     match members {
         true => print_table(
             &["MEMBER", "INSTANCE", "CLIENT", "HOST", "SUBSCRIBED", "READS", "LETS GO OF"],

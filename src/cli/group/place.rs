@@ -13,7 +13,7 @@ use super::{
     super::{
         Failure,
         offsets::{self, From as Place},
-        output::{FormatArg, OutputFormat, print_json, print_table, said},
+        output::{FormatArg, OutputFormat, print_json, print_table, said, say},
     },
     no_group,
 };
@@ -136,7 +136,7 @@ async fn move_to(name: &str, to: Place, rest: Rest, admin: &Admin) -> Result<(),
     let found: Vec<(String, i32, i64)> = moves.buffered(ASKED_AT_ONCE).try_collect().await.map_err(Failure::of_read)?;
     for (topic, partition, place) in &found {
         if let Some(note) = moved_inside(topic, *partition, to, *place) {
-            eprintln!("flotilla: {note}");
+            say(&format!("flotilla: {note}"));
         }
     }
     let moves: Vec<Move> = found

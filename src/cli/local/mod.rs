@@ -24,7 +24,7 @@ use self::{
 use super::{
     Failure, Global,
     context::{self, Context},
-    output::{self, FormatArg, OutputFormat, print_json, print_table},
+    output::{self, FormatArg, OutputFormat, print_json, print_table, say},
     units,
 };
 use crate::client::{Admin, Cluster};
@@ -146,7 +146,7 @@ fn one(node: &Node, signal: Signal, done: &str) -> Result<(), Failure> {
     if !process::signal(node, signal)? {
         return Err(Failure::failed(format!("node {} is not running", node.id)));
     }
-    eprintln!("node {} {done}", node.id);
+    say(&format!("node {} {done}", node.id));
     Ok(())
 }
 
@@ -235,9 +235,9 @@ async fn start(args: StartArgs, global: &Global) -> Result<(), Failure> {
     }
     state.save(&dir)?;
     wait_formed(&state, &mut children, global.timeout).await?;
-    eprintln!("{} nodes are up; data and logs in {}", state.nodes.len(), dir.display());
+    say(&format!("{} nodes are up; data and logs in {}", state.nodes.len(), dir.display()));
     for node in &state.nodes {
-        eprintln!("  node {}: client {}, http {}", node.id, node.client, node.http);
+        say(&format!("  node {}: client {}, http {}", node.id, node.client, node.http));
     }
     Ok(())
 }
@@ -291,7 +291,7 @@ async fn wait_formed(state: &State, children: &mut [(u64, Child)], limit: Durati
 async fn stop(dir: DirArg) -> Result<(), Failure> {
     let (_, state) = load(dir)?;
     stop_nodes(&state.nodes).await?;
-    eprintln!("{} nodes are stopped", state.nodes.len());
+    say(&format!("{} nodes are stopped", state.nodes.len()));
     Ok(())
 }
 
@@ -306,7 +306,7 @@ async fn stop_nodes(nodes: &[Node]) -> Result<(), Failure> {
     while nodes.iter().any(|n| state_of(n) != ProcessState::Dead) {
         if Instant::now() >= end {
             for node in nodes.iter().filter(|n| state_of(n) != ProcessState::Dead) {
-                eprintln!("node {} did not stop within {} s: killing it", node.id, STOP_GRACE.as_secs());
+                say(&format!("node {} did not stop within {} s: killing it", node.id, STOP_GRACE.as_secs()));
                 process::signal(node, Signal::KILL)?;
                 wait_for(node, ProcessState::Dead, STOP_GRACE).await?;
             }

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    super::{Failure, Global},
+    super::{Failure, Global, output::say},
     ANSWER_TIMEOUT, NodeArgs, POLL, find,
     process::{ProcessState, log_tail, spawn, state_of},
     state::{Node, State},
@@ -45,7 +45,7 @@ pub async fn run(args: NodeArgs, global: &Global) -> Result<(), Failure> {
         let said = readyz(&node.http).await;
         match &said {
             Ok(Said::Ready) => {
-                eprintln!("node {} is up", node.id);
+                say(&format!("node {} is up", node.id));
                 return Ok(());
             }
             // Nothing more can come of it now.
@@ -70,7 +70,7 @@ async fn started(node: &Node, child: &mut Child, why: &str) -> Result<(), Failur
     if let Ok(Some(status)) = child.try_wait() {
         return Err(ended(node, &status.to_string()));
     }
-    eprintln!("node {} is started; it serves once a majority of the nodes runs ({why})", node.id);
+    say(&format!("node {} is started; it serves once a majority of the nodes runs ({why})", node.id));
     Ok(())
 }
 
