@@ -72,7 +72,7 @@ impl Broker {
                 false => Err(self.not_leader(hosted)),
             };
         }
-        if !hosted.is_ready() || hosted.status().without_quorum {
+        if !hosted.is_ready() || is_cut_off(hosted) {
             return Err(self.not_leader(hosted));
         }
         if offset == bounds.high_watermark {
@@ -111,7 +111,7 @@ impl Broker {
                 changed = applied.changed() => changed.map_err(|_| self.not_leader(hosted))?,
                 changed = status.changed() => {
                     let now = status.borrow_and_update().clone();
-                    if changed.is_err() || !now.leads || now.stopped || now.without_quorum {
+                    if changed.is_err() || !now.leads || now.stopped || is_cut_off(hosted) {
                         // The reader finds the new leader sooner than its poll would end. One who is cut off
                         // says no more that there is nothing new: it cannot know (SAFETY M7).
                         return Err(self.not_leader(hosted));
@@ -227,6 +227,12 @@ impl Broker {
         let leader = self.inner.hint_elsewhere(&hosted.group).filter(|_| !no_hint);
         FetchError::NotLeader { topic: hosted.name.topic.clone(), partition: hosted.name.partition, leader }
     }
+}
+
+/// No majority has answered this leader for a lease (SAFETY M7). The status is a moment old: a majority that is
+/// back counts at once.
+fn is_cut_off(hosted: &Hosted) -> bool {
+    hosted.status().without_quorum && !hosted.group.leads_with_majority()
 }
 
 fn out_of_range(hosted: &Hosted, offset: Offset, bounds: Bounds) -> FetchError {

@@ -6,7 +6,8 @@ use tokio::time::{Instant, timeout};
 
 use super::rig::{Cluster, PATIENCE, try_produce, try_produce_to, until};
 use crate::{
-    broker::{CreateTopicRequest, FetchError, FetchRequest, inner::Inner},
+    broker::{FetchError, FetchRequest, inner::Inner},
+    metadata::{AllocateProducerIds, Change},
     storage::sim::SimFault,
     types::{BrokerId, METADATA_GROUP, Offset, PartitionId, RaftGroupId},
 };
@@ -33,22 +34,39 @@ async fn leader_of(cluster: &Cluster, id: u64, group: RaftGroupId) -> u64 {
 /// of the metadata group: every change of the cluster, and every committed offset.
 #[tokio::test(flavor = "multi_thread")]
 async fn transfers_that_are_cancelled_leave_partitions_and_metadata_writable() {
-    let mut cluster = Cluster::start(3, 71).await;
+    let cluster = Cluster::start(3, 71).await;
     cluster.create("t", 1).await;
     cluster.produce("t", 0).await;
-    let metadata_leader = leader_of(&cluster, 1, METADATA_GROUP).await;
-    let leader = leader_of(&cluster, 1, group(&cluster, 1, "t", 0)).await;
-    let dead = (1..=3).find(|id| ![leader, metadata_leader].contains(id)).unwrap();
-    let partition = group(&cluster, 1, "t", 0);
-    cluster.kill(dead, 1);
-    for (broker, group) in [(leader, partition), (metadata_leader, METADATA_GROUP)] {
-        let inner = inner(&cluster, broker);
-        let moving = inner.transfer_here(group, Some(BrokerId(dead)), PATIENCE);
-        assert!(timeout(SHORT, moving).await.is_err(), "a dead voter does not catch up");
+    let mut sequence = 1;
+    for group in [group(&cluster, 1, "t", 0), METADATA_GROUP] {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let leader = leader_of(&cluster, 1, group).await;
+            let (slow, inner) = (leader % 3 + 1, inner(&cluster, leader));
+            until("the voter is alive", || async { inner.is_alive(BrokerId(slow)) }).await;
+            // It answers and acknowledges nothing new, until it says that its disk stalls. From then on it is
+            // refused at once, and on a slow machine this is to be tried again.
+            cluster.disks[&slow].plant(SimFault::StallsCommits);
+            write(&cluster, leader, sequence).await;
+            sequence += 1;
+            let ended = timeout(SHORT, inner.transfer_here(group, Some(BrokerId(slow)), PATIENCE)).await;
+            cluster.disks[&slow].heal();
+            if ended.is_err() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "no transfer could be cancelled: {ended:?}");
+        }
+        write(&cluster, 1, sequence).await;
+        sequence += 1;
     }
-    cluster.produce("t", 1).await;
-    let request = CreateTopicRequest { name: "made-afterwards".into(), ..CreateTopicRequest::default() };
-    cluster.any().create_topic(request).await.expect("the metadata takes changes");
+}
+
+/// One more entry of the partition, and one of the metadata through this broker.
+async fn write(cluster: &Cluster, through: u64, sequence: i32) {
+    cluster.produce("t", sequence).await;
+    let inner = inner(cluster, through);
+    let change = Change::AllocateProducerIds(AllocateProducerIds { broker: inner.me() });
+    assert!(inner.change(change, PATIENCE).await.is_ok(), "the metadata takes changes");
 }
 
 /// SAFETY M7: it cannot know whether others lead and have more by now.
