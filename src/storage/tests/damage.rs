@@ -179,7 +179,7 @@ fn a_missing_floor_or_database_is_damage_and_an_unfinished_creation_is_not() {
     Floor::create(&new.path().join("FLOOR")).expect("create");
     run(RocksKv::open(new.path(), small())).map(drop).expect("open");
     let new = temporary();
-    fs::write(new.path().join("FLOOR.tmp"), b"half").expect("write");
+    fs::write(new.path().join("FLOOR.new77"), b"half").expect("write");
     run(RocksKv::open(new.path(), small())).map(drop).expect("open");
 }
 

@@ -187,7 +187,8 @@ async fn unread_records_in_danger_are_in_metrics_description_and_health_notes() 
     until("a note", || async {
         let health = cluster.any().health().await;
         assert!(health.healthy, "it is a note and no problem: {health:?}");
-        matches!(&health.notes[..], [note] if note.contains("\"behind\"") && note.contains(" t "))
+        // Beside it stands that these records are older than what retention keeps.
+        health.notes.iter().any(|note| note.contains("\"behind\"") && note.contains(" t "))
     })
     .await;
     let leader = cluster.leader("t").await.unwrap();
