@@ -3,7 +3,7 @@
 //! records what its client was told, and a [`checker`] (pure, itself tested) that holds that history
 //! against the log read back.
 //!
-//! Left out for now: network faults and power loss.
+//! Left out for now: power loss.
 
 pub mod abuse;
 pub mod alerting;
@@ -16,6 +16,7 @@ pub mod dataset;
 pub mod disk;
 pub mod groups;
 pub mod knob;
+pub mod network;
 pub mod partitioner;
 pub mod random;
 pub mod readback;

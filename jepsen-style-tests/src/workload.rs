@@ -186,6 +186,15 @@ impl Producer {
         longest_gap(receipts.iter().filter(|receipt| receipt.partition == partition).map(|receipt| receipt.at), since)
     }
 
+    /// As [`Producer::longest_gap`], with a gap that lasts until now.
+    pub fn longest_silence(&self, partition: u32, since: Instant) -> Duration {
+        let last = {
+            let receipts = self.receipts.lock().expect("nobody panics with it");
+            receipts.iter().rev().find(|receipt| receipt.partition == partition).map_or(since, |receipt| receipt.at)
+        };
+        self.longest_gap(partition, since).max(last.elapsed())
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|status| status.is_none())
     }

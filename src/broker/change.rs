@@ -78,6 +78,9 @@ impl Inner {
                 Attempt::Unknown => after_unknown = true,
             }
             let waited = started.elapsed();
+            if !after_unknown && waited >= limits::CUT_OFF_PATIENCE && self.is_cut_off() {
+                return Err(ChangeFailed::NoLeader { waited });
+            }
             if Instant::now() + limits::CHANGE_RETRY >= deadline {
                 return Err(match after_unknown {
                     true => ChangeFailed::Unknown { waited },

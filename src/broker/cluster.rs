@@ -35,12 +35,14 @@ impl Broker {
             }
         }
         let cluster_id = inner.identity.lock().expect("no holder panics").cluster_id;
-        let metadata_leader = inner.raft.leader_of(METADATA_GROUP).map(|leader| leader.broker);
+        let metadata_leader = inner.leader_now(METADATA_GROUP);
+        let routes_stale = inner.is_cut_off();
         let Some(metadata) = inner.metadata() else {
             return ClusterView {
                 cluster_id,
                 metadata_index: LogIndex(0),
                 metadata_leader,
+                routes_stale,
                 brokers: Vec::new(),
                 topics: Vec::new(),
             };
@@ -67,6 +69,7 @@ impl Broker {
             cluster_id,
             metadata_index,
             metadata_leader,
+            routes_stale,
             brokers: brokers.iter().map(|broker| inner.broker_view(broker, &voters)).collect(),
             topics: views.collect(),
         }

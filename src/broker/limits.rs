@@ -25,6 +25,9 @@ pub const REFUSED_RETRY: Duration = Duration::from_millis(20);
 
 /// Refused for this long without an entry getting through: NOT_ENOUGH_REPLICAS (SAFETY B8).
 pub const LEASE_EXPIRED_MAX: Duration = Duration::from_secs(1);
+/// What arrives when the lease is gone for that long already is tried for this long before it hears the same: ten
+/// tries, and its client loses little time before it looks for the leader elsewhere.
+pub const LEASE_GONE_WAIT: Duration = Duration::from_millis(200);
 
 /// The shortest and longest deadline of a produce, and the one for a request that names none.
 pub const PRODUCE_TIMEOUT_MAX: Duration = Duration::from_secs(300);
@@ -93,6 +96,9 @@ pub const TELL_WITHIN: Duration = Duration::from_millis(500);
 pub const LAST_WORDS_WITHIN: Duration = Duration::from_millis(300);
 /// One node-to-node call, unless its request has a deadline of its own.
 pub const CALL_WITHIN: Duration = Duration::from_secs(2);
+/// A broker that is cut off gives a change of metadata up after this long, if surely nothing of it happened: whoever
+/// asked finds a better broker sooner than this one finds a leader.
+pub const CUT_OFF_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two tries of a forwarded change that had no effect.
 pub const CHANGE_RETRY: Duration = Duration::from_millis(50);
 /// Admin requests that name no deadline.

@@ -23,6 +23,7 @@ mod limits;
 mod neighbours;
 mod placed;
 mod produce;
+mod reach;
 mod reconcile;
 mod requests;
 mod retention;
@@ -32,7 +33,7 @@ mod serving;
 mod setback;
 mod stall;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod topics;
 mod waiting;
 mod walk;

@@ -200,7 +200,9 @@ pub struct ClusterView {
     /// None before the cluster is formed.
     pub cluster_id: Option<u128>,
     pub metadata_index: LogIndex,
-    pub metadata_leader: Option<BrokerId>,
+    pub metadata_leader: Option<LeaderNow>,
+    /// The answering broker is cut off: leaders may have moved, and topics may have been made, without its knowing.
+    pub routes_stale: bool,
     pub brokers: Vec<BrokerView>,
     /// Named topics that do not exist have no partitions.
     pub topics: Vec<TopicView>,

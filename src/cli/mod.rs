@@ -16,6 +16,8 @@ mod exit;
 mod format;
 mod group;
 mod guess;
+#[cfg(test)]
+mod isolation_tests;
 mod local;
 mod offsets;
 mod output;

@@ -192,7 +192,7 @@ impl Admin {
             let request = request.clone();
             async move { unary(&address, topics_client(channel).list_offset(request)).await }
         };
-        Ok(self.cluster.ask("list offset", self.deadline, call).await?.offset)
+        Ok(self.cluster.ask_leader("list offset", self.deadline, call).await?.offset)
     }
 
     /// The configs a topic was given.
@@ -215,7 +215,7 @@ pub(super) async fn partition_count(cluster: &Cluster, topic: &str, deadline: Du
         last: "no answer came".into(),
     };
     loop {
-        let result = match tokio::time::timeout_at(end, cluster.refresh(&names)).await {
+        let result = match tokio::time::timeout_at(end, cluster.refresh_and_judge(&names)).await {
             Ok(result) => result,
             Err(_) => Err(last.clone()),
         };
@@ -223,14 +223,15 @@ pub(super) async fn partition_count(cluster: &Cluster, topic: &str, deadline: Du
         if count > 0 {
             return Ok(count);
         }
-        denials += u32::from(result.is_ok());
+        // Who is cut off from the others may know nothing of it.
+        denials += u32::from(matches!(result, Ok(true)));
         let is_late = tokio::time::Instant::now() >= end;
         match result {
-            Ok(()) if denials >= DENIALS || is_late => return Err(ClientError::NoTopic { topic: topic.into() }),
+            Ok(_) if denials >= DENIALS || is_late => return Err(ClientError::NoTopic { topic: topic.into() }),
             Err(error) if error.is_not_found() => return Err(ClientError::NoTopic { topic: topic.into() }),
             Err(error) if is_late || !error.is_retriable() => return Err(error),
             Err(error) => last = error,
-            Ok(()) => {}
+            Ok(_) => {}
         }
     }
 }

@@ -4,13 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::proto::v1;
 
+/// The config of a topic that says how large a batch may be.
+const BATCH_BYTES_CONFIG: &str = "max.message.bytes";
+
 #[derive(Clone, Debug, Default)]
 pub struct Metadata {
     pub cluster_id: String,
-    /// How old the answer was: the metadata group's index.
+    /// How old the newest answer was: the metadata group's index.
     pub index: u64,
     /// 0: none known.
     pub metadata_leader: u64,
+    metadata_leader_epoch: i32,
     brokers: BTreeMap<u64, v1::BrokerInfo>,
     topics: HashMap<String, KnownTopic>,
 }
@@ -24,6 +28,8 @@ struct KnownTopic {
     index: u64,
     /// By partition.
     leaders: Vec<Leader>,
+    /// The largest batch it takes; `None`: not said.
+    batch_bytes_max: Option<usize>,
 }
 
 /// Who leads a partition. `broker` 0: nobody, as far as is known.
@@ -48,6 +54,11 @@ impl Metadata {
         self.topics.get(name).map_or("", |topic| topic.id.as_str())
     }
 
+    /// The largest batch that a topic takes (`max.message.bytes`), as it is known now.
+    pub fn batch_bytes_max(&self, name: &str) -> Option<usize> {
+        self.topics.get(name)?.batch_bytes_max
+    }
+
     pub fn topic_names(&self) -> Vec<String> {
         self.topics.keys().cloned().collect()
     }
@@ -62,50 +73,86 @@ impl Metadata {
         self.brokers.get(&broker).map(|b| b.client_address.as_str()).filter(|a| !a.is_empty())
     }
 
-    /// All client addresses, those of live brokers first.
-    pub fn addresses(&self) -> Vec<String> {
-        let (live, dead): (Vec<_>, Vec<_>) = self.brokers.values().partition(|b| b.alive);
-        live.into_iter().chain(dead).map(|b| b.client_address.clone()).filter(|a| !a.is_empty()).collect()
+    /// Where clients reach a broker that is alive, as far as is known.
+    pub fn live_address(&self, broker: u64) -> Option<&str> {
+        self.brokers.get(&broker).filter(|b| b.alive).and_then(|b| self.address(b.id))
     }
 
-    /// Takes in a broker's view. An older view brings no older leader back.
+    /// All client addresses: those of brokers said to be alive, and the others.
+    pub fn addresses(&self) -> (Vec<String>, Vec<String>) {
+        let (live, dead): (Vec<_>, Vec<_>) = self.brokers.values().partition(|b| b.alive);
+        let known = |brokers: Vec<&v1::BrokerInfo>| {
+            let addresses = brokers.into_iter().map(|b| b.client_address.clone());
+            addresses.filter(|address| !address.is_empty()).collect()
+        };
+        (known(live), known(dead))
+    }
+
+    /// Takes in a broker's view. An older view brings no older leader back, whoever it comes from.
     pub fn update(&mut self, answer: v1::GetMetadataResponse) {
+        let is_cut_off = is_cut_off(&answer);
         if !answer.cluster_id.is_empty() {
             self.cluster_id = answer.cluster_id;
         }
         let index = answer.metadata_index;
-        self.index = self.index.max(index);
-        self.metadata_leader = answer.metadata_leader;
-        if !answer.brokers.is_empty() {
-            self.brokers = answer.brokers.into_iter().map(|b| (b.id, b)).collect();
+        let epoch = answer.metadata_leader_epoch;
+        if answer.metadata_leader != 0 && (epoch >= self.metadata_leader_epoch || self.metadata_leader == 0) {
+            (self.metadata_leader, self.metadata_leader_epoch) = (answer.metadata_leader, epoch);
         }
+        let is_news = !is_cut_off && index >= self.index;
+        self.index = self.index.max(index);
+        self.update_brokers(answer.brokers, is_cut_off, is_news);
         for topic in answer.topics {
-            if topic.partitions.is_empty() {
-                continue; // Not known there; it may be, a moment later.
+            if !topic.partitions.is_empty() {
+                self.update_topic(topic, index, is_news);
+            } // Else it is not known there; it may be, a moment later.
+        }
+    }
+
+    fn update_brokers(&mut self, brokers: Vec<v1::BrokerInfo>, is_cut_off: bool, is_news: bool) {
+        if brokers.is_empty() {
+            return;
+        }
+        if is_news {
+            self.brokers = brokers.into_iter().map(|b| (b.id, b)).collect();
+            return;
+        }
+        for broker in brokers {
+            match self.brokers.get_mut(&broker.id) {
+                // Who is cut off takes all others for dead.
+                Some(known) if !is_cut_off => known.alive = broker.alive,
+                Some(_) => {}
+                None => drop(self.brokers.insert(broker.id, broker)),
             }
-            let known = self.topics.entry(topic.name).or_default();
-            if known.id != topic.id {
-                if index < known.index {
-                    continue; // It has not heard that the topic was replaced.
-                }
-                // Epochs of the one say nothing about the other.
-                *known = KnownTopic { id: topic.id, ..KnownTopic::default() };
+        }
+    }
+
+    fn update_topic(&mut self, topic: v1::TopicRouting, index: u64, is_news: bool) {
+        let known = self.topics.entry(topic.name).or_default();
+        if known.id != topic.id {
+            if index < known.index {
+                return; // It has not heard that the topic was replaced.
             }
-            known.index = known.index.max(index);
-            let known = &mut known.leaders;
-            for p in topic.partitions {
-                // Partitions come numbered without gaps; a wild number is not worth memory.
-                let Ok(i) = usize::try_from(p.partition) else { continue };
-                if i > known.len() {
-                    continue;
-                }
-                if i == known.len() {
-                    known.push(Leader::default());
-                }
-                let now = Leader { broker: p.leader, epoch: p.epoch };
-                if now.broker != 0 && (now.epoch > known[i].epoch || known[i].broker == 0) {
-                    known[i] = now;
-                }
+            // Epochs of the one say nothing about the other.
+            *known = KnownTopic { id: topic.id, ..KnownTopic::default() };
+        }
+        known.index = known.index.max(index);
+        if is_news || known.batch_bytes_max.is_none() {
+            known.batch_bytes_max = topic.configs.get(BATCH_BYTES_CONFIG).and_then(|max| max.parse().ok());
+        }
+        let known = &mut known.leaders;
+        for p in topic.partitions {
+            // Partitions come numbered without gaps; a wild number is not worth memory.
+            let Ok(i) = usize::try_from(p.partition) else { continue };
+            if i > known.len() {
+                continue;
+            }
+            if i == known.len() {
+                known.push(Leader::default());
+            }
+            let now = Leader { broker: p.leader, epoch: p.epoch };
+            if now.broker != 0 && (now.epoch > known[i].epoch || known[i].broker == 0) {
+                known[i] = now;
             }
         }
     }
@@ -134,6 +181,13 @@ impl Metadata {
     pub fn forget_topic(&mut self, name: &str) {
         self.topics.remove(name);
     }
+}
+
+/// The broker that answered is not in touch with the others: it says so, or takes most of them for dead, which it may
+/// see before it says so.
+pub(super) fn is_cut_off(answer: &v1::GetMetadataResponse) -> bool {
+    let alive = answer.brokers.iter().filter(|broker| broker.alive).count();
+    answer.routes_stale || !answer.brokers.is_empty() && alive <= answer.brokers.len() / 2
 }
 
 #[cfg(test)]
@@ -180,6 +234,54 @@ mod tests {
         // From a broker that is late.
         m.update(of("a", 15, &[(1, 41), (2, 41)]));
         assert_eq!((m.topic_id("t"), m.leader("t", 1)), ("b", None));
+    }
+
+    #[test]
+    fn a_broker_that_is_cut_off_changes_nobodys_mind() {
+        let broker = |id, address: &str, alive| v1::BrokerInfo {
+            id,
+            client_address: address.into(),
+            alive,
+            ..Default::default()
+        };
+        let mut m = Metadata::default();
+        // With nothing else known its word is better than none.
+        let cut_off = v1::GetMetadataResponse {
+            brokers: vec![broker(1, "a:1", true), broker(2, "b:1", false), broker(3, "c:1", true)],
+            metadata_leader: 1,
+            metadata_leader_epoch: 3,
+            routes_stale: true,
+            metadata_index: 9,
+            ..answer(&[(1, 3)])
+        };
+        m.update(cut_off.clone());
+        let (live, dead) = (vec!["a:1".to_string(), "c:1".to_string()], vec!["b:1".to_string()]);
+        assert_eq!((m.metadata_leader, m.addresses()), (1, (live, dead)));
+        let other = v1::GetMetadataResponse {
+            brokers: vec![broker(1, "a:1", false), broker(2, "b:2", true), broker(3, "c:1", true)],
+            metadata_leader: 2,
+            metadata_leader_epoch: 4,
+            metadata_index: 9,
+            ..answer(&[(2, 4)])
+        };
+        m.update(other);
+        m.update(cut_off);
+        assert_eq!((m.metadata_leader, m.leader("t", 0)), (2, Some(Leader { broker: 2, epoch: 4 })));
+        assert_eq!(m.addresses(), (vec!["b:2".to_string(), "c:1".to_string()], vec!["a:1".to_string()]));
+        assert_eq!((m.live_address(1), m.address(1)), (None, Some("a:1")));
+    }
+
+    #[test]
+    fn who_takes_most_others_for_dead_is_cut_off_whatever_it_says() {
+        let view = |alive: &[bool], routes_stale| {
+            let brokers = alive.iter().map(|&alive| v1::BrokerInfo { alive, ..Default::default() });
+            is_cut_off(&v1::GetMetadataResponse { brokers: brokers.collect(), routes_stale, ..Default::default() })
+        };
+        assert!(!view(&[true, true, false], false));
+        assert!(view(&[true, false, false], false));
+        assert!(view(&[true, true, true], true));
+        assert!(!view(&[true], false));
+        assert!(!view(&[], false), "a broker that names none says nothing");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! broker decides.
 
 mod admin;
+mod asking;
 mod balance;
 mod batches;
 mod consumer;
@@ -32,6 +33,8 @@ pub use producer::{Acks, Deliveries, Delivery, Outcome, Producer, ProducerOption
 
 pub use crate::proto::v1;
 
+#[cfg(test)]
+mod asking_tests;
 #[cfg(test)]
 mod consumer_tests;
 #[cfg(test)]

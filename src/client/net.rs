@@ -1,18 +1,18 @@
-//! Connections, one set per cluster: channels to brokers, what is known of the cluster, and calls
-//! that find a broker that answers.
+//! Connections, one set per cluster: channels to brokers, what is known of the cluster, and in which order brokers
+//! are worth asking. How they are asked is in `asking`.
 //!
-//! Promises: every connect and every call is bounded in time; metadata is asked for at most every
-//! [`REFRESH_MS_MIN`] however many callers want it; a frozen broker costs a call [`HEDGE_MS`], not
-//! its whole deadline, because the next broker is asked beside it. Leaves out: what calls mean.
+//! Promises: every connect and every call is bounded in time. Leaves out: what calls mean.
 
 use std::{
     collections::HashMap,
     future::Future,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
 use hyper_util::rt::TokioIo;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -20,7 +20,7 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 
-use super::error::{ClientError, Effect};
+use super::error::ClientError;
 use super::metadata::Metadata;
 use crate::{
     proto::v1,
@@ -33,14 +33,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Moving to another leader does not wait for it; see `producer::driver`.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a broker may think before another one is asked the same beside it.
-const HEDGE_MS: u64 = 300;
 /// One answer of one broker.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// At most ten metadata requests a second: enough to follow an election, no burden for a broker.
-const REFRESH_MS_MIN: u64 = 100;
-/// Between rounds over all brokers when none could do it.
-const ROUND_PAUSE_MS: u64 = 100;
+/// A broker that said that it is cut off is asked last for this long.
+const CUT_OFF_FOR: Duration = Duration::from_secs(5);
 /// Flow-control windows: what a fast broker may send before the application read it.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
@@ -92,8 +88,13 @@ pub struct StreamPlace(#[expect(dead_code, reason = "held to be counted")] Arc<(
 struct Inner {
     world: World,
     bootstrap: Vec<String>,
-    channels: Mutex<HashMap<String, Channel>>,
+    /// With whether each was ever connected.
+    channels: Mutex<HashMap<String, (Channel, Arc<AtomicBool>)>>,
     metadata: Mutex<Metadata>,
+    /// Brokers that said, and when, that they are cut off from the others.
+    cut_off: Mutex<HashMap<String, Instant>>,
+    /// Counts refreshes: each begins with another broker.
+    turn: AtomicUsize,
     /// When metadata was last asked for; the lock makes concurrent refreshes one.
     refreshed: tokio::sync::Mutex<Option<Instant>>,
     /// Turns of batches that decode to much.
@@ -120,6 +121,8 @@ impl Cluster {
                 bootstrap,
                 channels: Mutex::default(),
                 metadata: Mutex::default(),
+                cut_off: Mutex::default(),
+                turn: AtomicUsize::new(0),
                 refreshed: tokio::sync::Mutex::default(),
                 large_batches: Arc::new(Semaphore::new(LARGE_BATCHES_MAX)),
             }),
@@ -157,54 +160,85 @@ impl Cluster {
         self.inner.metadata.lock().expect("no holder panics").learn_leader(topic, partition, hint)
     }
 
-    /// Asks for brokers and the leaders of `topics`; waits its turn if somebody just did.
-    pub async fn refresh(&self, topics: &[String]) -> Result<(), ClientError> {
-        let asked = Instant::now();
-        let mut refreshed = self.inner.refreshed.lock().await;
-        if let Some(last) = *refreshed {
-            let known = self.look(|m| topics.iter().all(|t| m.topic(t).is_some()));
-            if last > asked && known {
-                return Ok(()); // Somebody asked while we waited for the lock.
-            }
-            tokio::time::sleep_until(last + Duration::from_millis(REFRESH_MS_MIN)).await;
-        }
-        *refreshed = Some(Instant::now());
-        let mut all = self.look(|m| m.topic_names());
-        all.extend(topics.iter().filter(|t| self.look(|m| m.topic(t).is_none())).cloned());
-        let request = v1::GetMetadataRequest { topics: all, all_topics: false };
-        let answer = self
-            .hedged("metadata", |address, channel| {
-                let request = request.clone();
-                async move { unary(&address, cluster_client(channel).get_metadata(request)).await }
-            })
-            .await?;
-        self.inner.metadata.lock().expect("no holder panics").update(answer);
-        Ok(())
+    /// Addresses worth asking, best first: brokers said to be alive, the others, the bootstrap list. Whoever said
+    /// lately that it is cut off comes last.
+    pub fn candidates(&self) -> Vec<String> {
+        let (good, rest) = self.ranked();
+        [good, rest].concat()
     }
 
-    /// Addresses worth asking, best first: brokers said to be alive, the others, the bootstrap list.
-    pub fn candidates(&self) -> Vec<String> {
-        let mut list = self.look(|m| m.addresses());
-        for address in &self.inner.bootstrap {
-            if !list.contains(address) {
-                list.push(address.clone());
-            }
+    /// As [`Cluster::candidates`], but beginning with another good one each time (or any other, if none is): whoever
+    /// is asked again because an answer did not help gets another broker's word.
+    pub(super) fn in_turn(&self) -> Vec<String> {
+        let (mut good, mut rest) = self.ranked();
+        let best = if good.is_empty() { &mut rest } else { &mut good };
+        let turn = self.inner.turn.fetch_add(1, Ordering::Relaxed);
+        let first = turn % best.len().max(1);
+        best.rotate_left(first);
+        [good, rest].concat()
+    }
+
+    fn ranked(&self) -> (Vec<String>, Vec<String>) {
+        let (mut good, mut rest) = self.look(Metadata::addresses);
+        let is_new = |address: &&String| !good.contains(address) && !rest.contains(address);
+        let bootstrap: Vec<String> = self.inner.bootstrap.iter().filter(is_new).cloned().collect();
+        if good.is_empty() && rest.is_empty() {
+            good.extend(bootstrap)
+        } else {
+            rest.extend(bootstrap)
         }
-        list
+        let cut_off = self.inner.cut_off.lock().expect("no holder panics");
+        let is_cut_off = |address: &String| cut_off.get(address).is_some_and(|said| said.elapsed() < CUT_OFF_FOR);
+        let (last, good) = good.into_iter().partition(is_cut_off);
+        // Those that it takes for dead may be alive; itself is asked again when nobody else answers.
+        let (more, mut rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(is_cut_off);
+        rest.extend(more);
+        rest.extend::<Vec<String>>(last);
+        (good, rest)
+    }
+
+    /// A broker said whether it is cut off from the others.
+    pub(super) fn note_cut_off(&self, address: &str, is_cut_off: bool) {
+        let mut cut_off = self.inner.cut_off.lock().expect("no holder panics");
+        if !is_cut_off {
+            cut_off.remove(address);
+            return;
+        }
+        if cut_off.len() >= CHANNELS_MAX {
+            cut_off.clear();
+        }
+        cut_off.insert(address.to_string(), Instant::now());
+    }
+
+    /// Metadata in a broker's words.
+    pub(super) fn update(&self, answer: v1::GetMetadataResponse) {
+        self.inner.metadata.lock().expect("no holder panics").update(answer);
+    }
+
+    /// When metadata was last asked for; the lock makes concurrent refreshes one.
+    pub(super) fn refreshed(&self) -> &tokio::sync::Mutex<Option<Instant>> {
+        &self.inner.refreshed
     }
 
     /// A channel for unary calls; connects when first used.
     pub fn channel(&self, address: &str) -> Result<Channel, ClientError> {
+        self.watched_channel(address).map(|(channel, _)| channel)
+    }
+
+    /// As [`Cluster::channel`], with whether it was ever connected: a call over one that never was reached nobody.
+    pub(super) fn watched_channel(&self, address: &str) -> Result<(Channel, Arc<AtomicBool>), ClientError> {
         let mut channels = self.inner.channels.lock().expect("no holder panics");
-        if let Some(channel) = channels.get(address) {
-            return Ok(channel.clone());
+        if let Some(known) = channels.get(address) {
+            return Ok(known.clone());
         }
         if channels.len() >= CHANNELS_MAX {
             channels.clear();
         }
-        let channel = endpoint(address)?.connect_with_connector_lazy(self.connector(address));
-        channels.insert(address.to_string(), channel.clone());
-        Ok(channel)
+        let connected = Arc::new(AtomicBool::new(false));
+        let connector = self.connector(address, connected.clone());
+        let channel = endpoint(address)?.connect_with_connector_lazy(connector);
+        channels.insert(address.to_string(), (channel.clone(), connected.clone()));
+        Ok((channel, connected))
     }
 
     /// A channel for one stream of records; connects when first used.
@@ -218,7 +252,7 @@ impl Cluster {
         if let Some(lane) = lanes.iter().find(has_room) {
             return Ok((lane.channel.clone(), StreamPlace(lane.streams.clone())));
         }
-        let channel = endpoint(address)?.connect_with_connector_lazy(self.connector(address));
+        let channel = endpoint(address)?.connect_with_connector_lazy(self.connector(address, Arc::default()));
         let streams = Arc::new(());
         lanes.push(Lane { channel: channel.clone(), streams: streams.clone() });
         Ok((channel, StreamPlace(streams)))
@@ -227,7 +261,7 @@ impl Cluster {
     /// A connection of its own, for a stream that must not share flow control with anything.
     pub async fn connect(&self, address: &str) -> Result<Channel, ClientError> {
         endpoint(address)?
-            .connect_with_connector(self.connector(address))
+            .connect_with_connector(self.connector(address, Arc::default()))
             .await
             .map_err(|e| ClientError::Connect { address: address.to_string(), detail: chain(&e) })
     }
@@ -235,6 +269,7 @@ impl Cluster {
     fn connector(
         &self,
         address: &str,
+        connected: Arc<AtomicBool>,
     ) -> impl tower::Service<
         http::Uri,
         Response = TokioIo<Box<dyn crate::seam::Stream>>,
@@ -244,197 +279,14 @@ impl Cluster {
     + 'static {
         let (net, address) = (self.inner.world.net.clone(), address.to_string());
         tower::service_fn(move |_: http::Uri| {
-            let (net, address) = (net.clone(), address.clone());
+            let (net, address, connected) = (net.clone(), address.clone(), connected.clone());
             async move {
                 let slow = || std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection within 2 s");
                 let stream = timeout(CONNECT_TIMEOUT, net.connect(&address)).await.map_err(|_| slow())??;
+                connected.store(true, Ordering::Release);
                 Ok(TokioIo::new(stream))
             }
         })
-    }
-
-    /// Asks brokers the same until one answers, the next one when the last has thought for
-    /// [`HEDGE_MS`] or failed. Only for calls that change nothing, or nothing that matters.
-    pub async fn hedged<T, F>(&self, what: &'static str, call: impl Fn(String, Channel) -> F) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<T, ClientError>>,
-    {
-        self.hedged_from(self.candidates(), what, call).await
-    }
-
-    /// As [`Cluster::hedged`], over these brokers in this order.
-    pub async fn hedged_from<T, F>(
-        &self,
-        candidates: Vec<String>,
-        what: &'static str,
-        call: impl Fn(String, Channel) -> F,
-    ) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<T, ClientError>>,
-    {
-        let mut waiting = candidates.iter();
-        let mut running = FuturesUnordered::new();
-        let mut last: Option<ClientError> = None;
-        loop {
-            let more = match waiting.next() {
-                Some(address) => {
-                    running.push(call(address.clone(), self.channel(address)?));
-                    true
-                }
-                None => false,
-            };
-            if running.is_empty() {
-                break;
-            }
-            // Once a broker has said why it cannot, the silent ones get no more than the usual patience:
-            // the next round asks them again.
-            let is_answered = matches!(last, Some(ClientError::Broker(_)));
-            let hedge = Duration::from_millis(HEDGE_MS);
-            let got = match (more, is_answered) {
-                (true, _) => timeout(hedge, running.next()).await.ok().flatten(),
-                (false, false) => running.next().await,
-                (false, true) => match timeout(hedge, running.next()).await {
-                    Ok(got) => got,
-                    Err(_) => break,
-                },
-            };
-            match got {
-                Some(Ok(answer)) => return Ok(answer),
-                Some(Err(error)) if !error.is_retriable() => return Err(error),
-                Some(Err(error)) => last = Some(error),
-                None => {}
-            }
-        }
-        let last = match last {
-            Some(error @ ClientError::Broker(_)) => return Err(error),
-            Some(error) => error.to_string(),
-            None => "nothing answered".into(),
-        };
-        Err(ClientError::NoBroker { what, tried: candidates.join(", "), last })
-    }
-
-    /// A call that only asks: repeated over all brokers until `deadline`.
-    pub async fn ask<T, F>(
-        &self,
-        what: &'static str,
-        deadline: Duration,
-        call: impl Fn(String, Channel) -> F,
-    ) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<T, ClientError>>,
-    {
-        self.until(what, deadline, Effect::Nothing, || self.hedged(what, &call)).await
-    }
-
-    /// A call that changes something: one broker at a time, repeated only while it surely had no effect.
-    pub async fn change<T, F>(
-        &self,
-        what: &'static str,
-        deadline: Duration,
-        call: impl Fn(String, Channel) -> F,
-    ) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<T, ClientError>>,
-    {
-        self.until(what, deadline, Effect::Unknown, || self.change_once(&call)).await
-    }
-
-    /// As [`Cluster::change`], for what any broker does: `avoid` is asked last.
-    pub async fn change_avoiding<T, F>(
-        &self,
-        what: &'static str,
-        deadline: Duration,
-        avoid: Option<u64>,
-        call: impl Fn(String, Channel) -> F,
-    ) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<T, ClientError>>,
-    {
-        let round = || async {
-            self.refresh(&[]).await?;
-            let avoided = avoid.and_then(|broker| self.look(|m| m.address(broker).map(str::to_string)));
-            let mut candidates = self.candidates();
-            candidates.sort_by_key(|address| Some(address) == avoided.as_ref());
-            self.one_by_one(candidates, &call).await
-        };
-        self.until(what, deadline, Effect::Unknown, round).await
-    }
-
-    /// One round of [`Cluster::change`].
-    pub async fn change_once<T, F>(&self, call: impl Fn(String, Channel) -> F) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<T, ClientError>>,
-    {
-        // Who answers at all, and who leads: a frozen broker asked first would cost the deadline.
-        self.refresh(&[]).await?;
-        self.one_by_one(self.coordinators(), call).await
-    }
-
-    /// Addresses in the order for what the metadata leader does in the end: itself, if known, then as
-    /// [`Cluster::candidates`]. It is the coordinator of every group.
-    pub fn coordinators(&self) -> Vec<String> {
-        let leader = self.look(|m| m.address(m.metadata_leader).map(str::to_string));
-        let mut candidates = self.candidates();
-        candidates.sort_by_key(|address| Some(address) != leader.as_ref());
-        candidates
-    }
-
-    /// Asks one broker after the other, for as long as each says that nothing happened and another may do it.
-    pub async fn one_by_one<T, F>(
-        &self,
-        candidates: Vec<String>,
-        call: impl Fn(String, Channel) -> F,
-    ) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<T, ClientError>>,
-    {
-        let mut last = None;
-        for address in candidates {
-            match call(address.clone(), self.channel(&address)?).await {
-                Err(error) if error.is_retriable() && error.effect() == Effect::Nothing => last = Some(error),
-                done => return done,
-            }
-        }
-        Err(last.expect("there is at least one bootstrap address"))
-    }
-
-    /// Repeats while the error is retriable and had no effect, until the deadline; a round that is cut
-    /// off by it had `effect`.
-    async fn until<T, F>(
-        &self,
-        what: &'static str,
-        deadline: Duration,
-        effect: Effect,
-        round: impl Fn() -> F,
-    ) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<T, ClientError>>,
-    {
-        let end = Instant::now() + deadline;
-        let mut last: Option<ClientError> = None;
-        loop {
-            match tokio::time::timeout_at(end, round()).await {
-                // What only asks has no effect, whatever became of it.
-                Ok(Err(error)) if error.is_retriable() && Effect::Nothing == effect.and(error.effect()) => {
-                    last = Some(error);
-                }
-                Ok(done) => return done,
-                Err(_) => {
-                    let last = last.map_or("no answer came".into(), |e| e.to_string());
-                    return Err(ClientError::Deadline { what: what.into(), waited: deadline, effect, last });
-                }
-            }
-            let pause = Duration::from_millis(ROUND_PAUSE_MS / 2 + self.inner.world.rng.below(ROUND_PAUSE_MS));
-            if Instant::now() + pause >= end {
-                let error = last.expect("a round just failed");
-                if error.effect() == Effect::Nothing {
-                    return Err(error);
-                }
-                let (last, waited) = (error.to_string(), deadline);
-                return Err(ClientError::Deadline { what: what.into(), waited, effect: Effect::Nothing, last });
-            }
-            tokio::time::sleep(pause).await;
-        }
     }
 }
 

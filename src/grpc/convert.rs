@@ -61,11 +61,14 @@ pub(super) fn summary(topic: TopicSummary) -> v1::TopicSummary {
 }
 
 pub(super) fn metadata(view: ClusterView) -> v1::GetMetadataResponse {
+    let (metadata_leader, metadata_leader_epoch) = leader(view.metadata_leader);
     v1::GetMetadataResponse {
         // Empty before the cluster is formed.
         cluster_id: view.cluster_id.map(|id| format!("{id:032x}")).unwrap_or_default(),
         metadata_index: view.metadata_index.0,
-        metadata_leader: view.metadata_leader.map_or(0, |broker| broker.0),
+        metadata_leader,
+        metadata_leader_epoch,
+        routes_stale: view.routes_stale,
         brokers: view.brokers.into_iter().map(broker).collect(),
         topics: view.topics.into_iter().map(routing).collect(),
     }

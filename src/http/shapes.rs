@@ -42,7 +42,8 @@ pub fn nodes(view: &ClusterView) -> Value {
         })
     };
     json!({
-        "cluster_id": cluster_id(view), "metadata_leader": view.metadata_leader.unwrap_or_default(),
+        "cluster_id": cluster_id(view),
+        "metadata_leader": view.metadata_leader.map(|leader| leader.broker).unwrap_or_default(),
         "brokers": view.brokers.iter().map(broker).collect::<Vec<_>>(),
     })
 }

@@ -14,6 +14,7 @@ mod group_cost;
 mod group_faults;
 mod group_flights;
 mod groups;
+mod isolation;
 mod kills;
 mod local;
 mod moved;

@@ -239,9 +239,7 @@ impl<W> Core<W> {
             return Some((arrival.waiter, Err(Failed::Busy)));
         }
         let Arrival { batch, header, expected_offset, deadline, waiter } = arrival;
-        let first_deadline =
-            if self.stalled_since.is_some() { deadline.min(now + limits::LEASE_EXPIRED_MAX) } else { deadline };
-        self.wake_by(first_deadline);
+        self.wake_by(answer_by(deadline, now, self.stalled_since));
         let waiter = Waiter { inner: waiter, arrived: now, deadline, duplicate: false };
         self.queue.push_back(Item { ticket: Ticket(0), batch, header, expected_offset, waiters: vec![waiter] });
         None
@@ -572,11 +570,10 @@ impl Sweep<'_> {
         }
         let Sweep { now, stalled_since, paused, overlay, .. } = *self;
         let follows_broken = never_appended && self.broken.contains_key(&item.header.producer_id);
-        let due = |waiter: &Waiter<W>| match stalled_since {
-            _ if follows_broken => now,
-            // The second a waiter grants begins with its own arrival: the lease may come back.
-            Some(since) if never_appended => waiter.deadline.min(since.max(waiter.arrived) + limits::LEASE_EXPIRED_MAX),
-            Some(_) | None => waiter.deadline,
+        let stalled_since = stalled_since.filter(|_| never_appended);
+        let due = |waiter: &Waiter<W>| match follows_broken {
+            true => now,
+            false => answer_by(waiter.deadline, waiter.arrived, stalled_since),
         };
         // A copy that waits behind the batch it repeats cannot say that this was not appended.
         let is_on_its_way = !never_appended || overlay.is_some_and(|overlay| overlay.is_pending(&item.header));
@@ -603,6 +600,13 @@ impl Sweep<'_> {
 fn record_time(append_time: WallMs, wall: WallMs, clock_agrees: bool) -> WallMs {
     let ahead_ms = u128::try_from(append_time.0.saturating_sub(wall.0)).unwrap_or(0);
     if clock_agrees && ahead_ms > limits::CLOCK_SKEW_MAX.as_millis() { wall } else { append_time }
+}
+
+/// When a batch that was not appended is answered at the latest: a second after the lease was lost, so that its
+/// client looks for a leader that has one, and not before it had some tries of its own, for the lease may come back.
+fn answer_by(deadline: Instant, arrived: Instant, stalled_since: Option<Instant>) -> Instant {
+    let Some(since) = stalled_since else { return deadline };
+    deadline.min((since + limits::LEASE_EXPIRED_MAX).max(arrived + limits::LEASE_GONE_WAIT))
 }
 
 /// A comparison that failed must have compared with an offset that really was the next one: not with

@@ -12,6 +12,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::seam::{Listener, Net, NetFuture, Stream, TcpNet};
 
+/// Which links of a broker are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Both,
+    /// It can ask nobody.
+    Outgoing,
+    /// Nobody can ask it.
+    Incoming,
+}
+
 /// Ordered pairs of brokers whose link is cut, and who listens where.
 #[derive(Default)]
 pub struct Cuts {
@@ -32,10 +42,19 @@ impl Cuts {
 
     /// Cuts a broker off from the others, in both directions.
     pub fn isolate(&self, id: u64, others: impl Iterator<Item = u64>) {
+        self.cut_off(Shape::Both, id, others);
+    }
+
+    /// Cuts links of a broker. One carries questions one way, and their answers the other.
+    pub fn cut_off(&self, shape: Shape, id: u64, others: impl Iterator<Item = u64>) {
         let mut cuts = self.pairs.lock().unwrap();
         for other in others.filter(|other| *other != id) {
-            cuts.insert((id, other));
-            cuts.insert((other, id));
+            if shape != Shape::Incoming {
+                cuts.insert((id, other));
+            }
+            if shape != Shape::Outgoing {
+                cuts.insert((other, id));
+            }
         }
     }
 

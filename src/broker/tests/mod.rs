@@ -3,7 +3,7 @@
 
 mod cluster;
 mod console;
-mod cut;
+pub mod cut;
 mod forming;
 mod full;
 mod groups;
@@ -11,6 +11,7 @@ mod intake;
 mod moved;
 mod namesake;
 mod operators;
+mod reach;
 mod restored;
 mod retention;
 pub mod rig;

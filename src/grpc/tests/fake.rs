@@ -326,6 +326,7 @@ impl Backend for Fake {
             cluster_id: Some(0xc1),
             metadata_index: LogIndex(5),
             metadata_leader: None,
+            routes_stale: false,
             brokers: Vec::new(),
             topics: Vec::new(),
         }

@@ -71,7 +71,7 @@ fn node(view: &ClusterView, broker: &BrokerView, figures: Option<NodeFigures>) -
     Node {
         id: broker.id.0,
         alive: broker.alive,
-        role: role(view.metadata_leader, broker),
+        role: role(view.metadata_leader.map(|leader| leader.broker), broker),
         client: broker.client_address.clone(),
         http: broker.http_address.clone(),
         rack: broker.rack.clone(),

@@ -153,7 +153,8 @@ impl Backend for Fake {
         ClusterView {
             cluster_id: Some(0xabc),
             metadata_index: LogIndex(7),
-            metadata_leader: Some(BrokerId(2)),
+            metadata_leader: Some(LeaderNow { broker: BrokerId(2), epoch: LeaderEpoch(1) }),
+            routes_stale: false,
             brokers: (1..=self.get(|state| state.brokers)).map(|id| broker(id, id < 3)).collect(),
             topics: views,
         }
