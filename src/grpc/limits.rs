@@ -57,6 +57,10 @@ pub const PRODUCE_IN_FLIGHT_MAX: usize = 1_024;
 /// budget of the node. The broker does not read further.
 pub const PRODUCE_STREAM_BYTES_MAX: usize = 32 << 20;
 
+/// After the client has ended a stream: how long outcomes of requests with acks=0 are waited for, so that a refusal is
+/// told. In a healthy cluster they take milliseconds.
+pub const SILENT_OUTCOMES_WAIT: Duration = Duration::from_millis(500);
+
 /// Produce streams of the whole node: each may hold one partly received message. Beyond it UNAVAILABLE.
 pub const PRODUCE_STREAMS_MAX: usize = 4_096;
 

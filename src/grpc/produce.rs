@@ -5,6 +5,10 @@
 //! order sent. Answers leave as outcomes arrive. While the stream has its share in flight, or the
 //! node's budget is used up, nothing is read, and HTTP/2 flow control stops the client; the same
 //! happens when the client takes no answers, since then nothing polls this stream.
+//!
+//! Nobody hears of what becomes of a request with acks=0, but for its failure: the first one ends the stream with its
+//! error, so that a client does not go on sending what nobody takes. A client that ends its side hears the end of
+//! this one once everything it sent was read and answered; outcomes that it did not ask for are waited for a moment.
 
 use std::{
     future::Future,
@@ -13,7 +17,10 @@ use std::{
 };
 
 use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Sleep, sleep},
+};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -44,7 +51,9 @@ impl<B: Backend> v1::produce_server::Produce for Services<B> {
             admitting: None,
             pending: FuturesUnordered::new(),
             pending_bytes: 0,
+            unanswered: 0,
             ending: None,
+            grace: None,
             stop: Box::pin(self.shared.stop.clone().cancelled_owned()),
             _slot: slot,
         }))
@@ -60,8 +69,12 @@ pub(super) struct ProduceStream<B: Backend> {
     pending: FuturesUnordered<InFlight<B::Waiting>>,
     /// Batch bytes of `pending`.
     pending_bytes: usize,
+    /// Requests that were read and whose answers are waited for: not those with acks=0.
+    unanswered: usize,
     /// Nothing more is read; with this the call ends once everything is answered.
     ending: Option<Result<(), Status>>,
+    /// Runs from the end of the input, while outcomes are missing that nobody asked for.
+    grace: Option<Pin<Box<Sleep>>>,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
     _slot: OwnedSemaphorePermit,
 }
@@ -124,7 +137,7 @@ impl<B: Backend> Stream for ProduceStream<B> {
             match this.step(cx) {
                 Step::Answer(answer) => return Poll::Ready(Some(Ok(answer))),
                 Step::Again => {}
-                Step::Idle => return this.poll_end(),
+                Step::Idle => return this.poll_end(cx),
             }
         }
         cx.waker().wake_by_ref();
@@ -145,7 +158,7 @@ impl<B: Backend> ProduceStream<B> {
                     self.admitting = None;
                     match admitted {
                         Ok(admitted) => self.admit(admitted),
-                        Err(Refused { correlation_id, acks, error }) => self.refuse(correlation_id, acks, error),
+                        Err(Refused { correlation_id, acks, error }) => self.refuse_read(correlation_id, acks, error),
                     }
                 }
                 Poll::Pending => Step::Idle,
@@ -171,11 +184,13 @@ impl<B: Backend> ProduceStream<B> {
         }
     }
 
-    fn poll_end(&mut self) -> Poll<Option<Result<v1::ProduceResponse, Status>>> {
-        if !self.pending.is_empty() || self.admitting.is_some() {
-            return Poll::Pending;
-        }
-        match self.ending.take() {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<v1::ProduceResponse, Status>>> {
+        let is_over = match &self.ending {
+            None => false,
+            Some(Err(_)) => self.unanswered == 0,
+            Some(Ok(())) => self.admitting.is_none() && (self.pending.is_empty() || self.is_grace_over(cx)),
+        };
+        match self.ending.take_if(|_| is_over) {
             Some(Err(status)) => {
                 self.ending = Some(Ok(()));
                 Poll::Ready(Some(Err(status)))
@@ -186,6 +201,12 @@ impl<B: Backend> ProduceStream<B> {
             }
             None => Poll::Pending,
         }
+    }
+
+    /// A refusal that comes soon is still told to a client that leaves; one that takes long is not waited for.
+    fn is_grace_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let grace = self.grace.get_or_insert_with(|| Box::pin(sleep(limits::SILENT_OUTCOMES_WAIT)));
+        self.unanswered == 0 && grace.as_mut().poll(cx).is_ready()
     }
 
     /// One request may overshoot the bytes; it was read before its size was known.
@@ -201,6 +222,7 @@ impl<B: Backend> ProduceStream<B> {
         };
         match decode::produce(request, acks, self.services.backend.now()) {
             Ok(produce) => {
+                self.unanswered += usize::from(acks != Acks::None);
                 let backend = self.services.backend.clone();
                 self.admitting = Some(Box::pin(admission(backend, correlation_id, produce)));
                 Step::Again
@@ -218,35 +240,50 @@ impl<B: Backend> ProduceStream<B> {
                 self.pending.push(InFlight { correlation_id, acks, bytes, waiting });
                 Step::Again
             }
-            Err(error) => self.refuse(correlation_id, acks, error),
+            Err(error) => self.refuse_read(correlation_id, acks, error),
         }
     }
 
-    /// A failure of one request; the stream goes on.
-    fn refuse(&self, correlation_id: u64, acks: Acks, error: impl Into<v1::Error>) -> Step {
-        let error = self.services.shared.counted(API, error);
+    /// A failure of one request. The stream goes on if that can be answered.
+    fn refuse(&mut self, correlation_id: u64, acks: Acks, error: impl Into<v1::Error>) -> Step {
         match acks {
             Acks::All | Acks::Leader => {
+                let error = self.services.shared.counted(API, error);
                 Step::Answer(v1::ProduceResponse { correlation_id, result: Some(Outcome::Error(error)) })
             }
-            Acks::None => Step::Again,
+            Acks::None => {
+                let status = self.services.shared.failed(API, error);
+                // The first one says it; what else is on its way may fail for the same reason.
+                if !matches!(self.ending, Some(Err(_))) {
+                    self.ending = Some(Err(status));
+                }
+                Step::Again
+            }
         }
     }
 
-    fn finish(&self, finished: Finished) -> Step {
+    /// As [`ProduceStream::refuse`], of a request that was counted when it was read.
+    fn refuse_read(&mut self, correlation_id: u64, acks: Acks, error: impl Into<v1::Error>) -> Step {
+        self.unanswered -= usize::from(acks != Acks::None);
+        self.refuse(correlation_id, acks, error)
+    }
+
+    /// A request has its outcome.
+    fn finish(&mut self, finished: Finished) -> Step {
         let Finished { correlation_id, acks, bytes: _, outcome } = finished;
-        match (outcome, acks) {
+        let receipt = match outcome {
+            Ok(receipt) => receipt,
+            Err(error) => return self.refuse_read(correlation_id, acks, error),
+        };
+        self.services.shared.probe.request_finished(API, "ok");
+        match acks {
             // The broker's promise, passed on: fsynced on a majority, named in `durable_on`.
-            (Ok(receipt), Acks::All | Acks::Leader) => {
-                self.services.shared.probe.request_finished(API, "ok");
+            Acks::All | Acks::Leader => {
+                self.unanswered -= 1;
                 let result = Some(Outcome::Receipt(convert::receipt(receipt)));
                 Step::Answer(v1::ProduceResponse { correlation_id, result })
             }
-            (Ok(_), Acks::None) => {
-                self.services.shared.probe.request_finished(API, "ok");
-                Step::Again
-            }
-            (Err(error), acks) => self.refuse(correlation_id, acks, error),
+            Acks::None => Step::Again,
         }
     }
 

@@ -73,6 +73,9 @@ impl Fake {
         }
     }
 
+    /// A partition that takes produces, and whose leader then turns out to be another.
+    pub const FAILS_LATER: i32 = 7;
+
     /// Answers nothing until permits are added to `answers`.
     pub fn holding() -> Fake {
         Fake { answers: Arc::new(Semaphore::new(0)), ..Fake::new() }
@@ -213,9 +216,12 @@ impl Backend for Fake {
         if topic != TOPIC {
             return Err(ProduceError::UnknownTopic { topic });
         }
-        if partition != PartitionId(0) {
+        let not_leader = move |topic| {
             let hint = LeaderHint { broker: BrokerId(2), address: "two:7070".into(), epoch: EPOCH };
-            return Err(ProduceError::NotLeader { topic, partition, leader: Some(hint) });
+            ProduceError::NotLeader { topic, partition, leader: Some(hint) }
+        };
+        if ![0, Self::FAILS_LATER].contains(&partition.0) {
+            return Err(not_leader(topic));
         }
         let header = BatchHeader::parse(&request.batch)
             .map_err(|error| ProduceError::CorruptBatch { detail: error.to_string() })?;
@@ -245,7 +251,7 @@ impl Backend for Fake {
             this.answers.acquire().await.unwrap().forget();
             this.state().in_flight -= 1;
             drop(budget);
-            Ok(receipt)
+            if partition.0 == Self::FAILS_LATER { Err(not_leader(receipt.topic)) } else { Ok(receipt) }
         }
         .boxed())
     }

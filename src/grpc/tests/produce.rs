@@ -220,16 +220,88 @@ async fn refusals_name_the_value_and_the_stream_goes_on() {
     server.stop().await;
 }
 
+fn silent(correlation_id: u64, partition: i32) -> v1::ProduceRequest {
+    let batch = batch(Codec::None, &[&correlation_id.to_string()]);
+    v1::ProduceRequest { acks: v1::Acks::None.into(), partition, ..request(correlation_id, batch) }
+}
+
 #[tokio::test]
-async fn acks_none_is_never_answered_not_even_a_refusal() {
+async fn acks_none_is_never_answered() {
     let server = Server::start(Fake::new()).await;
     let mut stream = Stream::open(&server).await;
-    let none = v1::Acks::None.into();
-    stream.send(v1::ProduceRequest { acks: none, ..request(1, batch(Codec::None, &["a"])) }).await;
-    stream.send(v1::ProduceRequest { acks: none, partition: -1, ..request(2, batch(Codec::None, &["b"])) }).await;
+    stream.send(silent(1, 0)).await;
     stream.send(request(3, batch(Codec::None, &["c"]))).await;
     let (id, receipt) = stream.receipt().await;
     assert_eq!((id, receipt.base_offset), (3, 1));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_first_refusal_with_acks_none_ends_the_stream_and_says_why() {
+    // Refused at once, and refused after a while.
+    for later in [false, true] {
+        let server = Server::start(Fake::holding()).await;
+        let mut stream = Stream::open(&server).await;
+        stream.send(request(1, batch(Codec::None, &["answered first"]))).await;
+        stream.send(silent(2, if later { Fake::FAILS_LATER } else { 1 })).await;
+        stream.send(silent(3, 0)).await;
+        let mut submitted = server.fake.submitted.subscribe();
+        soon("all before it", submitted.wait_for(|count| *count > usize::from(later))).await.unwrap();
+        server.fake.answers.add_permits(1);
+        if later {
+            server.fake.answers.add_permits(10);
+        }
+        assert_eq!(stream.receipt().await.0, 1, "what is answered is answered before");
+        let status = soon("the end", stream.answers.message()).await.expect_err("an error ends it");
+        let error = error_of(&status);
+        assert_eq!(error.code(), ErrorCode::NotLeader, "{error:?}");
+        assert_eq!(error.leader.map(|leader| leader.broker), Some(2));
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_stream_with_acks_none_comes_once_everything_has_its_outcome_or_soon() {
+    let server = Server::start(Fake::holding()).await;
+    let Stream { requests, mut answers } = Stream::open(&server).await;
+    let mut submitted = server.fake.submitted.subscribe();
+    for id in 0..3 {
+        requests.send(silent(id, 0)).await.unwrap();
+    }
+    drop(requests);
+    soon("all three", submitted.wait_for(|count| *count == 3)).await.unwrap();
+    server.fake.answers.add_permits(2);
+    let began = tokio::time::Instant::now();
+    assert!(soon("the end", answers.message()).await.unwrap().is_none());
+    assert!(began.elapsed() > limits::SILENT_OUTCOMES_WAIT / 2, "one has no outcome: {:?}", began.elapsed());
+    // A refusal that comes meanwhile is told.
+    let Stream { requests, mut answers } = Stream::open(&server).await;
+    requests.send(silent(4, Fake::FAILS_LATER)).await.unwrap();
+    drop(requests);
+    soon("it is there", submitted.wait_for(|count| *count == 4)).await.unwrap();
+    server.fake.answers.add_permits(2);
+    let status = soon("the end", answers.message()).await.expect_err("refused");
+    assert_eq!(error_of(&status).code(), ErrorCode::NotLeader);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn requests_with_acks_none_count_against_the_streams_share() {
+    let server = Server::start(Fake::holding()).await;
+    let Stream { requests, answers: _answers } = Stream::open(&server).await;
+    let mut submitted = server.fake.submitted.subscribe();
+    tokio::spawn(async move {
+        for id in 0..2 * limits::PRODUCE_IN_FLIGHT_MAX as u64 {
+            requests.send(silent(id, 0)).await.unwrap();
+        }
+        std::future::pending::<()>().await;
+    });
+    let full = limits::PRODUCE_IN_FLIGHT_MAX;
+    soon("the stream is full", submitted.wait_for(|count| *count == full)).await.unwrap();
+    server.fake.answers.add_permits(1);
+    soon("one more", submitted.wait_for(|count| *count == full + 1)).await.unwrap();
+    assert_eq!(server.fake.in_flight_max(), full, "never more");
+    server.fake.answers.add_permits(limits::PRODUCE_IN_FLIGHT_MAX * 2);
     server.stop().await;
 }
 
