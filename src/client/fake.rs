@@ -2,7 +2,7 @@
 //! in-memory log per partition, with the rules of idempotence and seeded faults.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{ERROR_TRAILER, fake_groups::Coordinator};
 use crate::{
     proto::v1::{self, ErrorCode},
-    record::{BatchHeader, BatchLimits, append_patched, validate_batch},
+    record::{BATCH_BYTES_MAX_DEFAULT, BatchError, BatchHeader, BatchLimits, append_patched, validate_batch},
     seam::Rng,
     types::{LeaderEpoch, Offset},
 };
@@ -70,10 +70,29 @@ pub struct Shared {
     pub refuse: Option<ErrorCode>,
     /// Hide the leader in NOT_LEADER.
     pub hide_hints: bool,
+    /// A broker that knows nothing of what happened since.
+    pub cut_off: Option<CutOff>,
+    /// `max.message.bytes`, and whether metadata says so.
+    pub batch_bytes_max: usize,
+    pub hides_configs: bool,
+    /// Who was asked for metadata, in order.
+    pub asked: Vec<u64>,
     /// Keep no batches: for measuring.
     pub forget: bool,
     next_producer: i64,
     rng: Rng,
+}
+
+/// A broker that is cut off from its peers; clients reach it.
+#[derive(Clone, Debug)]
+pub struct CutOff {
+    pub broker: u64,
+    /// Who led which partition, and in which epoch, when it was cut off.
+    leaders: Vec<(u64, i32)>,
+    /// Its metadata says so.
+    pub says_so: bool,
+    /// It never answers what it cannot do, instead of refusing it.
+    pub is_silent: bool,
 }
 
 #[derive(Clone)]
@@ -104,6 +123,10 @@ impl Fake {
             hung: None,
             refuse: None,
             hide_hints: false,
+            cut_off: None,
+            batch_bytes_max: BATCH_BYTES_MAX_DEFAULT,
+            hides_configs: false,
+            asked: vec![],
             forget: false,
             next_producer: 1000,
             rng: Rng::seeded(seed),
@@ -151,6 +174,26 @@ impl Fake {
         self.appended.notify_waiters();
     }
 
+    /// Cuts a broker off; what it led is led by the next one from now on.
+    pub fn cut_off(&self, broker: u64, says_so: bool, is_silent: bool) {
+        let mut s = self.lock();
+        let leaders = s.partitions.iter().map(|p| (p.leader, p.epoch)).collect();
+        s.cut_off = Some(CutOff { broker, leaders, says_so, is_silent });
+        let brokers = s.addresses.len() as u64;
+        for p in s.partitions.iter_mut().filter(|p| p.leader == broker) {
+            (p.leader, p.epoch) = (p.leader % brokers + 1, p.epoch + 1);
+        }
+    }
+
+    /// More partitions of a topic.
+    pub fn grow_topic(&self, name: &str, partitions: usize) {
+        let mut s = self.lock();
+        let (first, have) = (s.partitions.len(), s.topics[name].len());
+        let more = partitions - have;
+        s.topics.get_mut(name).expect("it is there").extend(first..first + more);
+        s.partitions.extend((0..more).map(|_| Partition { leader: 1, epoch: 1, ..Default::default() }));
+    }
+
     pub fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().expect("lock")
     }
@@ -177,6 +220,13 @@ impl Fake {
             s.partitions[p].leader = s.partitions[p].leader % brokers + 1;
             s.partitions[p].epoch += 1;
         }
+        if let Some(cut_off) = s.cut_off.as_ref().filter(|cut_off| cut_off.broker == self.id) {
+            return match (cut_off.leaders[p].0 == self.id, cut_off.is_silent) {
+                (true, true) => Did::Nothing,
+                (true, false) => error(ErrorCode::NotEnoughReplicas, v1::Effect::None),
+                (false, _) => error(ErrorCode::NotLeader, v1::Effect::None),
+            };
+        }
         let (leader, epoch) = (s.partitions[p].leader, s.partitions[p].epoch);
         if leader != self.id {
             let hint = v1::LeaderHint { broker: leader, address: s.addresses[leader as usize - 1].clone(), epoch };
@@ -190,7 +240,8 @@ impl Fake {
         if hits(&mut s, faults.unavailable) {
             return error(ErrorCode::Unavailable, v1::Effect::None);
         }
-        let result = s.partitions[p].append(request);
+        let limits = BatchLimits { batch_bytes_max: s.batch_bytes_max };
+        let result = s.partitions[p].append(request, &limits);
         self.appended.notify_waiters();
         if s.forget {
             s.partitions[p].batches.clear();
@@ -240,11 +291,14 @@ fn error(code: ErrorCode, effect: v1::Effect) -> Did {
 }
 
 impl Partition {
-    fn append(&mut self, request: &v1::ProduceRequest) -> Result<v1::Receipt, ErrorCode> {
+    fn append(&mut self, request: &v1::ProduceRequest, limits: &BatchLimits) -> Result<v1::Receipt, ErrorCode> {
         let Some(v1::produce_request::Payload::Batch(batch)) = &request.payload else {
             return Err(ErrorCode::InvalidRequest);
         };
-        let header = validate_batch(batch, &BatchLimits::default()).map_err(|_| ErrorCode::CorruptBatch)?;
+        let header = validate_batch(batch, limits).map_err(|error| match error {
+            BatchError::TooLarge { .. } => ErrorCode::BatchTooLarge,
+            _ => ErrorCode::CorruptBatch,
+        })?;
         let receipt = |base_offset, count, duplicate| v1::Receipt {
             topic: request.topic.clone(),
             partition: request.partition,
@@ -313,6 +367,9 @@ impl v1::produce_server::Produce for Fake {
         tokio::spawn(async move {
             while let Ok(Some(request)) = requests.message().await {
                 let answer = match fake.handle(&request) {
+                    Did::Answer(v1::produce_response::Result::Error(error)) if request.acks() == v1::Acks::None => {
+                        Err(status(error))
+                    }
                     Did::Answer(_) if request.acks() == v1::Acks::None => continue,
                     Did::Answer(result) => {
                         Ok(v1::ProduceResponse { correlation_id: request.correlation_id, result: Some(result) })
@@ -435,32 +492,42 @@ impl v1::cluster_server::Cluster for Fake {
         &self,
         request: Request<v1::GetMetadataRequest>,
     ) -> Result<Response<v1::GetMetadataResponse>, Status> {
-        let s = self.lock();
+        let mut s = self.lock();
+        s.asked.push(self.id);
+        let cut_off = s.cut_off.clone().filter(|cut_off| cut_off.broker == self.id);
         let brokers = s.addresses.iter().zip(1..).map(|(address, id)| v1::BrokerInfo {
             id,
             client_address: address.clone(),
-            alive: true,
+            alive: match &s.cut_off {
+                Some(cut_off) => (cut_off.broker == id) == (cut_off.broker == self.id),
+                None => true,
+            },
             ..Default::default()
         });
         let partitions = |name: &str| {
             let slots = s.topics.get(name).into_iter().flatten().zip(0..);
-            let routing = slots.map(|(slot, partition)| {
+            // What was made since it was cut off it does not know.
+            let known = slots.filter(|(slot, _)| cut_off.as_ref().is_none_or(|cut_off| **slot < cut_off.leaders.len()));
+            let routing = known.map(|(slot, partition)| {
                 let p = &s.partitions[*slot];
-                v1::PartitionRouting { partition, leader: p.leader, epoch: p.epoch, replicas: vec![] }
+                let (leader, epoch) = cut_off.as_ref().map_or((p.leader, p.epoch), |cut_off| cut_off.leaders[*slot]);
+                v1::PartitionRouting { partition, leader, epoch, replicas: vec![] }
             });
             routing.collect()
         };
+        let configs = HashMap::from([("max.message.bytes".to_string(), s.batch_bytes_max.to_string())]);
         let topics = request.into_inner().topics.into_iter().map(|name| v1::TopicRouting {
             partitions: partitions(&name),
             id: s.topic_id(&name),
             name,
-            ..Default::default()
+            configs: if s.hides_configs { HashMap::new() } else { configs.clone() },
         });
         Ok(Response::new(v1::GetMetadataResponse {
             cluster_id: "fake".into(),
             metadata_leader: 1,
             brokers: brokers.collect(),
             topics: topics.collect(),
+            routes_stale: cut_off.as_ref().is_some_and(|cut_off| cut_off.says_so),
             ..Default::default()
         }))
     }

@@ -188,7 +188,7 @@ async fn compare_and_append_takes_the_right_offset_only() {
             let kind = match d.outcome {
                 Outcome::Acked(_) => "acked",
                 Outcome::Failed(_) => "failed",
-                Outcome::Sent | Outcome::Unknown(_) => "other",
+                Outcome::Sent | Outcome::Unknown(_) | Outcome::Dropped(_) => "other",
             };
             *counts.entry(kind).or_default() += d.tags.len();
         }

@@ -45,3 +45,5 @@ mod fake_groups;
 mod fake_tests;
 #[cfg(test)]
 mod group_tests;
+#[cfg(test)]
+mod producer_tests;

@@ -218,7 +218,7 @@ async fn print_all(receipts: Receipts, mut deliveries: Deliveries, run: &Run) {
         let mut next = Some(first);
         while let Some(delivery) = next {
             run.tally.borrow_mut().count(&delivery);
-            if matches!(delivery.outcome, Outcome::Failed(_) | Outcome::Unknown(_)) {
+            if matches!(delivery.outcome, Outcome::Failed(_) | Outcome::Unknown(_) | Outcome::Dropped(_)) {
                 run.stop.set();
             }
             print(receipts, &delivery, &mut out);
@@ -278,6 +278,9 @@ fn print(receipts: Receipts, delivery: &Delivery, out: &mut Vec<u8>) {
         }
         Outcome::Unknown(error) => {
             say(&format!("flotilla: {topic}-{partition}: the outcome of {count} records is unknown: {error}"));
+        }
+        Outcome::Dropped(error) => {
+            say(&format!("flotilla: some of what was sent with acks=0 may be lost: {error}"));
         }
     }
 }

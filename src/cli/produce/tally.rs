@@ -12,6 +12,9 @@ pub struct Tally {
     /// The producer took so many; each of them ends as one of the following.
     pub taken: u64,
     pub acked: u64,
+    /// Of those, how many stand in a partition behind records that failed, or whose outcome is unknown: who goes on
+    /// from the failure has them twice.
+    pub behind: u64,
     /// acks=0: handed to a connection, and nobody knows more.
     pub sent: u64,
     pub failed: u64,
@@ -23,7 +26,10 @@ impl Tally {
     pub fn count(&mut self, delivery: &Delivery) {
         let records = delivery.tags.len() as u64;
         let error = match &delivery.outcome {
-            Outcome::Acked(_) => return self.acked += records,
+            Outcome::Acked(_) => {
+                self.behind += if delivery.after_failure { records } else { 0 };
+                return self.acked += records;
+            }
             Outcome::Sent => return self.sent += records,
             Outcome::Failed(error) => {
                 self.failed += records;
@@ -31,6 +37,11 @@ impl Tally {
             }
             Outcome::Unknown(error) => {
                 self.unknown += records;
+                error
+            }
+            // Nobody can tell which of those that were sent are stored.
+            Outcome::Dropped(error) => {
+                self.unknown += std::mem::take(&mut self.sent);
                 error
             }
         };
@@ -72,6 +83,9 @@ impl Tally {
             0 => format!("{acked} records acknowledged"),
             _ => format!("{sent} records sent (acks=0: nobody knows whether they are stored)"),
         };
+        if self.behind > 0 {
+            counts.push_str(&format!(" ({} of them behind what failed)", self.behind));
+        }
         if failed > 0 {
             counts.push_str(&format!(", {failed} failed without effect"));
         }
@@ -100,6 +114,13 @@ mod tests {
         assert_eq!(code(&tally(0, 2, 0), Ok(())), Some(1), "nothing is stored");
         assert_eq!(code(&tally(1, 2, 0), Ok(())), Some(5), "one is");
         assert_eq!(code(&tally(1, 2, 3), Ok(())), Some(3));
+    }
+
+    #[test]
+    fn what_is_stored_behind_a_failure_is_said() {
+        let tally = Tally { behind: 2, ..tally(5, 1, 0) };
+        let failure = tally.verdict(Ok(())).expect_err("one failed");
+        assert_eq!(failure.message, "5 records acknowledged (2 of them behind what failed), 1 failed without effect");
     }
 
     #[test]

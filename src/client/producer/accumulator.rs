@@ -9,11 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use bytes::{Bytes, BytesMut};
-
 use super::{
     Acks, Delivery, Outcome, ProducerOptions, SendError,
-    core::{Core, Ended, Item, Now, Stamp},
+    batch::{Batch, encode_error, record_bytes},
+    core::{Core, Ended, Item, Now},
 };
 use crate::{
     client::{
@@ -21,30 +20,13 @@ use crate::{
         partitioner::{Partitioner, partition_of_key},
     },
     proto::v1,
-    record::{BATCH_BYTES_MAX, BatchBuilder, EncodeError, NO_PRODUCER, Producer as BatchProducer, Record},
+    record::{BATCH_BYTES_MAX, BATCH_HEADER_BYTES, BatchBuilder, Codec, Record},
     seam::Rng,
 };
-
-/// What a record costs beside its bytes: its tag and its share of a batch.
-const RECORD_OVERHEAD_BYTES: usize = 32;
 
 /// A topic of one producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicHandle(usize);
-
-/// The records of a batch: open until it is first sent, then bytes that every retry sends again.
-#[derive(Debug)]
-enum Body {
-    Records(Option<BatchBuilder>),
-    Built { bytes: Bytes, stamp: Option<Stamp> },
-}
-
-#[derive(Debug)]
-pub(super) struct Batch {
-    body: Body,
-    tags: Vec<u64>,
-    bytes: usize,
-}
 
 #[derive(Debug)]
 struct Open {
@@ -71,6 +53,8 @@ struct Topic {
     slots: Vec<usize>,
     sticky: usize,
     turn: usize,
+    /// A batch is closed at this size: what the options say, or less if the topic takes no more.
+    batch_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -114,7 +98,8 @@ impl Accumulator {
             None => {
                 let name: Arc<str> = name.into();
                 self.by_name.insert(name.clone(), self.topics.len());
-                self.topics.push(Topic { name, slots: Vec::new(), sticky: 0, turn: 0 });
+                let batch_bytes = self.options.batch_bytes;
+                self.topics.push(Topic { name, slots: Vec::new(), sticky: 0, turn: 0, batch_bytes });
                 self.topics.len() - 1
             }
         };
@@ -131,6 +116,21 @@ impl Accumulator {
             });
         }
         TopicHandle(topic)
+    }
+
+    /// The largest batch that the topic takes, where that is known: from now on batches are closed before it.
+    pub fn limit_batches(&mut self, topic: TopicHandle, bytes_max: Option<usize>) {
+        let asked = self.options.batch_bytes;
+        let fits = bytes_max.map_or(asked, |max| {
+            // What does not compress grows by less than this.
+            let slack = if self.options.compression == Codec::None { 0 } else { max / 64 };
+            max.saturating_sub(BATCH_HEADER_BYTES + slack)
+        });
+        self.topics[topic.0].batch_bytes = asked.min(fits);
+    }
+
+    fn batch_bytes(&self, slot: usize) -> usize {
+        self.topics[self.slots[slot].topic_at].batch_bytes
     }
 
     pub fn topic_names(&self) -> Vec<String> {
@@ -184,7 +184,7 @@ impl Accumulator {
                 self.seal_if_full(slot, bytes);
             }
         }
-        let codec = self.options.compression;
+        let (codec, batch_bytes) = (self.options.compression, self.batch_bytes(slot));
         let s = &mut self.slots[slot];
         let is_new = s.open.is_none();
         let open = s.open.get_or_insert_with(|| Open {
@@ -201,7 +201,7 @@ impl Accumulator {
             self.lingering.push_back((now + self.options.linger, slot));
             wake = true;
         }
-        if open.bytes >= self.options.batch_bytes {
+        if open.bytes >= batch_bytes {
             self.seal(slot);
             self.unstick(slot, rng);
             wake = true;
@@ -211,7 +211,8 @@ impl Accumulator {
 
     /// Closes the slot's batch if so many more bytes do not fit it.
     fn seal_if_full(&mut self, slot: usize, bytes: usize) -> bool {
-        let is_full = |open: &Open| open.bytes + bytes > self.options.batch_bytes;
+        let batch_bytes = self.batch_bytes(slot);
+        let is_full = |open: &Open| open.bytes + bytes > batch_bytes;
         let is_full = self.slots[slot].open.as_ref().is_some_and(is_full);
         if is_full {
             self.seal(slot);
@@ -258,7 +259,7 @@ impl Accumulator {
         let count = tags.len() as u32;
         let expected = s.expected;
         s.expected = expected.map(|offset| offset.saturating_add(i64::from(count)));
-        let batch = Batch { body: Body::Records(Some(builder)), tags, bytes };
+        let batch = Batch::new(builder, tags, bytes);
         let deadline = since + self.options.delivery_timeout;
         self.core.push(slot, Item { batch, count, since, deadline, expected });
         self.mark(slot);
@@ -358,6 +359,7 @@ impl Accumulator {
                 partition: slot.partition,
                 tags: done.batch.tags,
                 bytes: done.batch.bytes,
+                after_failure: done.after_failure,
                 outcome: match done.ended {
                     Ended::Acked(receipt) => Outcome::Acked(receipt),
                     Ended::Sent => Outcome::Sent,
@@ -370,78 +372,10 @@ impl Accumulator {
     }
 }
 
-impl Batch {
-    /// The bytes to send under this stamp: built once, patched if a retry got a new stamp.
-    pub fn encode(&mut self, producer_id: Option<i64>, stamp: Option<Stamp>) -> Result<Bytes, ClientError> {
-        let producer = |stamp: Stamp| BatchProducer {
-            id: producer_id.unwrap_or(NO_PRODUCER),
-            epoch: stamp.epoch,
-            base_sequence: stamp.sequence,
-        };
-        match &mut self.body {
-            Body::Built { bytes, stamp: old } => {
-                if *old != stamp
-                    && let Some(stamp) = stamp
-                {
-                    *bytes = restamp(bytes, producer(stamp));
-                }
-                *old = stamp;
-                Ok(bytes.clone())
-            }
-            Body::Records(builder) => {
-                let gone = || ClientError::Invalid { detail: "the records of a batch could not be encoded".into() };
-                let mut builder = builder.take().ok_or_else(gone)?;
-                if let Some(stamp) = stamp {
-                    builder.producer(producer(stamp));
-                }
-                let bytes = builder.build().map_err(encode_error)?;
-                self.body = Body::Built { bytes: bytes.clone(), stamp };
-                Ok(bytes)
-            }
-        }
-    }
-}
-
-/// A copy of a batch under another producer stamp, with its CRC. Happens only after a failure.
-fn restamp(batch: &Bytes, producer: BatchProducer) -> Bytes {
-    let mut copy = BytesMut::from(batch.as_ref());
-    copy[43..51].copy_from_slice(&producer.id.to_be_bytes());
-    copy[51..53].copy_from_slice(&producer.epoch.to_be_bytes());
-    copy[53..57].copy_from_slice(&producer.base_sequence.to_be_bytes());
-    let crc = crc32c::crc32c(&copy[21..]);
-    copy[17..21].copy_from_slice(&crc.to_be_bytes());
-    copy.freeze()
-}
-
-fn record_bytes(record: &Record) -> usize {
-    let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-    let headers: usize = record.headers.iter().map(|(key, value)| key.len() + length(value) + 10).sum();
-    length(&record.key) + length(&record.value) + headers + RECORD_OVERHEAD_BYTES
-}
-
-fn encode_error(error: EncodeError) -> ClientError {
-    ClientError::Invalid { detail: error.to_string() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{BatchLimits, validate_batch};
-
-    #[test]
-    fn a_restamped_batch_is_the_one_built_so() {
-        let build = |stamp: Stamp| {
-            let mut builder = BatchBuilder::new(crate::record::Codec::None);
-            builder.push(&Record { value: Some(Bytes::from_static(b"x")), ..Default::default() }).expect("fits");
-            Batch { body: Body::Records(Some(builder)), tags: vec![], bytes: 0 }.encode(Some(7), Some(stamp))
-        };
-        let (old, new) = (Stamp { epoch: 0, sequence: 5 }, Stamp { epoch: 1, sequence: 0 });
-        let bytes = build(old).expect("builds");
-        let mut batch = Batch { body: Body::Built { bytes, stamp: Some(old) }, tags: vec![], bytes: 0 };
-        let restamped = batch.encode(Some(7), Some(new)).expect("patches");
-        assert_eq!(restamped, build(new).expect("builds"));
-        validate_batch(&restamped, &BatchLimits::default()).expect("its CRC is right");
-    }
+    use bytes::Bytes;
 
     #[test]
     fn sticky_moves_on_when_a_batch_is_full() {
@@ -454,6 +388,37 @@ mod tests {
             acc.append(topic, None, &record, tag, Now::ZERO, &rng).expect("there is room");
         }
         assert!((0..4).filter(|slot| !acc.is_idle(*slot)).count() > 1);
+    }
+
+    #[test]
+    fn batches_are_as_large_as_the_topic_takes() {
+        let mut acc = Accumulator::new(ProducerOptions::default(), Some((1, 0)));
+        let topic = acc.add_topic("t", 1);
+        acc.limit_batches(topic, Some(10_000));
+        let record = Record { value: Some(Bytes::from(vec![7; 100])), ..Default::default() };
+        let rng = Rng::seeded(1);
+        for tag in 0..1_000 {
+            acc.append(topic, Some(0), &record, tag, Now::ZERO, &rng).expect("there is room");
+        }
+        acc.flush();
+        let (mut batches, mut records) = (0, 0);
+        loop {
+            acc.seal_if_due(0, Now::ZERO, &rng);
+            let Some(send) = acc.core.next_send(0, Now::ZERO) else { break };
+            let (attempt, stamp) = (send.attempt, send.stamp);
+            let bytes = send.batch.encode(Some(1), stamp).expect("encodes");
+            assert!(bytes.len() <= 10_000, "{}", bytes.len());
+            records += send.batch.tags.len();
+            batches += 1;
+            acc.core.on_acked(attempt, v1::Receipt::default());
+        }
+        assert_eq!((acc.is_idle(0), records), (true, 1_000));
+        assert!(batches < 20, "and not much smaller: {batches}");
+        // A larger wish of the topic raises nothing, and an unknown one is none.
+        acc.limit_batches(topic, Some(1 << 20));
+        assert_eq!(acc.batch_bytes(0), ProducerOptions::default().batch_bytes);
+        acc.limit_batches(topic, None);
+        assert_eq!(acc.batch_bytes(0), ProducerOptions::default().batch_bytes);
     }
 
     #[test]

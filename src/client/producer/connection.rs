@@ -3,10 +3,18 @@
 //! Promises: `Opened` is reported only once the broker has answered the call, so that a batch is
 //! handed over only to a stream that exists; after `Closed` no other event of this stream comes.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{sync::mpsc, time::timeout};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+
+use super::Shared;
 
 use crate::{
     client::{
@@ -29,56 +37,87 @@ pub(super) struct StreamId {
     pub number: u64,
 }
 
+/// How many requests of a stream the connection has taken, in the order they were handed over. What it took goes to
+/// the broker before the stream ends.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Taken(Arc<AtomicU64>);
+
+impl Taken {
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The way into a stream.
+pub(super) struct Entrance {
+    pub to: mpsc::Sender<ProduceRequest>,
+    pub taken: Taken,
+}
+
 pub(super) enum Event {
-    Opened(StreamId, mpsc::Sender<ProduceRequest>),
+    Opened(StreamId, Entrance),
     Answer(StreamId, ProduceResponse),
-    Closed(StreamId, ClientError),
+    /// With an error, or after everything that was sent was read by the broker and worked on.
+    Closed(StreamId, Result<(), ClientError>),
     Refreshed(Result<(), ClientError>),
 }
 
-/// Lives until the stream ends or the driver drops its sender and everything was answered.
-pub(super) async fn run(cluster: Cluster, id: StreamId, events: mpsc::Sender<Event>) {
+/// Lives until the stream ends or the driver drops its sender and everything was answered. `watched`: whom to wake
+/// when the connection takes a request, if anybody counts them.
+pub(super) async fn run(cluster: Cluster, id: StreamId, events: mpsc::Sender<Event>, watched: Option<Arc<Shared>>) {
     let address = cluster.look(|m: &Metadata| m.address(id.broker).map(str::to_string));
-    let error = match address {
-        Some(address) => converse(&cluster, &address, id, &events).await,
+    let ended = match address {
+        Some(address) => converse(&cluster, &address, id, &events, watched).await,
         None => {
             let (address, detail) = (format!("broker {}", id.broker), "its address is not known".into());
-            ClientError::Connect { address, detail }
+            Err(ClientError::Connect { address, detail })
         }
     };
     // The driver is gone: nobody cares.
-    let _ = events.send(Event::Closed(id, error)).await;
+    let _ = events.send(Event::Closed(id, ended)).await;
 }
 
-async fn converse(cluster: &Cluster, address: &str, id: StreamId, events: &mpsc::Sender<Event>) -> ClientError {
-    let channel = match cluster.connect(address).await {
-        Ok(channel) => channel,
-        Err(error) => return error,
-    };
+async fn converse(
+    cluster: &Cluster,
+    address: &str,
+    id: StreamId,
+    events: &mpsc::Sender<Event>,
+    watched: Option<Arc<Shared>>,
+) -> Result<(), ClientError> {
+    let channel = cluster.connect(address).await?;
     let mut client = ProduceClient::new(channel)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let (to, requests) = mpsc::channel(QUEUED_MAX);
-    let mut answers = match timeout(OPEN_TIMEOUT, client.produce(ReceiverStream::new(requests))).await {
+    let taken = Taken::default();
+    let count = taken.clone();
+    let requests = ReceiverStream::new(requests).map(move |request| {
+        count.0.fetch_add(1, Ordering::AcqRel);
+        if let Some(shared) = &watched {
+            shared.work.notify_one();
+        }
+        request
+    });
+    let mut answers = match timeout(OPEN_TIMEOUT, client.produce(requests)).await {
         Ok(Ok(response)) => response.into_inner(),
         // Nothing was handed over yet: whatever it is, it had no effect.
-        Ok(Err(status)) => return not_open(address, ClientError::from_status(&status, address).to_string()),
-        Err(_) => return not_open(address, "it accepts connections but does not answer".into()),
+        Ok(Err(status)) => return Err(not_open(address, ClientError::from_status(&status, address).to_string())),
+        Err(_) => return Err(not_open(address, "it accepts connections but does not answer".into())),
     };
-    if events.send(Event::Opened(id, to)).await.is_err() {
-        return ClientError::Closed;
+    if events.send(Event::Opened(id, Entrance { to, taken })).await.is_err() {
+        return Err(ClientError::Closed);
     }
     loop {
         match answers.message().await {
             Ok(Some(answer)) => {
                 if events.send(Event::Answer(id, answer)).await.is_err() {
-                    return ClientError::Closed;
+                    return Err(ClientError::Closed);
                 }
             }
-            Ok(None) => return ClientError::Lost { address: address.into(), detail: "it ended the stream".into() },
+            Ok(None) => return Ok(()),
             Err(status) => {
                 let detail = ClientError::from_status(&status, address).to_string();
-                return ClientError::Lost { address: address.into(), detail };
+                return Err(ClientError::Lost { address: address.into(), detail });
             }
         }
     }

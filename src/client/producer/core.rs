@@ -92,6 +92,8 @@ pub struct Done<B, R> {
     pub partition: usize,
     pub batch: B,
     pub ended: Ended<R>,
+    /// A batch that was pushed before it had failed, or its outcome was unknown, when this one ended.
+    pub after_failure: bool,
 }
 
 /// How the driver read an error: what may be done about it.
@@ -103,6 +105,8 @@ pub enum Verdict {
     Sequence,
     /// Will never succeed.
     Final,
+    /// Larger than the topic allows: for [`Core::on_too_large`].
+    TooLarge,
 }
 
 #[derive(Debug)]
@@ -127,7 +131,8 @@ struct Queued<B> {
 
 /// Invariants, whenever no method runs:
 /// - stamped batches are a prefix of `queue`, with consecutive sequences of one epoch;
-/// - at most `in_flight_max` batches are stamped, and only stamped ones have attempts;
+/// - only batches whose ordinal is within `in_flight_max` of the first one's are sent, and only stamped ones have
+///   attempts;
 /// - `broken`: a sequence of this epoch was lost, so nothing more is stamped in it.
 #[derive(Debug)]
 struct Partition<B> {
@@ -141,6 +146,8 @@ struct Partition<B> {
     broken: bool,
     /// A compare-and-append failed here: what follows it must not be appended.
     condition_failed: bool,
+    /// A batch failed, or its outcome is unknown: those that follow stand in the log without it.
+    has_hole: bool,
     retry_at: Now,
     failures: u32,
 }
@@ -182,6 +189,7 @@ impl<B, R> Core<B, R> {
             next_sequence: 0,
             broken: false,
             condition_failed: false,
+            has_hole: false,
             retry_at: Duration::ZERO,
             failures: 0,
         });
@@ -193,7 +201,8 @@ impl<B, R> Core<B, R> {
         let p = &mut self.partitions[partition];
         let Item { batch, count, since, deadline, expected } = item;
         if p.condition_failed {
-            self.done.push(Done { partition, batch, ended: Ended::Failed(ClientError::EarlierFailed) });
+            let ended = Ended::Failed(ClientError::EarlierFailed);
+            self.done.push(Done { partition, batch, ended, after_failure: true });
             return;
         }
         let id = self.next_batch;
@@ -301,7 +310,8 @@ impl<B, R> Core<B, R> {
             (p.failures, p.retry_at) = (0, Duration::ZERO);
             // A late answer of an older epoch, if there can be one, finds nothing to resolve.
             p.is_known = true;
-            assert!(i < self.in_flight_max, "a batch outside the window was acknowledged: {i}");
+            let is_sent = p.queue.iter().take(i).all(|b| b.stamp.is_some() || !self.idempotent);
+            assert!(is_sent, "a batch was acknowledged behind one that was never sent: {i}");
         }
     }
 
@@ -325,7 +335,7 @@ impl<B, R> Core<B, R> {
         // Sent again without a stamp, it could be there twice.
         let may_retry = idempotent || clean;
         match verdict {
-            Verdict::Final => self.fail(partition, i, error),
+            Verdict::Final | Verdict::TooLarge => self.fail(partition, i, error),
             Verdict::Retry if !may_retry => self.fail(partition, i, error),
             Verdict::Retry => {
                 p.back_off(now, jitter);
@@ -345,6 +355,50 @@ impl<B, R> Core<B, R> {
                 p.broken = true;
                 self.strip_from(partition, i);
             }
+        }
+    }
+
+    /// The broker refused `attempt` since the batch is larger than the topic allows. `halve` takes the second half out
+    /// of a batch and counts its records; a single record has none, and fails. Both halves keep their sequences, so
+    /// those of what follows hold as well.
+    pub fn on_too_large(
+        &mut self,
+        attempt: AttemptId,
+        error: ClientError,
+        now: Now,
+        halve: impl FnOnce(&mut B) -> Option<(B, u32)>,
+    ) {
+        let Some(&(partition, id)) = self.attempts.get(&attempt) else { return };
+        let p = &mut self.partitions[partition];
+        let Some(i) = p.queue.iter().position(|b| b.id == id) else { return };
+        let b = &mut p.queue[i];
+        // Only what surely is not in the log may go there as something else.
+        let is_clean = b.current == Some(attempt) && b.open == 1 && error.effect() == Effect::Nothing;
+        let half = if is_clean { halve(&mut b.batch) } else { None };
+        let Some((batch, count)) = half else { return self.on_refused(attempt, Verdict::Final, error, now, 0) };
+        self.attempts.remove(&attempt);
+        (b.current, b.open, b.count) = (None, 0, b.count - count);
+        let second = Queued {
+            id: self.next_batch,
+            ordinal: b.ordinal + 1,
+            batch,
+            count,
+            since: b.since,
+            deadline: b.deadline,
+            expected: b.expected.map(|offset| offset.saturating_add(i64::from(b.count))),
+            stamp: b.stamp.map(|s| Stamp { sequence: add_sequence(s.sequence, b.count), ..s }),
+            current: None,
+            was_head: false,
+            open: 0,
+            last_error: Some(error.clone()),
+        };
+        b.last_error = Some(error);
+        self.next_batch += 1;
+        p.next_ordinal += 1;
+        p.queue.iter_mut().skip(i + 1).for_each(|b| b.ordinal += 1);
+        p.queue.insert(i + 1, second);
+        if p.broken {
+            self.strip_from(partition, i);
         }
     }
 
@@ -397,7 +451,8 @@ impl<B, R> Core<B, R> {
         let p = &mut self.partitions[partition];
         let i = p.queue.iter().position(|b| b.id == id)?;
         let b = p.queue.remove(i).expect("found at this position");
-        self.done.push(Done { partition, ended: ended(&b.batch), batch: b.batch });
+        let after_failure = p.has_hole;
+        self.done.push(Done { partition, ended: ended(&b.batch), batch: b.batch, after_failure });
         Some((partition, i))
     }
 
@@ -407,7 +462,8 @@ impl<B, R> Core<B, R> {
         let b = p.queue.remove(i).expect("the caller found it");
         let clean = b.open == 0;
         let ended = if clean { Ended::Failed(error) } else { Ended::Unknown(error) };
-        self.done.push(Done { partition, batch: b.batch, ended });
+        let after_failure = std::mem::replace(&mut p.has_hole, true);
+        self.done.push(Done { partition, batch: b.batch, ended, after_failure });
         if b.stamp.is_some() {
             p.broken = true;
             // Behind a hole nothing was appended: sure if this one left a hole, and else from the
@@ -437,7 +493,8 @@ impl<B, R> Core<B, R> {
         p.condition_failed = true;
         let first = p.queue.iter().position(|b| b.open == 0).unwrap_or(p.queue.len());
         for b in p.queue.drain(first..) {
-            self.done.push(Done { partition, batch: b.batch, ended: Ended::Failed(ClientError::EarlierFailed) });
+            let ended = Ended::Failed(ClientError::EarlierFailed);
+            self.done.push(Done { partition, batch: b.batch, ended, after_failure: true });
         }
     }
 }

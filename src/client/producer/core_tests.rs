@@ -528,3 +528,82 @@ mod against_a_model {
         }
     }
 }
+
+/// A batch is its number; the second half of `n` is `n + 100`, of ten records at first.
+fn halve(batch: &mut u32) -> Option<(u32, u32)> {
+    (*batch < 100).then_some((*batch + 100, 5))
+}
+
+fn too_large() -> ClientError {
+    refused(ErrorCode::BatchTooLarge, Effect::Nothing)
+}
+
+#[test]
+fn a_batch_that_is_too_large_goes_in_two_halves_and_what_follows_keeps_its_place() {
+    let mut core = with_batches(3);
+    let sent = send_all(&mut core, ms(0));
+    assert_eq!(stamps(&sent), [(0, 0, 0), (1, 0, 10), (2, 0, 20)]);
+    core.on_too_large(sent[0].0, too_large(), ms(1), halve);
+    let halves = send_all(&mut core, ms(1));
+    assert_eq!(stamps(&halves), [(0, 0, 0), (100, 0, 5)]);
+    // The others came behind a gap, and go again behind both halves.
+    let gap = || refused(ErrorCode::OutOfOrderSequence, Effect::Nothing);
+    core.on_refused(sent[1].0, Verdict::Sequence, gap(), ms(2), 0);
+    core.on_refused(sent[2].0, Verdict::Sequence, gap(), ms(2), 0);
+    assert_eq!(stamps(&send_all(&mut core, ms(2))), [(1, 0, 10), (2, 0, 20)]);
+    core.on_acked(halves[0].0, 0);
+    core.on_acked(halves[1].0, 5);
+    assert_eq!(ended(&mut core), [(0, "acked"), (100, "acked")]);
+}
+
+#[test]
+fn halves_count_in_the_window() {
+    let mut core = with_batches(6);
+    let sent = send_all(&mut core, ms(0));
+    assert_eq!(batches(&sent), [0, 1, 2, 3, 4]);
+    core.on_too_large(sent[0].0, too_large(), ms(1), halve);
+    let gap = || refused(ErrorCode::OutOfOrderSequence, Effect::Nothing);
+    sent[1..].iter().for_each(|s| core.on_refused(s.0, Verdict::Sequence, gap(), ms(2), 0));
+    // Five are in flight at most, for the broker remembers no more: 4 waits, stamped as it is.
+    let again = send_all(&mut core, ms(1000));
+    assert_eq!(stamps(&again), [(0, 0, 0), (100, 0, 5), (1, 0, 10), (2, 0, 20), (3, 0, 30)]);
+    core.on_acked(again[0].0, 0);
+    assert_eq!(stamps(&send_all(&mut core, ms(1000))), [(4, 0, 40)]);
+    core.on_acked(again[1].0, 0);
+    assert_eq!(stamps(&send_all(&mut core, ms(1000))), [(5, 0, 50)]);
+}
+
+#[test]
+fn a_single_record_that_is_too_large_fails_alone_and_what_follows_says_so() {
+    let mut core = with_batches(2);
+    let sent = send_all(&mut core, ms(0));
+    core.on_too_large(sent[0].0, too_large(), ms(1), |_| None);
+    let again = send_all(&mut core, ms(1000));
+    assert_eq!(stamps(&again), [(1, 1, 0)], "its sequence is lost, and the epoch with it");
+    core.on_acked(again[0].0, 0);
+    push(&mut core, 2);
+    let later = send_all(&mut core, ms(1000));
+    core.on_acked(later[0].0, 10);
+    let done: Vec<_> = core.take_done().into_iter().map(|done| (done.batch, done.after_failure)).collect();
+    assert_eq!(done, [(0, false), (1, true), (2, true)]);
+}
+
+#[test]
+fn what_may_be_in_the_log_is_not_sent_in_other_pieces() {
+    let mut core = with_batches(1);
+    let sent = send_all(&mut core, ms(0));
+    core.on_lost(sent[0].0, lost(), ms(1), 0);
+    let again = send_all(&mut core, ms(1000));
+    core.on_too_large(again[0].0, too_large(), ms(1001), halve);
+    assert_eq!(ended(&mut core), [(0, "unknown")]);
+}
+
+#[test]
+fn halves_of_a_compared_batch_expect_their_own_offsets() {
+    let mut core = acquainted();
+    core.push(0, Item { batch: 0, count: 10, since: Now::ZERO, deadline: LONG, expected: Some(7) });
+    let sent = send_all(&mut core, ms(0));
+    core.on_too_large(sent[0].0, too_large(), ms(1), halve);
+    assert_eq!(core.next_send(0, ms(1)).unwrap().expected, Some(7));
+    assert_eq!(core.next_send(0, ms(1)).unwrap().expected, Some(12));
+}

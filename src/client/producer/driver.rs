@@ -16,15 +16,15 @@ use bytes::Bytes;
 use tokio::{sync::mpsc, time::sleep_until};
 
 use super::{
-    Acks, Delivery, Shared,
+    Acks, Delivery, Outcome, Shared,
     accumulator::Accumulator,
-    connection::{self, Event, StreamId},
+    connection::{self, Entrance, Event, StreamId, Taken},
     core::{AttemptId, Now, Verdict},
 };
 use crate::{
     client::{
-        error::{ClientError, ErrorCode},
-        metadata::Leader,
+        error::{ClientError, Effect, ErrorCode},
+        metadata::{Leader, Metadata},
         net::Cluster,
     },
     proto::v1,
@@ -42,6 +42,8 @@ const STALL: Duration = Duration::from_millis(700);
 /// Pauses between two tries to reach a broker.
 const RECONNECT_MIN_MS: u64 = 50;
 const RECONNECT_MAX_MS: u64 = 1000;
+/// acks=0: how long brokers may take at the end to read what they were sent and to say whether it went wrong.
+const GOODBYE_MAX: Duration = Duration::from_secs(5);
 /// What the broker takes for `timeout_ms`.
 const TIMEOUT_MS_MAX: u128 = 300_000;
 
@@ -51,7 +53,11 @@ enum Link {
     Open {
         number: u64,
         to: mpsc::Sender<v1::ProduceRequest>,
+        /// Of them, how many the connection has taken is counted with acks=0, when no answer comes.
         outstanding: BTreeMap<AttemptId, (usize, Now)>,
+        taken: Taken,
+        /// acks=0: the first so many that the connection has taken are out of `outstanding`.
+        handed_over: u64,
     },
     /// Not before this time again.
     Paused(Now),
@@ -68,9 +74,13 @@ pub(super) struct Driver {
     leaders: Vec<Option<Leader>>,
     /// Slots that wait for a leader, a link or a pause; looked at again when something changed.
     parked: BTreeSet<usize>,
+    /// acks=0: what to report once what was sent before is.
+    reports: Vec<ClientError>,
     timers: BTreeSet<(Now, usize)>,
     wants_refresh: bool,
     is_refreshing: bool,
+    /// When metadata was last asked for.
+    refreshed: Now,
     next_tick: Now,
 }
 
@@ -87,9 +97,11 @@ impl Driver {
             next_stream: 0,
             leaders: Vec::new(),
             parked: BTreeSet::new(),
+            reports: Vec::new(),
             timers: BTreeSet::new(),
             wants_refresh: false,
             is_refreshing: false,
+            refreshed: Now::ZERO,
             next_tick: Now::ZERO,
         }
     }
@@ -100,7 +112,7 @@ impl Driver {
         let mut batch = Vec::with_capacity(EVENTS_STEP);
         loop {
             if self.step() {
-                return;
+                return self.say_goodbye().await;
             }
             let wake = shared.opened + self.next_wake();
             tokio::select! {
@@ -135,6 +147,9 @@ impl Driver {
             state.mark(slot);
         }
         self.leaders.resize(state.slots.len(), None);
+        if state.options.acks == Acks::None {
+            self.hand_over(&mut state);
+        }
         // Deliveries make room in windows and mark slots; each round ends at least one batch or stops.
         loop {
             while let Some(slot) = state.next_dirty(now) {
@@ -152,6 +167,9 @@ impl Driver {
                 }
             }
         }
+        for error in std::mem::take(&mut self.reports) {
+            self.report(error);
+        }
         state.end_flush();
         let is_over = state.is_closed && state.is_empty();
         let topics = if self.wants_refresh && !self.is_refreshing { Some(state.topic_names()) } else { None };
@@ -164,6 +182,7 @@ impl Driver {
 
     fn start_refresh(&mut self, topics: Vec<String>) {
         (self.wants_refresh, self.is_refreshing) = (false, true);
+        self.refreshed = self.shared.now();
         let (cluster, events) = (self.cluster.clone(), self.to_events.clone());
         tokio::spawn(async move {
             let got = cluster.refresh(&topics).await;
@@ -180,6 +199,65 @@ impl Driver {
             Link::Opening(_) | Link::Paused(_) => true,
         });
         self.wants_refresh |= stalls && !state.is_empty();
+        self.wants_refresh |= now.saturating_sub(self.refreshed) > state.options.metadata_age_max;
+    }
+
+    /// acks=0: what the connections have taken is sent, and that is all there will be of it.
+    fn hand_over(&mut self, state: &mut Accumulator) {
+        for (link, _) in self.links.values_mut() {
+            let Link::Open { outstanding, taken, handed_over, .. } = link else { continue };
+            // In the order they were handed over, as attempts are numbered.
+            while *handed_over < taken.count()
+                && let Some((attempt, (slot, _))) = outstanding.pop_first()
+            {
+                *handed_over += 1;
+                state.core.on_handed_over(attempt);
+                state.mark(slot);
+            }
+        }
+    }
+
+    /// acks=0: waits until brokers have read everything, and says what went wrong with it. Without it the process
+    /// could end with records in its own buffers.
+    async fn say_goodbye(mut self) {
+        if self.shared.lock().options.acks != Acks::None {
+            return;
+        }
+        // Dropping the way in tells a broker that nothing more comes.
+        let mut open: BTreeMap<u64, u64> = BTreeMap::new();
+        for (broker, (link, _)) in self.links.drain() {
+            if let Link::Open { number, .. } = link {
+                open.insert(broker, number);
+            }
+        }
+        let end = tokio::time::Instant::now() + GOODBYE_MAX;
+        while !open.is_empty() {
+            let event = tokio::time::timeout_at(end, self.events.recv()).await;
+            let (id, ended) = match event {
+                Ok(Some(Event::Closed(id, ended))) => (id, ended),
+                Ok(Some(Event::Opened(..) | Event::Answer(..) | Event::Refreshed(_))) => continue,
+                Ok(None) => return,
+                Err(_) => {
+                    let (what, last) = ("the end of what was sent".into(), "a broker does not read it".into());
+                    let (waited, effect) = (GOODBYE_MAX, Effect::Unknown);
+                    return self.report(ClientError::Deadline { what, waited, effect, last });
+                }
+            };
+            if open.get(&id.broker) == Some(&id.number) {
+                open.remove(&id.broker);
+                if let Err(error) = ended {
+                    self.report(error);
+                }
+            }
+        }
+    }
+
+    /// acks=0: some of what was sent may be lost.
+    fn report(&self, error: ClientError) {
+        let (topic, partition, tags) = ("".into(), -1, vec![]);
+        let outcome = Outcome::Dropped(error);
+        // Whoever dropped `Deliveries` does not want to know.
+        let _ = self.deliveries.send(Delivery { topic, partition, tags, outcome, after_failure: false, bytes: 0 });
     }
 
     /// Sends what `slot` has, as far as its window, its leader and the link allow.
@@ -228,13 +306,13 @@ impl Driver {
                 self.next_stream += 1;
                 *link = Link::Opening(number);
                 let id = StreamId { broker, number };
-                tokio::spawn(connection::run(self.cluster.clone(), id, self.to_events.clone()));
+                let watched = (state.options.acks == Acks::None).then(|| self.shared.clone());
+                tokio::spawn(connection::run(self.cluster.clone(), id, self.to_events.clone(), watched));
                 return false;
             }
         };
         let Ok(permit) = to.try_reserve() else {
-            // Full, and answers will come; with acks=0 none do: look again soon. Or closed, and
-            // `Closed` is on its way.
+            // Full: look again soon. Or closed, and `Closed` is on its way.
             self.timers.insert((now + Duration::from_millis(2), slot));
             return false;
         };
@@ -246,11 +324,7 @@ impl Driver {
             Ok(batch) => {
                 let s = &state.slots[slot];
                 permit.send(request(attempt, &s.topic, s.partition, acks, timeout_ms, expected_offset, batch));
-                if acks == Acks::None {
-                    state.core.on_handed_over(attempt);
-                } else {
-                    outstanding.insert(attempt, (slot, now));
-                }
+                outstanding.insert(attempt, (slot, now));
             }
             // Nothing was handed over.
             Err(error) => state.core.on_refused(attempt, Verdict::Final, error, now, 0),
@@ -260,17 +334,18 @@ impl Driver {
 
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Opened(id, to) => {
+            Event::Opened(id, Entrance { to, taken }) => {
                 if let Some((link, failures)) = self.links.get_mut(&id.broker)
                     && matches!(link, Link::Opening(number) if *number == id.number)
                 {
                     *failures = 0;
-                    *link = Link::Open { number: id.number, to, outstanding: BTreeMap::new() };
+                    let (number, outstanding) = (id.number, BTreeMap::new());
+                    *link = Link::Open { number, to, outstanding, taken, handed_over: 0 };
                 }
                 self.unpark();
             }
             Event::Answer(id, answer) => self.on_answer(id, answer),
-            Event::Closed(id, error) => self.on_closed(id, error),
+            Event::Closed(id, ended) => self.on_closed(id, ended),
             Event::Refreshed(result) => self.on_refreshed(result),
         }
     }
@@ -293,9 +368,7 @@ impl Driver {
                 if error.code() == ErrorCode::NotLeader {
                     self.on_not_leader(&mut state, slot, id.broker, error.leader.as_ref());
                 }
-                let error = ClientError::from_wire(error);
-                let jitter = self.cluster.world().rng.below(1024) as u32;
-                state.core.on_refused(attempt, verdict(&error), error, now, jitter);
+                self.on_refused(&mut state, attempt, ClientError::from_wire(error), now);
                 // After a NOT_LEADER whose hint was news there is nothing to wait for.
                 if self.leaders[slot].is_some_and(|l| l.broker != id.broker) {
                     state.core.on_leader_changed(slot);
@@ -304,6 +377,24 @@ impl Driver {
             None => {
                 let error = ClientError::BadAnswer { detail: "a produce answer without result".into() };
                 state.core.on_refused(attempt, Verdict::Retry, error, now, 0);
+            }
+        }
+    }
+
+    fn on_refused(&mut self, state: &mut Accumulator, attempt: AttemptId, error: ClientError, now: Now) {
+        let codec = state.options.compression;
+        match verdict(&error) {
+            Verdict::TooLarge => {
+                // What the topic takes has changed, or was not known.
+                self.wants_refresh = true;
+                state.core.on_too_large(attempt, error, now, |batch| batch.halve(codec));
+            }
+            verdict @ (Verdict::Retry | Verdict::Sequence | Verdict::Final) => {
+                // A leader that cannot do it may be one no more: others know.
+                let is_elsewhere = error.code() != Some(ErrorCode::NotLeader);
+                self.wants_refresh |= verdict == Verdict::Retry && is_elsewhere;
+                let jitter = self.cluster.world().rng.below(1024) as u32;
+                state.core.on_refused(attempt, verdict, error, now, jitter);
             }
         }
     }
@@ -320,23 +411,43 @@ impl Driver {
         self.wants_refresh |= self.leaders[slot].is_none_or(|l| l.broker == broker);
     }
 
-    fn on_closed(&mut self, id: StreamId, error: ClientError) {
+    fn on_closed(&mut self, id: StreamId, ended: Result<(), ClientError>) {
         let shared = self.shared.clone();
         let mut state = shared.lock();
         let now = shared.now();
+        if state.options.acks == Acks::None {
+            self.hand_over(&mut state);
+        }
         let Some((link, failures)) = self.links.get_mut(&id.broker) else { return };
-        let outstanding = match link {
-            Link::Open { number, outstanding, .. } if *number == id.number => std::mem::take(outstanding),
-            Link::Opening(number) if *number == id.number => BTreeMap::new(),
+        let (outstanding, handed_over) = match link {
+            Link::Open { number, outstanding, handed_over, .. } if *number == id.number => {
+                (std::mem::take(outstanding), *handed_over)
+            }
+            Link::Opening(number) if *number == id.number => (BTreeMap::new(), 0),
             Link::Open { .. } | Link::Opening(_) | Link::Paused(_) => return,
         };
+        let address = format!("broker {}", id.broker);
+        let error = ended.err().unwrap_or(ClientError::Lost { address, detail: "it ended the stream".into() });
         let step = (RECONNECT_MIN_MS << (*failures).min(6)).min(RECONNECT_MAX_MS);
         *failures = failures.saturating_add(1);
         let rng = &self.cluster.world().rng;
         *link = Link::Paused(now + Duration::from_millis(step / 2 + rng.below(step)));
+        let acks = state.options.acks;
         for (attempt, (slot, _)) in outstanding {
-            state.core.on_lost(attempt, error.clone(), now, rng.below(1024) as u32);
+            let jitter = rng.below(1024) as u32;
+            match acks {
+                // The connection has not taken it, so nobody has it.
+                Acks::None => {
+                    let (address, detail) = (format!("broker {}", id.broker), error.to_string());
+                    let unsent = ClientError::Connect { address, detail };
+                    state.core.on_refused(attempt, Verdict::Retry, unsent, now, jitter);
+                }
+                Acks::Leader | Acks::All => state.core.on_lost(attempt, error.clone(), now, jitter),
+            }
             state.mark(slot);
+        }
+        if handed_over > 0 {
+            self.reports.push(error.clone());
         }
         for &slot in &self.parked {
             state.core.note(slot, &error);
@@ -356,8 +467,10 @@ impl Driver {
             }
         }
         for name in state.topic_names() {
-            let count = self.cluster.look(|m| m.topic(&name).map_or(0, <[Leader]>::len));
-            state.add_topic(&name, count);
+            let look = |m: &Metadata| (m.topic(&name).map_or(0, <[Leader]>::len), m.batch_bytes_max(&name));
+            let (count, bytes_max) = self.cluster.look(look);
+            let topic = state.add_topic(&name, count);
+            state.limit_batches(topic, bytes_max);
         }
         self.leaders.resize(state.slots.len(), None);
         for slot in 0..state.slots.len() {
@@ -415,6 +528,7 @@ fn verdict(error: &ClientError) -> Verdict {
     let or_final = if error.is_retriable() { Verdict::Retry } else { Verdict::Final };
     match error.code() {
         Some(ErrorCode::OutOfOrderSequence | ErrorCode::UnknownProducer) => Verdict::Sequence,
+        Some(ErrorCode::BatchTooLarge) => Verdict::TooLarge,
         // The same stamp again finds out what became of it.
         Some(ErrorCode::OutcomeUnknown) => Verdict::Retry,
         Some(
@@ -431,7 +545,6 @@ fn verdict(error: &ClientError) -> Verdict {
         Some(
             ErrorCode::InvalidRequest
             | ErrorCode::CorruptBatch
-            | ErrorCode::BatchTooLarge
             | ErrorCode::FencedProducer
             | ErrorCode::WrongOffset
             | ErrorCode::OffsetOutOfRange

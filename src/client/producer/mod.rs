@@ -2,11 +2,14 @@
 //!
 //! Promises: every record resolves exactly once, in a [`Delivery`] that names its tag: acknowledged
 //! (with the receipt), failed (surely not in the log), or unknown. Idempotent unless acks=0: retries
-//! never duplicate or reorder. Memory stays below [`ProducerOptions::buffer_bytes_max`]: a record
-//! counts from `send` until its delivery was received, so receive them while you send.
+//! never duplicate or reorder. What a topic finds too large goes again in halves, and a record that is too
+//! large by itself fails alone. Added partitions are used within [`ProducerOptions::metadata_age_max`].
+//! Memory stays below [`ProducerOptions::buffer_bytes_max`]: a record counts from `send` until its delivery
+//! was received, so receive them while you send.
 //! Leaves out: transactions, and where it stops being pure: `core` decides, `driver` does.
 
 mod accumulator;
+mod batch;
 mod connection;
 mod core;
 mod driver;
@@ -36,7 +39,7 @@ use crate::{
 /// When a batch counts as sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Acks {
-    /// Never answered, never promised.
+    /// Never answered, never promised. What a broker refuses is only reported as [`Outcome::Dropped`].
     None,
     /// Answered at commit, like `All`.
     Leader,
@@ -50,7 +53,8 @@ pub struct ProducerOptions {
     pub acks: Acks,
     /// How long a record may wait for others of its partition. A batch goes when it is full, too.
     pub linger: Duration,
-    /// A batch is closed at this size, before compression; one larger record goes alone.
+    /// A batch is closed at this size, before compression, or at what its topic takes (`max.message.bytes`), if that is
+    /// less; one larger record goes alone.
     pub batch_bytes: usize,
     pub compression: Codec,
     pub partitioner: Partitioner,
@@ -58,6 +62,9 @@ pub struct ProducerOptions {
     pub delivery_timeout: Duration,
     /// All records without a received delivery.
     pub buffer_bytes_max: usize,
+    /// Metadata is asked for so often though nothing is wrong: partitions that were added are used then, and keys are
+    /// spread over them.
+    pub metadata_age_max: Duration,
 }
 
 impl Default for ProducerOptions {
@@ -70,6 +77,8 @@ impl Default for ProducerOptions {
             partitioner: Partitioner::Key,
             delivery_timeout: Duration::from_secs(30),
             buffer_bytes_max: 32 * 1024 * 1024,
+            // Soon enough for people, at one request a producer.
+            metadata_age_max: Duration::from_secs(30),
         }
     }
 }
@@ -79,8 +88,11 @@ impl Default for ProducerOptions {
 pub enum Outcome {
     /// Record `i` of the delivery has offset `base_offset + i`.
     Acked(v1::Receipt),
-    /// acks=0: handed to a connection.
+    /// acks=0: handed to a connection, which sends it unless it breaks.
     Sent,
+    /// acks=0: a broker refused something that was sent, or a connection broke: of what was sent before, nobody can
+    /// tell what is in the log. Of no record in particular: such a delivery has no tags, no topic, and partition -1.
+    Dropped(ClientError),
     /// Surely not in the log.
     Failed(ClientError),
     /// In the log once, or not at all.
@@ -95,6 +107,9 @@ pub struct Delivery {
     /// As given to `send`, one per record.
     pub tags: Vec<u64>,
     pub outcome: Outcome,
+    /// An earlier batch of this partition failed, or its outcome is unknown. If this one is acknowledged, it stands
+    /// in the log without it.
+    pub after_failure: bool,
     bytes: usize,
 }
 
@@ -172,7 +187,11 @@ impl Producer {
     /// Looks a topic up, waiting up to `deadline` for it to be known.
     pub async fn topic(&self, name: &str, deadline: Duration) -> Result<TopicHandle, ClientError> {
         let count = super::admin::partition_count(&self.cluster, name, deadline).await?;
-        Ok(self.shared.lock().add_topic(name, count))
+        let bytes_max = self.cluster.look(|m| m.batch_bytes_max(name));
+        let mut state = self.shared.lock();
+        let topic = state.add_topic(name, count);
+        state.limit_batches(topic, bytes_max);
+        Ok(topic)
     }
 
     /// Takes one record, waiting while memory is used up. `tag` comes back in its delivery.
