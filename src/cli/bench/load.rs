@@ -111,6 +111,7 @@ impl Load {
             delivery_timeout: global.timeout,
             // --in-flight is the bound here.
             buffer_bytes_max: (args.in_flight as usize).saturating_mul(size + 256).max(32 << 20),
+            ..Default::default()
         };
         let (producer, deliveries) = Producer::open(cluster, options).await?;
         let handle = producer.topic(topic, global.timeout).await?;
@@ -191,6 +192,14 @@ impl Load {
             }
         }
         (self.acked_in_all, self.first_error)
+    }
+
+    /// Sends what was taken, and waits until the producer has ended. How many records were sent in all.
+    pub async fn end(self, deliveries: &mut Deliveries) -> u64 {
+        let Load { producer, sent, .. } = self;
+        drop(producer);
+        while deliveries.recv().await.is_some() {}
+        sent
     }
 
     /// Sends and counts until `end`.
@@ -283,7 +292,8 @@ impl Load {
                     }
                 }
             }
-            Outcome::Failed(error) | Outcome::Unknown(error) => {
+            // How many records it is about, the offsets of the topic tell at the end.
+            Outcome::Failed(error) | Outcome::Unknown(error) | Outcome::Dropped(error) => {
                 self.errors += records;
                 self.first_error.get_or_insert_with(|| error.to_string());
             }

@@ -5,13 +5,14 @@ use clap::Args;
 use super::{
     super::{
         Failure, Global, local,
-        output::{self, OutputFormat},
+        output::{self, OutputFormat, say},
+        produce::AcksArg,
     },
     Measured, REPLICATION_FACTOR, Report, Topic, TopicArgs, Usage,
     load::{Load, LoadArgs, TimeArgs},
     print, report,
 };
-use crate::client::Admin;
+use crate::client::{Admin, OffsetAt};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -43,25 +44,41 @@ pub async fn run(args: ProduceBench, global: &Global) -> Result<(), Failure> {
 async fn measure(args: &ProduceBench, admin: &Admin, topic: &str, global: &Global) -> Result<Report, Failure> {
     let size = args.topic.size;
     let (mut load, mut deliveries) = Load::open(&args.load, size, admin.cluster(), topic, global, false).await?;
+    // With acks=0 the topic tells what arrived.
+    let is_silent = matches!(args.load.acks, AcksArg::Zero);
+    let before = if is_silent { stored(admin, topic).await? } else { 0 };
     let pids = local::running_pids();
     let bar = output::progress("warming up");
     load.run(&mut deliveries, load.began() + args.time.warmup, &bar).await?;
     bar.set_message("measuring");
     load.begin_measuring();
-    let before = Usage::now(&pids);
-    load.run(&mut deliveries, before.at + args.time.duration, &bar).await?;
+    let used = Usage::now(&pids);
+    load.run(&mut deliveries, used.at + args.time.duration, &bar).await?;
     let after = Usage::now(&pids);
     let outcomes = load.end_measuring();
     bar.finish_and_clear();
-    drop(load);
-    while deliveries.recv().await.is_some() {}
+    let sent = load.end(&mut deliveries).await;
+    let lost = if is_silent { (before + sent).saturating_sub(stored(admin, topic).await?) } else { 0 };
+    if lost > 0 {
+        say(&format!("flotilla: {lost} of {sent} records sent with acks=0 are not in the topic"));
+    }
     Ok(report(&Measured {
         records: outcomes.acked,
         bytes: outcomes.acked as f64 * size as f64,
         latency: outcomes.latency,
-        errors: outcomes.errors,
-        before,
+        errors: outcomes.errors + lost,
+        before: used,
         after,
         replicas: REPLICATION_FACTOR,
     }))
+}
+
+/// Records in a topic, those that were trimmed among them.
+async fn stored(admin: &Admin, topic: &str) -> Result<u64, Failure> {
+    let mut records = 0;
+    for partition in 0..admin.partition_count(topic).await? {
+        let end = admin.list_offset(topic, partition as i32, OffsetAt::Latest).await?;
+        records += u64::try_from(end).unwrap_or(0);
+    }
+    Ok(records)
 }
