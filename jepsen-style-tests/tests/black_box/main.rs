@@ -21,6 +21,7 @@ mod moved;
 mod operators;
 mod partitioners;
 mod produce;
+mod producing;
 mod real_records;
 mod replicas;
 mod restored;
