@@ -93,6 +93,8 @@ async fn p8_a_transfer_by_name_ends_well_only_if_that_broker_leads() {
             until(&format!("broker {to} leads {partition:?}"), || async {
                 match transfer(&cluster.any(), partition, to).await {
                     Ok(moved) => moved.broker == BrokerId(to) || panic!("it ended well: {moved:?}, not {to}"),
+                    // On a loaded machine a broker may be silent for a second.
+                    Err(error) if error.to_string().contains("does not answer") => false,
                     Err(error) => !error.is_retriable() && panic!("{error}"),
                 }
             })
