@@ -134,7 +134,8 @@ fn slow_syncs(cluster: &Cluster, seen: &mut BTreeSet<String>) {
                 signal("STOP", &[node.pid]);
                 wait_ms(400);
                 signal("CONT", &[node.pid]);
-                wait_ms(60);
+                // So short that the slow writes are more than one in a hundred.
+                wait_ms(10);
             }
         });
         let recording = Recording::of(cluster, SHORT, Duration::from_millis(500));

@@ -44,9 +44,21 @@ fn p13_the_restart_of_an_emptied_node_says_why_it_ended_and_its_json_log_is_json
     cluster.finish();
 }
 
+/// What a process is started with: nohup's children ignore the signal.
+fn is_hang_up_ignored() -> bool {
+    const SIGHUP_BIT: u64 = 1;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & SIGHUP_BIT != 0)
+}
+
 /// FAULTS O7: SIGHUP killed at once, without hand-over and without a line.
 #[test]
 fn o7_a_hang_up_hands_leaderships_over_and_is_no_error() {
+    if is_hang_up_ignored() {
+        println!("  NOT SHOWN: this runs under nohup, so brokers ignore SIGHUP, as they must");
+        return;
+    }
     let cluster = Cluster::start("hang-up", 3);
     cluster.cli.create_topic("orders", 6);
     let led = cluster.cli.describe("orders").expect("it is there").iter().filter(|p| p.leader == Some(1)).count();
@@ -73,14 +85,12 @@ fn o7_a_hang_up_hands_leaderships_over_and_is_no_error() {
 #[test]
 fn p8_a_transfer_to_a_frozen_broker_fails_and_names_it() {
     let cluster = Cluster::start("frozen-target", 3);
-    cluster.cli.create_topic("orders", 3);
+    cluster.cli.create_topic("orders", 1);
     for frozen in 1..=3 {
-        let others =
-            cluster.cli.describe("orders").expect("it is there").into_iter().find(|p| p.leader != Some(frozen));
-        let partition = others.expect("nobody leads all of them").partition.to_string();
+        cluster.cli.transfer_leader("orders", 0, frozen % 3 + 1);
         cluster.local(&["pause", &frozen.to_string()]);
         let to = frozen.to_string();
-        let args = ["cluster", "transfer-leader", "orders", "-p", &partition, "--to", &to, "--timeout", "10s"];
+        let args = ["cluster", "transfer-leader", "orders", "-p", "0", "--to", &to, "--timeout", "10s"];
         let finished = cluster.cli.try_run(&args);
         println!("  to frozen broker {frozen}: {:?}, {}", finished.took, finished.stderr.trim());
         assert!(finished.code == 1 && finished.stderr.contains(&format!("broker {frozen}")), "{finished:?}");
