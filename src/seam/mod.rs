@@ -3,12 +3,14 @@
 //! random generator, a thread or a socket. Monotonic time is tokio's, which a simulation pauses.
 
 mod clock;
+#[cfg(feature = "server")]
 mod guard;
 mod net;
 mod rng;
 mod turns;
 
 pub use clock::{Clock, FileClock, SystemClock};
+#[cfg(feature = "server")]
 pub use guard::{AtLimit, ConnectionLimits, GuardedListener, GuardedStream, Silence};
 pub use net::{Listener, Net, NetFuture, Stream, TcpNet};
 pub use rng::Rng;
