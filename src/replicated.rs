@@ -39,6 +39,11 @@ pub trait Replicated: Send + Sync + Sized + 'static {
     /// purged, and the Raft snapshot is that checkpoint. Never goes back. None: purge nothing.
     fn purge_point(&self) -> Option<EntryPosition>;
 
+    /// Whether a checkpoint was taken at this entry and may still be asked for. Never for `LastApplied`.
+    fn has_checkpoint(&self, _at: EntryPosition) -> bool {
+        false
+    }
+
     /// Sparse index points below this offset are of no more use (the last one at or below it is kept).
     fn index_floor(&self) -> Offset {
         Offset(0)

@@ -4,7 +4,7 @@
 //! Three levels. Below the reserve a broker refuses what is new, in front and in its appenders, and
 //! tells its peers; a leader also refuses what too few of its replicas' disks have room for. If that
 //! lasts, it hands its leaderships to brokers with room. Below half of the reserve its replicas take no
-//! more bulk from their leaders either (`raft::room`). The rest of the reserve is for what was on its
+//! more bulk from their leaders either (`raft::room`), and purge what the others have purged. The rest of the reserve is for what was on its
 //! way, for the flushes of memtables, and for what a group needs to go on: elections, trims, metadata.
 
 use std::sync::{

@@ -394,6 +394,10 @@ impl Replicated for Partition {
         Some(self.checkpoints[newest].position)
     }
 
+    fn has_checkpoint(&self, at: EntryPosition) -> bool {
+        self.checkpoints.binary_search_by_key(&at, |checkpoint| checkpoint.position).is_ok()
+    }
+
     fn encode(&self) -> Bytes {
         super::encoding::encode(self)
     }

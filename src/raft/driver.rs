@@ -47,6 +47,9 @@ pub(super) struct Shared<S> {
     pub applied: watch::Sender<Option<LogIndex>>,
     /// The state machine's purge point, for the task that purges.
     pub purge_point: watch::Sender<Option<EntryPosition>>,
+    /// A later checkpoint that the log may be purged up to although no trim that says so was applied here.
+    /// Never goes back.
+    released: watch::Sender<Option<EntryPosition>>,
 }
 
 impl<S: Replicated> Shared<S> {
@@ -57,6 +60,26 @@ impl<S: Replicated> Shared<S> {
     /// One more than the index of the last entry that any state read before holds.
     pub fn state_next(&self) -> LogIndex {
         LogIndex(self.state_next.load(Ordering::Acquire))
+    }
+
+    /// Another replica has purged its log up to `upto`, so a trim that allows it is committed: this one may do the
+    /// same before the trim comes. Whoever leads next has that trim, and applies it before it is ready, so nobody
+    /// is served from a state that names what is gone. False if `upto` is no checkpoint here.
+    pub fn release(&self, upto: EntryPosition) -> bool {
+        // A checkpoint is at an entry that was applied, so it is the same entry as the other replica's.
+        if !self.read(|state| state.has_checkpoint(upto)) {
+            return false;
+        }
+        self.released.send_if_modified(|released| {
+            let is_later = *released < Some(upto);
+            *released = (*released).max(Some(upto));
+            is_later
+        });
+        true
+    }
+
+    pub fn released(&self) -> watch::Receiver<Option<EntryPosition>> {
+        self.released.subscribe()
     }
 
     /// `at`: the last entry that the state holds afterwards, if that changes.
@@ -101,7 +124,8 @@ impl<S: Replicated> Driver<S> {
             None => (fresh, None, RaftStoredMembership::default(), 0),
         };
         let snapshot = match S::SNAPSHOT_AT {
-            // State from an installed snapshot learns of its purge point only with the next trim.
+            // State from an installed snapshot, or of a replica whose disk was full, learns of its purge point
+            // only with the next trim.
             SnapshotAt::PurgePoint => state.purge_point().max(log.purged()),
             SnapshotAt::LastApplied => log.checkpoint(),
         };
@@ -112,6 +136,7 @@ impl<S: Replicated> Driver<S> {
             state_next: AtomicU64::new(applied.map_or(0, |at| at.index.0 + 1)),
             applied: watch::Sender::new(applied.map(|at| at.index)),
             purge_point: watch::Sender::new(state.purge_point()),
+            released: watch::Sender::default(),
             state: RwLock::new(state),
         });
         let saved = Saved { at: Instant::now(), position: applied, state_bytes, command_bytes: 0 };
@@ -284,7 +309,10 @@ impl<S: Replicated> RaftStateMachine<Types> for Driver<S> {
                 }
                 Some(Source::Built(saved))
             }
-            SnapshotAt::PurgePoint => self.shared.read(S::purge_point).max(self.snapshot).map(Source::Checkpoint),
+            SnapshotAt::PurgePoint => {
+                let may_purge = self.shared.read(S::purge_point).max(*self.shared.released.borrow());
+                may_purge.max(self.snapshot).map(Source::Checkpoint)
+            }
         };
         // It exists from here on, in the queue at least: what openraft is told later cannot be less.
         self.snapshot = self.snapshot.max(saved.as_ref().and_then(Source::position));
@@ -391,5 +419,7 @@ mod tests {
         });
         driver.apply(entries).await.expect("applies");
         assert_eq!((shared.state_next(), *shared.applied.borrow()), (LogIndex(3), Some(LogIndex(2))));
+        let no_checkpoint = EntryPosition { term: Term(1), index: LogIndex(1) };
+        assert!(!shared.release(no_checkpoint) && shared.released().borrow().is_none(), "whatever a peer says");
     }
 }

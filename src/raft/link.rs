@@ -216,9 +216,14 @@ impl Link {
 
     /// Sends a message that nobody answers before all that waits, if there is room for it.
     pub fn tell(&self, kind: Kind, body: Bytes) {
+        self.tell_frame(Frame::control(kind, 0, body));
+    }
+
+    /// As [`Link::tell`], to the replica that the frame names.
+    pub fn tell_frame(&self, frame: Frame) {
         if let Some(sender) = self.lock().sender.clone() {
             // A full lane or a broken stream: digests repeat what matters.
-            let _ = sender.send_first(internal::Frame { data: Frame::control(kind, 0, body).encode() });
+            let _ = sender.send_first(internal::Frame { data: frame.encode() });
         }
     }
 

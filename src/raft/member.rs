@@ -23,7 +23,7 @@ use super::{
 use crate::{
     replicated::Replicated,
     seam::aside,
-    types::{BrokerId, ReplicaId, TERM_MAX, Term},
+    types::{BrokerId, EntryPosition, ReplicaId, TERM_MAX, Term},
 };
 
 pub(super) type AppendStream = Pin<Box<dyn Stream<Item = AppendEntriesRequest<Types>> + Send>>;
@@ -48,6 +48,12 @@ pub(super) trait Member: Send + Sync {
     fn check_quorum(&self);
     /// The group's leader is dead for certain: it need not be waited for.
     fn leader_left(&self, broker: BrokerId);
+    /// Up to where the log is purged.
+    fn purged(&self) -> Option<EntryPosition> {
+        None
+    }
+    /// Another replica purged its log up to there.
+    fn release(&self, _upto: EntryPosition) {}
     /// Whether the replica campaigns when it hears of no leader.
     fn set_campaign(&self, _may: bool) {}
 }
@@ -173,6 +179,16 @@ impl<S: Replicated> Member for RaftMember<S> {
         let (group, stopping) = (Group(self.0.clone()), self.0.core.stopping.clone());
         // Ends by itself in bounded time, and with the node.
         tokio::spawn(async move { stopping.run_until_cancelled(group.replace(leader)).await });
+    }
+
+    fn purged(&self) -> Option<EntryPosition> {
+        self.0.log.purged()
+    }
+
+    fn release(&self, upto: EntryPosition) {
+        if self.0.log.purged() < Some(upto) && self.0.shared.release(upto) {
+            tracing::info!(group = %self.0.spec.group, %upto, "purges what others purged, for want of disk");
+        }
     }
 
     fn set_campaign(&self, may: bool) {

@@ -35,8 +35,8 @@ use super::{
     server::Address,
     types::{Peer, RaftVote, Types},
     wire::{
-        Frame, Kind, SnapshotHead, decode_vote_reply, decode_vote_request, encode_snapshot_head, encode_transfer,
-        encode_vote_request,
+        Frame, Kind, SnapshotHead, decode_vote_reply, decode_vote_request, encode_control, encode_snapshot_head,
+        encode_transfer, encode_vote_request,
     },
 };
 use crate::types::{LogIndex, RaftGroupId, ReplicaId, Term};
@@ -167,6 +167,14 @@ impl Network {
         self.link.room().is_some_and(|room| room.level == RoomLevel::Full)
     }
 
+    /// What the peer may free before it can follow again.
+    fn tell_purged(&self) {
+        let (group, from, to) = self.address;
+        if let Some(upto) = self.core.hosted(group).and_then(|hosted| hosted.member.purged()) {
+            self.link.tell_frame(Frame { kind: Kind::Purged, id: 0, group, from, to, body: encode_control(&upto) });
+        }
+    }
+
     async fn ask(&mut self, kind: Kind, body: Bytes, within: Duration) -> RpcResult<Frame> {
         let (link, address) = (self.link(), self.address);
         link.request(kind, address, body, within).await.map_err(failed)
@@ -235,6 +243,7 @@ impl RaftNetworkV2<Types> for Network {
                 return Ok(Box::pin(stream::empty()) as AppendReplies<'s>);
             };
             if self.peer_is_full() && is_bulk(self.address.0, &first) {
+                self.tell_purged();
                 return Err(unreachable("its disk is full"));
             }
             let exchange = self.link().open(APPEND_WINDOW).map_err(failed)?;

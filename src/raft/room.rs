@@ -2,8 +2,10 @@
 //!
 //! A leader that knows it can refuse a write that its followers could not take. A follower whose disk is
 //! all but full takes no more bulk, rather than die of a failed write: to its leader it looks
-//! unreachable, and it catches up once it has room. What a group needs to go on (votes, blank and
-//! membership entries, trims, all of the metadata group) is taken always; the reserve is there for it.
+//! unreachable, and it catches up once it has room. So that it gets some, it is told what the others have
+//! purged: the trim that says so may stand behind entries that it has no room for (`Kind::Purged`). What a
+//! group needs to go on (votes, blank and membership entries, trims, all of the metadata group) is taken
+//! always; the reserve is there for it.
 
 use std::time::Duration;
 

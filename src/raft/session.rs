@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     proto::internal,
-    types::{BrokerId, TERM_MAX, Term},
+    types::{BrokerId, EntryPosition, TERM_MAX, Term},
 };
 
 /// Append exchanges of one peer at once: one a group and a few in transition.
@@ -146,6 +146,7 @@ impl Session {
                     self.core.hear_peer(self.peer, one);
                 }
             }
+            Kind::Purged => self.release(&frame)?,
             Kind::Append => self.append(frame).await?,
             Kind::AppendEnd => {
                 self.appends.remove(&frame.id);
@@ -167,6 +168,17 @@ impl Session {
             | Kind::ConfirmReply
             | Kind::Failed
             | Kind::Busy => return Err(format!("{:?} is not a request", frame.kind)),
+        }
+        Ok(())
+    }
+
+    /// A peer's replica purged its log. Of no matter while there is room: the trim comes by itself.
+    fn release(&self, frame: &Frame) -> Result<(), String> {
+        let upto: EntryPosition = decode_control(&frame.body).map_err(|e| e.to_string())?;
+        if self.core.room().level == RoomLevel::Full
+            && let Some(hosted) = addressee(&self.core, frame)
+        {
+            hosted.member.release(upto);
         }
         Ok(())
     }

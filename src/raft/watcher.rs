@@ -121,15 +121,15 @@ async fn become_ready<S: Replicated>(group: &Arc<Inner<S>>, term: Term) {
     }
 }
 
-/// Purges up to the state machine's purge point whenever it moves. A task of its own: a call into
+/// Purges up to the state machine's purge point, or what was released beyond it, whenever one moves. A task of its own: a call into
 /// the Raft core from its state machine could deadlock on the channels between them (SAFETY M5).
 pub(super) async fn purge_as_allowed<S: Replicated>(group: Arc<Inner<S>>) {
     if S::SNAPSHOT_AT == SnapshotAt::LastApplied {
         return; // openraft's own snapshot policy does it.
     }
-    let mut points = group.shared.purge_point.subscribe();
+    let (mut points, mut released) = (group.shared.purge_point.subscribe(), group.shared.released());
     loop {
-        let point = *points.borrow_and_update();
+        let point = (*points.borrow_and_update()).max(*released.borrow_and_update());
         if let Some(point) = point {
             while group.log.purged() < Some(point) {
                 if let Err(reason) = purge(&group, point).await {
@@ -140,7 +140,11 @@ pub(super) async fn purge_as_allowed<S: Replicated>(group: Arc<Inner<S>>) {
                 }
             }
         }
-        if points.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = points.changed() => changed,
+            changed = released.changed() => changed,
+        };
+        if changed.is_err() {
             return;
         }
     }

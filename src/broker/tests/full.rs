@@ -4,7 +4,10 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tokio::time::Instant;
 
-use super::rig::{Cluster, PATIENCE, RESERVE_BYTES, read_all, try_produce, until};
+use super::{
+    rig::{Cluster, PATIENCE, RESERVE_BYTES, read_all, try_produce, until},
+    rules::{create_with_short_segments, lead, purged, shorten_segments, two_seconds_later},
+};
 use crate::{
     broker::{AdminError, CreateTopicRequest, Effect, ProduceError, TrimRequest},
     raft::RoomLevel,
@@ -157,4 +160,51 @@ async fn a_leader_refuses_what_too_few_followers_have_room_for() {
         cluster.produce("t", sequence).await;
     }
     assert_eq!(cluster.read_all("t").await, (0..10).map(|n| (i64::from(n), n)).collect::<Vec<_>>());
+}
+
+/// The trim that would free a full disk stands behind entries which that disk has no room for.
+#[tokio::test]
+async fn d8_a_full_follower_frees_what_others_purged_before_the_trim_reaches_it() {
+    let mut cluster = Cluster::start(3, 1_900).await;
+    create_with_short_segments(&cluster).await;
+    cluster.produce("t", 0).await;
+    let id = cluster.leader("t").await.unwrap();
+    shorten_segments(&cluster.broker(id)).await;
+    let mut sequence = 1;
+    for _ in 0..4 {
+        two_seconds_later(&cluster);
+        for _ in 0..10 {
+            cluster.produce("t", sequence).await;
+            sequence += 1;
+        }
+    }
+    let full = id % 3 + 1;
+    until("it follows", || async { last_index(&cluster, full) == last_index(&cluster, id) }).await;
+    free(&cluster, full, FULL);
+    let room = || cluster.broker(id).inner.raft.room_of(BrokerId(full));
+    until("its leader knows of its disk", || async { room().is_some_and(|room| room.level == RoomLevel::Full) }).await;
+    for _ in 0..20 {
+        cluster.produce("t", sequence).await;
+        sequence += 1;
+    }
+    let trim = TrimRequest { topic: "t".into(), partition: PartitionId(0), before: Some(Offset(35)), dry_run: false };
+    assert_eq!(cluster.any().trim_partition(trim).await, Ok(Offset(35)));
+    until("the leader purges", || async { purged(&cluster.broker(id)).is_some() }).await;
+    let point = purged(&cluster.broker(id));
+    until("the full one purges as well", || async { purged(&cluster.broker(full)) == point }).await;
+    let log_start = |id| cluster.broker(id).inner.routes.hosted()[0].bounds().log_start;
+    assert!(last_index(&cluster, full) < last_index(&cluster, id), "it is still full");
+    assert_eq!((log_start(full), log_start(id)), (Offset(0), Offset(35)), "the trim has not reached it");
+
+    // What it has now, it opens again; with room it takes the rest, and leads with all that is retained.
+    cluster.kill(full, 8);
+    cluster.run(full).await;
+    cluster.wait_ready(full).await;
+    until("it is open", || async { !cluster.broker(full).inner.routes.hosted().is_empty() }).await;
+    until("it is purged, or again", || async { purged(&cluster.broker(full)) == point }).await;
+    free(&cluster, full, ROOM);
+    until("it has caught up", || async { last_index(&cluster, full) == last_index(&cluster, id) }).await;
+    lead(&cluster, full).await;
+    let retained: Vec<(i64, i32)> = (35..sequence).map(|n| (i64::from(n), n)).collect();
+    assert_eq!(read_all(&cluster.broker(full), "t", 35).await, retained);
 }

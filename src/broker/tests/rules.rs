@@ -19,12 +19,12 @@ fn fetch_at(offset: i64, wait: Duration) -> FetchRequest {
 }
 
 /// The only partition's replica on a broker.
-fn purged(broker: &Broker) -> Option<LogIndex> {
+pub(super) fn purged(broker: &Broker) -> Option<LogIndex> {
     broker.inner.routes.hosted()[0].group.log().purged().map(|at| at.index)
 }
 
 /// One partition whose segments end after a second, by the leader's clock.
-async fn create_with_short_segments(cluster: &Cluster) {
+pub(super) async fn create_with_short_segments(cluster: &Cluster) {
     let configs = [("segment.ms", "1000"), ("retention.ms", "-1")];
     let request = CreateTopicRequest {
         name: "t".into(),
@@ -38,18 +38,27 @@ async fn create_with_short_segments(cluster: &Cluster) {
 }
 
 /// All clocks go on together, so that the open segment's time is over.
-fn two_seconds_later(cluster: &Cluster) {
+pub(super) fn two_seconds_later(cluster: &Cluster) {
     for world in cluster.worlds.values() {
         world.ahead_ms.fetch_add(2_000, Relaxed);
     }
 }
 
-async fn lead(cluster: &Cluster, to: u64) {
+pub(super) async fn lead(cluster: &Cluster, to: u64) {
     let partition = Some(("t".to_string(), ONE));
     let request = TransferLeaderRequest { partition, to: Some(BrokerId(to)), timeout: Duration::from_secs(5) };
     until(&format!("{to} leads"), || async {
         let _ = cluster.any().transfer_leader(request.clone()).await;
         cluster.leader("t").await == Some(to) && cluster.broker(to).inner.routes.hosted()[0].is_ready()
+    })
+    .await;
+}
+
+/// The leader's next look proposes what the topic says.
+pub(super) async fn shorten_segments(leader: &Broker) {
+    until("its segments end after a second", || async {
+        retention::round(&leader.inner).await;
+        leader.inner.routes.hosted()[0].group.read(|state| state.segment_limits().ms) == 1_000
     })
     .await;
 }
@@ -64,11 +73,7 @@ async fn m5_a_node_behind_the_purge_starts_from_the_checkpoint_and_leads_with_al
     let mut sequence = 0;
     cluster.produce("t", sequence).await;
     let first = cluster.broker(cluster.leader("t").await.unwrap());
-    until("its segments end after a second", || async {
-        retention::round(&first.inner).await;
-        first.inner.routes.hosted()[0].group.read(|state| state.segment_limits().ms) == 1_000
-    })
-    .await;
+    shorten_segments(&first).await;
     let late = cluster.leader("t").await.unwrap() % 3 + 1;
     cluster.kill(late, 6);
     for _ in 0..6 {

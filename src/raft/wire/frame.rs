@@ -40,6 +40,9 @@ pub enum Kind {
     SnapshotPart = 21,
     SnapshotEnd = 22,
     SnapshotReply = 23,
+    /// Up to where the sender's replica purged its log, which a committed trim allowed it: one whose disk is
+    /// full may as well, although the trim lies behind entries that it has no room for.
+    Purged = 24,
     /// An opaque request of the layers above.
     Call = 30,
     CallReply = 31,
@@ -54,7 +57,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 24] = [
+    const ALL: [Kind; 25] = [
         Kind::Hello,
         Kind::Ping,
         Kind::Pong,
@@ -73,6 +76,7 @@ impl Kind {
         Kind::SnapshotPart,
         Kind::SnapshotEnd,
         Kind::SnapshotReply,
+        Kind::Purged,
         Kind::Call,
         Kind::CallReply,
         Kind::Failed,
