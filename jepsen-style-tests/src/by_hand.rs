@@ -14,6 +14,7 @@ use std::{
 use crate::{
     cluster::{Cli, QUICK, TestDir, assert_no_panics, root},
     command::{signal, wait, wait_for},
+    disk::{Frozen, Mount},
     random::Random,
 };
 
@@ -25,6 +26,8 @@ pub struct ByHand {
     servers: BTreeMap<u64, Child>,
     configs: BTreeMap<u64, PathBuf>,
     data_dirs: BTreeMap<u64, PathBuf>,
+    /// Unmounted when the servers have ended, and before the directory goes.
+    disks: BTreeMap<u64, Mount>,
     dir: TestDir,
 }
 
@@ -47,7 +50,22 @@ impl ByHand {
         let mut cli = Cli::new(dir.path());
         let clients = texts.iter().map(|text| own_client_port(text)).map(|port| format!("127.0.0.1:{}", moved[&port]));
         cli.brokers = clients.collect::<Vec<_>>().join(",");
-        ByHand { cli, servers: BTreeMap::new(), configs, data_dirs, dir }
+        ByHand { cli, servers: BTreeMap::new(), configs, data_dirs, disks: BTreeMap::new(), dir }
+    }
+
+    /// Each on a disk of its own that can be frozen. Err: why there are none here.
+    pub fn on_disks(name: &str, mib: u64) -> Result<ByHand, String> {
+        let mut servers = ByHand::new(name);
+        for (id, data_dir) in &servers.data_dirs {
+            servers.disks.insert(*id, Mount::ext4(data_dir, mib)?);
+        }
+        Ok(servers)
+    }
+
+    /// Until the answer is dropped, nothing is written to this server's disk.
+    #[track_caller]
+    pub fn freeze(&self, id: u64) -> Frozen {
+        self.disks[&id].freeze()
     }
 
     /// Starts a server; does not wait for it.
@@ -105,6 +123,11 @@ impl ByHand {
     pub fn wait_ended(&mut self, id: u64) -> Option<i32> {
         let mut server = self.servers.remove(&id).unwrap_or_else(|| panic!("server {id} does not run"));
         wait(&mut server, QUICK).unwrap_or_else(|| panic!("server {id} still runs")).code()
+    }
+
+    #[track_caller]
+    pub fn pid(&self, id: u64) -> u32 {
+        self.servers.get(&id).unwrap_or_else(|| panic!("server {id} does not run")).id()
     }
 
     pub fn is_running(&mut self, id: u64) -> bool {

@@ -26,6 +26,7 @@ mod real_records;
 mod replicas;
 mod restored;
 mod retention;
+mod stalled_disk;
 mod subscriptions;
 mod trap;
 
