@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    io::Read,
+    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +15,7 @@ use std::{
 use jepsen_style_tests::{
     abuse::{Abuser, bomb, bytes_field, claiming_batch, consume_request, message, number_field, produce_request},
     by_hand::ByHand,
-    cluster::{Cluster, Node, QUICK, SLOW},
+    cluster::{Cli, Cluster, Node, QUICK, SLOW},
     command::{pause, wait_for},
     knob::knob,
     scrape::Scrape,
@@ -25,11 +27,20 @@ const CONSUME: &str = "/flotilla.v1.Consume/Consume";
 const HEARTBEAT: &str = "/flotilla.v1.Groups/Heartbeat";
 
 const MIB: u64 = 1 << 20;
+const BOMBS: usize = 40;
 
 fn resident_bytes(pid: u32) -> u64 {
     const PAGE_BYTES: u64 = 4096;
     let text = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
     text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE_BYTES
+}
+
+/// The most that it has been. 0 once it has ended.
+fn peak_resident_bytes(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
 }
 
 fn assert_all_run(cluster: &Cluster, before: &[Node]) {
@@ -77,7 +88,7 @@ fn claims_of_millions_of_records_that_wait_behind_paused_followers_end_no_proces
 }
 
 /// 1,000 half-sent messages, 200 consumers that never read, 40 bombs: each node grows by less than 256 MiB, and no
-/// produce beside them fails.
+/// produce beside them fails. Whoever reads the bombs needs less than 300 MiB.
 #[test]
 fn half_sent_messages_and_answers_that_nobody_takes_cost_little_and_fail_no_produce() {
     let cluster = Cluster::start("hoarders", 3);
@@ -115,10 +126,14 @@ fn half_sent_messages_and_answers_that_nobody_takes_cost_little_and_fail_no_prod
     }
     let mut bombs = Abuser::connect(&address, 1 << 20, true).expect("the node listens");
     let call = bombs.call(PRODUCE);
-    for id in 0..40 {
+    for id in 0..BOMBS as u64 {
         assert!(bombs.send_all(call, &produce_request(id, "t", 0, &bomb(60)), QUICK), "the stream is read");
     }
     bombs.finish(call);
+    wait_for("the bombs to be answered", SLOW, || {
+        bombs.pump(Duration::from_millis(20));
+        if bombs.ended.contains(&call) { Ok(()) } else { Err("the call goes on".into()) }
+    });
     let mut half = vec![0];
     half.extend((3 * MIB as u32).to_be_bytes());
     half.resize(3 << 19, 7);
@@ -143,13 +158,48 @@ fn half_sent_messages_and_answers_that_nobody_takes_cost_little_and_fail_no_prod
         }
     }
     beside.finish_all(SLOW).assert_all_acked();
+    drop((readers, halves, bombs));
+    reads_bombs_in_little_memory(cli, "t", 3_000 + BOMBS);
     stop.store(true, Ordering::Relaxed);
     let grown = watching.join().expect("watching does not panic");
     println!("  grew by at most {:?} MiB", grown.iter().map(|bytes| bytes / MIB).collect::<Vec<_>>());
     assert!(grown.iter().all(|bytes| *bytes < 256 * MIB), "{grown:?}");
     assert_all_run(&cluster, &nodes);
-    drop((readers, halves, bombs));
     cluster.finish();
+}
+
+/// What people type, with its output taken and counted.
+#[track_caller]
+fn reads_bombs_in_little_memory(cli: &Cli, topic: &str, records: usize) {
+    const RESIDENT_MAX: u64 = 300 * MIB;
+    let began = Instant::now();
+    let mut command = cli.brokered(&["consume", topic, "-o", "start", "-e"]);
+    let mut consumer = command.stdout(Stdio::piped()).spawn().expect("the binary can be run");
+    let mut output = consumer.stdout.take().expect("piped");
+    let counting = thread::spawn(move || {
+        let (mut buffer, mut lines, mut bytes) = (vec![0; 1 << 20], 0, 0);
+        while let Ok(read @ 1..) = output.read(&mut buffer) {
+            lines += buffer[..read].iter().filter(|byte| **byte == b'\n').count();
+            bytes += read as u64;
+        }
+        (lines, bytes)
+    });
+    let mut peak = 0;
+    while consumer.try_wait().expect("our own child can be waited for").is_none() {
+        assert!(began.elapsed() < SLOW, "it reads for ever");
+        peak = peak.max(peak_resident_bytes(consumer.id()));
+        pause();
+    }
+    let (lines, bytes) = counting.join().expect("counting does not panic");
+    println!(
+        "  `flotilla consume` of {lines} records, {} MiB in {:.1?}: at most {} MiB resident",
+        bytes / MIB,
+        began.elapsed(),
+        peak / MIB
+    );
+    assert!(consumer.wait().is_ok_and(|status| status.success()), "it ends well");
+    assert_eq!(lines, records, "each of them is printed");
+    assert!(0 < peak && peak < RESIDENT_MAX, "{peak}");
 }
 
 fn elections(nodes: &[Node]) -> f64 {
