@@ -20,7 +20,7 @@ use crate::{
 pub const PARTITIONS: i32 = 2;
 pub const APPENDS: usize = 200;
 const WORKERS_PER_PARTITION: u64 = 4;
-const TOPIC: &str = "orders";
+pub const TOPIC: &str = "orders";
 
 /// Longer than any failover: what is not true by then is not coming.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -55,18 +55,19 @@ pub struct Load {
     pub nodes: Vec<Rc<Node>>,
     pub known: Rc<RefCell<Known>>,
     pub rng: Rc<Rng>,
+    pub partitions: i32,
 }
 
 impl Load {
-    fn node(&self, id: u64) -> &Node {
+    pub fn node(&self, id: u64) -> &Node {
         &self.nodes[id as usize - 1]
     }
 
-    fn note(&self, what: std::fmt::Arguments) {
+    pub fn note(&self, what: std::fmt::Arguments) {
         self.nodes[0].trace.note("load", what);
     }
 
-    fn enter(&self, phase: Phase) {
+    pub fn enter(&self, phase: Phase) {
         self.note(format_args!("{phase:?}"));
         self.known.borrow_mut().phase = phase;
     }
@@ -75,26 +76,31 @@ impl Load {
         self.all_ready().await;
         self.create_topic().await;
         self.enter(Phase::Appending);
-        let workers: Vec<_> = (0..PARTITIONS)
+        let workers: Vec<_> = (0..self.partitions)
             .flat_map(|partition| (0..WORKERS_PER_PARTITION).map(move |worker| (partition, worker)))
             .map(|(partition, worker)| tokio::task::spawn_local(self.clone().append_all(partition, worker)))
             .collect();
         for worker in workers {
             worker.await?;
         }
+        self.settle().await;
+        Ok(())
+    }
+
+    /// Reads everything back, and waits until all replicas know what is committed.
+    pub async fn settle(&self) {
         self.enter(Phase::Settling);
         self.all_ready().await;
-        for partition in 0..PARTITIONS {
+        for partition in 0..self.partitions {
             let records = self.read_all(partition).await;
             self.note(format_args!("{partition} holds {records:?}"));
             self.known.borrow_mut().history.read.insert(partition, records);
         }
         sleep(SETTLE).await;
-        Ok(())
     }
 
     /// Every node up, and part of the cluster.
-    async fn all_ready(&self) {
+    pub async fn all_ready(&self) {
         for node in &self.nodes {
             let ready =
                 || async { node.face.ask(|broker| async move { broker.readiness() }).await == Some(Readiness::Ready) };
@@ -107,10 +113,10 @@ impl Load {
         until("the cluster is healthy", healthy).await;
     }
 
-    async fn create_topic(&self) {
+    pub async fn create_topic(&self) {
         let request = CreateTopicRequest {
             name: TOPIC.into(),
-            partitions: Some(PARTITIONS as u32),
+            partitions: Some(self.partitions as u32),
             replication_factor: Some(3),
             wait: true,
             ..CreateTopicRequest::default()
@@ -123,7 +129,7 @@ impl Load {
 
     /// One idempotent producer: one append at a time, tried again until it is acknowledged.
     async fn append_all(self: Rc<Self>, partition: i32, worker: u64) {
-        let each = APPENDS as u64 / (PARTITIONS as u64 * WORKERS_PER_PARTITION);
+        let each = APPENDS as u64 / (self.partitions as u64 * WORKERS_PER_PARTITION);
         let mut producer = Producer { id: 1_000 * (partition as i64 + 1) + worker as i64, epoch: 0, base_sequence: 0 };
         let mut at = 1 + self.rng.below(self.nodes.len() as u64);
         for number in 0..each {
@@ -140,7 +146,7 @@ impl Load {
         }
     }
 
-    async fn append(&self, partition: i32, value: u64, batch: Bytes, at: &mut u64) -> bool {
+    pub async fn append(&self, partition: i32, value: u64, batch: Bytes, at: &mut u64) -> bool {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let outcome = self.try_append(partition, batch.clone(), *at).await;
@@ -198,7 +204,7 @@ impl Load {
     }
 
     /// Everything from offset 0, through whoever leads.
-    async fn read_all(&self, partition: i32) -> Vec<(i64, u64)> {
+    pub async fn read_all(&self, partition: i32) -> Vec<(i64, u64)> {
         let mut records: Vec<(i64, u64)> = vec![];
         let deadline = Instant::now() + PATIENCE;
         let mut at = self.known.borrow().leaders.get(&partition).copied().unwrap_or(1);
@@ -232,7 +238,7 @@ impl Load {
     }
 }
 
-fn one_record(producer: Producer, value: u64, timestamp: WallMs) -> Bytes {
+pub fn one_record(producer: Producer, value: u64, timestamp: WallMs) -> Bytes {
     let mut builder = BatchBuilder::new(Codec::None);
     builder.producer(producer);
     let value = Some(Bytes::copy_from_slice(&value.to_be_bytes()));
@@ -251,7 +257,7 @@ pub fn values(batch: &Bytes) -> Vec<(i64, u64)> {
 }
 
 /// Waits for a condition, which is named if it does not come.
-async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let deadline = Instant::now() + PATIENCE;
     while !condition().await {
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");

@@ -11,13 +11,14 @@
 //!     cargo test --test simulation -- --seed 7 --trace    the trace itself, on standard error
 //!     cargo test --test simulation -- --seeds 100..200    many seeds
 //!
-//! With `--seed`: `--crash all` cuts the power of all nodes at once, and `--plant acks-before-sync`
-//! plants the bug that the checker must find. Exit code 3: the checker found an anomaly.
+//! With `--seed`: `--crash all` cuts the power of all nodes at once, `--plant acks-before-sync` plants the bug
+//! that the checker must find, and `--stall` has the disk of the leader of many partitions stall instead of a crash. Exit code 3: the checker found an anomaly.
 
 mod checker;
 mod load;
 mod node;
 mod seed;
+mod stall;
 mod world;
 
 use std::{
@@ -45,12 +46,14 @@ const CASES: &[Case] = &[
     ("one_seed_gives_one_trace_in_two_processes", one_seed_gives_one_trace),
     ("acknowledged_records_survive_a_power_cut_of_all_nodes", survives_a_power_cut),
     ("planted_ack_before_sync_is_caught", catches_acks_before_sync),
+    ("a_stall_of_the_disk_of_whoever_leads_everything_leaves_nothing_dead", survives_a_stall),
 ];
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     match parse(&args) {
         Ok(Asked::Seed(options)) => run_seed(&options),
+        Ok(Asked::Stall(options)) => run_stall(&options),
         Ok(Asked::Seeds(seeds)) => {
             let ran = seeds.clone().filter(|seed| pass(&args_of(*seed, &[])).is_none()).collect::<Vec<_>>();
             println!("{} of {} seeds failed: {ran:?}", ran.len(), seeds.count());
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
 
 enum Asked {
     Seed(Options),
+    Stall(Options),
     Seeds(Range<u64>),
     /// Those whose names hold this.
     Cases(Option<String>),
@@ -73,7 +77,7 @@ enum Asked {
 
 fn parse(args: &[String]) -> Result<Asked, String> {
     let mut options = Options::default();
-    let (mut seed, mut seeds, mut filter) = (None, None, None);
+    let (mut seed, mut seeds, mut filter, mut is_stall) = (None, None, None, false);
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} wants a value"));
@@ -86,6 +90,7 @@ fn parse(args: &[String]) -> Result<Asked, String> {
                 seeds = Some(number(from)?..number(to)?);
             }
             "--trace" => options.prints = true,
+            "--stall" => is_stall = true,
             "--crash" => {
                 options.crash = match value()?.as_str() {
                     "leader" => Crash::Leader,
@@ -106,6 +111,7 @@ fn parse(args: &[String]) -> Result<Asked, String> {
         }
     }
     Ok(match (seed, seeds) {
+        (Some(seed), _) if is_stall => Asked::Stall(Options { seed, ..options }),
         (Some(seed), _) => Asked::Seed(Options { seed, ..options }),
         (None, Some(seeds)) => Asked::Seeds(seeds),
         (None, None) => Asked::Cases(filter),
@@ -129,6 +135,15 @@ fn run_seed(options: &Options) -> ExitCode {
         ([], _, _) => ExitCode::from(DOUBTFUL),
         (_, _, _) => ExitCode::from(ANOMALY),
     }
+}
+
+fn run_stall(options: &Options) -> ExitCode {
+    let outcome = stall::run(options);
+    println!("seed {}: {outcome}", options.seed);
+    for fault in &outcome.faults {
+        println!("fault: {fault}");
+    }
+    ExitCode::from(if outcome.faults.is_empty() { 0 } else { ANOMALY })
 }
 
 /// As libtest prints it, so that whoever counts tests counts these.
@@ -207,6 +222,10 @@ fn trace_of(output: &Output) -> String {
 fn survives_a_power_cut() {
     let failed: Vec<u64> = SEEDS.filter(|seed| pass(&args_of(*seed, &["--crash", "all"])).is_none()).collect();
     assert!(failed.is_empty(), "seeds {failed:?} failed");
+}
+
+fn survives_a_stall() {
+    assert!(pass(&args_of(SEEDS.start, &["--stall"])).is_some(), "it does not hold");
 }
 
 /// The whole run is shown a bug, not only the checker a history: without the sync before the

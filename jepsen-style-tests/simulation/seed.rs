@@ -11,13 +11,13 @@ use turmoil::Sim;
 
 use crate::{
     checker::{Anomaly, Logged, check},
-    load::{APPENDS, Known, Load, Phase},
+    load::{APPENDS, Known, Load, PARTITIONS, Phase},
     node::{self, NODES, Node},
     world::{SimTime, Trace},
 };
 
 /// As fine as tokio's timers.
-const TICK_MS: u64 = 1;
+pub const TICK_MS: u64 = 1;
 /// Simulated; a run that takes longer does not end.
 const DURATION_MAX: Duration = Duration::from_secs(180);
 
@@ -88,21 +88,10 @@ pub fn run(options: &Options) -> Outcome {
     let rng = Rc::new(Rng::seeded(options.seed));
     let nodes: Vec<Rc<Node>> = (1..=NODES).map(|id| Rc::new(new_node(id, &rng, &time, &trace))).collect();
     let known = Rc::new(RefCell::new(Known::default()));
-    let mut sim = turmoil::Builder::new()
-        .rng_seed(rng.u64())
-        .tick_duration(Duration::from_millis(TICK_MS))
-        .simulation_duration(DURATION_MAX)
-        .min_message_latency(Duration::from_millis(1))
-        .max_message_latency(Duration::from_millis(2 + rng.below(8)))
-        .tcp_capacity(65_536)
-        .enable_random_order()
-        .build();
-    for node in &nodes {
-        let node = Rc::clone(node);
-        sim.host(node::name(node.id), move || node::live(Rc::clone(&node)));
-    }
-    let load = Rc::new(Load { nodes: nodes.clone(), known: Rc::clone(&known), rng: Rc::clone(&rng) });
-    sim.client("load", load.run());
+    let mut sim = simulation(&rng, &nodes);
+    let (nodes_of_load, known_of_load) = (nodes.clone(), Rc::clone(&known));
+    let load = Load { nodes: nodes_of_load, known: known_of_load, rng: Rc::clone(&rng), partitions: PARTITIONS };
+    sim.client("load", Rc::new(load).run());
     let mut faults = Faults::new(options, rng, nodes.clone());
     loop {
         time.advance(TICK_MS);
@@ -118,7 +107,25 @@ pub fn run(options: &Options) -> Outcome {
     judge(&known, faults.crashed, &trace, time.now_ms())
 }
 
-fn new_node(id: u64, rng: &Rng, time: &SimTime, trace: &Trace) -> Node {
+/// The hosts on their network.
+pub fn simulation<'a>(rng: &Rng, nodes: &[Rc<Node>]) -> Sim<'a> {
+    let mut sim = turmoil::Builder::new()
+        .rng_seed(rng.u64())
+        .tick_duration(Duration::from_millis(TICK_MS))
+        .simulation_duration(DURATION_MAX)
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(Duration::from_millis(2 + rng.below(8)))
+        .tcp_capacity(65_536)
+        .enable_random_order()
+        .build();
+    for node in nodes {
+        let node = Rc::clone(node);
+        sim.host(node::name(node.id), move || node::live(Rc::clone(&node)));
+    }
+    sim
+}
+
+pub fn new_node(id: u64, rng: &Rng, time: &SimTime, trace: &Trace) -> Node {
     Node {
         id,
         disk: SimDisk::new(rng.u64()),
@@ -247,7 +254,7 @@ impl Faults {
 type Logs = BTreeMap<i32, BTreeMap<u64, Vec<Logged>>>;
 
 /// What each node's disk holds as committed, read as a restart would.
-fn committed_logs(nodes: &[Rc<Node>], groups: &BTreeMap<i32, RaftGroupId>) -> Logs {
+pub fn committed_logs(nodes: &[Rc<Node>], groups: &BTreeMap<i32, RaftGroupId>) -> Logs {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime of this thread");
     let mut logs = Logs::new();
