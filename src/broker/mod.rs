@@ -34,6 +34,7 @@ mod setback;
 mod stall;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tombstones;
 mod topics;
 mod waiting;
 mod walk;

@@ -22,6 +22,7 @@ use super::{
     limits,
     routes::{PartitionRoute, TopicRoute},
     rules::TopicRules,
+    tombstones::Tombstones,
 };
 use crate::{
     metadata::{Change, DeletedPlacement, ForgetDeleted, Metadata, PartitionPlacement},
@@ -65,6 +66,7 @@ struct Reconciler {
     settled: Option<Option<LogIndex>>,
     /// How many groups there were when leaders of others were last forgotten, and what ids they had.
     kept: (usize, RaftGroupId),
+    tombstones: Tombstones,
 }
 
 struct Opened {
@@ -94,6 +96,7 @@ pub async fn run(inner: Arc<Inner>) {
         found,
         settled: None,
         kept: (0, RaftGroupId(0)),
+        tombstones: Tombstones::default(),
     };
     reconciler.run().await;
 }
@@ -149,6 +152,7 @@ impl Reconciler {
         for placement in wanted.placements {
             self.open(placement);
         }
+        self.forget_deleted().await;
     }
 
     /// A replica whose core has ended by itself does nothing any more, and nobody else would notice. Its
@@ -255,10 +259,11 @@ impl Reconciler {
     }
 
     async fn delete(&mut self, deleted: &[DeletedPlacement]) {
-        let named: BTreeSet<RaftGroupId> = deleted.iter().map(|deleted| deleted.group).collect();
-        self.deleting.retain(|group| named.contains(group));
+        let named: BTreeMap<RaftGroupId, LogIndex> =
+            deleted.iter().map(|deleted| (deleted.group, deleted.at)).collect();
+        self.deleting.retain(|group| named.contains_key(group));
         let mut gone = Vec::new();
-        for group in named {
+        for (group, deleted_at) in named {
             if self.opening.contains(&group) || !self.deleting.insert(group) {
                 continue;
             }
@@ -266,7 +271,7 @@ impl Reconciler {
             if let Some(hosted) = self.hosted.remove(&group) {
                 tracing::info!(partition = %hosted.name, %group, "partition deleted");
             }
-            match self.inner.raft.delete(group).await {
+            match self.inner.raft.delete(group, deleted_at).await {
                 Ok(()) => {
                     self.found.remove(&group);
                     self.inner.stopped.lock().expect("no holder panics").remove(&group);
@@ -280,6 +285,14 @@ impl Reconciler {
         }
         if !gone.is_empty() {
             tokio::spawn(confirm_deleted(Arc::clone(&self.inner), gone));
+        }
+    }
+
+    async fn forget_deleted(&mut self) {
+        let log = self.metadata.log();
+        let [purged, last] = [log.purged(), log.last()].map(|at| at.map(|at| at.index));
+        if let Err(error) = self.tombstones.pass(&self.inner.store, purged, last).await {
+            tracing::warn!(%error, "tombstones of deleted groups stay for now");
         }
     }
 

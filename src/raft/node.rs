@@ -42,7 +42,7 @@ use crate::{
     replicated::{Replicated, SnapshotAt},
     seam::{Clock, Listener, Net, Rng},
     storage::{OpenLogError, Store},
-    types::{BrokerId, METADATA_GROUP, RaftGroupId, ReplicaId},
+    types::{BrokerId, LogIndex, METADATA_GROUP, RaftGroupId, ReplicaId},
 };
 
 /// Bytes of a request between the layers above two nodes.
@@ -200,11 +200,12 @@ impl RaftNode {
         }
     }
 
-    /// Stops a replica, then deletes its data and leaves a tombstone (SAFETY M11).
-    pub async fn delete(&self, group: RaftGroupId) -> Result<(), OpenError> {
+    /// Stops a replica, then deletes its data and leaves a tombstone (SAFETY M11), which remembers the entry
+    /// of the metadata log that deleted the group.
+    pub async fn delete(&self, group: RaftGroupId, deleted_at: LogIndex) -> Result<(), OpenError> {
         self.close(group).await;
         self.core.leaders.forget(group);
-        let deleted = self.core.store.delete_group(group).await;
+        let deleted = self.core.store.delete_group(group, deleted_at).await;
         deleted.map_err(|e| OpenError::Failed { group, reason: e.to_string() })
     }
 

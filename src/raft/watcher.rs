@@ -173,3 +173,16 @@ async fn purge<S: Replicated>(group: &Arc<Inner<S>>, point: EntryPosition) -> Re
     group.log.delete_points_below(group.shared.read(S::index_floor));
     Ok(())
 }
+
+#[cfg(test)]
+impl<S: Replicated> Group<S> {
+    /// Purges all that is applied, as the snapshot policy would thousands of entries later. Up to where.
+    pub async fn purge_now(&self) -> crate::types::LogIndex {
+        let applied = self.0.raft.metrics().borrow_watched().last_applied.as_ref().map(position);
+        let applied = applied.expect("something is applied");
+        while let Err(reason) = purge(&self.0, applied).await {
+            tracing::info!(reason, "not purged yet");
+        }
+        applied.index
+    }
+}

@@ -11,6 +11,8 @@ use crate::types::{BrokerId, EntryPosition, LogIndex, ReplicaId, Term, WallMs};
 
 /// Of every value. A value of a format that changes gets its own.
 const VERSION: u8 = 1;
+/// Its first version said nothing.
+const TOMBSTONE_VERSION: u8 = 2;
 
 /// Version, kind, term.
 pub(super) const ENTRY_HEADER_LEN: usize = 10;
@@ -238,8 +240,23 @@ pub(super) fn read_point(value: Bytes) -> Result<(LogIndex, WallMs), FormatError
     Ok((index, max_ts_before))
 }
 
-pub(super) fn tombstone() -> Bytes {
-    Bytes::from_static(&[VERSION])
+/// Which entry of the metadata log deleted the group.
+pub(super) fn tombstone(deleted_at: LogIndex) -> Bytes {
+    let mut out = BytesMut::with_capacity(9);
+    out.put_u8(TOMBSTONE_VERSION);
+    out.put_u64(deleted_at.0);
+    out.freeze()
+}
+
+/// None: an older version did not write it.
+pub(super) fn read_tombstone(value: Bytes) -> Result<Option<LogIndex>, FormatError> {
+    if value.first() != Some(&TOMBSTONE_VERSION) {
+        return Reader::new(value)?.end().map(|()| None);
+    }
+    let mut fields = Reader(value.slice(1..));
+    let deleted_at = LogIndex(fields.u64()?);
+    fields.end()?;
+    Ok(Some(deleted_at))
 }
 
 /// Also the format of FLOOR's numbers, which add a magic and a checksum.
@@ -297,7 +314,8 @@ mod tests {
         let other = Seen { storage_id: 9, start, commit_no: 5, alarm: "why".into() };
         assert_eq!(seen(&other), [&b"\x01"[..], &[0; 8], index, index, &[0; 8], term, term, b"why"].concat());
         assert_eq!(point(LogIndex(9), WallMs(5)), [&b"\x01"[..], index, term].concat());
-        assert_eq!(tombstone(), &b"\x01"[..]);
+        assert_eq!(tombstone(LogIndex(9)), [&b"\x02"[..], index].concat());
+        assert_eq!(read_tombstone(Bytes::from_static(b"\x01")), Ok(None), "as version 1 wrote it");
         assert_eq!(commit_no(5), [&b"\x01"[..], term].concat());
     }
 
@@ -333,6 +351,7 @@ mod tests {
             let other = Seen { storage_id: !wide, start, commit_no: index, alarm: format!("{ms}") };
             prop_assert_eq!(read_seen(seen(&other)), Ok(other));
             prop_assert_eq!(read_point(point(LogIndex(index), WallMs(ms))), Ok((LogIndex(index), WallMs(ms))));
+            prop_assert_eq!(read_tombstone(tombstone(LogIndex(index))), Ok(Some(LogIndex(index))));
             prop_assert_eq!(read_commit_no(commit_no(term)), Ok(term));
         }
 
@@ -351,6 +370,7 @@ mod tests {
             let _ = read_point(value.clone());
             let _ = read_starts(value.clone());
             let _ = read_seen(value.clone());
+            let _ = read_tombstone(value.clone());
             let _ = read_commit_no(value);
         }
     }

@@ -144,6 +144,17 @@ pub(super) fn tombstone(group: RaftGroupId) -> Vec<u8> {
     of_group(Kind::Tombstone, group)
 }
 
+/// Tombstones of all groups from `from` on.
+pub(super) fn tombstones(from: RaftGroupId) -> KeyRange {
+    KeyRange { from: tombstone(from), to: vec![Kind::Tombstone as u8 + 1] }
+}
+
+pub(super) fn read_tombstone(key: &[u8]) -> Option<RaftGroupId> {
+    let key: &[u8; 9] = key.try_into().ok()?;
+    let group = u64::from_be_bytes(key[1..].try_into().ok()?);
+    (key[0] == Kind::Tombstone as u8).then_some(RaftGroupId(group))
+}
+
 pub(super) fn applied(group: RaftGroupId) -> Vec<u8> {
     of_group(Kind::Applied, group)
 }
@@ -229,6 +240,7 @@ mod tests {
             prop_assert_eq!(read_entry(&entry(group, index)), Some((group, index)));
             prop_assert_eq!(read_point(&point(group, offset)), Some((group, offset)));
             prop_assert_eq!(read_replica(&replica(group)), Some(group));
+            prop_assert_eq!(read_tombstone(&tombstone(group)), Some(group));
             prop_assert_eq!(read_seen(&seen(BrokerId(group.0))), Some(BrokerId(group.0)));
         }
 
@@ -242,6 +254,9 @@ mod tests {
             }
             if let Some(broker) = read_seen(&key) {
                 prop_assert_eq!(seen(broker), key.clone());
+            }
+            if let Some(group) = read_tombstone(&key) {
+                prop_assert_eq!(tombstone(group), key.clone());
             }
             if let Some(group) = read_replica(&key) {
                 prop_assert_eq!(replica(group), key);

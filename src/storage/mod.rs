@@ -28,6 +28,7 @@ mod store;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod tombstones;
 mod warm_up;
 mod writer;
 
@@ -43,3 +44,4 @@ pub use sim::{SimDisk, SimFault, SimKv};
 pub use space::{SpaceCounters, SpaceProbe};
 pub use starts::{ALARM_BYTES_MAX, SEEN_MAX, Seen, SetBack, Start, Starts};
 pub use store::{Identity, OnFailure, Store, StoreOptions};
+pub use tombstones::Tombstone;

@@ -72,7 +72,7 @@ impl Identity {
 /// All groups' logs on one disk. When the last handle of it and of its logs is gone, the writer
 /// writes what is queued and lets go of the disk.
 #[derive(Clone)]
-pub struct Store(Arc<Shared>);
+pub struct Store(pub(super) Arc<Shared>);
 
 /// What logs share.
 pub(super) struct Shared {
@@ -241,9 +241,9 @@ impl Store {
     }
 
     /// Deletes all of a group in one synced batch and leaves a tombstone, so that it is not opened
-    /// again until the metadata log has passed its deletion (SAFETY M11). A log of it that is still
-    /// open writes nothing more.
-    pub async fn delete_group(&self, group: RaftGroupId) -> Result<(), StoreError> {
+    /// again until the metadata log has passed its deletion, which is the entry at `deleted_at` there
+    /// (SAFETY M11). A log of it that is still open writes nothing more.
+    pub async fn delete_group(&self, group: RaftGroupId, deleted_at: LogIndex) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
         batch.delete_range(Family::Log, keys::entries(group, LogIndex(0), None));
         batch.delete_range(Family::Applied, keys::checkpoints(group, LogIndex(0), None));
@@ -252,7 +252,7 @@ impl Store {
         for key in [keys::replica(group), keys::vote(group), keys::purged(group), keys::saved_commit(group)] {
             batch.delete(Family::State, key);
         }
-        batch.put(Family::State, keys::tombstone(group), formats::tombstone());
+        batch.put(Family::State, keys::tombstone(group), formats::tombstone(deleted_at));
         let (done, wait) = waiter();
         let open = self.0.open().get(&group).and_then(|open| open.group.upgrade());
         let refused = {
@@ -268,16 +268,6 @@ impl Store {
             refused.complete();
         }
         Ok(wait_done(wait).await?)
-    }
-
-    pub async fn tombstoned(&self, group: RaftGroupId) -> Result<bool, StoreError> {
-        Ok(self.0.get(Family::State, &keys::tombstone(group)).await?.is_some())
-    }
-
-    pub async fn clear_tombstone(&self, group: RaftGroupId) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
-        batch.delete(Family::State, keys::tombstone(group));
-        Ok(self.0.writer.write(batch, true).await?)
     }
 
     /// How long the commit under way has taken, if one is (SAFETY M14).
@@ -386,6 +376,6 @@ fn seen_batch(broker: BrokerId, seen: &Seen) -> WriteBatch {
     batch
 }
 
-fn damaged(what: String) -> StoreError {
+pub(super) fn damaged(what: String) -> StoreError {
     StoreError::Damaged { what, to_do: REPLACE_REPLICA.into() }
 }

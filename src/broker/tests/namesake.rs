@@ -1,6 +1,6 @@
 //! SAFETY M11 for those who read: a topic that was deleted and made anew is another topic.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use super::rig::{Cluster, PATIENCE, until};
 use crate::{
@@ -8,7 +8,8 @@ use crate::{
         Broker, DeleteTopicRequest, FetchError, FetchRequest, Fetched, OffsetAt,
         groups::{CommitRequest, GroupError, OffsetToCommit},
     },
-    types::{Offset, PartitionId, TopicId, TopicPartition},
+    storage::OpenLogError,
+    types::{Offset, PartitionId, ReplicaId, TopicId, TopicPartition},
 };
 
 const ONE: PartitionId = PartitionId(0);
@@ -123,4 +124,54 @@ async fn m11_a_broker_that_is_late_does_not_call_the_new_topic_replaced() {
     .await;
     let found = fetch(&cluster.broker(late), new, 0, Duration::ZERO).await;
     assert!(!matches!(found, Err(FetchError::TopicReplaced { .. })), "{found:?}");
+}
+
+/// Two passes of the reconciler: one that began after this call is among them.
+async fn two_passes(cluster: &Cluster, id: u64) {
+    let passes = &cluster.nodes[&id].broker.inner.reconciled;
+    let before = passes.load(Relaxed);
+    until("two passes", || async { passes.load(Relaxed) >= before + 2 }).await;
+}
+
+/// The tombstone outlives a restart and all that metadata remembers of the group, as long as the deletion may be
+/// applied again here; not for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn m11_a_tombstone_stays_until_the_log_of_metadata_is_purged_past_the_deletion() {
+    let mut cluster = Cluster::start(3, 8_300).await;
+    cluster.create("t", 1).await;
+    cluster.produce("t", 0).await;
+    let metadata = |cluster: &Cluster, id: u64| cluster.nodes[&id].broker.inner.metadata().unwrap();
+    let group = metadata(&cluster, 1).read(|state| state.topic("t").unwrap().partitions[0].group);
+    for id in 1..=3 {
+        // Below the deletion: that it is purged at all allows nothing.
+        metadata(&cluster, id).purge_now().await;
+    }
+    cluster.any().delete_topic(DeleteTopicRequest { name: "t".into(), dry_run: false }).await.unwrap();
+    for id in 1..=3 {
+        let metadata = metadata(&cluster, id);
+        let is_gone = || async { metadata.read(|state| state.topic("t").is_none() && !state.is_deleted(group)) };
+        until("all have confirmed the deletion", is_gone).await;
+    }
+    cluster.kill(3, 1);
+    cluster.run(3).await;
+    cluster.wait_ready(3).await;
+    let store = |cluster: &Cluster, id: u64| cluster.nodes[&id].broker.inner.store.clone();
+    for id in 1..=3 {
+        two_passes(&cluster, id).await;
+        assert!(store(&cluster, id).tombstoned(group).await.unwrap(), "broker {id} may apply the deletion again");
+        let again = store(&cluster, id).open_log(group, ReplicaId(5_000)).await;
+        assert!(matches!(again, Err(OpenLogError::Tombstoned { .. })), "broker {id} would serve the old group");
+    }
+    for id in 1..=3 {
+        metadata(&cluster, id).purge_now().await;
+        let store = store(&cluster, id);
+        until("the tombstone goes", || async { !store.tombstoned(group).await.unwrap() }).await;
+    }
+    cluster.kill(3, 2);
+    cluster.run(3).await;
+    cluster.wait_ready(3).await;
+    two_passes(&cluster, 3).await;
+    assert!(cluster.nodes[&3].broker.inner.hosted_group(group).is_none(), "nothing brings the group back");
+    let groups = store(&cluster, 3).groups().await.unwrap();
+    assert!(groups.iter().all(|(known, _)| *known != group), "{groups:?}");
 }

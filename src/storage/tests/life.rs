@@ -93,7 +93,7 @@ fn a_deleted_group_leaves_a_tombstone_and_nothing_else() {
         log.purge(at(1, 4)).await.expect("purged");
         store.flush().await.expect("flushed");
         assert_eq!(store.groups().await.expect("groups").len(), 2);
-        store.delete_group(G).await.expect("deleted");
+        store.delete_group(G, LogIndex(9)).await.expect("deleted");
         // A log that is still open writes nothing more (SAFETY M11).
         assert!(start_append(&log, entries(1, 0..1)).await.expect("completed").is_err());
         log.save_committed(Some(at(1, 0)));
@@ -102,7 +102,8 @@ fn a_deleted_group_leaves_a_tombstone_and_nothing_else() {
         assert_eq!(store.groups().await.expect("groups"), [(RaftGroupId(G.0 + 1), R)]);
         assert!(store.tombstoned(G).await.expect("told"));
         assert!(matches!(store.open_log(G, R).await, Err(OpenLogError::Tombstoned { .. })));
-        store.clear_tombstone(G).await.expect("cleared");
+        assert_eq!(store.tombstones(RaftGroupId(0), 9).await.expect("read"), [(G, Some(LogIndex(9)))]);
+        store.settle_tombstones(&[G], &[]).await.expect("cleared");
         let log = store.open_log(G, ReplicaId(R.0 + 1)).await.expect("open");
         assert_eq!((log.last(), log.purged(), log.vote(), log.committed()), (None, None, None, None));
         assert_eq!(log.load_applied().await.expect("load"), None);

@@ -232,7 +232,7 @@ fn a_deleted_group_takes_the_late_writes_of_its_core_as_nothing() {
         let store = open_with(Arc::new(SimDisk::new(1).open()), StoreOptions::default(), &failures).await;
         let log = store.open_log(G, R).await.expect("open");
         append(&log, entries(2, 0..10)).await;
-        store.delete_group(G).await.expect("deleted");
+        store.delete_group(G, LogIndex(9)).await.expect("deleted");
         let late = start_append(&log, entries(2, 10..11)).await.expect("completed");
         assert!(late.expect_err("refused").reason().contains("was deleted"));
         log.truncate_after(Some(at(2, 4))).await.expect("there is nothing");
