@@ -124,6 +124,8 @@ pub struct RaftProbe {
     transfers: Family<ResultLabel, Counter>,
     frames_refused: Family<ReasonLabel, Counter>,
     links: Gauge,
+    read_bytes: Gauge,
+    reads_waited: Counter,
 }
 
 impl RaftProbe {
@@ -157,6 +159,16 @@ impl RaftProbe {
 
     pub fn link_down(&self) {
         self.links.dec();
+    }
+
+    /// So many bytes more are held of entries that were read for followers; less, if negative.
+    pub fn read_bytes_held(&self, change: i64) {
+        self.read_bytes.inc_by(change);
+    }
+
+    /// A read for a follower waited for room.
+    pub fn read_waited(&self) {
+        self.reads_waited.inc();
     }
 }
 
@@ -405,6 +417,10 @@ impl RaftProbe {
         );
         registry.register("raft_transfers", "Leader transfers from here, by result", self.transfers.clone());
         registry.register("raft_frames_refused", "Peer frames not acted on, by reason", self.frames_refused.clone());
+        let help = "Bytes of memory held for entries read for followers, until they are sent";
+        registry.register("raft_read_bytes_in_flight", help, self.read_bytes.clone());
+        let help = "Reads for followers that waited for others to be sent";
+        registry.register("raft_reads_waited", help, self.reads_waited.clone());
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     link::{APPEND_WINDOW, Exchange},
     member::check_term,
     network::{Matches, Refusals, RpcResult, broken, expect, failed},
+    reads::{Held, Reads},
     server::Address,
     types::{RaftLogId, Types},
     wire::{Frame, Kind, decode_append_reply, encode_append},
@@ -139,6 +140,8 @@ pub(super) struct Appends<S> {
     address: Address,
     books: Books,
     input: S,
+    /// What was read for requests that are not sent yet.
+    reads: Arc<Reads>,
     next: Option<Request>,
     ended: bool,
     window: Window,
@@ -152,13 +155,20 @@ pub(super) struct Appends<S> {
 type Step<S> = Option<(RpcResult<StreamAppendResult<Types>>, Option<Appends<S>>)>;
 
 impl<S: Stream<Item = Request> + Unpin> Appends<S> {
-    /// `first`: what `input` yielded before.
-    pub fn new(exchange: Exchange, address: Address, books: Books, input: S, first: Request) -> Appends<S> {
+    /// `first`: what the input yielded before.
+    pub fn new(
+        exchange: Exchange,
+        address: Address,
+        books: Books,
+        (input, reads): (S, Arc<Reads>),
+        first: Request,
+    ) -> Appends<S> {
         Appends {
             exchange,
             address,
             books,
             input,
+            reads,
             next: Some(first),
             ended: false,
             window: Window::new(COMMIT_HELD),
@@ -198,12 +208,13 @@ impl<S: Stream<Item = Request> + Unpin> Appends<S> {
                 Ok(None) => Err(broken("link lost")),
                 Err(_) => Err(broken("appends stalled")),
             },
-            request = self.input.next(), if may_send => match request {
+            request = self.reads.during(self.input.next()), if may_send => match request {
                 Some(request) => self.take_request(request).await,
                 None => {
                     self.ended = true;
+                    drop(self.reads.held()); // Read in vain: it leads no more.
                     let held = self.window.release();
-                    self.send(held).await
+                    self.send(held, None).await
                 }
             },
             () = rings(&mut self.alarm), if self.alarm.is_some() => {
@@ -211,15 +222,17 @@ impl<S: Stream<Item = Request> + Unpin> Appends<S> {
                 let due = self.window.due();
                 let held = if due.is_some_and(|due| due <= Instant::now()) { self.window.release() } else { None };
                 self.set_alarm();
-                self.send(held).await
+                self.send(held, None).await
             }
         }
     }
 
     async fn take_request(&mut self, request: Request) -> RpcResult<()> {
+        // A request with entries is sent at once; one without needs no room.
+        let room = self.reads.held();
         let request = self.window.offer(request, Instant::now());
         self.set_alarm();
-        self.send(request).await
+        self.send(request, room).await
     }
 
     fn set_alarm(&mut self) {
@@ -228,9 +241,10 @@ impl<S: Stream<Item = Request> + Unpin> Appends<S> {
         }
     }
 
-    async fn send(&mut self, request: Option<Request>) -> RpcResult<()> {
+    async fn send(&mut self, request: Option<Request>, room: Option<Held>) -> RpcResult<()> {
         let Some(request) = request else { return Ok(()) };
-        self.exchange.send(Kind::Append, self.address, encode_append(request)).await.map_err(failed)
+        let body = encode_append(request);
+        self.exchange.send_holding(Kind::Append, self.address, body, room).await.map_err(failed)
     }
 
     fn take_reply(&mut self, frame: Frame) -> RpcResult<()> {
@@ -273,6 +287,7 @@ mod tests {
         raft::{
             lanes::Outgoing,
             link::Link,
+            reads::link_room,
             types::{Command, RaftEntry, log_id},
             wire::{decode_append, encode_append_reply},
         },
@@ -400,7 +415,8 @@ mod tests {
         let address = (RaftGroupId(1), ReplicaId(1), ReplicaId(2));
         let opened = link.open(APPEND_WINDOW).unwrap();
         let books = Books { matches: None, refusals: Refusals::default() };
-        let mut appends = Appends::new(opened, address, books, ReceiverStream::new(input), first);
+        let mut appends =
+            Appends::new(opened, address, books, (ReceiverStream::new(input), Reads::through(link_room())), first);
         appends.window.hold = HOLD;
         let (answer, answers) = mpsc::channel(8);
         tokio::spawn(async move {

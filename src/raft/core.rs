@@ -18,6 +18,7 @@ use super::{
     leaders::{Heard, Leaders},
     link::{Link, SILENT_MAX},
     member::{Member, check_term},
+    reads::ReadRoom,
     seeded::Seeds,
     wire::{Announced, Hello, Kind, encode_control},
 };
@@ -80,6 +81,8 @@ pub(super) struct Core {
     pub room: RwLock<Room>,
     /// Bytes of appends and snapshots that peers sent and no replica has answered yet.
     pub incoming: Arc<Semaphore>,
+    /// Memory for entries that are read for followers.
+    pub reads: Arc<ReadRoom>,
     /// Ends the incoming streams: their tasks outlive the listener.
     pub stopping: CancellationToken,
 }

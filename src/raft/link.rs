@@ -18,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{Notify, Semaphore, mpsc, oneshot, watch},
     time::{Instant, timeout},
 };
 use tonic::{
@@ -31,6 +31,7 @@ use super::{
     addresses::Addresses,
     core::Core,
     lanes::Lanes,
+    reads::{Held, link_room},
     wire::{FRAME_BYTES_MAX, Frame, Hello, Kind, Ping, decode_control, encode_control},
 };
 use crate::{
@@ -109,6 +110,8 @@ pub(super) struct Link {
     up: watch::Sender<bool>,
     /// Ends a wait between two tries.
     new_address: Notify,
+    /// For what is read for this peer.
+    pub reads: Arc<Semaphore>,
 }
 
 /// Replies to a request of many frames.
@@ -127,6 +130,7 @@ impl Link {
             state: Mutex::default(),
             up: watch::Sender::new(false),
             new_address: Notify::new(),
+            reads: link_room(),
         })
     }
 
@@ -390,10 +394,26 @@ impl Exchange {
         at: (RaftGroupId, ReplicaId, ReplicaId),
         body: Bytes,
     ) -> Result<(), LinkError> {
+        self.send_holding(kind, at, body, None).await
+    }
+
+    /// `held`: the room of what is sent. It is free again once the frame is on the wire.
+    pub async fn send_holding(
+        &mut self,
+        kind: Kind,
+        at: (RaftGroupId, ReplicaId, ReplicaId),
+        body: Bytes,
+        held: Option<Held>,
+    ) -> Result<(), LinkError> {
         let sender = self.link.lock().sender.clone().ok_or(LinkError::NotSent)?;
         self.open = true;
         let frame = Frame { kind, id: self.id, group: at.0, from: at.1, to: at.2, body };
-        match sender.send(internal::Frame { data: frame.encode() }).await {
+        let data = frame.encode();
+        let data = match held {
+            Some(held) => held.with(data),
+            None => data,
+        };
+        match sender.send(internal::Frame { data }).await {
             true => Ok(()),
             false => Err(LinkError::NotSent),
         }

@@ -4,6 +4,7 @@ use std::{
     fmt::Debug,
     io,
     ops::{Bound, RangeBounds},
+    sync::Arc,
 };
 
 use openraft::{
@@ -11,8 +12,11 @@ use openraft::{
     storage::{IOFlushed, RaftLogStorage},
 };
 
-use super::types::{
-    RaftEntry, RaftLogId, RaftVote, Types, decode_vote, encode_vote, from_log_entry, log_id, position, to_log_entry,
+use super::{
+    reads::{FEW_BYTES, ReadRoom, bytes_of},
+    types::{
+        RaftEntry, RaftLogId, RaftVote, Types, decode_vote, encode_vote, from_log_entry, log_id, position, to_log_entry,
+    },
 };
 use crate::{
     storage::{GroupLog, LogEntry},
@@ -24,7 +28,11 @@ use crate::{
 pub(super) const READ_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Clone)]
-pub(super) struct LogStore(pub(super) GroupLog);
+pub(super) struct LogStore {
+    pub log: GroupLog,
+    /// Memory for what is read for followers.
+    pub room: Arc<ReadRoom>,
+}
 
 fn entries(found: Vec<LogEntry>) -> io::Result<Vec<RaftEntry>> {
     found.into_iter().map(|entry| from_log_entry(entry).map_err(io::Error::other)).collect()
@@ -51,15 +59,24 @@ impl RaftLogReader<Types> for LogStore {
         range: RB,
     ) -> io::Result<Vec<RaftEntry>> {
         let (from, to) = bounds(&range);
-        entries(self.0.read_all(from, to).await.map_err(io::Error::other)?)
+        entries(self.log.read_all(from, to).await.map_err(io::Error::other)?)
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<RaftEntry>> {
-        entries(self.0.read(LogIndex(start), LogIndex(end), READ_BYTES_MAX).await.map_err(io::Error::other)?)
+        let (from, to) = (LogIndex(start), LogIndex(end));
+        if let Some(recent) = self.log.read_recent(from, to, READ_BYTES_MAX)
+            && bytes_of(&recent) <= FEW_BYTES
+        {
+            return entries(recent);
+        }
+        let held = self.room.take().await;
+        let found = self.log.read(from, to, READ_BYTES_MAX).await.map_err(io::Error::other)?;
+        held.leave(&found);
+        entries(found)
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<RaftVote>> {
-        self.0.vote().map(|bytes| decode_vote(&bytes)).transpose().map_err(io::Error::other)
+        self.log.vote().map(|bytes| decode_vote(&bytes)).transpose().map_err(io::Error::other)
     }
 }
 
@@ -67,7 +84,7 @@ impl RaftLogStorage<Types> for LogStore {
     type LogReader = LogStore;
 
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
-        Ok(LogState { last_purged_log_id: self.0.purged().map(log_id), last_log_id: self.0.last().map(log_id) })
+        Ok(LogState { last_purged_log_id: self.log.purged().map(log_id), last_log_id: self.log.last().map(log_id) })
     }
 
     async fn get_log_reader(&mut self) -> LogStore {
@@ -75,16 +92,16 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &RaftVote) -> io::Result<()> {
-        self.0.save_vote(encode_vote(vote)).await.map_err(io::Error::other)
+        self.log.save_vote(encode_vote(vote)).await.map_err(io::Error::other)
     }
 
     async fn save_committed(&mut self, committed: Option<RaftLogId>) -> io::Result<()> {
-        self.0.save_committed(committed.as_ref().map(position));
+        self.log.save_committed(committed.as_ref().map(position));
         Ok(())
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<RaftLogId>> {
-        Ok(self.0.committed().map(log_id))
+        Ok(self.log.committed().map(log_id))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> io::Result<()>
@@ -94,16 +111,16 @@ impl RaftLogStorage<Types> for LogStore {
     {
         let entries: Vec<LogEntry> = entries.into_iter().map(to_log_entry).collect();
         // Back-pressure: a full writer queue holds this group's core, and only that (SAFETY M14).
-        self.0.reserve().await;
-        self.0.append(entries, Box::new(move |result| callback.io_completed(result.map_err(io::Error::other))));
+        self.log.reserve().await;
+        self.log.append(entries, Box::new(move |result| callback.io_completed(result.map_err(io::Error::other))));
         Ok(())
     }
 
     async fn truncate_after(&mut self, last: Option<RaftLogId>) -> io::Result<()> {
-        self.0.truncate_after(last.as_ref().map(position)).await.map_err(io::Error::other)
+        self.log.truncate_after(last.as_ref().map(position)).await.map_err(io::Error::other)
     }
 
     async fn purge(&mut self, upto: RaftLogId) -> io::Result<()> {
-        self.0.purge(position(&upto)).await.map_err(io::Error::other)
+        self.log.purge(position(&upto)).await.map_err(io::Error::other)
     }
 }

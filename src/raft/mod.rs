@@ -21,6 +21,7 @@ mod log_store;
 mod member;
 mod network;
 mod node;
+mod reads;
 mod room;
 mod seeded;
 mod server;

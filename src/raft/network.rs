@@ -31,6 +31,7 @@ use super::{
     driver::RaftSnapshot,
     link::{APPEND_WINDOW, Link, LinkError},
     member::check_term,
+    reads::Reads,
     room::{FULL_RETRY_EVERY, is_bulk},
     server::Address,
     types::{Peer, RaftVote, Types},
@@ -96,6 +97,7 @@ impl Factory {
             link,
             address: (self.group, self.replica, ReplicaId(target)),
             matches: (!heartbeat).then(|| self.matches.clone()),
+            heartbeat,
             refusals: Arc::default(),
         }
     }
@@ -120,11 +122,12 @@ pub(super) struct Network {
     address: Address,
     /// None for heartbeats, whose replies do not speak of flushed entries.
     matches: Option<Arc<Matches>>,
+    heartbeat: bool,
     /// How often in a row the peer refused an append of this replica.
     refusals: Refusals,
 }
 
-/// Counted by exchanges, read when openraft asks how long to wait.
+/// Counted by exchanges, read before the next one.
 pub(super) type Refusals = Arc<AtomicU32>;
 
 fn unreachable(reason: impl ToString) -> RPCError<Types> {
@@ -161,6 +164,13 @@ impl Network {
 
     fn books(&self) -> Books {
         Books { matches: self.matches.clone(), refusals: self.refusals.clone() }
+    }
+
+    /// How long a peer that refused is left alone. A heartbeat costs nothing, and has its own intervals.
+    fn pause(&self) -> Option<Duration> {
+        let refusals = self.refusals.load(Ordering::Relaxed).min(10);
+        let pause = (RETRY_EVERY * (1 << refusals)).min(REFUSED_RETRY_MAX) - RETRY_EVERY;
+        (refusals > 0 && !self.heartbeat).then_some(pause)
     }
 
     fn peer_is_full(&self) -> bool {
@@ -237,9 +247,14 @@ impl RaftNetworkV2<Types> for Network {
             if !self.link().wait_up(LINK_WITHIN).await {
                 return Err(unreachable("no link"));
             }
+            if let Some(pause) = self.pause() {
+                // Before its entries are read: they would take memory meanwhile.
+                tokio::time::sleep(pause).await;
+            }
             // Polled before anything can fail: openraft's backoff lives inside this stream, and without
             // it a peer that refuses would be retried in a hot loop.
-            let Some(first) = input.next().await else {
+            let reads = Reads::through(self.link().reads.clone());
+            let Some(first) = reads.during(input.next()).await else {
                 return Ok(Box::pin(stream::empty()) as AppendReplies<'s>);
             };
             if self.peer_is_full() && is_bulk(self.address.0, &first) {
@@ -247,7 +262,7 @@ impl RaftNetworkV2<Types> for Network {
                 return Err(unreachable("its disk is full"));
             }
             let exchange = self.link().open(APPEND_WINDOW).map_err(failed)?;
-            let appends = Appends::new(exchange, self.address, self.books(), input, first);
+            let appends = Appends::new(exchange, self.address, self.books(), (input, reads), first);
             Ok(Box::pin(stream::unfold(Some(appends), Appends::step)) as AppendReplies<'s>)
         })
     }
@@ -284,9 +299,7 @@ impl RaftNetworkV2<Types> for Network {
     }
 
     fn backoff(&self) -> Option<Backoff> {
-        let refusals = self.refusals.load(Ordering::Relaxed).min(10);
-        let refused = (RETRY_EVERY * (1 << refusals)).min(REFUSED_RETRY_MAX);
-        let every = if self.peer_is_full() { FULL_RETRY_EVERY } else { refused };
+        let every = if self.peer_is_full() { FULL_RETRY_EVERY } else { RETRY_EVERY };
         Some(Backoff::new(std::iter::repeat(every)))
     }
 }

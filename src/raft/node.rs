@@ -31,6 +31,7 @@ use super::{
     log_store::LogStore,
     member::RaftMember,
     network::{Factory, Matches},
+    reads::ReadRoom,
     seeded::Seeds,
     server,
     session::INCOMING_BYTES_MAX,
@@ -124,6 +125,7 @@ impl RaftNode {
             cluster: watch::Sender::new(deps.settings.cluster),
             room: RwLock::default(),
             incoming: Arc::new(Semaphore::new(INCOMING_BYTES_MAX)),
+            reads: Arc::new(ReadRoom::new(deps.probe.clone())),
             settings: deps.settings,
             incarnation: deps.rng.u64(),
             store: deps.store,
@@ -154,12 +156,14 @@ impl RaftNode {
         let group = spec.group;
         let failed = |reason: String| OpenError::Failed { group, reason };
         let log = self.core.store.open_log(group, spec.replica).await.map_err(|e| refuse(group, e))?;
-        let (driver, shared) =
+        let (mut driver, shared) =
             Driver::load(log.clone(), fresh).await.map_err(|e| OpenError::Damaged { group, what: e.to_string() })?;
+        driver.catch_up(&self.core.reads).await.map_err(|e| failed(e.to_string()))?;
         let matches = Arc::new(Matches::default());
         let factory = Factory { core: self.core.clone(), group, replica: spec.replica, matches: matches.clone() };
         let config = Arc::new(config::<S>(&self.core.settings).validate().map_err(|e| failed(e.to_string()))?);
-        let started = Raft::new(spec.replica.0, config, factory, LogStore(log.clone()), driver);
+        let log_store = LogStore { log: log.clone(), room: self.core.reads.clone() };
+        let started = Raft::new(spec.replica.0, config, factory, log_store, driver);
         let raft = self.core.seeds.scope(started).await.map_err(|e| failed(e.to_string()))?;
         let inner = Arc::new(Inner {
             core: self.core.clone(),

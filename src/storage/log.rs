@@ -514,6 +514,14 @@ impl GroupLog {
         }
     }
 
+    /// As [`GroupLog::read`] would return them, if all of them are in memory.
+    pub fn read_recent(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Option<Vec<LogEntry>> {
+        match self.find(from, to, bytes_max) {
+            Found::InMemory(entries) => Some(entries),
+            Found::OnDisk { .. } => None,
+        }
+    }
+
     /// All entries `from..to` that exist; the caller bounds the range.
     pub async fn read_all(&self, from: LogIndex, to: LogIndex) -> Result<Vec<LogEntry>, StoreFailed> {
         let mut entries = self.read(from, to, READ_STEP_BYTES).await?;

@@ -16,7 +16,7 @@ use crate::{
         wire::{self, Kind, SnapshotHead},
     },
     seam::{Net, Rng, SystemClock, TcpNet},
-    storage::{Store, StoreOptions, WriterProbe, sim::SimDisk},
+    storage::{Kv, Store, StoreOptions, WriterProbe, sim::SimDisk},
     types::{BrokerId, LogIndex, RaftGroupId, ReplicaId, Term},
 };
 
@@ -67,10 +67,11 @@ pub fn replica(id: u64) -> ReplicaId {
     ReplicaId(100 + id)
 }
 
-async fn start(id: u64, disk: &SimDisk, knobs: Knobs) -> Node {
+/// A node without groups, and where it listens.
+pub async fn start_node(id: u64, kv: Arc<dyn Kv>, knobs: Knobs) -> (RaftNode, String) {
     let fail = Arc::new(|e: &_| eprintln!("the disk failed, as when it was crashed: {e:?}"));
     let options = StoreOptions { queue_bytes_max: knobs.queue_bytes_max, ..StoreOptions::default() };
-    let store = Store::open(Arc::new(disk.open()), options, WriterProbe::default(), fail);
+    let store = Store::open(kv, options, WriterProbe::default(), fail);
     let store = store.await.unwrap();
     let listen = TcpNet.bind("127.0.0.1:0").await.unwrap();
     let address = listen.local_addr().unwrap().to_string();
@@ -99,7 +100,11 @@ async fn start(id: u64, disk: &SimDisk, knobs: Knobs) -> Node {
         }),
         probe: Metrics::new().raft(),
     };
-    let raft = RaftNode::start(deps).await;
+    (RaftNode::start(deps).await, address)
+}
+
+async fn start(id: u64, disk: &SimDisk, knobs: Knobs) -> Node {
+    let (raft, address) = start_node(id, Arc::new(disk.open()), knobs).await;
     let initial = (1..=3).map(|id| (replica(id), BrokerId(id))).collect();
     let spec = GroupSpec { group: GROUP, replica: replica(id), initial };
     let group = raft.open(spec, Journal::default()).await.unwrap();

@@ -1,6 +1,7 @@
 //! Three nodes in one process over loopback TCP and simulated disks, with the least state machine
 //! that can show a lost, repeated or reordered command.
 
+mod behind;
 mod cluster;
 mod hostile;
 mod reads;

@@ -9,7 +9,8 @@ use openraft::{
 
 use super::Journal;
 use crate::{
-    raft::{driver::Driver, log_store::LogStore, types::Types},
+    metrics::Metrics,
+    raft::{driver::Driver, log_store::LogStore, reads::ReadRoom, types::Types},
     storage::{Store, StoreOptions, WriterProbe, sim::SimDisk},
     types::{RaftGroupId, ReplicaId},
 };
@@ -25,7 +26,8 @@ impl StoreBuilder<Types, LogStore, Driver<Journal>, SimDisk> for Builder {
         // Alone: the suite drives the log without the state machine that it would belong to.
         let log = store.open_log_alone(RaftGroupId(1), ReplicaId(0)).await.expect("an empty log opens");
         let (driver, _) = Driver::load(log.clone(), Journal::default()).await.expect("an empty state loads");
-        Ok((disk, LogStore(log), driver))
+        let room = Arc::new(ReadRoom::new(Metrics::new().raft()));
+        Ok((disk, LogStore { log, room }, driver))
     }
 }
 
