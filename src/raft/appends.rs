@@ -76,7 +76,9 @@ impl Outstanding {
 
 /// What an exchange writes down for its owner.
 pub(super) struct Books {
-    pub matches: Option<Arc<Matches>>,
+    pub matches: Arc<Matches>,
+    /// Whether matches are written down here; they are looked at in any case.
+    pub notes: bool,
     pub refusals: Refusals,
 }
 
@@ -253,15 +255,28 @@ impl<S: Stream<Item = Request> + Unpin> Appends<S> {
             self.books.refusals.fetch_add(1, Relaxed);
         }
         let reply = decode_append_reply(expect(frame, Kind::AppendReply)?).map_err(broken)?;
-        self.books.refusals.store(0, Relaxed);
+        let (group, replica) = (self.address.0, self.address.2);
         if let Err(reason) = sent.check(&reply) {
-            tracing::error!(group = %self.address.0, replica = %self.address.2, reason, "an impossible answer to an append");
+            self.books.refusals.store(0, Relaxed);
+            tracing::error!(%group, %replica, reason, "an impossible answer to an append");
             return Err(broken(reason));
         }
+        if let Err(StreamAppendError::Conflict(at)) = &reply
+            && self.books.matches.covers(replica, sent.term, LogIndex(at.index))
+        {
+            // It is not fed again (SAFETY B5), and openraft would ask it the same at once, for ever. As a
+            // refusal it is asked less and less often.
+            let reason = format!("replica {replica} has lost entry {at}, which it had acknowledged");
+            if self.books.refusals.fetch_add(1, Relaxed) == 0 {
+                tracing::error!(%group, %replica, %at, "a follower has lost entries that it had acknowledged");
+            }
+            return Err(broken(reason));
+        }
+        self.books.refusals.store(0, Relaxed);
         if let Ok(Some(matched)) = &reply {
             self.ready.extend(sent.superseded.into_iter().map(Ok));
-            if let Some(matches) = &self.books.matches {
-                matches.note(self.address.2, sent.term, LogIndex(matched.index));
+            if self.books.notes {
+                self.books.matches.note(replica, sent.term, LogIndex(matched.index));
             }
         }
         self.ready.push_back(reply);
@@ -414,7 +429,7 @@ mod tests {
         let (requests, input) = mpsc::channel(8);
         let address = (RaftGroupId(1), ReplicaId(1), ReplicaId(2));
         let opened = link.open(APPEND_WINDOW).unwrap();
-        let books = Books { matches: None, refusals: Refusals::default() };
+        let books = Books { matches: Arc::default(), notes: true, refusals: Refusals::default() };
         let mut appends =
             Appends::new(opened, address, books, (ReceiverStream::new(input), Reads::through(link_room())), first);
         appends.window.hold = HOLD;

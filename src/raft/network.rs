@@ -69,6 +69,12 @@ impl Matches {
         *known = (*known).max((term, matched));
     }
 
+    /// Whether the replica acknowledged `index` to the leader of `term`.
+    pub fn covers(&self, replica: ReplicaId, term: Term, index: LogIndex) -> bool {
+        let matches = self.0.lock().expect("no panic under this lock");
+        matches.get(&replica).is_some_and(|(t, matched)| *t == term && *matched >= index)
+    }
+
     /// Replicas that acknowledged `index` to the leader of `term`.
     pub fn covering(&self, term: Term, index: LogIndex) -> Vec<ReplicaId> {
         let matches = self.0.lock().expect("no panic under this lock");
@@ -96,7 +102,7 @@ impl Factory {
             peer: *node,
             link,
             address: (self.group, self.replica, ReplicaId(target)),
-            matches: (!heartbeat).then(|| self.matches.clone()),
+            matches: self.matches.clone(),
             heartbeat,
             refusals: Arc::default(),
         }
@@ -120,8 +126,8 @@ pub(super) struct Network {
     peer: Peer,
     link: Arc<Link>,
     address: Address,
-    /// None for heartbeats, whose replies do not speak of flushed entries.
-    matches: Option<Arc<Matches>>,
+    matches: Arc<Matches>,
+    /// Its replies do not speak of flushed entries.
     heartbeat: bool,
     /// How often in a row the peer refused an append of this replica.
     refusals: Refusals,
@@ -163,7 +169,7 @@ impl Network {
     }
 
     fn books(&self) -> Books {
-        Books { matches: self.matches.clone(), refusals: self.refusals.clone() }
+        Books { matches: self.matches.clone(), notes: !self.heartbeat, refusals: self.refusals.clone() }
     }
 
     /// How long a peer that refused is left alone. A heartbeat costs nothing, and has its own intervals.

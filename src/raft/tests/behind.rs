@@ -1,4 +1,5 @@
-//! Followers and state machines that are behind, many of them: what catching up may take.
+//! Followers and state machines that are behind, many of them: what catching up may take, and how often it
+//! is tried.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,9 +13,9 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use openraft::{Membership, RaftLogReader, StoredMembership, Vote, raft::AppendEntriesRequest};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::cluster::{GROUP, Knobs, WITHIN, replica, start_node};
+use super::cluster::{Cluster, GROUP, Hearing, Knobs, WITHIN, replica, start_node};
 use crate::{
     metrics::Metrics,
     proto::internal,
@@ -24,6 +25,7 @@ use crate::{
         lanes::Outgoing,
         link::{APPEND_WINDOW, Link},
         log_store::{LogStore, READ_BYTES_MAX},
+        member::AppendStream,
         reads::{ReadRoom, Reads},
         types::{Peer, RaftEntry, Types, encode_membership, encode_vote, log_id},
         wire::{Frame, Kind, decode_append},
@@ -200,7 +202,7 @@ impl Leader {
     {
         let address = (RaftGroupId(group), ReplicaId(1), ReplicaId(2));
         let exchange = link.open(APPEND_WINDOW).expect("the link is up");
-        let books = Books { matches: None, refusals: Arc::default() };
+        let books = Books { matches: Arc::default(), notes: true, refusals: Arc::default() };
         let first = reads.during(input.next()).await.expect("a request");
         let appends = Appends::new(exchange, address, books, (input, reads), first);
         stream::unfold(Some(appends), Appends::step).for_each(|_| std::future::ready(())).await;
@@ -283,4 +285,63 @@ async fn what_waits_for_a_link_is_bounded_and_holds_up_no_other() {
     assert!(before_heartbeat <= ENOUGH / READ_BYTES_MAX, "the heartbeat waited for {before_heartbeat} others");
     settle().await;
     assert_eq!(leader.in_flight(), "flotilla_raft_read_bytes_in_flight 0", "all room is free again");
+}
+
+/// Appends that reached the replica whose log went back.
+static APPENDS: AtomicUsize = AtomicUsize::new(0);
+
+/// SAFETY B5: a log that went back is not fed again, and openraft would ask the same of it again at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn d13_a_follower_whose_log_went_back_is_asked_less_and_less_often() {
+    const WATCHED: Duration = Duration::from_secs(3);
+    let mut cluster = Cluster::new().await;
+    let first = cluster.write(0).await;
+    let leader = cluster.leader().await;
+    let (set_back, other) = if leader == 1 { (2, 3) } else { (1, 5 - leader) };
+    cluster.wait_applied(set_back, first).await;
+    let older = cluster.disks[&set_back].copy(1);
+    let mut last = first;
+    for number in 1..20 {
+        last = cluster.write(number).await;
+    }
+    cluster.wait_applied(set_back, last).await;
+    let group = cluster.nodes[&leader].group.clone();
+    let term = group.status().borrow().term;
+    let acknowledged = || group.followers_behind().into_iter().any(|behind| behind == (BrokerId(set_back), 0));
+    timeout(WITHIN, async {
+        while !acknowledged() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("the leader knows that it has all");
+
+    cluster.kill(set_back).await;
+    cluster.disks.insert(set_back, older);
+    cluster.start(set_back).await;
+    {
+        let mut hosted = cluster.nodes[&set_back].group.0.core.hosted.write().expect("lock");
+        let here = hosted.get_mut(&GROUP).expect("it runs here");
+        let appends = |requests: AppendStream| {
+            let counted = requests.inspect(|_| {
+                APPENDS.fetch_add(1, Relaxed);
+            });
+            Box::pin(counted) as AppendStream
+        };
+        here.member = Arc::new(Hearing { member: here.member.clone(), appends });
+    }
+    let began = Instant::now();
+    let mut number = 100;
+    while began.elapsed() < WATCHED {
+        let last = cluster.write(number).await;
+        cluster.wait_applied(other, last).await;
+        number += 1;
+    }
+    let status = group.status().borrow().clone();
+    assert!(status.leads && status.term == term, "the leader goes on: {status:?}");
+    let heartbeats = WATCHED.as_millis() / Knobs::default().heartbeat.as_millis();
+    let asked = APPENDS.load(Relaxed);
+    assert!(asked > 1, "it was asked");
+    assert!(asked < 3 * heartbeats as usize, "it was asked {asked} times");
+    assert!(cluster.nodes[&set_back].group.applied().borrow().unwrap_or_default() < last, "it is not fed again");
 }

@@ -339,48 +339,58 @@ async fn m1_a_leader_is_ready_only_with_a_majority() {
     assert!(matches!(outcome, Err(ProposalEnd::Refused(_))), "{outcome:?}");
 }
 
-/// Votes for others, and hears nothing of what they then say.
-struct Deaf(Arc<dyn Member>);
+/// A replica, and what it hears of the appends that are sent to it.
+pub struct Hearing {
+    pub member: Arc<dyn Member>,
+    pub appends: fn(AppendStream) -> AppendStream,
+}
 
-impl Member for Deaf {
+impl Hearing {
+    /// Votes for others, and hears nothing of what they then say.
+    fn nothing(member: Arc<dyn Member>) -> Hearing {
+        Hearing { member, appends: |requests| Box::pin(requests.filter(|_| std::future::ready(false))) }
+    }
+}
+
+impl Member for Hearing {
     fn vote(&self, request: VoteRequest<Types>, pre: bool) -> BoxFuture<'_, Result<VoteResponse<Types>, String>> {
-        self.0.vote(request, pre)
+        self.member.vote(request, pre)
     }
 
     fn appends(&self, requests: AppendStream) -> BoxFuture<'_, AppendReplies> {
-        Box::pin(async move { Box::pin(requests.filter_map(|_| std::future::ready(None))) as AppendReplies })
+        self.member.appends((self.appends)(requests))
     }
 
     fn install(&self, head: SnapshotHead, state: Bytes) -> BoxFuture<'_, Result<RaftVote, String>> {
-        self.0.install(head, state)
+        self.member.install(head, state)
     }
 
     fn transfer(&self, request: TransferLeaderRequest<Types>) -> BoxFuture<'_, Result<(), String>> {
-        self.0.transfer(request)
+        self.member.transfer(request)
     }
 
     fn follows(&self, term: Term, leader: ReplicaId) -> BoxFuture<'_, Result<bool, String>> {
-        self.0.follows(term, leader)
+        self.member.follows(term, leader)
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
-        self.0.stop()
+        self.member.stop()
     }
 
     fn term(&self) -> u64 {
-        self.0.term()
+        self.member.term()
     }
 
     fn has_member(&self, replica: ReplicaId, broker: BrokerId) -> Option<bool> {
-        self.0.has_member(replica, broker)
+        self.member.has_member(replica, broker)
     }
 
     fn check_quorum(&self) {
-        self.0.check_quorum();
+        self.member.check_quorum();
     }
 
     fn leader_left(&self, broker: BrokerId) {
-        self.0.leader_left(broker);
+        self.member.leader_left(broker);
     }
 }
 
@@ -399,7 +409,7 @@ async fn m1_a_fresh_leader_is_not_ready_before_an_entry_of_its_term_is_committed
         let mut hosted = node.group.0.core.hosted.write().unwrap();
         let here = hosted.get_mut(&GROUP).unwrap();
         hearing.push((node.group.clone(), here.member.clone()));
-        here.member = Arc::new(Deaf(here.member.clone()));
+        here.member = Arc::new(Hearing::nothing(here.member.clone()));
     }
     cluster.kill(old).await;
     let leader = timeout(WITHIN, async {
