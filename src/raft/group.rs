@@ -229,11 +229,17 @@ impl<S: Replicated> Group<S> {
         if self.0.paused.load(Ordering::Acquire) > 0 {
             return Pending(Sent::Refused(Refusal::Transferring));
         }
+        if self.0.closing.load(Ordering::Acquire) {
+            return Pending(Sent::Refused(Refusal::NotLeader));
+        }
         let (sender, receiver) = oneshot::channel();
         let write = self.0.raft.write(Command(command)).with_leader(term.0).responder(Reply(sender));
-        // A stopped core drops the responder, which reads as an unknown outcome.
-        let _ = write.await;
-        Pending(Sent::Waiting(receiver))
+        match write.await {
+            // A core that stops drops the responder, which reads as an unknown outcome.
+            Ok(()) => Pending(Sent::Waiting(receiver)),
+            // It had stopped before: what it never had it cannot have appended.
+            Err(_) => Pending(Sent::Refused(Refusal::NotLeader)),
+        }
     }
 
     /// Confirms leadership with a majority and waits until everything committed before the call is

@@ -14,7 +14,7 @@ use openraft::{
 };
 
 use super::{
-    Group, confirm,
+    Group, Status, confirm,
     contradiction::Witness,
     group::Inner,
     types::{RaftLogId, RaftVote, Types, position},
@@ -135,6 +135,15 @@ impl<S: Replicated> Member for RaftMember<S> {
 
     fn stop(&self) -> BoxFuture<'_, ()> {
         self.0.closing.store(true, Ordering::Release);
+        // Before the core ends: nobody proposes to it any more what it would drop unread, with an outcome that
+        // nobody knows.
+        self.0.status.send_if_modified(|status| {
+            let goes_on = !status.stopped;
+            if goes_on {
+                *status = Status { stopped: true, ..Status::default() };
+            }
+            goes_on
+        });
         Box::pin(async move {
             if let Err(e) = self.0.raft.shutdown().await {
                 tracing::warn!(error = %e, "raft core did not stop cleanly");

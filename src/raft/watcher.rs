@@ -42,6 +42,9 @@ pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
             (seen, now.state == ServerState::Candidate)
         };
         group.status.send_if_modified(|status| {
+            if status.stopped {
+                return false; // It was told to, and its core goes on for a moment.
+            }
             let same = seen.leads && status.term == seen.term;
             let (ready, without_quorum) = (status.ready && same, status.without_quorum && same);
             let next = Status { ready, without_quorum, ..seen.clone() };
@@ -57,6 +60,9 @@ pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
             group.core.probe.leadership_lost();
         }
         last = (if candidate { status.term } else { last.0 }, status.ready);
+        if status.stopped {
+            return;
+        }
         if status.leads && !status.ready {
             become_ready(&group, status.term).await;
             // Whatever came of it, look again; a failed try waits a little.

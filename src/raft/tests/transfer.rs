@@ -77,3 +77,32 @@ async fn a_transfer_that_is_cancelled_after_its_request_went_out_is_still_watche
     .await
     .expect("nobody is paused once it is over");
 }
+
+/// SAFETY M2: what a core drops unread because it stops was never proposed. Who proposes is told in time that it
+/// stops, and what comes later is refused.
+#[tokio::test]
+async fn f4_a_replica_that_is_closed_refuses_what_it_can_no_longer_append() {
+    let cluster = Cluster::new().await;
+    cluster.write(1).await;
+    let leader = cluster.leader().await;
+    let node = &cluster.nodes[&leader];
+    let (group, term) = (node.group.clone(), node.group.status().borrow().term);
+    node.raft.close(GROUP).await;
+    assert!(group.status().borrow().stopped, "who watches its status knows, as soon as it is closed");
+    let outcome = group.propose(term, bytes::Bytes::new()).await.await;
+    assert!(matches!(outcome, Err(ProposalEnd::Refused(Refusal::NotLeader))), "{outcome:?}");
+}
+
+/// A core that has ended by itself cannot have appended what it never had.
+#[tokio::test]
+async fn f4_a_core_that_has_ended_refuses() {
+    let cluster = Cluster::new().await;
+    cluster.write(1).await;
+    let group = cluster.nodes[&cluster.leader().await].group.clone();
+    let term = group.status().borrow().term;
+    group.break_core().await;
+    let mut status = group.status();
+    timeout(WITHIN, status.wait_for(|status| status.stopped)).await.expect("it is noticed").expect("watched");
+    let outcome = group.propose(term, bytes::Bytes::new()).await.await;
+    assert!(matches!(outcome, Err(ProposalEnd::Refused(Refusal::NotLeader))), "{outcome:?}");
+}
