@@ -343,7 +343,7 @@ async fn confirm_deleted(inner: Arc<Inner>, groups: Vec<RaftGroupId>) {
 
 /// SAFETY B6: the first of `initial` initialises at once; each later one only if no leader was heard
 /// of for another two seconds. A replica with any state does nothing.
-async fn initialize(inner: Arc<Inner>, group: Group<Partition>, placement: PartitionPlacement) {
+pub(super) async fn initialize(inner: Arc<Inner>, group: Group<Partition>, placement: PartitionPlacement) {
     let me = (placement.replica, inner.me());
     let Some(turn) = placement.initial.iter().position(|member| *member == me) else { return };
     let turn = u32::try_from(turn).unwrap_or(u32::MAX);

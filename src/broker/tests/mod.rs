@@ -7,6 +7,7 @@ pub mod cut;
 mod forming;
 mod full;
 mod groups;
+mod initial;
 mod intake;
 mod moved;
 mod namesake;

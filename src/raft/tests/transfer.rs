@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::cluster::{Cluster, GROUP, WITHIN};
+use super::cluster::{Cluster, GROUP, Knobs, WITHIN};
 use crate::{
     raft::{ProposalEnd, Refusal, TransferError},
     types::BrokerId,
@@ -105,4 +105,48 @@ async fn f4_a_core_that_has_ended_refuses() {
     timeout(WITHIN, status.wait_for(|status| status.stopped)).await.expect("it is noticed").expect("watched");
     let outcome = group.propose(term, bytes::Bytes::new()).await.await;
     assert!(matches!(outcome, Err(ProposalEnd::Refused(Refusal::NotLeader))), "{outcome:?}");
+}
+
+/// Nobody campaigns by itself within the tests' time.
+const PATIENT: Duration = Duration::from_secs(60);
+
+/// A caught-up cluster, its leader and its followers, of which the first is alive, and hears nothing of what it is
+/// asked in this group.
+async fn with_a_deaf_candidate() -> (Cluster, u64, Vec<u64>) {
+    // The first leader is elected at once, by who initialises the group.
+    let cluster = Cluster::with(Knobs { elections: [PATIENT, PATIENT * 5 / 4], ..Knobs::default() }).await;
+    let last = cluster.write(1).await;
+    for id in 1..=3 {
+        cluster.wait_applied(id, last).await;
+    }
+    let leader = cluster.leader().await;
+    let followers: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
+    cluster.nodes[&followers[0]].group.0.core.hosted.write().unwrap().remove(&GROUP).expect("it runs there");
+    (cluster, leader, followers)
+}
+
+/// SAFETY B2: openraft sends its request once, and refuses writes until somebody leads. The link to the first
+/// candidate is cut after it was chosen: the next one is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn b2_the_next_candidate_is_asked_when_the_first_hears_nothing() {
+    let (cluster, leader, followers) = with_a_deaf_candidate().await;
+    let began = Instant::now();
+    let moved = timeout(WITHIN, cluster.nodes[&leader].group.transfer_leader(None, WITHIN)).await;
+    assert_eq!(moved.expect("in time").expect("moved").broker, BrokerId(followers[1]));
+    assert!(began.elapsed() < PATIENT / 4, "it was an election: {:?}", began.elapsed());
+    cluster.write(2).await;
+}
+
+/// SAFETY B2: the one voter that was asked for hears nothing. The deadline passes, and any other voter is asked:
+/// nothing takes the first request back, and somebody must lead in the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn b2_any_voter_is_asked_in_the_end_when_the_one_asked_for_hears_nothing() {
+    let (cluster, leader, followers) = with_a_deaf_candidate().await;
+    let began = Instant::now();
+    let to = Some(BrokerId(followers[0]));
+    let moved = cluster.nodes[&leader].group.transfer_leader(to, Duration::from_secs(1)).await;
+    assert!(matches!(moved, Err(TransferError::TimedOut(_))), "{moved:?}");
+    cluster.write(2).await;
+    assert!(began.elapsed() < PATIENT / 4, "it was an election: {:?}", began.elapsed());
+    assert_eq!(cluster.leader().await, followers[1]);
 }
