@@ -35,8 +35,9 @@ use crate::{
 
 /// Append exchanges of one peer at once: one a group and a few in transition.
 const EXCHANGES_MAX: usize = 65_536;
-/// Votes, transfers and snapshots of one peer worked on at once; more are refused.
-const REQUESTS_MAX: usize = 256;
+/// Votes, transfers and snapshots of one peer worked on at once; more are refused. A broker that dies leaves all
+/// that it led, and each of these groups asks at once; whoever is refused waits for another election timeout.
+const REQUESTS_MAX: usize = 16_384;
 /// Requests of the layers above that one peer has here at once; more are refused. Apart from those of
 /// Raft, which must not wait for them.
 const CALLS_MAX: usize = 256;

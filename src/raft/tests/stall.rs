@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::future::join_all;
+use openraft::raft::VoteRequest;
 use tokio::time::{Instant, timeout};
 
 use super::cluster::{Cluster, GROUP, Knobs, WITHIN, replica};
@@ -72,6 +75,34 @@ async fn a_leader_whose_disk_stalls_follows_others_afterwards() {
     cluster.disks[&stalled].heal();
     let last = cluster.write_but(Some(stalled), 2).await;
     cluster.wait_applied(stalled, last).await;
+}
+
+/// As when a broker dies that led a thousand groups: they all elect in the same moment, and each vote waits for
+/// the disk. None may be turned away: its candidate would try again only an election timeout later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_votes_at_once_all_get_their_answer() {
+    let cluster = Cluster::new().await;
+    cluster.write(1).await;
+    let (from, to) = (cluster.leader().await, cluster.leader().await % 3 + 1);
+    let (raft, core) = (&cluster.nodes[&from].raft, &cluster.nodes[&from].group.0.core);
+    let link = core.link(BrokerId(to)).unwrap();
+    let ask = |term: u64| {
+        let vote = openraft::Vote::new(term, replica(from).0);
+        let request = VoteRequest { vote, last_log_id: None, leadership_transfer: false };
+        let body = wire::encode_vote_request(&request);
+        link.request(Kind::Vote, (GROUP, replica(from), replica(to)), body, WITHIN)
+    };
+    let term = cluster.nodes[&from].group.status().borrow().term.0;
+    cluster.disks[&to].plant(SimFault::StallsCommits);
+    let answers = join_all((1..=1_000).map(|n| ask(term + n)));
+    let healed = async {
+        // It comes behind all of them.
+        raft.call(BrokerId(to), Bytes::from_static(b"hello"), WITHIN).await.expect("the stream goes on");
+        cluster.disks[&to].heal();
+    };
+    let (answers, ()) = tokio::join!(answers, healed);
+    let refused = answers.iter().filter(|answer| !matches!(answer, Ok(frame) if frame.kind == Kind::VoteReply));
+    assert_eq!(refused.count(), 0, "of {}", answers.len());
 }
 
 /// SAFETY M16: whoever closes a replica is not held up by its core.
