@@ -26,6 +26,7 @@ use super::{
     waiting::Waiting,
 };
 use crate::{
+    config,
     metadata::{Change, Found, Metadata, Outcome, Refusal},
     raft::{Group, GroupSpec},
     types::{BrokerId, METADATA_GROUP, ReplicaId},
@@ -221,12 +222,7 @@ async fn enter(inner: &Arc<Inner>) -> Result<Group<Metadata>, BrokerFailed> {
 }
 
 fn alone(inner: &Inner) -> BrokerFailed {
-    let detail = format!(
-        "`peers` names no broker but this one ({}), and a cluster founded by one broker can never be merged with another: \
-         list the others, or set `single = \"on\"` (--single) to found a cluster of one",
-        inner.peers_text()
-    );
-    BrokerFailed::InvalidSetting { detail }
+    BrokerFailed::InvalidSetting { detail: config::alone(&inner.settings.peers) }
 }
 
 async fn ask_all(inner: &Arc<Inner>) -> Vec<Hello> {

@@ -24,7 +24,7 @@ use super::{
     stall,
 };
 use crate::{
-    config::{Peer, founders, peers_hash},
+    config::{Peer, founders, peers_hash, peers_text},
     metadata::{Metadata, RegisterBroker},
     metrics::{Metrics, RequestProbe},
     partition::Partition,
@@ -262,7 +262,7 @@ impl Inner {
 
     /// As in the configuration, in the order of ids.
     pub fn peers_text(&self) -> String {
-        self.settings.peers.iter().map(Peer::to_string).collect::<Vec<_>>().join(", ")
+        peers_text(&self.settings.peers)
     }
 
     fn set_seed_peers(&self) {

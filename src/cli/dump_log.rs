@@ -65,6 +65,7 @@ fn refused(error: StoreError) -> Failure {
         StoreError::Damaged { .. }
         | StoreError::WrongCluster { .. }
         | StoreError::NotEmpty { .. }
+        | StoreError::NotADirectory { .. }
         | StoreError::Io { .. }
         | StoreError::Failed(_) => failed(error),
     }

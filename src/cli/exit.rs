@@ -7,7 +7,7 @@ use crate::client::{ClientError, Effect};
 
 /// Failed without effect.
 pub const FAILED: u8 = 1;
-/// The command line makes no sense.
+/// The command line makes no sense, or a server's settings cannot be: the same again would end the same.
 pub const USAGE: u8 = 2;
 /// A write may or may not have happened.
 pub const UNKNOWN: u8 = 3;

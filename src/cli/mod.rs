@@ -46,9 +46,9 @@ Examples:
   flotilla group describe billing
   flotilla cluster health
 
-Exit codes: 0 done, 1 failed without effect, 2 usage, 3 outcome unknown, 4 not found, 5 ended early (stderr says how
-much was done), 10 unhealthy or verdict invalid, 11 verdict unknown, 70 a fault of flotilla, 130 and 143 ended by
-Ctrl-C and SIGTERM, 141 nobody reads standard output any more.";
+Exit codes: 0 done, 1 failed without effect, 2 usage, or settings that cannot be, 3 outcome unknown, 4 not found, 5 ended
+early (stderr says how much was done), 10 unhealthy or verdict invalid, 11 verdict unknown, 70 a fault of flotilla, 74 a
+broker's disk failed, 130 and 143 ended by Ctrl-C and SIGTERM, 141 nobody reads standard output any more.";
 
 /// A replicated log with Kafka's semantics, every partition its own Raft group.
 #[derive(Parser)]
@@ -74,6 +74,7 @@ pub(super) struct Global {
 #[derive(Subcommand)]
 enum Command {
     /// Run a broker.
+    #[command(after_help = server::EXIT_CODES)]
     Server(server::ServerCommand),
     /// Run a cluster of real processes on this machine.
     #[command(subcommand, after_help = local::EXAMPLES)]
@@ -211,6 +212,7 @@ mod tests {
         for flag in ["-h", "--help"] {
             let help = command().try_get_matches_from(["flotilla", "server", flag]).expect_err("help").to_string();
             assert!(help.contains("--data-dir") && help.contains("Usage: flotilla server"), "{help}");
+            assert!(help.contains("74 its disk failed"), "{help}");
             assert!(!help.contains("--brokers") && !help.contains("--timeout"), "{help}");
         }
     }

@@ -10,11 +10,11 @@ mod listeners;
 mod logs;
 mod notify;
 mod process;
+mod refusals;
 mod watchdog;
 
 use std::{
     io::Write,
-    path::Path,
     pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -27,20 +27,26 @@ use self::watchdog::Signs;
 use super::{Failure, signals::Signals};
 use crate::{
     broker::{Broker, BrokerDeps, BrokerSettings, Readiness, groups::GroupSettings},
-    config::{Loaded, Machine, ServerArgs, ServerConfig, Switch, memory_bytes, unknown_variables},
+    config::{Loaded, Machine, ServerArgs, ServerConfig, Switch, alone, memory_bytes, unknown_variables},
     grpc::{self, GrpcOptions},
     http::{self, HttpOptions},
     metrics::{HistogramSnapshot, Metrics, SpaceSnapshot, WriterSnapshot},
     seam::{Clock, ConnectionLimits, FileClock, GuardedListener, Listener, Rng, Silence, SystemClock, TcpNet},
     storage::{
-        Histogram, RocksKv, RocksOptions, SpaceProbe, Store, StoreError, StoreOptions, WriterProbe, disk_bytes,
-        fail_stop, has_database,
+        Histogram, RocksKv, RocksOptions, SpaceProbe, Store, StoreOptions, WriterProbe, disk_bytes, fail_stop,
+        has_database,
     },
 };
 use descriptors::Descriptors;
 
 /// What `flotilla server` takes: every key of the configuration as a flag, and the file.
 pub type ServerCommand = ServerArgs;
+
+/// For the end of its help. Supervisors may leave a broker that ended with 2 alone.
+pub const EXIT_CODES: &str = "\
+Exit codes: 0 stopped by a signal; 1 it cannot go on, and says why (a directory that is damaged, a listener that failed);
+2 a setting must change: one that is wrong, an address that cannot be bound, a directory of another broker or cluster, or in
+use; 74 its disk failed or hangs; 70 and 134 a fault of flotilla.";
 
 /// How often readiness is looked at until it is announced.
 const READY_INTERVAL: Duration = Duration::from_millis(20);
@@ -165,7 +171,10 @@ impl Server {
         metrics.export_process(process::read);
         let net = TcpNet;
         if !has_database(&config.data_dir) {
-            // Before anything is created: what cannot be bound leaves no directory behind.
+            // Before anything is created: what cannot be leaves no directory behind.
+            if config.founds_nothing() {
+                return Err(Failure::usage(alone(&config.peers)));
+            }
             listeners::probe(&net, config).await?;
         }
         let store = open_store(config, descriptors, &metrics, signs).await?;
@@ -183,7 +192,7 @@ impl Server {
             metrics: metrics.clone(),
             free_bytes: BrokerDeps::free_bytes_of(config.data_dir.clone()),
         };
-        let broker = Broker::start(deps).await.map_err(|error| Failure::failed(error.to_string()))?;
+        let broker = Broker::start(deps).await.map_err(|failed| refusals::of_broker(&failed))?;
         let (stop_clients, stop_http) = (CancellationToken::new(), CancellationToken::new());
         let options = GrpcOptions {
             connections_max: usize::try_from(config.connections_max).unwrap_or(usize::MAX),
@@ -213,7 +222,7 @@ impl Server {
         loop {
             tokio::select! {
                 signal = signals.next() => return Ok(signal),
-                failed = &mut failed => return Err(Failure::failed(failed.to_string())),
+                failed = &mut failed => return Err(refusals::of_broker(&failed)),
                 ended = &mut self.clients => return Err(listener_ended("client", ended)),
                 ended = &mut self.http => return Err(listener_ended("HTTP", ended)),
                 _ = look.tick(), if !is_announced => {
@@ -280,7 +289,7 @@ async fn open_store(
     signs: &Signs,
 ) -> Result<Store, Failure> {
     let directory = &config.data_dir;
-    let refused = |error| Failure::failed(refusal(directory, &error));
+    let refused = |error| refusals::of_directory(directory, &error);
     let disk_bytes = disk_bytes(directory).ok();
     let reserve_bytes = config.reserve_bytes(disk_bytes);
     let open_files_max = u32::try_from(descriptors.store_files).ok();
@@ -303,23 +312,6 @@ fn watch(signs: &Signs, probe: &WriterProbe) -> Result<(), Failure> {
     tokio::spawn(signs.clone().beat());
     watchdog::start(signs.clone(), probe.clone())
         .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))
-}
-
-/// What is wrong with the directory, and what to do about it.
-fn refusal(directory: &Path, error: &StoreError) -> String {
-    let directory = directory.display();
-    match error {
-        // They say themselves what to do.
-        StoreError::Damaged { .. } | StoreError::WrongCluster { .. } | StoreError::NotEmpty { .. } => {
-            format!("data directory {directory} is refused: {error}")
-        }
-        StoreError::InUse { .. } => {
-            format!("data directory {directory} is in use by another process: stop that one, or set another data_dir")
-        }
-        StoreError::Io { .. } | StoreError::NoDataDirectory { .. } | StoreError::Failed(_) => {
-            format!("data directory {directory} cannot be opened: {error}; check its disk and permissions")
-        }
-    }
 }
 
 fn clock(config: &ServerConfig) -> Arc<dyn Clock> {
@@ -393,21 +385,10 @@ fn snapshot(histogram: &Histogram, unit: f64) -> HistogramSnapshot {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::Path;
 
-    #[test]
-    fn refusals_say_what_to_do() {
-        let directory = Path::new("/data/n1");
-        let in_use = StoreError::InUse { directory: "/data/n1".into() };
-        assert!(refusal(directory, &in_use).contains("set another data_dir"));
-        let to_do = "replace the replica".to_string();
-        let damaged = StoreError::Damaged { what: "commit 7 is missing".into(), to_do };
-        let text = refusal(directory, &damaged);
-        assert!(
-            text.contains("/data/n1") && text.contains("commit 7") && text.contains("replace the replica"),
-            "{text}"
-        );
-    }
+    use super::*;
+    use crate::{cli::exit::USAGE, types::BrokerId};
 
     #[test]
     fn writer_figures_reach_the_metrics_in_their_units() {
@@ -421,17 +402,35 @@ mod tests {
         }
     }
 
-    /// Operator's review S4: a data directory was created and preallocated before the address was tried.
+    async fn refused(config: &ServerConfig) -> Failure {
+        let descriptors = Descriptors::share(1_024).unwrap();
+        Server::start(config, descriptors, &Signs::default()).await.err().expect("it must not start")
+    }
+
+    /// Operator's review S4: a data directory was created and preallocated before the address was tried, and the
+    /// exit code was not that of a setting.
     #[tokio::test]
-    async fn what_cannot_be_bound_leaves_no_data_directory_behind() {
+    async fn s4_what_the_settings_make_impossible_is_usage_and_leaves_no_data_directory_behind() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let mut config = config(&dir.path().join("data"));
-        config.http.bind = taken.local_addr().unwrap().to_string();
-        let descriptors = Descriptors::share(1_024).unwrap();
-        let failure = Server::start(&config, descriptors, &Signs::default()).await.err().expect("it is taken");
-        assert!(failure.message.contains("http_bind"), "{}", failure.message);
-        assert!(!config.data_dir.exists());
+        let valid = config(&dir.path().join("data"));
+        let with_http = |bind: String| {
+            let mut config = valid.clone();
+            config.http.bind = bind;
+            config
+        };
+        let alone = ServerConfig { single: Switch::Off, ..valid.clone() };
+        for (config, part) in [
+            (with_http(taken.local_addr().unwrap().to_string()), "http_bind"),
+            // TEST-NET-1 is nobody's.
+            (with_http("192.0.2.1:0".into()), "an address of this machine"),
+            (with_http("127.0.0.1:99999".into()), "http_bind"),
+            (alone, "--single"),
+        ] {
+            let failure = refused(&config).await;
+            assert!(failure.code == USAGE && failure.message.contains(part), "{failure:?}");
+            assert!(!config.data_dir.exists(), "{failure:?}");
+        }
     }
 
     fn config(data_dir: &Path) -> ServerConfig {
@@ -459,8 +458,8 @@ mod tests {
             }
         };
         tokio::time::timeout(SHUTDOWN_MAX, ready).await.expect("ready in time");
-        let refused = Server::start(config, descriptors, &signs).await.err().expect("the directory is in use");
-        assert!(refused.message.contains("in use by another process"), "{}", refused.message);
+        let refused = refused(config).await;
+        assert!(refused.code == USAGE && refused.message.contains("in use by another process"), "{refused:?}");
         server.shutdown().await;
         assert!(matches!(server.broker.readiness(), Readiness::NotReady(_)));
     }
@@ -475,5 +474,11 @@ mod tests {
             runtime.block_on(starts_and_stops(&config));
             runtime.shutdown_timeout(RUNTIME_MAX);
         }
+        // Operator's review S4: the directory is broker 1's.
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let other = ServerConfig { id: BrokerId(2), ..config };
+        let refused = runtime.block_on(refused(&other));
+        runtime.shutdown_timeout(RUNTIME_MAX);
+        assert!(refused.code == USAGE && refused.message.contains("belongs to broker 1"), "{refused:?}");
     }
 }

@@ -13,7 +13,7 @@ mod validate;
 pub use args::ServerArgs;
 pub use environment::unknown_variables;
 pub use machine::{Machine, memory_bytes};
-pub use peers::{FOUNDERS_MAX, Peer, founders, peers_hash};
+pub use peers::{FOUNDERS_MAX, Peer, alone, founders, peers_hash, peers_text};
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -136,6 +136,12 @@ impl ServerConfig {
     /// The seed list's hash, exchanged before founding (SAFETY B6).
     pub fn peers_hash(&self) -> u64 {
         peers_hash(&self.peers)
+    }
+
+    /// Whether a new data directory could come to nothing: the list names no other broker, and a cluster of one is
+    /// not asked for.
+    pub fn founds_nothing(&self) -> bool {
+        self.single == Switch::Off && self.peers.iter().all(|peer| peer.id == self.id)
     }
 
     /// What must stay free on a disk of this size before writes are refused: as configured, or 1 GiB, or a

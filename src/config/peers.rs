@@ -40,6 +40,20 @@ pub fn peers_hash(peers: &[Peer]) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// Why a list that names only the broker itself founds no cluster, and what to do.
+pub fn alone(peers: &[Peer]) -> String {
+    format!(
+        "`peers` names no broker but this one ({}), and a cluster founded by one broker can never be merged with \
+         another: list the others, or set `single = \"on\"` (--single) to found a cluster of one",
+        peers_text(peers)
+    )
+}
+
+/// For people.
+pub fn peers_text(peers: &[Peer]) -> String {
+    peers.iter().map(Peer::to_string).collect::<Vec<_>>().join(", ")
+}
+
 impl FromStr for Peer {
     type Err = String;
 

@@ -255,6 +255,12 @@ fn a_broker_that_its_list_does_not_name_is_warned_once() {
 fn a_cluster_of_one_is_asked_for_by_a_flag_or_a_key() {
     let single = |flags: &[&str]| load_with(flags).unwrap().config.single;
     assert_eq!([single(&[]), single(&["--single"]), single(&["--single=off"])], [Switch::Off, Switch::On, Switch::Off]);
+    let of = |peers: &str, more: &[&str]| load(&[&["--id=1", "--data-dir=d", peers], more].concat()).unwrap();
+    assert!(of("--peers=1@h:7071", &[]).config.founds_nothing());
+    assert!(!of("--peers=1@h:7071", &["--single"]).config.founds_nothing());
+    assert!(!of("--peers=2@h:7071", &[]).config.founds_nothing(), "it joins");
+    let warnings = of("--peers=1@h:7071,2@i:7071", &["--single"]).warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("no effect"), "{warnings:?}");
 }
 
 #[test]

@@ -121,6 +121,9 @@ fn warnings(config: &ServerConfig) -> Vec<String> {
             "peers do not list this broker ({id}): it joins the cluster of those listed, and forms none"
         ));
     }
+    if config.single == Switch::On && config.peers.iter().any(|peer| peer.id != config.id) {
+        warnings.push("single is on, and has no effect: peers names other brokers".to_string());
+    }
     if config.clock_file.is_some() {
         warnings.push("clock_file is set: this broker's wall clock is what the file says; for tests only".to_string());
     }

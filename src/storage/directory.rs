@@ -78,8 +78,7 @@ impl Directory {
     /// Creates the directory if it is missing. Refuses one that is in use, marked damaged, or somebody else's.
     pub fn open(path: &Path) -> Result<Directory, StoreError> {
         if path.exists() && !path.is_dir() {
-            let (doing, cause) = (format!("opening {}", path.display()), "it is a file, not a directory".into());
-            return Err(StoreError::Io { doing, cause });
+            return Err(StoreError::NotADirectory { path: path.display().to_string() });
         }
         durable::create_directories(path).map_err(io("creating the data directory", path))?;
         if let Some(found) = Files(path).stranger().map_err(io("listing", path))? {
@@ -245,7 +244,7 @@ mod tests {
         assert_eq!(found, "thesis.tex");
         assert!(!dir.path().join(LOCK).exists(), "nothing was created");
         let Err(error) = Directory::open(&dir.path().join("thesis.tex")) else { panic!("not refused") };
-        assert!(error.to_string().contains("it is a file"), "{error}");
+        assert!(matches!(error, StoreError::NotADirectory { .. }), "{error}");
         fs::remove_file(dir.path().join("thesis.tex")).expect("remove");
         Directory::open(dir.path()).expect("a root of a file system is as good as empty");
     }

@@ -57,6 +57,8 @@ pub enum StoreError {
         "{directory} has no database of a broker, and holds {found}: give the broker an empty directory of its own"
     )]
     NotEmpty { directory: String, found: String },
+    #[error("{path} is a file, not a directory")]
+    NotADirectory { path: String },
     /// It was to be read, and nothing of ours is there.
     #[error("{directory} is no data directory of a broker: it has no database, or no FLOOR beside it")]
     NoDataDirectory { directory: String },

@@ -28,7 +28,7 @@ pub(super) async fn bind(
     let address = &listener.bind;
     let failed = |error: std::io::Error| {
         let to_do = to_do(error.kind(), key);
-        Failure::failed(format!("cannot listen on {address} ({key}): {error}; {to_do}"))
+        Failure::usage(format!("cannot listen on {address} ({key}): {error}; {to_do}"))
     };
     let bound = net.bind(address).await.map_err(failed)?;
     let local: SocketAddr = bound.local_addr().map_err(failed)?;
