@@ -64,6 +64,8 @@ pub enum Call {
     Where,
     /// From the metadata leader: what do you say of yourself to be registered?
     Introduce,
+    /// For leaders: what is worth knowing about retention in these partitions?
+    RetentionNotes { groups: Vec<RaftGroupId> },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,6 +95,8 @@ pub enum Answer {
     Where(Vec<(BrokerId, String)>),
     /// None: not part of a cluster yet.
     Introduced(Option<RegisterBroker>),
+    /// Sentences.
+    RetentionNotes(Vec<String>),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -168,21 +172,8 @@ impl Inner {
             }
             Call::Where => Answer::Where(neighbours::addresses_here(&self)),
             Call::Introduce => Answer::Introduced(self.cluster_id().map(|_| self.card())),
+            Call::RetentionNotes { groups } => Answer::RetentionNotes(self.retention_notes_here(&groups)),
         }
-    }
-
-    /// Sentences for a health report.
-    pub fn notes_here(&self) -> Vec<String> {
-        let now = self.clock.wall();
-        let led = self.routes.hosted().into_iter().filter(|hosted| hosted.is_ready());
-        let mut notes: Vec<String> = led.flat_map(|hosted| hosted.retention_notes(now)).collect();
-        let more = notes.len().saturating_sub(limits::RETENTION_NOTES_MAX);
-        if more > 0 {
-            notes.truncate(limits::RETENTION_NOTES_MAX);
-            notes.push(format!("and {more} more about retention"));
-        }
-        notes.extend(self.groups.lag.notes());
-        notes
     }
 
     fn hello(&self) -> Hello {
@@ -289,6 +280,8 @@ mod tests {
         assert_eq!(&encode(&Call::Alarm { text: "t".into() })[..], &[1, 15, 1, b't']);
         assert_eq!(&encode(&Call::Where)[..], &[1, 16]);
         assert_eq!(&encode(&Call::Introduce)[..], &[1, 17]);
+        assert_eq!(&encode(&Call::RetentionNotes { groups: vec![RaftGroupId(7)] })[..], &[1, 18, 1, 7]);
+        assert_eq!(&encode(&Answer::RetentionNotes(vec!["n".into()]))[..], &[1, 19, 1, 1, b'n']);
         assert_eq!(&encode(&Answer::Recalled(Some(told)))[..], &[1, 14, 1, 1, 2, 3, 4]);
         assert_eq!(&encode(&Answer::Remembered(None))[..], &[1, 15, 0]);
         assert_eq!(&encode(&Answer::Alarmed)[..], &[1, 16]);

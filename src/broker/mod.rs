@@ -21,6 +21,7 @@ mod hosted;
 mod inner;
 mod limits;
 mod neighbours;
+mod notes;
 mod placed;
 mod produce;
 mod reach;

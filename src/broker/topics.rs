@@ -97,10 +97,10 @@ impl Broker {
             leaders.borrow_and_update();
             let description = describe(inner, &inner.known(name)?);
             let groups: Vec<RaftGroupId> = description.partitions.iter().map(|p| p.raft_group).collect();
-            let stats = inner.stats_of(&groups).await;
+            let (stats, notes) = tokio::join!(inner.stats_of(&groups), inner.retention_notes_of(&groups));
             // Leaders that are being elected are waited for, a moment; those that are dead are not.
             if stats.len() == groups.len() || Instant::now() >= deadline {
-                return Ok(with_stats(description, &stats));
+                return Ok(with_stats(TopicDescription { notes, ..description }, &stats));
             }
             let look_again = Instant::now() + limits::CHANGE_RETRY;
             let _ = timeout_at(deadline.min(look_again), leaders.changed()).await;
@@ -303,13 +303,7 @@ impl Inner {
 
     /// Sizes of partitions, each asked of its leader, all brokers at once.
     async fn stats_of(&self, groups: &[RaftGroupId]) -> BTreeMap<RaftGroupId, PartitionStats> {
-        let mut by_leader: BTreeMap<BrokerId, Vec<RaftGroupId>> = BTreeMap::new();
-        for group in groups {
-            if let Some(leader) = self.raft.leader_of(*group) {
-                by_leader.entry(leader.broker).or_default().push(*group);
-            }
-        }
-        let asked = by_leader.into_iter().map(|(leader, groups)| async move {
+        let asked = self.by_leader(groups).into_iter().map(|(leader, groups)| async move {
             let stats = if leader == self.me() {
                 self.stats_here(&groups)
             } else {

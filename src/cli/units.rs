@@ -4,6 +4,8 @@ use std::{str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
 
+use crate::types::WallMs;
+
 /// Longer than anybody waits, short enough to be added to any clock.
 const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
 
@@ -77,6 +79,20 @@ pub fn key_value(text: &str) -> Result<(String, String), String> {
     Ok((key.to_string(), value.to_string()))
 }
 
+/// A span of time as [`duration`] reads it, in the largest unit that needs no fraction.
+pub fn human_ms(ms: i64) -> String {
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+    match units.into_iter().find(|(_, size)| ms >= *size && ms % size == 0) {
+        Some((unit, size)) => format!("{}{unit}", ms / size),
+        None => format!("{ms}ms"),
+    }
+}
+
+/// A moment for people: as in ISO 8601, or the milliseconds of one that no calendar has.
+pub fn human_time(at: WallMs) -> String {
+    jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| format!("{} ms", at.0), |time| time.to_string())
+}
+
 /// Bytes for people.
 pub fn human_bytes(bytes: i64) -> String {
     u64::try_from(bytes).map_or("?".into(), |bytes| ByteSize(bytes).display().iec().to_string())
@@ -109,6 +125,15 @@ mod tests {
         }
         assert!(offset("-1").is_err() && room("0").is_err() && room("0KiB").is_err());
         assert_eq!((wait("1ms"), partition("0"), count::<u64>("1")), (Ok(Duration::from_millis(1)), Ok(0), Ok(1)));
+    }
+
+    #[test]
+    fn times_for_people() {
+        for (ms, text) in [(7 * 86_400_000, "7d"), (90_000, "90s"), (60_000, "1m"), (1_500, "1500ms"), (0, "0ms")] {
+            assert_eq!(human_ms(ms), text);
+        }
+        assert_eq!(human_time(WallMs(1_764_000_000_123)), "2025-11-24T16:00:00.123Z");
+        assert_eq!(human_time(WallMs(i64::MAX)), format!("{} ms", i64::MAX));
     }
 
     #[test]

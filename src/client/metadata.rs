@@ -6,6 +6,11 @@ use crate::proto::v1;
 
 /// The config of a topic that says how large a batch may be.
 const BATCH_BYTES_CONFIG: &str = "max.message.bytes";
+/// How long it keeps records, by their timestamps; -1: for ever.
+const RETENTION_CONFIG: &str = "retention.ms";
+/// Who stamps them.
+const STAMPED_CONFIG: &str = "message.timestamp.type";
+const STAMPED_BY_LEADER: &str = "LogAppendTime";
 
 #[derive(Clone, Debug, Default)]
 pub struct Metadata {
@@ -30,6 +35,8 @@ struct KnownTopic {
     leaders: Vec<Leader>,
     /// The largest batch it takes; `None`: not said.
     batch_bytes_max: Option<usize>,
+    /// How long records are kept by the timestamps that their producers gave them; `None`: for ever, or not said.
+    retention_ms: Option<i64>,
 }
 
 /// Who leads a partition. `broker` 0: nobody, as far as is known.
@@ -57,6 +64,12 @@ impl Metadata {
     /// The largest batch that a topic takes (`max.message.bytes`), as it is known now.
     pub fn batch_bytes_max(&self, name: &str) -> Option<usize> {
         self.topics.get(name)?.batch_bytes_max
+    }
+
+    /// How long a topic keeps records, by the timestamps that producers give them. `None`: for ever, its leaders stamp
+    /// them, or it is not known.
+    pub fn retention_ms(&self, name: &str) -> Option<i64> {
+        self.topics.get(name)?.retention_ms
     }
 
     pub fn topic_names(&self) -> Vec<String> {
@@ -139,6 +152,9 @@ impl Metadata {
         known.index = known.index.max(index);
         if is_news || known.batch_bytes_max.is_none() {
             known.batch_bytes_max = topic.configs.get(BATCH_BYTES_CONFIG).and_then(|max| max.parse().ok());
+            let is_stamped = topic.configs.get(STAMPED_CONFIG).is_some_and(|by| by == STAMPED_BY_LEADER);
+            let keeps_ms = topic.configs.get(RETENTION_CONFIG).and_then(|keeps| keeps.parse().ok());
+            known.retention_ms = keeps_ms.filter(|keeps| !is_stamped && *keeps >= 0);
         }
         let known = &mut known.leaders;
         for p in topic.partitions {
@@ -282,6 +298,20 @@ mod tests {
         assert!(view(&[true, true, true], true));
         assert!(!view(&[true], false));
         assert!(!view(&[], false), "a broker that names none says nothing");
+    }
+
+    #[test]
+    fn p21_how_long_records_are_kept_is_known_where_producers_date_them() {
+        let kept = |configs: &[(&str, &str)]| {
+            let mut view = answer(&[(1, 1)]);
+            view.topics[0].configs = configs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+            let mut m = Metadata::default();
+            m.update(view);
+            m.retention_ms("t")
+        };
+        assert_eq!(kept(&[("retention.ms", "1000"), ("message.timestamp.type", "CreateTime")]), Some(1_000));
+        assert_eq!(kept(&[("retention.ms", "1000"), ("message.timestamp.type", "LogAppendTime")]), None);
+        assert_eq!((kept(&[("retention.ms", "-1")]), kept(&[])), (None, None));
     }
 
     #[test]

@@ -171,7 +171,7 @@ async fn a_look_up_by_time_is_bounded_whatever_headers_promise() {
 
 /// FAULTS P21: a clock in seconds, and one that is off by decades.
 #[tokio::test]
-async fn records_that_retention_treats_unlike_what_was_meant_are_told_of_in_health() {
+async fn p21_records_that_retention_treats_unlike_what_was_meant_are_told_of_in_health_and_description() {
     let cluster = Cluster::start(1, 2_600).await;
     let configs = [("retention.ms", "3600000"), ("message.timestamp.after.max.ms", "9223372036854775807")];
     let configs = configs.map(|(key, value)| (key.to_string(), value.to_string())).into();
@@ -185,8 +185,10 @@ async fn records_that_retention_treats_unlike_what_was_meant_are_told_of_in_heal
     };
     cluster.any().create_topic(request).await.unwrap();
     let broker = cluster.any();
+    cluster.create_on("quiet", 1, 1).await;
     produce_to(&broker, 0, batch(1, broker.now().0)).await.unwrap();
     assert_eq!(broker.health().await.notes, Vec::<String>::new());
+    assert_eq!(broker.describe_topic("t").await.unwrap().notes, Vec::<String>::new());
     produce_to(&broker, 0, batch(1, broker.now().0 / 1_000)).await.unwrap();
     let notes = broker.health().await.notes;
     assert!(notes.len() == 1 && notes[0].contains("1 records came to t-0"), "{notes:?}");
@@ -194,4 +196,28 @@ async fn records_that_retention_treats_unlike_what_was_meant_are_told_of_in_heal
     produce_to(&broker, 0, batch(1, IN_2099)).await.unwrap();
     let notes = broker.health().await.notes;
     assert!(notes.len() == 2 && notes[1].contains("4070908800000"), "{notes:?}");
+    assert_eq!(broker.describe_topic("t").await.unwrap().notes, notes);
+    assert!(broker.describe_topic("quiet").await.unwrap().notes.is_empty(), "they are about the other topic");
+}
+
+/// FAULTS P21: whoever is asked, the leaders know.
+#[tokio::test]
+async fn p21_any_broker_describes_a_topic_with_its_leaders_notes() {
+    let cluster = Cluster::start(3, 2_650).await;
+    let configs = [("retention.ms".to_string(), "3600000".to_string())].into();
+    let request = CreateTopicRequest {
+        name: "t".into(),
+        partitions: Some(1),
+        replication_factor: Some(3),
+        configs,
+        wait: true,
+        ..CreateTopicRequest::default()
+    };
+    cluster.any().create_topic(request).await.unwrap();
+    // From 1970.
+    cluster.produce("t", 0).await;
+    for node in cluster.nodes.values() {
+        let notes = node.broker.describe_topic("t").await.unwrap().notes;
+        assert!(notes.len() == 1 && notes[0].contains("came to t-0"), "{notes:?}");
+    }
 }

@@ -5,6 +5,7 @@
 //! and waited for, and how many records are stored is said, with an exit code for each way to end.
 
 mod args;
+mod outdated;
 mod tally;
 
 use std::{
@@ -16,7 +17,7 @@ use serde_json::json;
 use tokio::{io::AsyncReadExt, sync::Notify, task::spawn_blocking};
 
 pub use self::args::{AcksArg, CompressionArg, PartitionerArg, ProduceArgs};
-use self::{args::Receipts, tally::Tally};
+use self::{args::Receipts, outdated::Outdated, tally::Tally};
 use super::{
     Failure, Global,
     format::Splitter,
@@ -109,7 +110,8 @@ pub async fn run(args: ProduceArgs, global: &Global) -> Result<(), Failure> {
     tokio::pin!(printing);
     let mut is_printed = false;
     let mut ended = {
-        let feeding = feed(&args, producer, topic, splitter, &run, &mut signals);
+        let outdated = Outdated::new(&args.topic, cluster.look(|known| known.retention_ms(&args.topic)));
+        let feeding = feed(&args, producer, topic, Input { splitter, outdated }, &run, &mut signals);
         tokio::pin!(feeding);
         loop {
             tokio::select! {
@@ -161,12 +163,18 @@ fn cluster(args: &ProduceArgs, global: &Global) -> Result<Cluster, Failure> {
     global.cluster_in(World { rng: Arc::new(Rng::seeded(seed)), ..world })
 }
 
+/// What stands between standard input and the producer.
+struct Input {
+    splitter: Splitter,
+    outdated: Outdated,
+}
+
 /// Reads input and sends it, until it ends, something failed or a signal came. Drops the producer: that flushes.
 async fn feed(
     args: &ProduceArgs,
     producer: Producer,
     topic: TopicHandle,
-    mut splitter: Splitter,
+    Input { mut splitter, mut outdated }: Input,
     run: &Run,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
@@ -186,6 +194,8 @@ async fn feed(
             let mut read = read.map_err(Failure::usage)?;
             if !read.has_timestamp {
                 read.record.timestamp = now;
+            } else if let Some(warning) = outdated.warning(read.record.timestamp, now) {
+                say(&format!("flotilla: {warning}"));
             }
             let partition = args.fill_in(&mut read);
             let sent = tokio::select! {
