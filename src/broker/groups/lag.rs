@@ -15,7 +15,11 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::{limits, requests::GroupPartition};
+use super::{
+    beyond::{self, BeyondEnd},
+    limits,
+    requests::GroupPartition,
+};
 use crate::{
     broker::{
         calls::{Answer, Call},
@@ -196,6 +200,7 @@ impl Inner {
 #[derive(Default)]
 pub struct LagTable {
     samples: Mutex<Arc<Vec<LagSample>>>,
+    beyond: Mutex<Vec<BeyondEnd>>,
 }
 
 impl LagTable {
@@ -203,8 +208,15 @@ impl LagTable {
         Arc::clone(&self.samples.lock().expect("no code that holds this lock panics"))
     }
 
-    /// Sentences for a health report: which groups are about to lose what they have not read.
+    /// Sentences for a health report.
     pub fn notes(&self) -> Vec<String> {
+        let mut notes = self.threats();
+        notes.extend(beyond::notes(&self.beyond.lock().expect("no code that holds this lock panics")));
+        notes
+    }
+
+    /// Which groups are about to lose what they have not read.
+    fn threats(&self) -> Vec<String> {
         let mut threatened: BTreeMap<(&str, &str), Vec<i32>> = BTreeMap::new();
         let samples = self.latest();
         for sample in samples.iter().filter(|sample| sample.retention_threatens) {
@@ -259,6 +271,7 @@ pub async fn run(inner: Arc<Inner>) {
         }
         if let Some(metadata) = inner.metadata() {
             let readers = readers(&inner, &metadata, limits::LAG_SERIES_MAX);
+            *inner.groups.lag.beyond.lock().expect("no code that holds this lock panics") = beyond(&readers);
             let samples = sample(&inner, readers, &mut known, limits::LAG_READS_MAX).await;
             *inner.groups.lag.samples.lock().expect("no code that holds this lock panics") = Arc::new(samples);
         }
@@ -291,6 +304,16 @@ fn readers(inner: &Inner, metadata: &Group<Metadata>, max: usize) -> Vec<Reader>
         }
     }
     readers
+}
+
+/// What was committed was read before the ends are, which only grow.
+fn beyond(readers: &[Reader]) -> Vec<BeyondEnd> {
+    let found = readers.iter().filter_map(|Reader { group, at, hosted, committed }| {
+        let end = hosted.bounds().high_watermark;
+        let (group, at, committed) = (group.clone(), at.clone(), *committed);
+        (committed > end).then_some(BeyondEnd { group, at, committed, end })
+    });
+    found.collect()
 }
 
 /// Looks up `reads_max` timestamps at most.

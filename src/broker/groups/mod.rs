@@ -9,6 +9,7 @@
 //! entry acknowledges a change.
 
 mod answer;
+mod beyond;
 mod calls;
 mod classic;
 mod commits;

@@ -205,6 +205,33 @@ async fn unread_records_in_danger_are_in_metrics_description_and_health_notes() 
     assert!(others.map(|(_, node)| node.metrics.encode()).all(|text| !text.contains("consumer_lag_records{")));
 }
 
+/// FAULTS O10: an offset of 10^12 was taken, with a lag of 0 and no word.
+#[tokio::test]
+async fn o10_committed_offsets_beyond_the_end_are_notes_of_health() {
+    let cluster = Cluster::start(3, 5_450).await;
+    cluster.create("t", 1).await;
+    for sequence in 0..5 {
+        cluster.produce("t", sequence).await;
+    }
+    for (group, at) in [("far", 1_000_000_000_000), ("done", 5), ("late", 2)] {
+        assert_eq!(cluster.any().commit_offsets(commit(group, vec![offset(place("t", 0), at)])).await, Ok(vec![]));
+    }
+    let want = "group \"far\" has committed offset 1000000000000 of t-0, beyond its end, 5";
+    let notes = |id: u64| {
+        let broker = cluster.broker(id);
+        async move {
+            let health = broker.health().await;
+            assert!(health.healthy, "it is a note and no problem: {health:?}");
+            health.notes.into_iter().filter(|note| note.contains("beyond its end")).collect::<Vec<_>>()
+        }
+    };
+    for id in 1..=3 {
+        until("a note", || async { matches!(&notes(id).await[..], [one] if one.starts_with(want)) }).await;
+    }
+    cluster.any().delete_offsets("far", vec![place("t", 0)]).await.unwrap();
+    until("none any more", || async { notes(1).await.is_empty() }).await;
+}
+
 /// Only once the retention is over, and only while nobody is a member.
 #[tokio::test]
 async fn offsets_of_a_group_without_members_expire() {
