@@ -40,7 +40,7 @@ pub enum ClusterCommand {
 pub struct TransferArgs {
     /// The topic.
     topic: Option<String>,
-    #[arg(short, long, default_value_t = 0, allow_negative_numbers = true,
+    #[arg(short, long, conflicts_with = "metadata", default_value_t = 0, allow_negative_numbers = true,
           value_parser = clap::value_parser!(i32).range(0..))]
     partition: i32,
     /// The metadata group's leadership.

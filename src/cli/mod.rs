@@ -270,6 +270,9 @@ mod tests {
             ("consume t -o 9:3", "9:3"),
             ("consume t -g g --session-timeout 0", "0"),
             ("consume t -g g --commit-interval 0s", "0s"),
+            ("consume t -g g --max-poll-interval 0", "0"),
+            ("consume t -g g --max-poll-interval 10ms", "10ms"),
+            ("consume t -g g --max-poll-interval -1s", "-1s"),
             ("topic trim t -p 0 --before -1", "-1"),
             ("cluster health --watch --interval 0", "0"),
             ("bench produce -p 0", "0"),
@@ -284,6 +287,14 @@ mod tests {
             assert!(error.to_string().contains(&format!("invalid value '{value}' for")), "{line}: {error}");
             assert_eq!(error.exit_code(), 2);
         }
+    }
+
+    /// FAULTS R4: it was left out of account.
+    #[test]
+    fn the_metadata_group_has_no_partitions() {
+        let line = ["flotilla", "cluster", "transfer-leader", "--metadata", "-p", "3"];
+        let error = Cli::try_parse_from(line).err().expect("it makes no sense");
+        assert!(error.to_string().contains("'--metadata' cannot be used with '--partition <PARTITION>'"), "{error}");
     }
 
     #[test]

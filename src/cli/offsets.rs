@@ -26,7 +26,7 @@ impl From {
         match self {
             From::Start(start) => start,
             From::Ago(ago) => {
-                Start::Timestamp(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))
+                Start::Timestamp(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)).max(0))
             }
         }
     }
@@ -72,7 +72,8 @@ fn parse_time(text: &str) -> Result<From, String> {
     let time: jiff::Timestamp = text.parse().map_err(|error| {
         format!("{text:?} is not a time ({error}): write @1764000000000 (ms), @2026-11-24T12:00:00Z or @-1h")
     })?;
-    Ok(From::Start(Start::Timestamp(time.as_millisecond())))
+    // No record is older.
+    Ok(From::Start(Start::Timestamp(time.as_millisecond().max(0))))
 }
 
 #[cfg(test)]
@@ -89,6 +90,7 @@ mod tests {
             ("-5", plain(Start::BeforeEnd(5))),
             ("@1000", plain(Start::Timestamp(1000))),
             ("@1970-01-01T00:00:02Z", plain(Start::Timestamp(2000))),
+            ("@1960-01-01T00:00:00Z", plain(Start::Timestamp(0))),
             ("@-1h", Span { start: From::Ago(Duration::from_secs(3600)), end: None }),
             ("3:9", Span { start: From::Start(Start::Offset(3)), end: Some(9) }),
             (":9", Span { start: From::Start(Start::Earliest), end: Some(9) }),
@@ -98,6 +100,7 @@ mod tests {
             assert_eq!(parse(text), Ok(span), "{text}");
         }
         assert_eq!(From::Ago(Duration::from_secs(1)).at(5_000), Start::Timestamp(4_000));
+        assert_eq!(From::Ago(Duration::from_secs(9)).at(5_000), Start::Timestamp(0));
     }
 
     #[test]

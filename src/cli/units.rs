@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
 
-use crate::types::WallMs;
+use crate::{client::POLL_INTERVAL_MAX_MIN, types::WallMs};
 
 /// Longer than anybody waits, short enough to be added to any clock.
 const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -34,6 +34,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 pub fn wait(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         time if time < Duration::from_millis(1) => Err(format!("{text:?} leaves no time: write at least 1ms")),
+        time => Ok(time),
+    }
+}
+
+/// How long an application may take from one record to the next.
+pub fn poll_interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        time if time < POLL_INTERVAL_MAX_MIN => Err(format!("{text:?} is below {POLL_INTERVAL_MAX_MIN:?}")),
         time => Ok(time),
     }
 }

@@ -24,7 +24,7 @@ pub use consumer::{Chunk, ConsumeOptions, ConsumedRecord, Consumer, Gaps, Notice
 pub use error::{BrokerError, ClientError, ERROR_TRAILER, Effect, ErrorCode};
 pub use group::{
     GroupConsumer, GroupEvent, GroupOptions, GroupRecords, OffsetJump, OffsetReset, OffsetToCommit,
-    POLL_INTERVAL_MAX_DEFAULT,
+    POLL_INTERVAL_MAX_DEFAULT, POLL_INTERVAL_MAX_MIN,
 };
 pub use metadata::{Leader, Metadata};
 pub use net::{Cluster, World};

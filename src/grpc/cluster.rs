@@ -64,6 +64,10 @@ impl<B: Backend> Services<B> {
 
     async fn transfer(&self, request: v1::TransferLeaderRequest) -> Result<v1::TransferLeaderResponse, v1::Error> {
         let partition = if request.topic.is_empty() {
+            if request.partition != 0 {
+                let detail = format!("partition is {} and topic is empty: the metadata has none", request.partition);
+                return Err(RequestError::invalid(detail).into());
+            }
             None
         } else {
             decode::topic_name(&request.topic)?;

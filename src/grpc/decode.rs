@@ -50,6 +50,32 @@ pub(super) fn offset(field: &str, offset: i64) -> Result<Offset, RequestError> {
     Ok(Offset(offset))
 }
 
+/// Kafka's clients say -1 and -2 for "latest" and "earliest": here these are fields of their own, and a time before 1970
+/// is no record's.
+pub(super) fn timestamp(timestamp_ms: i64) -> Result<WallMs, RequestError> {
+    if timestamp_ms < 0 {
+        return Err(RequestError::invalid(format!("timestamp_ms is {timestamp_ms}; milliseconds count from 1970")));
+    }
+    Ok(WallMs(timestamp_ms))
+}
+
+/// Of an assignment.
+pub(super) fn epoch(epoch: i32) -> Result<i32, RequestError> {
+    if epoch < 0 {
+        return Err(RequestError::invalid(format!("epoch is {epoch}; epochs count from 0")));
+    }
+    Ok(epoch)
+}
+
+/// A number of which 0 means `default`, and more than `max` is not to be had.
+fn or_default(field: &str, asked: u32, default: u64, max: u64) -> Result<u64, RequestError> {
+    match u64::from(asked) {
+        0 => Ok(default),
+        asked if asked > max => Err(RequestError::invalid(format!("{field} is {asked}; at most {max} is allowed"))),
+        asked => Ok(asked),
+    }
+}
+
 /// Zero stays zero: the broker knows each call's default.
 pub(super) fn timeout(timeout_ms: u32) -> Result<Duration, RequestError> {
     if timeout_ms > limits::TIMEOUT_MS_MAX {
@@ -99,7 +125,7 @@ pub(super) fn offset_at(at: Option<v1::list_offset_request::At>) -> Result<Offse
     match at {
         Some(At::Earliest(true)) => Ok(OffsetAt::Earliest),
         Some(At::Latest(true)) => Ok(OffsetAt::Latest),
-        Some(At::TimestampMs(timestamp_ms)) => Ok(OffsetAt::Time(WallMs(timestamp_ms))),
+        Some(At::TimestampMs(timestamp_ms)) => Ok(OffsetAt::Time(timestamp(timestamp_ms)?)),
         Some(At::Earliest(false) | At::Latest(false)) => {
             Err(RequestError::invalid("earliest or latest is false; leave out what is not asked for"))
         }
@@ -140,6 +166,8 @@ pub(super) fn produce(request: v1::ProduceRequest, acks: Acks, now: WallMs) -> R
     let payload = match request.payload {
         Some(v1::produce_request::Payload::Batch(batch)) => Payload::Batch(batch),
         Some(v1::produce_request::Payload::Records(records)) => {
+            let stamps = records.records.iter().filter_map(|record| record.timestamp_ms);
+            stamps.into_iter().try_for_each(|stamp| timestamp(stamp).map(drop))?;
             Payload::Records(records.records, codec(records.compression)?, now)
         }
         None => return Err(RequestError::invalid("neither batch nor records is set")),
@@ -246,20 +274,21 @@ pub(super) fn consume(request: v1::ConsumeRequest) -> Result<Consume, RequestErr
         Some(Asked::Offset(at)) => Start::Offset(offset("offset", at)?),
         Some(Asked::Earliest(true)) => Start::Find(OffsetAt::Earliest),
         Some(Asked::Latest(true)) => Start::Find(OffsetAt::Latest),
-        Some(Asked::TimestampMs(timestamp_ms)) => Start::Find(OffsetAt::Time(WallMs(timestamp_ms))),
+        Some(Asked::TimestampMs(timestamp_ms)) => Start::Find(OffsetAt::Time(timestamp(timestamp_ms)?)),
         Some(Asked::Earliest(false) | Asked::Latest(false)) => {
             return Err(RequestError::invalid("earliest or latest is false; leave out what is not asked for"));
         }
         None => return Err(RequestError::invalid("none of offset, earliest, latest and timestamp_ms is set")),
     };
-    let wait = match request.wait_ms_max {
-        0 => limits::CONSUME_WAIT_DEFAULT,
-        wait_ms => Duration::from_millis(wait_ms.into()).min(limits::CONSUME_WAIT_MAX),
-    };
-    let bytes_max = match request.bytes_max {
-        0 => limits::CONSUME_BYTES_DEFAULT,
-        bytes_max => usize::try_from(bytes_max).map_or(limits::CONSUME_BYTES_MAX, |b| b.min(limits::CONSUME_BYTES_MAX)),
-    };
+    let wait_max = limits::CONSUME_WAIT_MAX.as_millis() as u64;
+    let wait_ms =
+        or_default("wait_ms_max", request.wait_ms_max, limits::CONSUME_WAIT_DEFAULT.as_millis() as u64, wait_max)?;
+    let bytes_max = or_default(
+        "bytes_max",
+        request.bytes_max,
+        limits::CONSUME_BYTES_DEFAULT as u64,
+        limits::CONSUME_BYTES_MAX as u64,
+    )?;
     Ok(Consume {
         topic_id: topic_id(&request.topic_id)?,
         topic: request.topic,
@@ -269,7 +298,7 @@ pub(super) fn consume(request: v1::ConsumeRequest) -> Result<Consume, RequestErr
         records_max: (request.records_max > 0).then_some(request.records_max),
         stop_at_end: request.stop_at_end,
         raw: request.raw,
-        wait,
-        bytes_max,
+        wait: Duration::from_millis(wait_ms),
+        bytes_max: bytes_max as usize,
     })
 }

@@ -3,7 +3,7 @@
 //! Names and lists are bounded here, so that no copy of a stranger's megabyte is made; what they mean (whether a
 //! timeout is in its bounds, a member known, a pattern well formed) is the broker's to say.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use super::{RequestError, decode, limits};
 use crate::{
@@ -64,9 +64,21 @@ fn few(field: &str, count: usize, count_max: usize) -> Result<(), RequestError> 
     Ok(())
 }
 
-/// Zero stays zero: the broker knows the defaults, and the bounds.
-pub(super) fn millis(ms: u32) -> Duration {
-    Duration::from_millis(ms.into())
+/// Zero stays zero: the broker knows the defaults.
+pub(super) fn session_timeout(ms: u32) -> Result<Duration, RequestError> {
+    within("session_timeout_ms", ms, limits::SESSION_TIMEOUT_MS_MIN..=limits::SESSION_TIMEOUT_MS_MAX)
+}
+
+pub(super) fn rebalance_timeout(ms: u32) -> Result<Duration, RequestError> {
+    within("rebalance_timeout_ms", ms, 1..=limits::REBALANCE_TIMEOUT_MS_MAX)
+}
+
+fn within(field: &str, ms: u32, range: RangeInclusive<u32>) -> Result<Duration, RequestError> {
+    if ms != 0 && !range.contains(&ms) {
+        let (min, max) = range.into_inner();
+        return Err(RequestError::invalid(format!("{field} is {ms}; it is from {min} to {max}, or 0 for the default")));
+    }
+    Ok(Duration::from_millis(ms.into()))
 }
 
 pub(super) fn subscription(subscription: v1::GroupSubscription) -> Result<Subscription, RequestError> {
@@ -133,8 +145,18 @@ fn offset(asked: v1::OffsetToCommit) -> Result<OffsetToCommit, RequestError> {
         topic_id: decode::topic_id(&asked.topic_id)?,
         at: TopicPartition { topic: asked.topic, partition: decode::partition(asked.partition)? },
         offset: decode::offset("offset", asked.offset)?,
-        // -1 is how Kafka's clients say "unknown".
-        leader_epoch: asked.leader_epoch.filter(|epoch| *epoch >= 0).map(LeaderEpoch),
+        leader_epoch: leader_epoch(asked.leader_epoch)?,
         metadata: asked.metadata,
     })
+}
+
+fn leader_epoch(epoch: Option<i32>) -> Result<Option<LeaderEpoch>, RequestError> {
+    match epoch {
+        // How Kafka's clients say "unknown".
+        None | Some(-1) => Ok(None),
+        Some(epoch) if epoch < 0 => Err(RequestError::invalid(format!(
+            "leader_epoch is {epoch}; epochs count from 0, and -1 is an unknown one"
+        ))),
+        Some(epoch) => Ok(Some(LeaderEpoch(epoch))),
+    }
 }

@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Backend, RequestError, Services, connection::Caller, convert, decode_groups as decode};
+use super::{Backend, RequestError, Services, connection::Caller, convert, decode::epoch, decode_groups as decode};
 use crate::{
     broker::groups::{CommitRequest, CommittedOffsets, GroupError, HeartbeatRequest, Leaver},
     proto::v1::{self, groups_server::Groups},
@@ -84,11 +84,11 @@ impl<B: Backend> Services<B> {
         let beat = HeartbeatRequest {
             subscription: request.subscription.map(decode::subscription).transpose()?,
             owns: decode::partition_sets("owns", request.owns)?,
-            session_timeout: decode::millis(request.session_timeout_ms),
-            rebalance_timeout: decode::millis(request.rebalance_timeout_ms),
+            session_timeout: decode::session_timeout(request.session_timeout_ms)?,
+            rebalance_timeout: decode::rebalance_timeout(request.rebalance_timeout_ms)?,
             group: request.group,
             member: if is_join { request.join_as } else { request.member_id },
-            epoch: request.epoch,
+            epoch: epoch(request.epoch)?,
             instance: request.instance_id,
             client_id: request.client_id,
             client_host,
@@ -124,7 +124,7 @@ impl<B: Backend> Services<B> {
             group: request.group,
             member: request.member_id,
             instance: request.instance_id,
-            epoch: request.epoch,
+            epoch: epoch(request.epoch)?,
             sequence: request.sequence,
         };
         let refused = self.backend.commit_offsets(commit).await?;

@@ -71,14 +71,14 @@ pub const CONSUME_STREAMS_MAX: usize = 16_384;
 /// instead of late. One batch is sent whole even if it is larger, once there is room for it.
 pub const CONSUME_SMALL_BYTES: usize = 64 << 10;
 
-/// `bytes_max` of a Consume: when 0, and at most.
+/// `bytes_max` of a Consume: when 0, and at most; more is refused.
 pub const CONSUME_BYTES_DEFAULT: usize = 1 << 20;
 pub const CONSUME_BYTES_MAX: usize = 8 << 20;
 
 /// What the records of one batch may decode to: a compressed bomb ends in DECOMPRESSION_FAILED.
 pub const DECODED_BYTES_MAX: usize = crate::record::DECODED_BYTES_MAX_DEFAULT;
 
-/// `wait_ms_max` of a Consume: when 0, and at most.
+/// `wait_ms_max` of a Consume: when 0, and at most; more is refused.
 pub const CONSUME_WAIT_DEFAULT: Duration = Duration::from_secs(5);
 pub const CONSUME_WAIT_MAX: Duration = crate::broker::FETCH_WAIT_MAX;
 
@@ -89,7 +89,7 @@ pub const TIMEOUT_MS_MAX: u32 = 300_000;
 /// Names are checked here, so that no error message carries a megabyte of somebody's name.
 pub use crate::group::limits::{
     GROUP_NAME_BYTES_MAX, LABEL_BYTES_MAX, MEMBER_ID_BYTES_MAX, OFFSET_METADATA_BYTES_MAX, OFFSETS_PER_GROUP_MAX,
-    PATTERN_BYTES_MAX, SUBSCRIBED_TOPICS_MAX,
+    PATTERN_BYTES_MAX, REBALANCE_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN, SUBSCRIBED_TOPICS_MAX,
 };
 pub use crate::types::TOPIC_NAME_BYTES_MAX;
 

@@ -4,6 +4,7 @@ mod consume;
 mod fake;
 mod groups;
 mod hostile;
+mod numbers;
 mod produce;
 mod unary;
 

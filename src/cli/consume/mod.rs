@@ -119,7 +119,8 @@ struct GroupArgs {
     verbose: bool,
     /// The others take over when nobody took this member's output for so long (`| less`). It joins again when
     /// somebody does.
-    #[arg(long, requires = "group", default_value = "5m", value_name = "TIME", value_parser = units::duration)]
+    #[arg(long, requires = "group", default_value = "5m", value_name = "TIME", value_parser = units::poll_interval,
+        allow_hyphen_values = true)]
     max_poll_interval: Duration,
 }
 

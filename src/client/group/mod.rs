@@ -37,7 +37,7 @@ use super::{consumer::ConsumedRecord, error::ClientError, net::Cluster};
 use crate::{proto::v1, types::TopicPartition};
 
 /// The driver looks this often whether the application is in a call.
-const POLL_INTERVAL_MAX_MIN: Duration = Duration::from_secs(1);
+pub const POLL_INTERVAL_MAX_MIN: Duration = Duration::from_secs(1);
 /// Commands on their way to the driver. The handle has one at a time; cancelled calls leave a few more.
 const COMMANDS_MAX: usize = 4;
 
@@ -200,8 +200,17 @@ impl GroupConsumer {
         if options.topics.is_empty() && options.pattern.is_none() {
             return invalid("a consumer of a group needs topics or a pattern");
         }
+        // On the wire 0 is the default.
+        for (name, time) in [("session", options.session_timeout), ("rebalance", options.rebalance_timeout)] {
+            if time < Duration::from_millis(1) {
+                return invalid(&format!("a {name}_timeout of {time:?} is below a millisecond"));
+            }
+        }
         if options.poll_interval_max < POLL_INTERVAL_MAX_MIN {
-            return invalid("poll_interval_max is below a second: any pause of the process would end the membership");
+            let asked = options.poll_interval_max;
+            return invalid(&format!(
+                "a poll_interval_max of {asked:?} is below a second: any pause of the process would end the membership"
+            ));
         }
         let rules = Rules {
             session_timeout: options.session_timeout,

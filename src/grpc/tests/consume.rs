@@ -231,7 +231,7 @@ async fn batch_that_cannot_be_decoded_ends_the_stream_after_what_lies_before_it(
 #[tokio::test]
 async fn stopping_ends_a_waiting_stream() {
     let server = nine().await;
-    let request = v1::ConsumeRequest { stop_at_end: false, wait_ms_max: 300_000, ..from(Start::Latest(true)) };
+    let request = v1::ConsumeRequest { stop_at_end: false, wait_ms_max: 60_000, ..from(Start::Latest(true)) };
     let mut stream = consume(&server, request).await.unwrap();
     server.stop.cancel();
     let status = soon("the end", stream.message()).await.unwrap_err();
