@@ -96,6 +96,7 @@ fn settings(id: u64) -> BrokerSettings {
             offsets_retention: Duration::from_secs(3_600),
             initial_rebalance_delay: Duration::from_millis(300),
         },
+        warn_after: BrokerSettings::WARN_AFTER,
     }
 }
 

@@ -55,6 +55,13 @@ pub struct BrokerSettings {
     pub produce_bytes_max: usize,
     pub disk_reserve_bytes: u64,
     pub groups: GroupSettings,
+    /// A wait for other brokers that lasts so long becomes a warning.
+    pub warn_after: Duration,
+}
+
+impl BrokerSettings {
+    /// After this long somebody should look.
+    pub const WARN_AFTER: Duration = Duration::from_secs(30);
 }
 
 /// Everything a broker is made of.

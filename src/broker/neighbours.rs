@@ -52,7 +52,9 @@ fn watch_leader(inner: &Inner, leaderless: &mut Option<WaitLog>) {
     }
     let others: Vec<BrokerId> = inner.other_peers().map(|peer| peer.id).collect();
     let why = format!("{}; {}", metadata_leader(inner), missing(inner, &others));
-    let (log, waited) = leaderless.get_or_insert_with(|| WaitLog::new(Instant::now())).goes_on(&why, Instant::now());
+    let (log, waited) = leaderless
+        .get_or_insert_with(|| WaitLog::new(Instant::now(), inner.settings.warn_after))
+        .goes_on(&why, Instant::now());
     if log == Log::Warning {
         tracing::warn!(
             why,

@@ -7,8 +7,6 @@ use tokio::time::{Duration, Instant};
 
 use super::inner::{Inner, Stage};
 
-/// After this long somebody should look.
-const WARN_AFTER: Duration = Duration::from_secs(30);
 /// A warning is repeated, twice as seldom each time, up to this.
 const WARN_AGAIN_MAX: Duration = Duration::from_secs(600);
 
@@ -21,7 +19,7 @@ pub struct Waiting {
 impl Waiting {
     /// `stage` is what readiness shows with the reason.
     pub fn new(inner: &Arc<Inner>, stage: fn(String) -> Stage) -> Waiting {
-        Waiting { inner: Arc::clone(inner), stage, log: WaitLog::new(Instant::now()) }
+        Waiting { inner: Arc::clone(inner), stage, log: WaitLog::new(Instant::now(), inner.settings.warn_after) }
     }
 
     /// The wait goes on, and why. `to_do` is for whoever reads the warning.
@@ -48,6 +46,8 @@ impl Waiting {
 pub struct WaitLog {
     since: Instant,
     why: String,
+    /// Of the wait, until it is a warning.
+    warn_after: Duration,
     warn_at: Instant,
     warn_again: Duration,
 }
@@ -60,8 +60,9 @@ pub enum Log {
 }
 
 impl WaitLog {
-    pub fn new(now: Instant) -> WaitLog {
-        WaitLog { since: now, why: String::new(), warn_at: now + WARN_AFTER, warn_again: WARN_AFTER }
+    pub fn new(now: Instant, warn_after: Duration) -> WaitLog {
+        let (warn_at, warn_again) = (now + warn_after, warn_after);
+        WaitLog { since: now, why: String::new(), warn_after, warn_at, warn_again }
     }
 
     /// The warning's time runs from the wait's begin, not from its last reason: reasons may flicker.
@@ -77,7 +78,7 @@ impl WaitLog {
             return (Log::Warning, waited);
         }
         // Afterwards only warnings: a reason that flickers must not fill the log.
-        let tells = is_news && waited < WARN_AFTER;
+        let tells = is_news && waited < self.warn_after;
         (if tells { Log::News } else { Log::Nothing }, waited)
     }
 }
@@ -85,11 +86,12 @@ impl WaitLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::BrokerSettings;
 
     #[test]
     fn s3_a_wait_is_news_once_and_a_warning_after_thirty_seconds() {
         let begun = Instant::now();
-        let mut log = WaitLog::new(begun);
+        let mut log = WaitLog::new(begun, BrokerSettings::WARN_AFTER);
         let mut at = |ms: u64, why: &str| log.goes_on(why, begun + Duration::from_millis(ms)).0;
         assert_eq!(at(0, "broker 2"), Log::News);
         assert_eq!(at(200, "broker 2"), Log::Nothing);

@@ -340,6 +340,7 @@ fn broker_settings(config: &ServerConfig, addresses: &Addresses) -> BrokerSettin
             offsets_retention: Duration::from_millis(config.groups.offsets_retention_ms),
             initial_rebalance_delay: Duration::from_millis(config.groups.initial_rebalance_delay_ms),
         },
+        warn_after: BrokerSettings::WARN_AFTER,
     }
 }
 

@@ -3,10 +3,10 @@
 use futures_util::{StreamExt, stream};
 use tokio::time::{Duration, timeout};
 
-use super::rig::{Cluster, PATIENCE, until};
+use super::rig::{Cluster, Log, PATIENCE, until};
 use crate::{
     broker::{BrokerFailed, Readiness, TopicsWanted},
-    storage::SimFault,
+    storage::{SimDisk, SimFault},
     types::BrokerId,
 };
 
@@ -81,6 +81,36 @@ async fn s3_a_list_of_one_is_refused_unless_it_is_meant() {
     let failed = timeout(PATIENCE, cluster.broker(1).failed()).await.unwrap();
     let text = failed.to_string();
     assert!(matches!(failed, BrokerFailed::InvalidSetting { .. }) && text.contains("--single"), "{text}");
+}
+
+/// FAULTS P14: both waited for ever, and said so as INFO only.
+#[tokio::test]
+async fn p14_two_emptied_brokers_of_three_warn_whom_they_wait_for_and_what_to_do() {
+    let mut cluster = Cluster::start(3, 32_500).await;
+    cluster.warn_after = Duration::from_millis(500);
+    let log = cluster.log.insert(Log::default()).clone();
+    for id in [2, 3] {
+        cluster.kill(id, 1);
+        cluster.disks.insert(id, SimDisk::new(32_500 + id));
+    }
+    for id in [2, 3] {
+        cluster.run(id).await;
+    }
+    let is_told = |line: &str| {
+        line.contains(" WARN ")
+            && [
+                "still waiting",
+                "has not taken this broker's registration",
+                "broker 1 (",
+                "directories that they last had",
+            ]
+            .iter()
+            .all(|part| line.contains(part))
+    };
+    until("both have warned", || async { log.text().lines().filter(|line| is_told(line)).count() >= 2 }).await;
+    for id in [2, 3] {
+        assert!(matches!(cluster.broker(id).readiness(), Readiness::NotReady(why) if why.contains("registration")));
+    }
 }
 
 /// O4: what the refusal of an emptied directory advises works: another id, and any running broker in its list, which

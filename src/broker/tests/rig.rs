@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -77,6 +77,10 @@ pub struct Cluster {
     pub singles: bool,
     /// What single brokers have for a list.
     pub lists: BTreeMap<u64, Vec<Peer>>,
+    /// After so long brokers that are run from now on warn that they wait.
+    pub warn_after: Duration,
+    /// Where brokers that are run from now on log, if anywhere.
+    pub log: Option<Log>,
     /// Processes started so far: no two draw the same numbers.
     started: u64,
 }
@@ -120,6 +124,8 @@ impl Cluster {
             peers: Vec::new(),
             singles: true,
             lists: BTreeMap::new(),
+            warn_after: BrokerSettings::WARN_AFTER,
+            log: None,
             // Two clusters of one test are two clusters.
             started: seed << 16,
         };
@@ -154,15 +160,19 @@ impl Cluster {
     }
 
     pub async fn run(&mut self, id: u64) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let runtime = Life(Some(runtime));
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        runtime.worker_threads(1).enable_all();
+        if let Some(log) = self.log.clone() {
+            runtime.on_thread_start(move || log.take_this_thread());
+        }
+        let runtime = Life(Some(runtime.build().unwrap()));
         let address = self.peers[id as usize - 1].address.clone();
         self.started += 1;
         let seed = self.started;
         let peers = self.lists.get(&id).unwrap_or(&self.peers).clone();
         let (disk, groups, elections) = (self.disks[&id].clone(), self.groups, self.elections);
         let net = CutNet { me: id, cuts: Arc::clone(&self.cuts) };
-        let singles = self.singles;
+        let (singles, warn_after) = (self.singles, self.warn_after);
         let (world, disk_world) = (self.worlds[&id].clone(), self.worlds[&id].clone());
         let started = runtime.0.as_ref().unwrap().spawn(async move {
             let metrics = Metrics::new();
@@ -171,7 +181,11 @@ impl Cluster {
             let store = Store::open(kv, StoreOptions::default(), WriterProbe::default(), on_failure).await.unwrap();
             let deps = BrokerDeps {
                 peer_listener: bind(&address).await,
-                settings: BrokerSettings { single: singles, ..settings(id, &address, peers, groups, elections) },
+                settings: BrokerSettings {
+                    single: singles,
+                    warn_after,
+                    ..settings(id, &address, peers, groups, elections)
+                },
                 store,
                 net: Arc::new(net),
                 clock: world,
@@ -194,6 +208,19 @@ impl Cluster {
     pub fn kill(&mut self, id: u64, seed: u64) {
         drop(self.nodes.remove(&id).unwrap().life);
         self.disks[&id].crash(seed);
+    }
+
+    /// As by SIGSTOP, until what is returned is dropped: its connections stay, and it says nothing.
+    pub fn freeze(&self, id: u64) -> Frozen {
+        let (frozen, (until, thawed)) = (std::sync::mpsc::channel::<()>(), std::sync::mpsc::channel::<()>());
+        let life = self.nodes[&id].life.0.as_ref().expect("it runs");
+        // Its one worker thread.
+        life.spawn(async move {
+            drop(frozen.0);
+            let _ = thawed.recv();
+        });
+        let _ = frozen.1.recv();
+        Frozen { _until: until }
     }
 
     pub fn broker(&self, id: u64) -> Broker {
@@ -255,6 +282,39 @@ impl Cluster {
     }
 }
 
+/// What brokers log.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    /// For good: all that the calling thread logs comes here.
+    fn take_this_thread(&self) {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish();
+        std::mem::forget(tracing::subscriber::set_default(subscriber));
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A broker that stands still.
+pub struct Frozen {
+    _until: std::sync::mpsc::Sender<()>,
+}
+
 impl Drop for Life {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
@@ -297,6 +357,7 @@ fn settings(
         produce_bytes_max: 64 << 20,
         disk_reserve_bytes: RESERVE_BYTES,
         groups,
+        warn_after: BrokerSettings::WARN_AFTER,
     }
 }
 
