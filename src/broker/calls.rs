@@ -66,6 +66,8 @@ pub enum Call {
     Introduce,
     /// For leaders: what is worth knowing about retention in these partitions?
     RetentionNotes { groups: Vec<RaftGroupId> },
+    /// Do you lead this group?
+    Leads { group: RaftGroupId, within_ms: u32 },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,6 +99,8 @@ pub enum Answer {
     Introduced(Option<RegisterBroker>),
     /// Sentences.
     RetentionNotes(Vec<String>),
+    /// None: no, or it cannot be confirmed.
+    Leads(Option<LeaderNow>),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -172,6 +176,7 @@ impl Inner {
             }
             Call::Where => Answer::Where(neighbours::addresses_here(&self)),
             Call::Introduce => Answer::Introduced(self.cluster_id().map(|_| self.card())),
+            Call::Leads { group, within_ms } => Answer::Leads(self.leads_here(group, within(within_ms)).await),
             Call::RetentionNotes { groups } => Answer::RetentionNotes(self.retention_notes_here(&groups)),
         }
     }
@@ -281,6 +286,8 @@ mod tests {
         assert_eq!(&encode(&Call::Where)[..], &[1, 16]);
         assert_eq!(&encode(&Call::Introduce)[..], &[1, 17]);
         assert_eq!(&encode(&Call::RetentionNotes { groups: vec![RaftGroupId(7)] })[..], &[1, 18, 1, 7]);
+        assert_eq!(&encode(&Call::Leads { group: RaftGroupId(7), within_ms: 5 })[..], &[1, 19, 7, 5]);
+        assert_eq!(&encode(&Answer::Leads(None))[..], &[1, 20, 0]);
         assert_eq!(&encode(&Answer::RetentionNotes(vec!["n".into()]))[..], &[1, 19, 1, 1, b'n']);
         assert_eq!(&encode(&Answer::Recalled(Some(told)))[..], &[1, 14, 1, 1, 2, 3, 4]);
         assert_eq!(&encode(&Answer::Remembered(None))[..], &[1, 15, 0]);

@@ -1,27 +1,24 @@
-//! The cluster as a whole: what clients need to route, health, leadership transfers, shutdown.
+//! The cluster as a whole: what clients need to route, health, shutdown.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use futures_util::{StreamExt, future::join_all, stream};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    AdminError, Broker, BrokerView, ClusterView, HealthReport, LeaderNow, PartitionView, TopicView, TopicsWanted,
-    TransferLeaderRequest,
+    Broker, BrokerView, ClusterView, HealthReport, PartitionView, TopicView, TopicsWanted,
     assess::{assess, uneven_leaders},
-    calls::{Answer, Call, NoAnswer, NodeHealth},
+    calls::{Answer, Call, NodeHealth},
     hosted::Hosted,
     inner::{Inner, Stage},
     limits, neighbours, setback,
-    topics::{full_configs, ms, ms_u32, or_default},
+    topics::full_configs,
 };
 use crate::{
     metadata::{self, Metadata, Topic},
-    raft::{Leader, TransferError},
     types::{BrokerId, LogIndex, METADATA_GROUP, PartitionId, RaftGroupId, TopicPartition},
 };
 
@@ -104,39 +101,6 @@ impl Broker {
         let leader_of = |group: &RaftGroupId| inner.raft.leader_of(*group).map(|leader| leader.broker);
         notes.extend(uneven_leaders(&alive, &partitions, leader_of));
         HealthReport { notes, ..assess(&brokers, &alive, &partitions, leaderless, metadata_led, &nodes) }
-    }
-
-    pub(super) async fn transfer(&self, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {
-        let inner = &self.inner;
-        let TransferLeaderRequest { partition, to, timeout: asked } = request;
-        let within = or_default(asked, limits::TRANSFER_TIMEOUT);
-        let (group, voters) = inner.transferable(&partition).await?;
-        if let Some(to) = to
-            && !voters.contains(&to)
-        {
-            let holders: Vec<String> = voters.iter().map(BrokerId::to_string).collect();
-            let detail = format!("broker {to} holds no voter of it; brokers {} do", holders.join(", "));
-            return Err(AdminError::InvalidRequest { detail });
-        }
-        let Some(leader) = inner.raft.leader_of(group) else {
-            return Err(AdminError::TransferFailed { reason: "no leader is known".into() });
-        };
-        if to == Some(leader.broker) {
-            return match inner.is_alive(leader.broker) {
-                true => Ok(LeaderNow { broker: leader.broker, epoch: leader.term.epoch() }),
-                // It led when it was last heard.
-                false => Err(silent_target(leader.broker)),
-            };
-        }
-        let moved = inner.transfer_at(leader.broker, group, to, within).await?;
-        match to {
-            // It was asked for by name: that another one leads is no success.
-            Some(to) if moved.broker != to => {
-                let reason = format!("broker {} leads now, not broker {to}", moved.broker);
-                Err(AdminError::TransferFailed { reason })
-            }
-            Some(_) | None => Ok(moved),
-        }
     }
 
     /// SAFETY M13. What is not transferred in time fails over by the goodbye that Raft says.
@@ -274,87 +238,4 @@ impl Inner {
         }
         health
     }
-
-    /// The Raft group of a partition, or of the metadata, and the brokers that may lead it.
-    async fn transferable(
-        &self,
-        partition: &Option<(String, PartitionId)>,
-    ) -> Result<(RaftGroupId, Vec<BrokerId>), AdminError> {
-        let Some((topic, number)) = partition else {
-            let metadata = self.metadata().ok_or(AdminError::Unavailable { reason: "not in a cluster yet".into() })?;
-            return Ok((METADATA_GROUP, metadata.voters().into_iter().map(|(_, broker)| broker).collect()));
-        };
-        let info = self.partition(topic, *number).await?;
-        Ok((info.group, info.replicas.iter().map(|(_, broker)| *broker).collect()))
-    }
-
-    async fn transfer_at(
-        &self,
-        leader: BrokerId,
-        group: RaftGroupId,
-        to: Option<BrokerId>,
-        within: Duration,
-    ) -> Result<LeaderNow, AdminError> {
-        if leader == self.me() {
-            return self.transfer_here(group, to, within).await;
-        }
-        let silent = || AdminError::TransferFailed { reason: format!("its leader, broker {leader}, does not answer") };
-        if !self.is_alive(leader) {
-            return Err(silent());
-        }
-        let call = Call::Transfer { group, to, within_ms: ms_u32(within) };
-        // The other side's answer at its deadline must still reach us.
-        match self.call(leader, &call, within + limits::CALL_WITHIN).await {
-            Ok(Answer::Transfer(moved)) => moved,
-            Ok(_) | Err(NoAnswer::Unknown) => {
-                Err(AdminError::OutcomeUnknown { what: "the transfer".into(), waited_ms: ms(within) })
-            }
-            Err(NoAnswer::NotDone) => Err(silent()),
-        }
-    }
-
-    /// Moves leadership of a group that this broker leads.
-    pub async fn transfer_here(
-        &self,
-        group: RaftGroupId,
-        to: Option<BrokerId>,
-        within: Duration,
-    ) -> Result<LeaderNow, AdminError> {
-        if let Some(to) = to
-            && !self.is_alive(to)
-        {
-            // Known here, where the transfer would begin: nobody needs to wait for it to fail.
-            return Err(silent_target(to));
-        }
-        let started = Instant::now();
-        let result = if group == METADATA_GROUP {
-            let metadata = self.metadata().ok_or(AdminError::Unavailable { reason: "not in a cluster yet".into() })?;
-            metadata.transfer_leader(to, within).await
-        } else {
-            let Some(hosted) = self.hosted_group(group) else {
-                return Err(AdminError::TransferFailed { reason: format!("broker {} does not hold it", self.me()) });
-            };
-            // Nothing may be in flight when leadership moves (SAFETY B2); what arrives meanwhile waits.
-            let _paused = hosted.appender.pause().await;
-            let left = within.saturating_sub(started.elapsed());
-            hosted.group.transfer_leader(to, left).await
-        };
-        match result {
-            Ok(Leader { term, broker, replica: _ }) => Ok(LeaderNow { broker, epoch: term.epoch() }),
-            Err(TransferError::NoSuchVoter(broker)) => {
-                Err(AdminError::InvalidRequest { detail: format!("broker {broker} holds no voter of this group") })
-            }
-            Err(error @ (TransferError::NotLeader | TransferError::NoCandidate)) => {
-                Err(AdminError::TransferFailed { reason: error.to_string() })
-            }
-            // The request went out: leadership may still move.
-            Err(TransferError::TimedOut(_)) => {
-                Err(AdminError::OutcomeUnknown { what: "the transfer".into(), waited_ms: ms(started.elapsed()) })
-            }
-        }
-    }
-}
-
-fn silent_target(to: BrokerId) -> AdminError {
-    AdminError::InvalidRequest { detail: format!("broker {to} does not answer, so leadership cannot move to it") }
 }

@@ -37,6 +37,7 @@ mod stall;
 pub(crate) mod tests;
 mod tombstones;
 mod topics;
+mod transfer;
 mod waiting;
 mod walk;
 

@@ -103,6 +103,35 @@ async fn p8_a_transfer_by_name_ends_well_only_if_that_broker_leads() {
     }
 }
 
+/// As any broker has heard.
+async fn leader_of(cluster: &Cluster, partition: Option<(&str, i32)>) -> u64 {
+    let view = || async {
+        let wanted = partition.map_or(TopicsWanted::None, |(topic, _)| TopicsWanted::Named(vec![topic.into()]));
+        let view = cluster.any().cluster_view(wanted).await;
+        let of_topic = view.topics.first().and_then(|topic| topic.partitions[0].leader);
+        if partition.is_some() { of_topic } else { view.metadata_leader }
+    };
+    until("a leader", || async { view().await.is_some() }).await;
+    view().await.expect("just now").broker.0
+}
+
+/// FAULTS P8: while a broker that led is not known to be frozen, others take it for the leader.
+#[tokio::test]
+async fn p8_a_transfer_to_a_leader_that_is_frozen_is_no_success() {
+    let cluster = Cluster::start(3, 8_250).await;
+    cluster.create("t", 1).await;
+    for partition in [Some(("t", 0)), None] {
+        let leader = leader_of(&cluster, partition).await;
+        let asked = cluster.broker(leader % 3 + 1);
+        until("it is known", || async { transfer(&asked, partition, leader).await.is_ok() }).await;
+        let frozen = cluster.freeze(leader);
+        let refused = transfer(&asked, partition, leader).await.expect_err("it says nothing");
+        assert!(refused.to_string().contains(&format!("broker {leader}")), "{refused}");
+        drop(frozen);
+        cluster.wait_ready(leader).await;
+    }
+}
+
 /// Operator's review S1: a topic of three replicas got one on a broker known to be dead, and no word.
 #[tokio::test]
 async fn replicas_go_to_live_brokers_and_a_note_says_where_there_are_too_few() {
