@@ -1,6 +1,16 @@
-//! Which leaderships to move so that the preferred brokers lead again. Pure.
+//! Which leaderships to move so that the preferred brokers lead again (pure), and moving them.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{admin::Admin, error::ClientError, net::Cluster};
 use crate::proto::v1;
+
+/// Between two tries of a move.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// One try: a broker that hangs is given up by then, and the next try hears so.
+const TRY_MAX: Duration = Duration::from_secs(10);
 
 /// A leadership that should be where the topic's plan has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +39,67 @@ pub fn preferred_moves(view: &v1::GetMetadataResponse) -> Vec<LeaderMove> {
     moves
 }
 
+/// Moves a leadership, again until `within` is over: a broker that was started a moment ago is not heard of
+/// everywhere, and has to catch up before it can lead. Repeating it changes nothing more.
+pub async fn carry_out(cluster: &Cluster, one: &LeaderMove, within: Duration) -> Result<(), ClientError> {
+    let once = |left: Duration| {
+        let request = v1::TransferLeaderRequest {
+            topic: one.topic.clone(),
+            partition: one.partition,
+            to_broker: Some(one.to),
+            timeout_ms: u32::try_from(left.as_millis()).ok().map(|ms| ms.max(1)),
+        };
+        let admin = Admin::new(cluster.clone(), left);
+        async move { admin.transfer_leader(request).await.map(drop) }
+    };
+    again(within, once).await
+}
+
+async fn again<F>(within: Duration, once: impl Fn(Duration) -> F) -> Result<(), ClientError>
+where
+    F: Future<Output = Result<(), ClientError>>,
+{
+    let end = Instant::now() + within;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        match once(left.min(TRY_MAX)).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_not_found() || Instant::now() + AGAIN_AFTER >= end => return Err(error),
+            Err(_) => sleep(AGAIN_AFTER).await,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::cell::Cell;
+
+    use super::{super::ErrorCode, *};
+
+    fn said(code: ErrorCode) -> ClientError {
+        ClientError::from_wire(v1::Error { code: code.into(), ..Default::default() })
+    }
+
+    /// Right after `local restart` a leader took the broker for dead that others knew to be alive, and the whole
+    /// command failed.
+    #[tokio::test]
+    async fn a_move_that_is_refused_is_tried_again_while_there_is_time() {
+        let tries = Cell::new(0);
+        let third = |_| {
+            tries.set(tries.get() + 1);
+            let result = if tries.get() == 3 { Ok(()) } else { Err(said(ErrorCode::InvalidRequest)) };
+            async { result }
+        };
+        assert!(again(Duration::from_secs(30), third).await.is_ok());
+        assert_eq!(tries.get(), 3);
+        let never = |_| async { Err(said(ErrorCode::InvalidRequest)) };
+        let error = again(AGAIN_AFTER * 3, never).await.expect_err("the last word");
+        assert_eq!(error.code(), Some(ErrorCode::InvalidRequest));
+        let gone = |_| async { Err(said(ErrorCode::UnknownTopic)) };
+        let began = Instant::now();
+        assert!(again(Duration::from_secs(30), gone).await.is_err_and(|error| error.is_not_found()));
+        assert!(began.elapsed() < Duration::from_secs(10), "nobody waits for a topic that is gone");
+    }
 
     #[test]
     fn only_what_a_live_preferred_broker_does_not_lead_is_moved() {

@@ -19,7 +19,7 @@ mod producer;
 
 pub use crate::types::{PartitionId, TopicPartition};
 pub use admin::{Admin, OffsetAt};
-pub use balance::{LeaderMove, preferred_moves};
+pub use balance::{LeaderMove, carry_out, preferred_moves};
 pub use consumer::{Chunk, ConsumeOptions, ConsumedRecord, Consumer, Gaps, Notice, Start};
 pub use error::{BrokerError, ClientError, ERROR_TRAILER, Effect, ErrorCode};
 pub use group::{
