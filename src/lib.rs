@@ -4,6 +4,12 @@
 //!
 //! Who wants only the client takes `default-features = false, features = ["client"]`: no consensus, no RocksDB.
 
+// Of tests, which print what they measured, this is not asked.
+#![cfg_attr(
+    not(test),
+    deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic when nobody reads: use `cli::output`")
+)]
+
 #[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]

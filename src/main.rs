@@ -1,5 +1,7 @@
 //! The one product binary. Everything is in the library.
 
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "nothing is printed but by `cli::output`")]
+
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
