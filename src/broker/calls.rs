@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     metadata::{Change, RegisterBroker},
+    metrics::Limit,
     raft::{CallError, CallHandler},
     types::{BrokerId, LogIndex, Offset, RaftGroupId, WallMs},
 };
@@ -202,7 +203,10 @@ pub fn handler(slot: Arc<OnceLock<Weak<Inner>>>) -> CallHandler {
             let answer = match (inner, decode::<Call>(&bytes)) {
                 (Some(inner), Some(call)) => match inner.call_turns.try_acquire() {
                     Ok(_turn) => Arc::clone(&inner).handle(from, call).await,
-                    Err(_) => Answer::Unavailable,
+                    Err(_) => {
+                        inner.intake.refused_at(Limit::BrokerCalls);
+                        Answer::Unavailable
+                    }
                 },
                 (Some(_), None) => {
                     tracing::warn!(%from, bytes = bytes.len(), "a node's request cannot be read: another version?");

@@ -22,7 +22,7 @@ use super::{
     limits,
 };
 use crate::{
-    metrics::{History, Metrics, SAMPLE_EVERY, Sample},
+    metrics::{History, Limit, Metrics, SAMPLE_EVERY, Sample},
     types::{BrokerId, Offset, PartitionId, WallMs},
 };
 
@@ -126,6 +126,7 @@ impl Broker {
     async fn browse_here(&self, request: &BrowseRequest) -> Result<Browsed, FetchError> {
         let turn = timeout(limits::FETCH_CONFIRM_MAX, self.inner.console.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else {
+            self.inner.intake.refused_at(Limit::ConsolePages);
             return Err(FetchError::Unavailable { reason: "too many pages of records are read at once".into() });
         };
         let BrowseRequest { topic, partition, from, bytes_max } = request;

@@ -15,6 +15,7 @@ use super::{
     walk::{WalkError, Walker, batches_of},
 };
 use crate::{
+    metrics::Limit,
     record::{BatchHeader, DECODED_BYTES_MAX_DEFAULT, iter_records},
     seam::CpuTurns,
     types::{Offset, PartitionId, TopicId, WallMs},
@@ -125,6 +126,7 @@ impl Broker {
     async fn read_page(&self, hosted: &Hosted, offset: Offset, bytes_max: usize) -> Result<Fetched, FetchError> {
         let turn = timeout(limits::FETCH_CONFIRM_MAX, self.inner.reads.acquire()).await;
         let Ok(Ok(_turn)) = turn else {
+            self.inner.intake.refused_at(Limit::FetchReads);
             return Err(FetchError::Unavailable { reason: "too many fetches read from disk at once".into() });
         };
         let mut tried = 0;
@@ -176,6 +178,7 @@ impl Broker {
         let unavailable = |reason: String| FetchError::Unavailable { reason };
         let turn = timeout(limits::FIND_TIME_WITHIN, self.inner.look_ups.acquire()).await;
         let Ok(Ok(_turn)) = turn else {
+            self.inner.intake.refused_at(Limit::TimeLookUps);
             return Err(unavailable("too many look-ups by time at once".into()));
         };
         match timeout(limits::FIND_TIME_WITHIN, find_time(hosted, &self.inner.cpu, time)).await {

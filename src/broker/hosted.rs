@@ -50,6 +50,7 @@ impl Hosted {
             rules: Arc::clone(&rules),
             clock: Arc::clone(&inner.clock),
             probe: inner.probe.clone(),
+            intake: inner.intake.clone(),
             traffic: traffic.clone(),
             shortage: Arc::new(move || weak_inner.upgrade().and_then(|inner| inner.shortage(&own_group))),
             clock_agrees: Arc::new(move || clock_view.borrow().agrees()),

@@ -20,6 +20,7 @@ use super::{
     routes::Found,
 };
 use crate::{
+    metrics::Limit,
     record::{BATCH_BYTES_MAX, BatchError, BatchLimits, validate_batch},
     types::PartitionId,
 };
@@ -112,6 +113,7 @@ impl Broker {
         match sent {
             Ok(()) => Ok(Waiting { answer: wait, topic, partition, since }),
             Err(TrySendError::Full(_)) => {
+                self.inner.intake.refused_at(Limit::ProduceQueue);
                 let reason = format!("{} batches of {topic}-{partition} wait already", limits::QUEUE_BATCHES_MAX);
                 Err(ProduceError::Unavailable { reason })
             }

@@ -16,7 +16,7 @@ use super::{
     connection::{Caller, Closer},
     decode::{self, Consume, Start},
     held::{Held, Leaving},
-    limits, stream_slot,
+    limits,
 };
 use crate::{
     broker::{FetchError, FetchRequest, Fetched, OffsetAt},
@@ -50,7 +50,7 @@ impl<B: Backend> v1::consume_server::Consume for Services<B> {
 
 impl<B: Backend> Services<B> {
     async fn open(&self, request: v1::ConsumeRequest, closer: Arc<Closer>) -> Result<Reader<B>, v1::Error> {
-        let slot = stream_slot(&self.shared.consume_streams, API, limits::CONSUME_STREAMS_MAX)?;
+        let slot = self.shared.consume_slot()?;
         let request = decode::consume(request)?;
         let find = |at| self.backend.find_offset(&request.topic, request.topic_id, request.partition, at);
         // The end before the start: whatever is written meanwhile, start <= end holds.

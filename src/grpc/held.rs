@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{RequestError, connection::Closer};
-use crate::metrics::IntakeProbe;
+use crate::metrics::{IntakeProbe, Limit};
 
 /// How often whoever waits looks for holders that are too slow.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -29,8 +29,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The numbers of one [`HeldBytes`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeldLimits {
-    /// For messages to clients and the metric.
+    /// For messages to clients and the metric of connections that are closed.
     pub what: &'static str,
+    /// For the metric of refusals.
+    pub limit: Limit,
     pub bytes_max: usize,
     /// One more that would have to wait is refused.
     pub waiting_max: usize,
@@ -146,7 +148,8 @@ impl HeldBytes {
     }
 
     fn crowded(&self) -> RequestError {
-        let HeldLimits { what, bytes_max, .. } = self.limits;
+        let HeldLimits { what, limit, bytes_max, .. } = self.limits;
+        self.probe.refused_at(limit);
         RequestError::Crowded { what, bytes_max }
     }
 }
@@ -263,15 +266,20 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn books() -> Arc<HeldBytes> {
+        books_of(&Metrics::new())
+    }
+
+    fn books_of(metrics: &Metrics) -> Arc<HeldBytes> {
         let limits = HeldLimits {
             what: "bytes of a test",
+            limit: Limit::Answers,
             bytes_max: 100,
             waiting_max: 2,
             wait_max: 10 * SECOND,
             grace: SECOND,
             bytes_per_second: 50,
         };
-        HeldBytes::new(limits, Metrics::new().intake())
+        HeldBytes::new(limits, metrics.intake())
     }
 
     #[tokio::test(start_paused = true)]
@@ -313,12 +321,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_so_many_wait_and_not_for_ever() {
-        let (books, holder, other) = (books(), Arc::default(), Arc::default());
+        let metrics = Metrics::new();
+        let (books, holder, other) = (books_of(&metrics), Arc::default(), Arc::default());
         let held = books.hold(1_000, &holder).await.unwrap_or_else(|error| panic!("as much as there is: {error}"));
         let began = Instant::now();
         let (first, second, third) = tokio::join!(books.hold(1, &other), books.hold(1, &other), books.hold(1, &other));
         let refused = |held: Result<Held, RequestError>| matches!(held, Err(RequestError::Crowded { .. }));
         assert!(refused(first) && refused(second) && refused(third));
+        assert!(metrics.encode().contains("flotilla_limit_refusals_total{limit=\"answers\"} 3"), "and all are counted");
         assert!(began.elapsed() >= 10 * SECOND && !holder.is_closed(), "ours is the turn, not the peer's");
         drop(held);
         assert!(books.hold(1, &other).await.is_ok(), "places were given back");

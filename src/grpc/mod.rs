@@ -37,7 +37,7 @@ use held::{HeldBytes, HeldLimits};
 use receive::{ReceiveLayer, Receiving};
 
 use crate::{
-    metrics::{Metrics, RequestProbe},
+    metrics::{IntakeProbe, Limit, Metrics, RequestProbe},
     proto::{
         self,
         v1::{
@@ -136,13 +136,15 @@ struct Shared {
     /// The decompressed rests of batches that did not fit one answer.
     decoded: Arc<HeldBytes>,
     probe: RequestProbe,
+    intake: IntakeProbe,
 }
 
 impl<B: Backend> Services<B> {
     fn new(backend: B, options: GrpcOptions, stop: CancellationToken) -> Services<B> {
-        let held = |what, bytes_max| {
+        let held = |what, limit, bytes_max| {
             let limits = HeldLimits {
                 what,
+                limit,
                 bytes_max,
                 waiting_max: limits::ANSWERS_WAITING_MAX,
                 wait_max: limits::ANSWER_WAIT_MAX,
@@ -155,9 +157,10 @@ impl<B: Backend> Services<B> {
             stop,
             produce_streams: Arc::new(Semaphore::new(limits::PRODUCE_STREAMS_MAX)),
             consume_streams: Arc::new(Semaphore::new(limits::CONSUME_STREAMS_MAX)),
-            answers: held("answers that are not taken", options.fetch_bytes_max),
-            decoded: held("decompressed batches", limits::DECODED_HELD_BYTES_MAX),
+            answers: held("answers that are not taken", Limit::Answers, options.fetch_bytes_max),
+            decoded: held("decompressed batches", Limit::Decoded, limits::DECODED_HELD_BYTES_MAX),
             probe: options.metrics.requests(),
+            intake: options.metrics.intake(),
         };
         let (answers, decoded) = (Arc::clone(&shared.answers), Arc::clone(&shared.decoded));
         options.metrics.on_scrape(move |gauges| {
@@ -194,13 +197,26 @@ impl Shared {
         tracing::debug!(api, code, message = error.message, "request failed");
         error
     }
-}
 
-/// A place among the node's streams of one kind.
-fn stream_slot(
-    slots: &Arc<Semaphore>,
-    what: &'static str,
-    streams_max: usize,
-) -> Result<OwnedSemaphorePermit, RequestError> {
-    slots.clone().try_acquire_owned().map_err(|_| RequestError::TooManyStreams { what, streams_max })
+    fn produce_slot(&self) -> Result<OwnedSemaphorePermit, RequestError> {
+        self.stream_slot(&self.produce_streams, Limit::ProduceStreams, "produce", limits::PRODUCE_STREAMS_MAX)
+    }
+
+    fn consume_slot(&self) -> Result<OwnedSemaphorePermit, RequestError> {
+        self.stream_slot(&self.consume_streams, Limit::ConsumeStreams, "consume", limits::CONSUME_STREAMS_MAX)
+    }
+
+    /// A place among the node's streams of one kind.
+    fn stream_slot(
+        &self,
+        slots: &Arc<Semaphore>,
+        limit: Limit,
+        what: &'static str,
+        streams_max: usize,
+    ) -> Result<OwnedSemaphorePermit, RequestError> {
+        slots.clone().try_acquire_owned().map_err(|_| {
+            self.intake.refused_at(limit);
+            RequestError::TooManyStreams { what, streams_max }
+        })
+    }
 }

@@ -24,7 +24,7 @@ use tokio::{
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{Backend, RequestError, Services, convert, decode, limits, status, stream_slot};
+use super::{Backend, RequestError, Services, convert, decode, limits, status};
 use crate::{
     broker::{Acks, ProduceError, ProduceRequest, Receipt},
     proto::v1::{self, produce_response::Result as Outcome},
@@ -43,8 +43,7 @@ impl<B: Backend> v1::produce_server::Produce for Services<B> {
         &self,
         request: Request<Streaming<v1::ProduceRequest>>,
     ) -> Result<Response<ProduceStream<B>>, Status> {
-        let slot = stream_slot(&self.shared.produce_streams, API, limits::PRODUCE_STREAMS_MAX)
-            .map_err(|error| self.shared.failed(API, error))?;
+        let slot = self.shared.produce_slot().map_err(|error| self.shared.failed(API, error))?;
         Ok(Response::new(ProduceStream {
             services: self.clone(),
             input: request.into_inner(),

@@ -29,7 +29,7 @@ use super::{
     held::{Held, HeldBytes, HeldLimits, Leaving},
     limits, status,
 };
-use crate::metrics::{IntakeProbe, Metrics};
+use crate::metrics::{IntakeProbe, Limit, Metrics};
 
 /// Before each message: a flag, and the length.
 const PREFIX_BYTES: usize = 5;
@@ -47,25 +47,28 @@ pub(super) struct Receiving {
     small: Arc<HeldBytes>,
     large: Arc<HeldBytes>,
     calls: Arc<Semaphore>,
+    probe: IntakeProbe,
 }
 
 impl Receiving {
     pub fn new(metrics: &Metrics) -> Receiving {
-        let held = |what, bytes_max, probe: IntakeProbe| {
+        let held = |what, limit, bytes_max| {
             let limits = HeldLimits {
                 what,
+                limit,
                 bytes_max,
                 waiting_max: limits::RECEIVE_WAITING_MAX,
                 wait_max: limits::RECEIVE_WAIT_MAX,
                 grace: limits::RECEIVE_GRACE,
                 bytes_per_second: limits::RECEIVE_BYTES_PER_SECOND,
             };
-            HeldBytes::new(limits, probe)
+            HeldBytes::new(limits, metrics.intake())
         };
         let receiving = Receiving {
-            small: held("small messages that arrive", limits::SMALL_RECEIVE_BYTES_MAX, metrics.intake()),
-            large: held("large messages that arrive", limits::LARGE_RECEIVE_BYTES_MAX, metrics.intake()),
+            small: held("small messages that arrive", Limit::SmallMessages, limits::SMALL_RECEIVE_BYTES_MAX),
+            large: held("large messages that arrive", Limit::LargeMessages, limits::LARGE_RECEIVE_BYTES_MAX),
             calls: Arc::new(Semaphore::new(limits::CALLS_MAX)),
+            probe: metrics.intake(),
         };
         let shown = receiving.clone();
         metrics.on_scrape(move |gauges| {
@@ -120,6 +123,7 @@ where
             true => match Arc::clone(&self.receiving.calls).try_acquire_owned() {
                 Ok(turn) => Some(turn),
                 Err(_) => {
+                    self.receiving.probe.refused_at(Limit::Calls);
                     let refused = status(RequestError::TooManyCalls { calls_max: limits::CALLS_MAX });
                     return std::future::ready(Ok(refused.into_http())).boxed();
                 }
@@ -293,6 +297,7 @@ impl HttpBody for Arriving {
         if let Some(deadline) = &mut this.deadline
             && deadline.poll_unpin(cx).is_ready()
         {
+            this.receiving.probe.refused_at(Limit::LateMessages);
             let late = RequestError::ReceivedLate { within: limits::RECEIVE_WITHIN };
             return Poll::Ready(Some(Err(status(late))));
         }

@@ -19,6 +19,7 @@ use axum::{
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::limits;
+use crate::metrics::{IntakeProbe, Limit};
 
 /// Nothing is loaded that this listener does not serve itself, and no script or style stands in a page.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -40,13 +41,14 @@ pub struct Guard {
     /// Lower case, without port.
     advertised: String,
     turns: Semaphore,
+    probe: IntakeProbe,
 }
 
 impl Guard {
     /// `advertised`: host:port as others are told.
-    pub fn new(advertised: &str) -> Guard {
+    pub fn new(advertised: &str, probe: IntakeProbe) -> Guard {
         let host = advertised.rsplit_once(':').map_or(advertised, |(host, _)| host);
-        Guard { advertised: host.to_ascii_lowercase(), turns: Semaphore::new(limits::REQUESTS_MAX) }
+        Guard { advertised: host.to_ascii_lowercase(), turns: Semaphore::new(limits::REQUESTS_MAX), probe }
     }
 
     /// An address, localhost, or the advertised host; any port.
@@ -110,7 +112,10 @@ pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next
     let mut response = match checked {
         Err(refusal) => refusal.into_response(),
         Ok(()) => match guard.turns.try_acquire() {
-            Err(_) => busy("too many requests at once"),
+            Err(_) => {
+                guard.probe.refused_at(Limit::ConsoleRequests);
+                busy("too many requests at once")
+            }
             Ok(_turn) => match timeout(limits::ANSWER_WITHIN, next.run(request)).await {
                 Ok(response) => response,
                 Err(_) => busy("the brokers did not answer in time"),
@@ -136,7 +141,7 @@ mod tests {
 
     #[test]
     fn only_names_that_nobody_else_controls_are_answered() {
-        let guard = Guard::new("N1.example.com:7080");
+        let guard = Guard::new("N1.example.com:7080", IntakeProbe::default());
         let ours = [
             "127.0.0.1:7080",
             "10.1.2.3",
@@ -172,6 +177,6 @@ mod tests {
 
     #[test]
     fn an_advertised_ipv6_address_keeps_its_colons() {
-        assert_eq!(Guard::new("[2001:db8::1]:7080").advertised, "[2001:db8::1]");
+        assert_eq!(Guard::new("[2001:db8::1]:7080", IntakeProbe::default()).advertised, "[2001:db8::1]");
     }
 }

@@ -78,8 +78,8 @@ struct Faces<B> {
 
 fn router<B: Backend>(backend: B, options: HttpOptions) -> Router {
     let HttpOptions { metrics, console, advertised, descriptors_max: _ } = options;
+    let guard = Arc::new(Guard::new(&advertised, metrics.intake()));
     let faces = Arc::new(Faces { backend, metrics });
-    let guard = Arc::new(Guard::new(&advertised));
     let metrics_guard = middleware::from_fn_with_state(Arc::clone(&guard), guard::guard_metrics);
     let machines = Router::new()
         .route("/metrics", get(prometheus::<B>))

@@ -43,7 +43,7 @@ use writer::{ReadWriter, WriterCollector};
 pub use groups::{GroupProbe, LagSample};
 pub use histogram::HistogramSnapshot;
 pub use history::{History, SAMPLE_EVERY, SAMPLES_MAX, Sample, Totals};
-pub use intake::IntakeProbe;
+pub use intake::{IntakeProbe, Limit};
 pub use process::ProcessSnapshot;
 pub use space::SpaceSnapshot;
 pub use traffic::TopicTraffic;

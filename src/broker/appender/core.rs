@@ -120,8 +120,10 @@ pub enum Failed {
         free_bytes: u64,
         reserve_bytes: u64,
     },
-    /// Too many of its kind wait already, or leadership was about to move when its time was up.
-    Busy,
+    /// Too many of its kind wait already.
+    QueueFull,
+    /// Leadership was about to move when its time was up.
+    Moving,
 }
 
 pub type Answer<W> = (W, Result<Done, Failed>);
@@ -236,7 +238,7 @@ impl<W> Core<W> {
             return Some((arrival.waiter, Err(Failed::NotLeader)));
         }
         if self.queue.len() >= limits::QUEUE_BATCHES_MAX {
-            return Some((arrival.waiter, Err(Failed::Busy)));
+            return Some((arrival.waiter, Err(Failed::QueueFull)));
         }
         let Arrival { batch, header, expected_offset, deadline, waiter } = arrival;
         self.wake_by(answer_by(deadline, now, self.stalled_since));
@@ -581,7 +583,7 @@ impl Sweep<'_> {
             let waited = waiter.waited(now);
             let failed = match (is_on_its_way, paused, stalled_since) {
                 (true, _, _) => Failed::OutcomeUnknown { waited },
-                (false, true, _) => Failed::Busy,
+                (false, true, _) => Failed::Moving,
                 (false, false, Some(_)) => Failed::NotEnoughReplicas { waited },
                 (false, false, None) => Failed::TimedOut { waited },
             };

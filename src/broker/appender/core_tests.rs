@@ -454,7 +454,7 @@ fn a_pause_lets_flights_land_and_keeps_the_queue() {
     assert!(rig.core.is_settled());
     assert_eq!(rig.propose(), None);
     rig.pass(Duration::from_secs(1));
-    assert_eq!(rig.answer(2), Some(Err(Failed::Busy)), "its time is up, and it had no effect");
+    assert_eq!(rig.answer(2), Some(Err(Failed::Moving)), "its time is up, and it had no effect");
     rig.core.unpause();
     let plan = rig.propose().unwrap();
     rig.commit(plan);
@@ -569,7 +569,7 @@ fn the_queue_is_bounded() {
     }
     assert!(rig.answers.is_empty() && !rig.core.has_room());
     rig.send(u32::MAX, &batch);
-    assert_eq!(rig.answer(u32::MAX), Some(Err(Failed::Busy)));
+    assert_eq!(rig.answer(u32::MAX), Some(Err(Failed::QueueFull)));
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -25,7 +25,7 @@ use tokio::{
 use self::core::{Answer, Arrival, Core, Done, Failed, FlightEnd, FlightId, Plan, Rules};
 use super::{LeaderHint, ProduceBudget, ProduceError, Receipt, disk::Shortage, limits, rules::TopicRules};
 use crate::{
-    metrics::{RequestProbe, TopicTraffic},
+    metrics::{IntakeProbe, Limit, RequestProbe, TopicTraffic},
     partition::{AppendBuilder, Partition, PartitionResponse},
     raft::{Group, Pending, ProposalEnd, Refusal, Status},
     record::BatchHeader,
@@ -88,6 +88,7 @@ pub struct AppenderDeps {
     pub rules: Arc<Mutex<TopicRules>>,
     pub clock: Arc<dyn Clock>,
     pub probe: RequestProbe,
+    pub intake: IntakeProbe,
     pub traffic: TopicTraffic,
     /// Why nothing new may be written now.
     pub shortage: Arc<dyn Fn() -> Option<Shortage> + Send + Sync>,
@@ -410,8 +411,14 @@ impl Task {
             Failed::DiskFull { broker, free_bytes, reserve_bytes } => {
                 ProduceError::DiskFull { broker, free_bytes, reserve_bytes }
             }
-            Failed::Busy => {
-                let reason = format!("too many batches of {topic}-{partition} wait, or its leader is moving");
+            Failed::QueueFull => {
+                self.deps.intake.refused_at(Limit::ProduceQueue);
+                let reason = format!("too many batches of {topic}-{partition} wait already");
+                ProduceError::Unavailable { reason }
+            }
+            Failed::Moving => {
+                self.deps.intake.refused_at(Limit::LeadershipMove);
+                let reason = format!("the leadership of {topic}-{partition} is being moved");
                 ProduceError::Unavailable { reason }
             }
         }

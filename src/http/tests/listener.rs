@@ -119,8 +119,9 @@ async fn every_answer_carries_the_headers_that_shut_strangers_out() {
 /// Without sockets, so that the deadline passes in no time.
 #[tokio::test(start_paused = true)]
 async fn at_most_so_many_requests_are_worked_on_at_once_and_none_for_ever() {
+    let metrics = Metrics::new();
     let options =
-        HttpOptions { metrics: Metrics::new(), console: true, advertised: "n1:7080".into(), descriptors_max: 128 };
+        HttpOptions { metrics: metrics.clone(), console: true, advertised: "n1:7080".into(), descriptors_max: 128 };
     let router = router(Fake::with(|state| state.hangs = true), options);
     let ask = |path: &str| {
         let request = Request::get(path).header("host", "localhost").body(Body::empty()).unwrap();
@@ -140,6 +141,7 @@ async fn at_most_so_many_requests_are_worked_on_at_once_and_none_for_ever() {
         ("too many requests at once; try again\n".to_string(), 4),
     ];
     assert_eq!(busy, BTreeMap::from(want));
+    assert!(metrics.encode().contains("flotilla_limit_refusals_total{limit=\"console_requests\"} 4"));
     assert_eq!(ask("/topics").await.unwrap().status(), 200, "and then there is room again");
 }
 
