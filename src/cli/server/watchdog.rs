@@ -50,12 +50,15 @@ impl Signs {
         self.stopping.store(true, Relaxed);
     }
 
-    /// Shows that the runtime runs tasks, until it is gone.
-    pub async fn beat(self) {
-        let _ending = Ending(self.is_over.clone());
-        loop {
-            self.beats.fetch_add(1, Relaxed);
-            tokio::time::sleep(LOOK_EVERY).await;
+    /// Shows that the runtime runs tasks, until it is gone: also where that is before the first of them ran.
+    pub fn beat(self) -> impl Future<Output = ()> + Send + 'static {
+        let ending = Ending(self.is_over.clone());
+        async move {
+            let _ending = ending;
+            loop {
+                self.beats.fetch_add(1, Relaxed);
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
         }
     }
 }
