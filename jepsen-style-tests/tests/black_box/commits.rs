@@ -148,10 +148,10 @@ fn wait_runs(done: &AtomicUsize, more: usize) {
     });
 }
 
-/// `FLOTILLA_TEST_CONSUMER_KILLS`: how many.
+/// `FLOTILLA_TEST_CONSUMER_KILLS`: how many; 100 in scripts/nightly.
 #[test]
-fn a_consumer_killed_20_times_leaves_nothing_out_and_repeats_only_what_it_had_not_committed() {
-    let kills: usize = knob("CONSUMER_KILLS", 20);
+fn a_consumer_killed_again_and_again_leaves_nothing_out_and_repeats_only_what_it_had_not_committed() {
+    let kills: usize = knob("CONSUMER_KILLS", 8);
     let mut random = Random::printed("consumer kills");
     let cluster = Cluster::start("consumer-kills", 3);
     let cli = &cluster.cli;

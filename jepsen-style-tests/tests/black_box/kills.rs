@@ -40,10 +40,10 @@ fn led_by(cluster: &Cluster, node: u64) -> Vec<(u32, u64)> {
     partitions.iter().filter(|p| p.leader == Some(node)).map(|p| (p.partition, p.epoch)).collect()
 }
 
-/// `FLOTILLA_TEST_LEADER_KILLS`: how many.
+/// `FLOTILLA_TEST_LEADER_KILLS`: how many; 100 in scripts/nightly.
 #[test]
-fn after_each_of_20_leader_kills_the_next_acknowledgement_comes_within_3_s() {
-    let kills: usize = knob("LEADER_KILLS", 20);
+fn after_each_leader_kill_the_next_acknowledgement_comes_within_3_s() {
+    let kills: usize = knob("LEADER_KILLS", 8);
     let mut random = Random::printed("leader kills");
     let (cluster, producer) = start("leader-kills");
     let mut gaps = vec![];
@@ -152,10 +152,10 @@ fn sigterm_of_each_node_in_turn_fails_no_produce() {
 }
 
 /// Restart, not power loss: the operating system keeps what was written.
-/// `FLOTILLA_TEST_TOTAL_KILLS`: how many.
+/// `FLOTILLA_TEST_TOTAL_KILLS`: how many; 100 in scripts/nightly.
 #[test]
-fn all_three_killed_at_once_20_times_lose_nothing_acknowledged() {
-    let kills: usize = knob("TOTAL_KILLS", 20);
+fn all_three_killed_at_once_again_and_again_lose_nothing_acknowledged() {
+    let kills: usize = knob("TOTAL_KILLS", 8);
     let cluster = Cluster::start("total-kills", 3);
     cluster.cli.create_topic(TOPIC, PARTITIONS);
     let mut runs = vec![];

@@ -1,4 +1,5 @@
-//! P2 and O2: brokers move to other addresses, all at once or one while the others run. `FLOTILLA_TEST_MOVES` is how often.
+//! P2 and O2: brokers move to other addresses, all at once or one while the others run. `FLOTILLA_TEST_MOVES` is how often,
+//! 5 in scripts/nightly.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,7 @@ fn assert_reached(servers: &ByHand, round: usize) -> Vec<jepsen_style_tests::wor
 
 #[track_caller]
 fn moves(name: &str, moved_at: impl Fn(usize) -> Vec<u64>, everywhere: bool) {
-    let rounds = knob("MOVES", 5);
+    let rounds = knob("MOVES", 2);
     let mut servers = ByHand::new(name);
     (1..=3).for_each(|id| servers.start(id));
     let cluster_id = servers.wait_cluster_id();
