@@ -146,6 +146,21 @@ pub fn paths(code: &str) -> Vec<(usize, String)> {
     found
 }
 
+/// The paths that code hands on: those of its `pub use` statements, of whatever reach. A name that is given
+/// another name on the way is left out.
+pub fn exports(code: &str) -> Vec<String> {
+    let mut found = vec![];
+    for (_, statement) in statements(code) {
+        let compact: String = statement.split_whitespace().collect::<Vec<_>>().join(" ");
+        if compact.starts_with("pub")
+            && let Some(tree) = use_tree(&compact)
+        {
+            expand("", tree, &mut |path| found.push(path));
+        }
+    }
+    found
+}
+
 /// The tree of a `use` statement, whatever its visibility.
 fn use_tree(statement: &str) -> Option<&str> {
     let statement = statement.trim();
