@@ -181,7 +181,7 @@ async fn find(cluster: &Cluster) -> Duration {
 
 /// Every broker in turn, clients with each of them at the head of their list.
 async fn no_partition_is_silent_for_three_seconds(shape: Shape) {
-    let brokers = Brokers::start(BROKERS, 900 + shape as u64).await;
+    let brokers = Brokers::start_alone(BROKERS, 900 + shape as u64).await;
     brokers.create("t", PARTITIONS as u32).await;
     let faces = Faces::of(&brokers).await;
     let rotated = |first: u64| (0..BROKERS).map(move |i| (first - 1 + i) % BROKERS + 1);

@@ -9,6 +9,7 @@ mod full;
 mod groups;
 mod initial;
 mod intake;
+pub mod machine;
 mod moved;
 mod namesake;
 mod operators;

@@ -10,13 +10,16 @@ use std::{
     time::Duration,
 };
 
-use super::cut::{CutNet, Cuts};
 use bytes::Bytes;
 use tokio::{
     runtime::Runtime,
     time::{Instant, timeout},
 };
 
+use super::{
+    cut::{CutNet, Cuts},
+    machine::Turn,
+};
 use crate::{
     broker::{
         Acks, Broker, BrokerDeps, BrokerSettings, CreateTopicRequest, Effect, FetchRequest, ProduceError,
@@ -83,6 +86,8 @@ pub struct Cluster {
     pub log: Option<Log>,
     /// Processes started so far: no two draw the same numbers.
     started: u64,
+    /// Last: the brokers end before it does.
+    _turn: Turn,
 }
 
 impl Cluster {
@@ -109,6 +114,18 @@ impl Cluster {
     }
 
     pub async fn unstarted(size: u64, seed: u64) -> Cluster {
+        Cluster::unstarted_in(Turn::shared(), size, seed).await
+    }
+
+    /// As [`Cluster::start`], with no other cluster beside it: for tests of how long something takes.
+    pub async fn start_alone(size: u64, seed: u64) -> Cluster {
+        println!("seed {seed}");
+        let mut cluster = Cluster::unstarted_in(Turn::alone(), size, seed).await;
+        cluster.run_all().await;
+        cluster
+    }
+
+    async fn unstarted_in(turn: Turn, size: u64, seed: u64) -> Cluster {
         let groups = GroupSettings {
             offsets_retention: Duration::from_secs(3_600),
             initial_rebalance_delay: Duration::from_millis(300),
@@ -128,6 +145,7 @@ impl Cluster {
             log: None,
             // Two clusters of one test are two clusters.
             started: seed << 16,
+            _turn: turn,
         };
         for _ in 0..size {
             cluster.add(seed).await;
