@@ -24,6 +24,7 @@ mod produce;
 mod producing;
 mod real_records;
 mod replicas;
+mod reported;
 mod restored;
 mod retention;
 mod stalled_disk;
