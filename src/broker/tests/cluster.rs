@@ -33,7 +33,7 @@ async fn a_record_is_on_a_majority_and_read_back_where_its_receipt_says() {
     let values: Vec<(i64, i32)> = (0..100).map(|n| (i64::from(n), n)).collect();
     assert_eq!(cluster.read_all("t").await, values);
 
-    let leader = cluster.broker(cluster.leader("t").await.unwrap());
+    let leader = cluster.broker(cluster.led_by("t").await);
     for (at, offset) in [
         (OffsetAt::Earliest, 0),
         (OffsetAt::Latest, 100),
@@ -54,7 +54,7 @@ async fn b7_beyond_the_high_watermark_is_out_of_range_only_when_confirmed() {
     for sequence in 0..3 {
         cluster.produce("t", sequence).await;
     }
-    let id = cluster.leader("t").await.unwrap();
+    let id = cluster.led_by("t").await;
     let leader = cluster.broker(id);
     let beyond = leader.fetch(fetch_at("t", 4, Duration::ZERO)).await;
     assert!(matches!(beyond, Err(FetchError::OffsetOutOfRange { high_watermark: Offset(3), .. })), "{beyond:?}");
@@ -85,7 +85,7 @@ async fn acknowledged_records_survive_the_leaders_crash_once_and_in_order() {
             assert_eq!(receipt.base_offset, Offset(sequence.into()));
             sequence += 1;
         }
-        let leader = cluster.leader("t").await.unwrap();
+        let leader = cluster.led_by("t").await;
         cluster.kill(leader, 1_000 + round);
         for _ in 0..50 {
             let receipt = cluster.produce("t", sequence).await;
@@ -126,7 +126,7 @@ async fn b8_without_quorum_unknown_within_the_lease_then_not_enough_replicas() {
     let mut cluster = Cluster::start(3, 900).await;
     cluster.create("t", 1).await;
     cluster.produce("t", 0).await;
-    let id = cluster.leader("t").await.unwrap();
+    let id = cluster.led_by("t").await;
     let leader = cluster.broker(id);
     for other in (1..=3).filter(|other| *other != id) {
         cluster.kill(other, 8);
@@ -233,7 +233,7 @@ async fn m13_a_stopping_broker_hands_its_leaderships_over() {
     let mut cluster = Cluster::start(3, 600).await;
     cluster.create("t", 1).await;
     cluster.produce("t", 0).await;
-    let leader = cluster.leader("t").await.unwrap();
+    let leader = cluster.led_by("t").await;
     cluster.broker(leader).shutdown().await;
     let stopped = try_produce(&cluster.broker(leader), "t", 1).await;
     assert!(matches!(stopped, Err(ProduceError::NotLeader { .. })), "{stopped:?}");
@@ -247,7 +247,7 @@ async fn m13_a_stopping_broker_hands_its_leaderships_over() {
 async fn a_node_that_was_down_through_a_trim_leads_with_all_retained_records() {
     let mut cluster = Cluster::start(3, 700).await;
     cluster.create("t", 1).await;
-    let leader = cluster.leader("t").await.unwrap();
+    let leader = cluster.led_by("t").await;
     let down = leader % 3 + 1;
     cluster.kill(down, 6);
     for sequence in 0..60 {
@@ -258,7 +258,7 @@ async fn a_node_that_was_down_through_a_trim_leads_with_all_retained_records() {
     assert_eq!(cluster.any().trim_partition(trim(Some(Offset(20)), false)).await, Ok(Offset(20)));
     let past = cluster.any().trim_partition(trim(Some(Offset(61)), false)).await;
     assert!(matches!(past, Err(AdminError::OffsetOutOfRange { .. })), "{past:?}");
-    let old = cluster.broker(cluster.leader("t").await.unwrap()).fetch(fetch_at("t", 19, Duration::ZERO)).await;
+    let old = cluster.broker(cluster.led_by("t").await).fetch(fetch_at("t", 19, Duration::ZERO)).await;
     assert!(matches!(old, Err(FetchError::OffsetOutOfRange { log_start: Offset(20), .. })), "{old:?}");
 
     cluster.run(down).await;
@@ -336,7 +336,7 @@ async fn m7_a_broker_without_a_majority_says_so_everywhere() {
     until("every partition has a leader", all_led).await;
     let healthy = |id| metric(&cluster, id, "flotilla_raft_groups_leaderless") == 0.0;
     until("no broker misses a leader", || async { (1..=3).all(healthy) }).await;
-    let id = cluster.leader("t").await.unwrap();
+    let id = cluster.led_by("t").await;
     for other in (1..=3).filter(|other| *other != id) {
         cluster.kill(other, other);
     }

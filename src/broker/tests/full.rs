@@ -63,7 +63,7 @@ async fn a_leader_short_of_disk_refuses_reads_on_trims_and_hands_over() {
     for sequence in 0..10 {
         cluster.produce("t", sequence).await;
     }
-    let id = cluster.leader("t").await.unwrap();
+    let id = cluster.led_by("t").await;
     for id in 1..=3 {
         free(&cluster, id, SHORT);
     }
@@ -101,7 +101,7 @@ async fn a_full_follower_takes_no_more_and_catches_up_when_it_has_room() {
     cluster.run_all().await;
     cluster.create("t", 1).await;
     cluster.produce("t", 0).await;
-    let id = cluster.leader("t").await.unwrap();
+    let id = cluster.led_by("t").await;
     let full = id % 3 + 1;
     free(&cluster, full, FULL);
     let mut sequence = 1;
@@ -144,7 +144,7 @@ async fn a_leader_refuses_what_too_few_followers_have_room_for() {
     let cluster = Cluster::start(3, 1_800).await;
     cluster.create("t", 1).await;
     cluster.produce("t", 0).await;
-    let id = cluster.leader("t").await.unwrap();
+    let id = cluster.led_by("t").await;
     let others: Vec<u64> = (1..=3).filter(|other| *other != id).collect();
     free(&cluster, others[0], SHORT);
     for sequence in 1..5 {
@@ -168,7 +168,7 @@ async fn d8_a_full_follower_frees_what_others_purged_before_the_trim_reaches_it(
     let mut cluster = Cluster::start(3, 1_900).await;
     create_with_short_segments(&cluster).await;
     cluster.produce("t", 0).await;
-    let id = cluster.leader("t").await.unwrap();
+    let id = cluster.led_by("t").await;
     shorten_segments(&cluster.broker(id)).await;
     let mut sequence = 1;
     for _ in 0..4 {

@@ -62,7 +62,7 @@ async fn commits_of_groups_do_not_make_a_broker_look_at_all_that_it_hosts() {
 async fn an_altered_rule_holds_once_the_alteration_is_answered() {
     let cluster = Cluster::start(3, 2_200).await;
     cluster.create("t", 1).await;
-    let leader = cluster.leader("t").await.unwrap();
+    let leader = cluster.led_by("t").await;
     let other = cluster.broker(leader % 3 + 1);
     for round in 0..20 {
         let bytes_max = if round % 2 == 0 { 1_000 } else { 10_000 };
@@ -102,7 +102,7 @@ async fn d11_a_leader_whose_clock_is_a_day_ahead_takes_no_retry_twice_and_leaves
     for sequence in 0..3 {
         cluster.produce("t", sequence).await;
     }
-    let good = cluster.leader("t").await.unwrap();
+    let good = cluster.led_by("t").await;
     let ahead = good % 3 + 1;
     cluster.worlds[&ahead].ahead_ms.store(DAY_MS + DAY_MS / 24, Relaxed);
     lead(&cluster, ahead).await;

@@ -109,7 +109,7 @@ async fn o2_a_broker_that_is_not_registered_does_not_campaign() {
     let mut cluster = Cluster::start(3, 45_000).await;
     cluster.create("t", 1).await;
     cluster.produce("t", 0).await;
-    let leader = cluster.leader("t").await.unwrap();
+    let leader = cluster.led_by("t").await;
     let moved = leader % 3 + 1;
     for id in 1..=3 {
         cluster.kill(id, id);

@@ -43,7 +43,7 @@ async fn m11_a_late_request_cannot_reach_the_namesake() {
         cluster.produce("t", sequence).await;
     }
     let old = id_of(&cluster.any()).await;
-    let leader = cluster.broker(cluster.leader("t").await.unwrap());
+    let leader = cluster.broker(cluster.led_by("t").await);
     let poll = tokio::spawn({
         let leader = leader.clone();
         async move { fetch(&leader, old, 3, PATIENCE * 2).await }
@@ -72,7 +72,7 @@ async fn m11_a_late_request_cannot_reach_the_namesake() {
             assert!(matches!(found, Err(FetchError::TopicReplaced { .. })), "{found:?}");
         }
     }
-    let leader = cluster.broker(cluster.leader("t").await.unwrap());
+    let leader = cluster.broker(cluster.led_by("t").await);
     assert_eq!(fetch(&leader, new, 0, Duration::ZERO).await.unwrap().high_watermark, Offset(5));
     assert_eq!(leader.find_offset("t", Some(new), ONE, OffsetAt::Latest).await.unwrap().offset, Offset(5));
 }

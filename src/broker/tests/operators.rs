@@ -62,7 +62,7 @@ async fn p8_a_transfer_to_who_cannot_lead_is_refused_at_once_by_name() {
     assert!(matches!(refused, AdminError::UnknownPartition { partition: PartitionId(7), .. }), "{refused}");
     assert!(!refused.is_retriable(), "the metadata leader has confirmed it");
 
-    let leader = cluster.leader("t").await.unwrap();
+    let leader = cluster.led_by("t").await;
     let follower = *replicas.iter().find(|id| **id != leader).unwrap();
     cluster.kill(follower, 1);
     until_dead(&cluster, follower).await;
@@ -75,7 +75,7 @@ async fn p8_a_transfer_to_who_cannot_lead_is_refused_at_once_by_name() {
     assert_eq!(now.base_offset, Offset(0), "the leader goes on");
     // Also of one that led when it was last heard: that was taken for success.
     cluster.create("u", 1).await;
-    let leader = cluster.leader("u").await.unwrap();
+    let leader = cluster.led_by("u").await;
     cluster.kill(leader, 2);
     until_dead(&cluster, leader).await;
     let refused = transfer(&cluster.any(), Some(("u", 0)), leader).await.unwrap_err();
@@ -193,10 +193,10 @@ async fn o11_a_clock_that_stands_still_hangs_nothing() {
     for sequence in 0..20 {
         cluster.produce("t", sequence).await;
     }
-    let leader = cluster.leader("t").await.unwrap();
+    let leader = cluster.led_by("t").await;
     until("leadership moves", || async { transfer(&cluster.any(), Some(("t", 0)), leader % 3 + 1).await.is_ok() })
         .await;
-    let leader = cluster.leader("t").await.unwrap();
+    let leader = cluster.led_by("t").await;
     cluster.kill(leader, 1);
     for sequence in 20..40 {
         cluster.produce("t", sequence).await;

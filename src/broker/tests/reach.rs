@@ -15,7 +15,7 @@ async fn r2_a_broker_that_is_cut_off_says_so_and_keeps_nobody_waiting() {
     let cluster = Cluster::start(3, 950).await;
     cluster.create("t", 1).await;
     until("a leader", || async { cluster.leader("t").await.is_some() }).await;
-    let leader = cluster.leader("t").await.unwrap();
+    let leader = cluster.led_by("t").await;
     let other = leader % 3 + 1;
     let is_stale = async |id| cluster.broker(id).cluster_view(TopicsWanted::None).await.routes_stale;
     assert!(!is_stale(leader).await && !is_stale(other).await);

@@ -60,7 +60,7 @@ async fn formed(seed: u64) -> (Cluster, u64) {
     let cluster = Cluster::start(3, seed).await;
     cluster.create("t", 1).await;
     produce(&cluster, 0..10).await;
-    let leader = cluster.leader("t").await.unwrap();
+    let leader = cluster.led_by("t").await;
     (cluster, leader)
 }
 

@@ -53,7 +53,7 @@ async fn m4_a_leader_whose_clock_jumps_an_hour_trims_nothing() {
     for sequence in 0..20 {
         cluster.produce("t", sequence).await;
     }
-    let id = cluster.leader("t").await.unwrap();
+    let id = cluster.led_by("t").await;
     let leader = cluster.broker(id);
     ahead(&cluster, id, HOUR_MS);
     retention::round(&leader.inner).await;
@@ -83,7 +83,7 @@ async fn m4_a_lagging_replica_that_leads_with_a_jumped_clock_wipes_nothing() {
     let mut cluster = Cluster::start(3, 1_400).await;
     half_an_hour(&cluster).await;
     cluster.produce("t", 0).await;
-    let late = cluster.leader("t").await.unwrap() % 3 + 1;
+    let late = cluster.led_by("t").await % 3 + 1;
     cluster.kill(late, 6);
     for sequence in 1..60 {
         cluster.produce("t", sequence).await;
@@ -126,7 +126,7 @@ async fn segments_of_a_topic_change_on_every_replica_by_an_entry() {
     cluster.any().alter_topic(alter).await.unwrap();
     let wanted = SegmentLimits { bytes: 1 << 20, ms: 1_000 };
     let has = |broker: &Broker| broker.inner.routes.hosted()[0].group.read(|state| state.segment_limits()) == wanted;
-    let leader = cluster.leader("t").await.unwrap();
+    let leader = cluster.led_by("t").await;
     let asked = cluster.broker(leader);
     until("the leader has heard of it", || async {
         retention::round(&asked.inner).await;
@@ -139,7 +139,7 @@ async fn segments_of_a_topic_change_on_every_replica_by_an_entry() {
     }
     cluster.kill(leader, 9);
     cluster.produce("t", 1).await;
-    let next = cluster.leader("t").await.unwrap();
+    let next = cluster.led_by("t").await;
     assert!(next != leader && has(&cluster.broker(next)));
     // The first round trims: these records are from 1970. After it nothing is left to say.
     let last = || cluster.broker(next).inner.routes.hosted()[0].group.log().last();

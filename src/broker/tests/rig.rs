@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Longer than any election: what is not true by then is not coming.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a broker keeps free in these tests.
 pub const RESERVE_BYTES: u64 = 1_000;
@@ -94,9 +94,6 @@ impl Cluster {
     /// All of `size` brokers, formed and ready.
     pub async fn start(size: u64, seed: u64) -> Cluster {
         println!("seed {seed}");
-        // RUST_LOG shows what happened.
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let mut cluster = Cluster::unstarted(size, seed).await;
         cluster.run_all().await;
         cluster
@@ -121,16 +118,21 @@ impl Cluster {
     pub async fn start_alone(size: u64, seed: u64) -> Cluster {
         println!("seed {seed}");
         let mut cluster = Cluster::unstarted_in(Turn::alone(), size, seed).await;
+        cluster.elections = [400, 800].map(Duration::from_millis);
         cluster.run_all().await;
         cluster
     }
 
     async fn unstarted_in(turn: Turn, size: u64, seed: u64) -> Cluster {
+        // RUST_LOG shows what happened.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let groups = GroupSettings {
             offsets_retention: Duration::from_secs(3_600),
             initial_rebalance_delay: Duration::from_millis(300),
         };
-        let elections = [400, 800].map(Duration::from_millis);
+        // Beside others a broker may get no turn for half a second, which must cost no leadership.
+        let elections = [1_000, 2_000].map(Duration::from_millis);
         let mut cluster = Cluster {
             nodes: BTreeMap::new(),
             disks: BTreeMap::new(),
@@ -274,6 +276,18 @@ impl Cluster {
         self.nodes.contains_key(&leader).then_some(leader)
     }
 
+    /// Who leads a partition, once somebody does.
+    pub async fn led_by(&self, topic: &str) -> u64 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(leader) = self.leader(topic).await {
+                return leader;
+            }
+            assert!(Instant::now() < deadline, "nobody leads {topic:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Produces until acknowledged: retries like an idempotent client. Panics after PATIENCE.
     pub async fn produce(&self, topic: &str, sequence: i32) -> Receipt {
         let deadline = Instant::now() + PATIENCE;
@@ -293,10 +307,7 @@ impl Cluster {
 
     /// Every value from the log start, through the leader, in order; offsets are checked to be dense.
     pub async fn read_all(&self, topic: &str) -> Vec<(i64, i32)> {
-        let mut leader = None;
-        until("a leader", || async { self.leader(topic).await.is_some() }).await;
-        leader = leader.or(self.leader(topic).await);
-        read_all(&self.broker(leader.unwrap()), topic, 0).await
+        read_all(&self.broker(self.led_by(topic).await), topic, 0).await
     }
 }
 

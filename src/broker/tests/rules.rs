@@ -72,9 +72,9 @@ async fn m5_a_node_behind_the_purge_starts_from_the_checkpoint_and_leads_with_al
     create_with_short_segments(&cluster).await;
     let mut sequence = 0;
     cluster.produce("t", sequence).await;
-    let first = cluster.broker(cluster.leader("t").await.unwrap());
+    let first = cluster.broker(cluster.led_by("t").await);
     shorten_segments(&first).await;
-    let late = cluster.leader("t").await.unwrap() % 3 + 1;
+    let late = cluster.led_by("t").await % 3 + 1;
     cluster.kill(late, 6);
     for _ in 0..6 {
         two_seconds_later(&cluster);
@@ -83,7 +83,7 @@ async fn m5_a_node_behind_the_purge_starts_from_the_checkpoint_and_leads_with_al
             cluster.produce("t", sequence).await;
         }
     }
-    let leader = cluster.broker(cluster.leader("t").await.unwrap());
+    let leader = cluster.broker(cluster.led_by("t").await);
     let last_index = leader.inner.routes.hosted()[0].group.log().last().unwrap().index;
     let trim = TrimRequest { topic: "t".into(), partition: ONE, before: Some(Offset(45)), dry_run: false };
     assert_eq!(cluster.any().trim_partition(trim).await, Ok(Offset(45)));
@@ -125,7 +125,7 @@ async fn b7_a_leader_that_is_cut_off_calls_no_offset_out_of_range() {
     for sequence in 0..3 {
         cluster.produce("t", sequence).await;
     }
-    let id = cluster.leader("t").await.unwrap();
+    let id = cluster.led_by("t").await;
     let leader = cluster.broker(id);
     cluster.cuts.isolate(id, 1..=3);
     // At once, while it still has its lease, and later.
@@ -154,7 +154,7 @@ async fn m13_a_stopped_broker_was_replaced_before_it_ended() {
     let mut cluster = Cluster::start(3, 740).await;
     cluster.create("t", 6).await;
     cluster.produce("t", 0).await;
-    let stopping = cluster.leader("t").await.unwrap();
+    let stopping = cluster.led_by("t").await;
     let broker = cluster.broker(stopping);
     let led = || broker.inner.routes.hosted().into_iter().filter(|hosted| hosted.is_ready()).collect::<Vec<_>>();
     until("it leads some partitions", || async { !led().is_empty() }).await;

@@ -75,7 +75,7 @@ async fn a_leader_that_is_cut_off_does_not_go_on_saying_that_there_is_nothing_ne
     let cluster = Cluster::start(3, 72).await;
     cluster.create("t", 1).await;
     cluster.produce("t", 0).await;
-    let leader = cluster.leader("t").await.unwrap();
+    let leader = cluster.led_by("t").await;
     let broker = cluster.broker(leader);
     let fetch = |wait| {
         let topic = "t".into();
@@ -180,7 +180,7 @@ async fn a_broker_stops_in_time_although_its_disk_hangs() {
     let cluster = Cluster::start(3, 75).await;
     cluster.create("t", 4).await;
     cluster.produce("t", 0).await;
-    let leader = cluster.leader("t").await.unwrap();
+    let leader = cluster.led_by("t").await;
     cluster.disks[&leader].plant(SimFault::StallsCommits);
     let broker = cluster.broker(leader);
     let _ = timeout(SHORT, try_produce(&broker, "t", 1)).await;

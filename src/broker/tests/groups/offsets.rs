@@ -191,7 +191,7 @@ async fn unread_records_in_danger_are_in_metrics_description_and_health_notes() 
         health.notes.iter().any(|note| note.contains("\"behind\"") && note.contains(" t "))
     })
     .await;
-    let leader = cluster.leader("t").await.unwrap();
+    let leader = cluster.led_by("t").await;
     let text = cluster.nodes[&leader].metrics.encode();
     for line in [
         "flotilla_consumer_lag_records{group=\"behind\",topic=\"t\",partition=\"0\"} 3.0",
