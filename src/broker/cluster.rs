@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     metadata::{self, Metadata, Topic},
-    types::{BrokerId, LogIndex, METADATA_GROUP, PartitionId, RaftGroupId, TopicPartition},
+    types::{BrokerId, LogIndex, PartitionId, RaftGroupId, TopicPartition},
 };
 
 impl Broker {
@@ -32,7 +32,7 @@ impl Broker {
             }
         }
         let cluster_id = inner.identity.lock().expect("no holder panics").cluster_id;
-        let metadata_leader = inner.leader_now(METADATA_GROUP);
+        let metadata_leader = inner.serving_metadata().leader();
         let routes_stale = inner.is_cut_off();
         let Some(metadata) = inner.metadata() else {
             return ClusterView {

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use tokio::time::sleep;
 
-use super::{inner::Inner, limits};
+use super::{LeaderNow, inner::Inner, limits};
 use crate::{
     raft::{Group, Leader},
     replicated::Replicated,
@@ -27,7 +27,15 @@ pub enum Serving {
 
 impl Serving {
     pub fn is_served(self) -> bool {
-        matches!(self, Serving::Served(_))
+        self.leader().is_some()
+    }
+
+    /// Who takes writes now. Whom to ask nevertheless, [`Inner::leader_now`] says.
+    pub fn leader(self) -> Option<LeaderNow> {
+        match self {
+            Serving::Served(leader) => Some(LeaderNow { broker: leader.broker, epoch: leader.term.epoch() }),
+            Serving::Unknown | Serving::Silent(_) | Serving::NoMajority => None,
+        }
     }
 }
 

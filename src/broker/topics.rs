@@ -95,11 +95,12 @@ impl Broker {
         let mut leaders = inner.raft.leaders_changed();
         loop {
             leaders.borrow_and_update();
-            let description = describe(inner, &inner.known(name)?);
-            let groups: Vec<RaftGroupId> = description.partitions.iter().map(|p| p.raft_group).collect();
+            let groups = inner.known_groups(name);
             let (stats, notes) = tokio::join!(inner.stats_of(&groups), inner.retention_notes_of(&groups));
             // Leaders that are being elected are waited for, a moment; those that are dead are not.
-            if stats.len() == groups.len() || Instant::now() >= deadline {
+            let description = describe(inner, &inner.known(name)?);
+            let is_whole = |p: &PartitionDescription| p.leader.is_some() && stats.contains_key(&p.raft_group);
+            if description.partitions.iter().all(is_whole) || Instant::now() >= deadline {
                 return Ok(with_stats(TopicDescription { notes, ..description }, &stats));
             }
             let look_again = Instant::now() + limits::CHANGE_RETRY;
@@ -292,6 +293,7 @@ impl Inner {
         brokers.into_iter().filter(|broker| !self.is_alive(*broker)).collect()
     }
 
+    /// Who was announced last, for clients to ask: it may be dead by now, and they find out.
     pub fn leader_now(&self, group: RaftGroupId) -> Option<LeaderNow> {
         let leader = self.raft.leader_of(group)?;
         Some(LeaderNow { broker: leader.broker, epoch: leader.term.epoch() })
@@ -299,6 +301,10 @@ impl Inner {
 
     pub fn hosted_group(&self, group: RaftGroupId) -> Option<Arc<Hosted>> {
         self.routes.hosted().into_iter().find(|hosted| hosted.group.id() == group)
+    }
+
+    fn hosted_groups(&self) -> BTreeMap<RaftGroupId, Arc<Hosted>> {
+        self.routes.hosted().into_iter().map(|hosted| (hosted.group.id(), hosted)).collect()
     }
 
     /// Sizes of partitions, each asked of its leader, all brokers at once.
@@ -321,8 +327,7 @@ impl Inner {
 
     /// Of those that this broker leads.
     pub fn stats_here(&self, groups: &[RaftGroupId]) -> Vec<Option<PartitionStats>> {
-        let hosted: BTreeMap<RaftGroupId, Arc<Hosted>> =
-            self.routes.hosted().into_iter().map(|hosted| (hosted.group.id(), hosted)).collect();
+        let hosted = self.hosted_groups();
         let stats = groups.iter().take(limits::CALL_GROUPS_MAX).map(|group| {
             let hosted = hosted.get(group).filter(|hosted| hosted.is_ready())?;
             Some(hosted.group.read(|state| PartitionStats {
@@ -397,10 +402,16 @@ fn out_of_range(
     AdminError::OffsetOutOfRange { topic, partition, offset, log_start, high_watermark }
 }
 
+/// With the leaders that take writes now: for people, whom a dead one would mislead (SAFETY M7).
 fn describe(inner: &Inner, topic: &Topic) -> TopicDescription {
+    let hosted = inner.hosted_groups();
+    let serving = |group| match hosted.get(&group) {
+        Some(hosted) => inner.serving(&hosted.group),
+        None => inner.serving_elsewhere(group),
+    };
     let partitions = topic.partitions.iter().zip(0..).map(|(info, number)| PartitionDescription {
         partition: PartitionId(number),
-        leader: inner.leader_now(info.group),
+        leader: serving(info.group).leader(),
         replicas: info.replicas.iter().map(|(_, broker)| *broker).collect(),
         raft_group: info.group,
         stats: None,

@@ -349,6 +349,10 @@ async fn m7_a_broker_without_a_majority_says_so_everywhere() {
     let health = cluster.broker(id).health().await;
     assert_eq!(health.partitions_without_leader, 6, "{health:?}");
     assert!(health.problems.iter().any(|problem| problem.contains("no majority answers")), "{health:?}");
+    let described = cluster.broker(id).describe_topic("t").await.unwrap();
+    assert!(described.partitions.iter().all(|p| p.leader.is_none()), "{described:?}");
+    let view = cluster.broker(id).cluster_view(TopicsWanted::None).await;
+    assert_eq!(view.metadata_leader, None);
     let ids: Vec<u64> = (1..=3).filter(|other| *other != id).collect();
     for other in ids {
         cluster.run(other).await;
