@@ -46,6 +46,8 @@ pub struct Coordinator {
     pub drop_answers: u32,
     /// So many joins are done, and not answered.
     pub drop_joins: u32,
+    /// Nothing is answered any more once a commit was fenced.
+    pub hang_when_fenced: bool,
     /// Another process has this instance id.
     pub fenced: Option<String>,
     /// Ids that left, in order.
@@ -181,7 +183,15 @@ impl Coordinator {
                 refused.push(v1::RefusedCommit { topic: at.topic, partition: at.partition.0, error });
             }
         }
+        self.is_hung |= self.hang_when_fenced && !refused.is_empty();
         Ok(v1::CommitOffsetsResponse { refused })
+    }
+
+    /// All that a member holds is its own since a later epoch than it knows of.
+    pub fn assign_anew(&mut self, member: &str) {
+        let member = self.members.get_mut(member).expect("it is a member");
+        member.epoch += 1;
+        member.assigned.values_mut().for_each(|since| *since = member.epoch);
     }
 
     /// Forgets a member, as at the end of its session.

@@ -1,5 +1,7 @@
 //! Members of a group against fake brokers over real sockets.
 
+mod commits;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -237,49 +239,6 @@ async fn a_commit_by_hand_is_possible_before_a_partition_goes() {
     drive(&mut members, "one each", |m| sizes(m) == [1, 1]).await;
     members[1].run_for(Duration::from_millis(200)).await;
     assert_eq!(members[1].seen.values, Vec::<u64>::new(), "everything was committed");
-}
-
-#[tokio::test]
-async fn commits_by_hand_are_refused_by_partition_and_carry_metadata() {
-    let fake = Fake::start(1, 2, 1).await;
-    let mut member = Member::open(&fake, GroupOptions { auto_commit: None, ..options() });
-    let offset = |partition, offset| OffsetToCommit {
-        at: at(partition),
-        offset,
-        leader_epoch: None,
-        metadata: "batch 7".into(),
-    };
-    let error = member.consumer.commit_offsets(vec![offset(0, 1)]).await;
-    // Either it was too early, or the join was fast and partition 0 is not assigned yet; or it was very fast.
-    assert!(matches!(error, Err(ClientError::NotAMember | ClientError::CommitRefused { .. }) | Ok(())), "{error:?}");
-    member.until("both", |seen| seen.held.len() == 2).await;
-    let error = member.consumer.commit_offsets(vec![offset(0, 5), offset(9, 5)]).await.expect_err("9 is not there");
-    assert_eq!(error.code(), Some(ErrorCode::FencedMember));
-    assert!(error.to_string().contains("t-9"), "{error}");
-    assert_eq!(fake.lock().groups.offsets[&at(0)], 5);
-    assert_eq!(fake.lock().groups.metadata[&at(0)], "batch 7");
-    assert_eq!(member.consumer.commit_offsets(vec![]).await, Ok(()));
-}
-
-#[tokio::test]
-async fn a_commit_is_repeated_until_its_answer_comes() {
-    let fake = Fake::start(3, 1, 1).await;
-    produce(&fake, "t", 0..10).await;
-    let mut member = Member::open(&fake, GroupOptions { auto_commit: None, ..options() });
-    member.until("all", |seen| seen.values.len() == 10).await;
-    fake.lock().groups.drop_answers = 2;
-    member.consumer.commit().await.expect("the third try is answered");
-    assert_eq!(fake.lock().groups.commits.len(), 3);
-    assert!(fake.lock().groups.commits.iter().all(|(_, _, offset)| *offset == 10));
-    // Nobody takes it: after the patience it is said so, and that it may have happened.
-    fake.lock().groups.refuse = Some(ErrorCode::NoMetadataLeader);
-    member.consumer.seek(&at(0), 3).expect("ours");
-    let patience = Duration::from_millis(600);
-    let mut other = Member::open(&fake, GroupOptions { patience, auto_commit: None, ..options() });
-    let error = timeout(PATIENCE, other.next()).await.expect("an answer").expect_err("nobody lets it join");
-    assert_eq!((error.code(), error.is_retriable()), (Some(ErrorCode::NoMetadataLeader), true));
-    fake.lock().groups.refuse = None;
-    other.until("it goes on trying", |seen| seen.held.len() <= 1).await;
 }
 
 #[tokio::test]
@@ -582,22 +541,6 @@ async fn a_join_whose_answer_is_lost_makes_no_second_member() {
     timeout(PATIENCE, joined).await.expect("its join is done");
     joining.consumer.close().await.expect("closes");
     assert_eq!(fake.lock().groups.members.len(), 0);
-}
-
-#[tokio::test]
-async fn a_commit_of_a_static_member_that_was_replaced_ends_it() {
-    let fake = Fake::start(1, 1, 1).await;
-    produce(&fake, "t", 0..10).await;
-    let named = GroupOptions { instance_id: Some("a".into()), auto_commit: None, ..options() };
-    let mut member = Member::open(&fake, named);
-    member.until("all", |seen| seen.values.len() == 10).await;
-    // Another process has its place; its beats do not say so yet.
-    fake.lock().groups.fenced = Some("a".into());
-    let error = member.consumer.commit().await.expect_err("another process has its place");
-    assert_eq!(error.code(), Some(ErrorCode::FencedInstance));
-    member.until("it is told", |seen| seen.lost == 1).await;
-    let error = timeout(PATIENCE, member.next()).await.expect("an answer").expect_err("it has ended");
-    assert_eq!(error.code(), Some(ErrorCode::FencedInstance));
 }
 
 /// The driver beats on by itself; what is stuck is the application.

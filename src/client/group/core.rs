@@ -33,7 +33,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Errors that wait for the application. More say nothing new.
 pub(super) const ERRORS_MAX: usize = 16;
 /// The number of no holding: they count from 1.
-const NO_HOLD: u64 = 0;
+pub(super) const NO_HOLD: u64 = 0;
 
 /// Where a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +179,10 @@ pub(super) struct Core<P> {
     starts: Vec<Start>,
     stops: Vec<u64>,
     beats: Retry,
+    /// When the last answered beat was sent.
+    heard: Now,
+    /// There must be a beat later than this.
+    beat_after: Option<Now>,
     commits: Retry,
     fetches: Retry,
     next_commit: Now,
@@ -209,6 +213,8 @@ impl<P> Core<P> {
             starts: Vec::new(),
             stops: Vec::new(),
             beats: Retry::default(),
+            heard: Duration::ZERO,
+            beat_after: None,
             commits: Retry::default(),
             fetches: Retry::default(),
             next_commit: Duration::ZERO,

@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     COMMANDS_MAX, OffsetToCommit, Shared,
     calls::{Calls, Committed, Identity},
-    core::{Beat, Due, Now},
+    core::{Beat, Due, NO_HOLD, Now},
     reader::Reader,
 };
 use crate::{
@@ -50,6 +50,14 @@ struct ByHand {
     last: Option<ClientError>,
     /// Not before.
     next: Now,
+    past: Option<Past>,
+}
+
+/// A first try was refused for an epoch that may have passed. The second is not before a beat that was sent later is
+/// answered; if it never comes to that, the refusal stands, since the rest of the offsets is committed.
+struct Past {
+    since: Now,
+    refused: Vec<(TopicPartition, ClientError)>,
 }
 
 /// The id under which this member joins. A join whose answer was lost is repeated with the same one, so that no second
@@ -236,7 +244,20 @@ impl Driver {
         }
         let who = identity(core);
         if let Some(first) = self.by_hand.front() {
-            if who.member.is_empty() || !core.are_held_still(&first.dues) {
+            let is_ours = !who.member.is_empty() && core.are_held_still(&first.dues);
+            let end = first.began + self.calls.options.patience;
+            if let Some(past) = &first.past {
+                if !is_ours || now >= end {
+                    let refused = past.refused.clone();
+                    let first = self.by_hand.pop_front().expect("just seen");
+                    first.end(refusal(refused));
+                    return Some(now);
+                }
+                if core.heard() <= past.since {
+                    return Some(end);
+                }
+            }
+            if !is_ours {
                 let first = self.by_hand.pop_front().expect("just seen");
                 first.end(Err(ClientError::NotAMember));
                 return Some(now);
@@ -267,7 +288,15 @@ impl Driver {
     fn queue(&mut self, offsets: Vec<OffsetToCommit>, reply: Reply) {
         let began = self.shared.now();
         let dues = self.shared.lock().dues(offsets);
-        self.by_hand.push_back(ByHand { dues, reply, began, effect: Effect::Nothing, last: None, next: began });
+        self.by_hand.push_back(ByHand {
+            dues,
+            reply,
+            began,
+            effect: Effect::Nothing,
+            last: None,
+            next: began,
+            past: None,
+        });
     }
 
     fn on_event(&mut self, event: Event) {
@@ -348,6 +377,11 @@ impl Driver {
     fn on_committed_by_hand(&mut self, result: Result<Vec<(TopicPartition, ClientError)>, ClientError>, now: Now) {
         let mut first = self.by_hand.pop_front().expect("the one under way is the first");
         match result {
+            Ok(refused) if first.past.is_none() && is_of_a_past_epoch(&refused, &first.dues) => {
+                first.past = Some(Past { since: now, refused });
+                self.shared.lock().beat_after(now);
+                self.by_hand.push_front(first);
+            }
             Ok(refused) => first.end(refusal(refused)),
             Err(error) if error.code() == Some(ErrorCode::UnknownMember) => first.end(Err(ClientError::NotAMember)),
             Err(error) if error.is_retriable() => {
@@ -388,21 +422,47 @@ impl Driver {
     }
 
     async fn last_commit(&self) -> Result<(), ClientError> {
-        let (who, dues, is_lost) = {
-            let mut core = self.shared.lock();
-            core.expire(self.shared.now());
-            let offsets = core.commit_all();
-            (identity(&core), core.dues(offsets), core.has_lost())
-        };
-        if is_lost {
+        let mut has_beaten = false;
+        loop {
+            let (who, dues) = self.last_dues()?;
+            if dues.is_empty() {
+                return Ok(());
+            }
+            match self.calls.commit(&who, &dues).await {
+                Ok(refused) if !has_beaten && is_of_a_past_epoch(&refused, &dues) => {
+                    has_beaten = true;
+                    self.last_beat(who).await?;
+                }
+                Ok(refused) => return refusal(refused),
+                Err(error) if error.is_retriable() => tokio::time::sleep(PAUSE).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn last_dues(&self) -> Result<(Identity, Vec<Due>), ClientError> {
+        let mut core = self.shared.lock();
+        core.expire(self.shared.now());
+        if core.has_lost() {
             return Err(ClientError::NotAMember);
         }
-        if dues.is_empty() {
-            return Ok(());
-        }
+        let offsets = core.commit_all();
+        Ok((identity(&core), core.dues(offsets)))
+    }
+
+    /// Learns the member's epoch. What the coordinator wants besides no longer matters.
+    async fn last_beat(&self, who: Identity) -> Result<(), ClientError> {
+        let (membership, owns) = {
+            let core = self.shared.lock();
+            (core.membership(), core.owns())
+        };
         loop {
-            match self.calls.commit(&who, &dues).await {
-                Ok(refused) => return refusal(refused),
+            let sent = self.shared.now();
+            match self.calls.beat(who.clone(), owns.clone()).await {
+                Ok(beat) => {
+                    self.shared.lock().on_beat(membership, sent, beat);
+                    return Ok(());
+                }
                 Err(error) if error.is_retriable() => tokio::time::sleep(PAUSE).await,
                 Err(error) => return Err(error),
             }
@@ -467,6 +527,16 @@ fn unless_panicked<T>(ended: Result<T, JoinError>) -> Option<T> {
         // Aborted.
         Err(Err(_)) => None,
     }
+}
+
+/// Whether something was refused that is held here: it was assigned anew, as the same partition of a new topic is,
+/// and this member says an epoch from before. The answer to a beat tells it the present one. Not where it is not known
+/// which topic was read: the old epoch alone keeps an offset of the one from being committed for the other.
+fn is_of_a_past_epoch(refused: &[(TopicPartition, ClientError)], dues: &[Due]) -> bool {
+    let fenced = refused.iter().filter(|(_, error)| error.code() == Some(ErrorCode::FencedMember));
+    let fenced: BTreeSet<&TopicPartition> = fenced.map(|(at, _)| at).collect();
+    let mut held = dues.iter().filter(|due| due.hold != NO_HOLD && fenced.contains(&due.offset.at)).peekable();
+    held.peek().is_some() && held.all(|due| !due.topic_id.is_empty())
 }
 
 fn refusal(refused: Vec<(TopicPartition, ClientError)>) -> Result<(), ClientError> {

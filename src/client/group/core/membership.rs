@@ -15,6 +15,16 @@ impl<P> Core<P> {
         if self.is_absent { Now::MAX } else { self.beats.next }
     }
 
+    /// When the last beat was sent that was answered.
+    pub fn heard(&self) -> Now {
+        self.heard
+    }
+
+    /// Beats at once: one that is under way may have been answered as of before.
+    pub fn beat_after(&mut self, now: Now) {
+        (self.beat_after, self.beats.next) = (Some(now), Duration::ZERO);
+    }
+
     /// All that this member reads, or has not let go of.
     pub fn owns(&self) -> Vec<v1::PartitionSet> {
         partition_sets(self.held.keys())
@@ -26,9 +36,14 @@ impl<P> Core<P> {
             return;
         }
         (self.member, self.epoch) = (beat.member, beat.epoch);
+        self.heard = sent;
         self.session_ends = Some(sent + self.rules.session_timeout);
         let most = self.rules.session_timeout / BEATS_PER_SESSION;
-        let next = sent + beat.next_beat.clamp(BEAT_MIN.min(most), most);
+        self.beat_after = self.beat_after.filter(|after| sent <= *after);
+        let next = match self.beat_after {
+            Some(_) => Duration::ZERO,
+            None => sent + beat.next_beat.clamp(BEAT_MIN.min(most), most),
+        };
         self.beats = Retry { next, ..Retry::default() };
         let assigned: BTreeSet<_> = beat.assigned.into_iter().collect();
         let gone: Vec<_> = self.held.iter().filter(|(at, held)| held.is_active() && !assigned.contains(at)).collect();

@@ -1,0 +1,112 @@
+//! What becomes of commits: by hand, the last one, repeated and refused ones.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::timeout;
+
+use super::{
+    super::{ClientError, ErrorCode, GroupOptions, OffsetToCommit, fake::Fake},
+    Member, PATIENCE, at, options, produce,
+};
+
+#[tokio::test]
+async fn commits_by_hand_are_refused_by_partition_and_carry_metadata() {
+    let fake = Fake::start(1, 2, 1).await;
+    let mut member = Member::open(&fake, GroupOptions { auto_commit: None, ..options() });
+    let offset = |partition, offset| OffsetToCommit {
+        at: at(partition),
+        offset,
+        leader_epoch: None,
+        metadata: "batch 7".into(),
+    };
+    let error = member.consumer.commit_offsets(vec![offset(0, 1)]).await;
+    // Either it was too early, or the join was fast and partition 0 is not assigned yet; or it was very fast.
+    assert!(matches!(error, Err(ClientError::NotAMember | ClientError::CommitRefused { .. }) | Ok(())), "{error:?}");
+    member.until("both", |seen| seen.held.len() == 2).await;
+    let error = member.consumer.commit_offsets(vec![offset(0, 5), offset(9, 5)]).await.expect_err("9 is not there");
+    assert_eq!(error.code(), Some(ErrorCode::FencedMember));
+    assert!(error.to_string().contains("t-9"), "{error}");
+    assert_eq!(fake.lock().groups.offsets[&at(0)], 5);
+    assert_eq!(fake.lock().groups.metadata[&at(0)], "batch 7");
+    assert_eq!(member.consumer.commit_offsets(vec![]).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_commit_is_repeated_until_its_answer_comes() {
+    let fake = Fake::start(3, 1, 1).await;
+    produce(&fake, "t", 0..10).await;
+    let mut member = Member::open(&fake, GroupOptions { auto_commit: None, ..options() });
+    member.until("all", |seen| seen.values.len() == 10).await;
+    fake.lock().groups.drop_answers = 2;
+    member.consumer.commit().await.expect("the third try is answered");
+    assert_eq!(fake.lock().groups.commits.len(), 3);
+    assert!(fake.lock().groups.commits.iter().all(|(_, _, offset)| *offset == 10));
+    // Nobody takes it: after the patience it is said so, and that it may have happened.
+    fake.lock().groups.refuse = Some(ErrorCode::NoMetadataLeader);
+    member.consumer.seek(&at(0), 3).expect("ours");
+    let patience = Duration::from_millis(600);
+    let mut other = Member::open(&fake, GroupOptions { patience, auto_commit: None, ..options() });
+    let error = timeout(PATIENCE, other.next()).await.expect("an answer").expect_err("nobody lets it join");
+    assert_eq!((error.code(), error.is_retriable()), (Some(ErrorCode::NoMetadataLeader), true));
+    fake.lock().groups.refuse = None;
+    other.until("it goes on trying", |seen| seen.held.len() <= 1).await;
+}
+
+#[tokio::test]
+async fn a_commit_of_a_static_member_that_was_replaced_ends_it() {
+    let fake = Fake::start(1, 1, 1).await;
+    produce(&fake, "t", 0..10).await;
+    let named = GroupOptions { instance_id: Some("a".into()), auto_commit: None, ..options() };
+    let mut member = Member::open(&fake, named);
+    member.until("all", |seen| seen.values.len() == 10).await;
+    // Another process has its place; its beats do not say so yet.
+    fake.lock().groups.fenced = Some("a".into());
+    let error = member.consumer.commit().await.expect_err("another process has its place");
+    assert_eq!(error.code(), Some(ErrorCode::FencedInstance));
+    member.until("it is told", |seen| seen.lost == 1).await;
+    let error = timeout(PATIENCE, member.next()).await.expect("an answer").expect_err("it has ended");
+    assert_eq!(error.code(), Some(ErrorCode::FencedInstance));
+}
+
+/// P4: a topic made anew under a member is assigned to it in a later epoch than its last beat told it.
+#[tokio::test]
+async fn p4_the_last_commit_of_a_member_whose_epoch_is_past_is_made_in_the_present_one() {
+    let fake = Fake::start(1, 2, 1).await;
+    produce(&fake, "t", 0..20).await;
+    let mut member = Member::open(&fake, GroupOptions { auto_commit: Some(PATIENCE), ..options() });
+    member.until("all", |seen| seen.values.len() == 20).await;
+    fake.lock().groups.assign_anew(&member.consumer.member_id());
+    member.consumer.close().await.expect("its last commit");
+    assert_eq!(fake.lock().groups.offsets, BTreeMap::from([(at(0), 10), (at(1), 10)]));
+}
+
+#[tokio::test]
+async fn p4_a_commit_by_hand_of_a_past_epoch_waits_for_the_present_one() {
+    let fake = Fake::start(1, 2, 1).await;
+    produce(&fake, "t", 0..20).await;
+    let mut member = Member::open(&fake, GroupOptions { auto_commit: None, ..options() });
+    member.until("all", |seen| seen.values.len() == 20).await;
+    for round in 0..20 {
+        fake.lock().groups.assign_anew(&member.consumer.member_id());
+        let seek = |p| member.consumer.seek(&at(p), round).expect("it is ours");
+        (0..2).for_each(seek);
+        member.consumer.commit().await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        assert_eq!(fake.lock().groups.offsets, BTreeMap::from([(at(0), round), (at(1), round)]));
+    }
+}
+
+/// The first try took what it could, so that the refusal of the rest is the answer, within the patience.
+#[tokio::test]
+async fn p4_the_refusal_stands_where_no_beat_is_answered_in_time() {
+    let fake = Fake::start(1, 1, 1).await;
+    produce(&fake, "t", 0..10).await;
+    let patience = Duration::from_millis(600);
+    let long = Duration::from_secs(30);
+    let by_hand = GroupOptions { auto_commit: None, patience, session_timeout: long, ..options() };
+    let mut member = Member::open(&fake, by_hand);
+    member.until("all", |seen| seen.values.len() == 10).await;
+    fake.lock().groups.hang_when_fenced = true;
+    fake.lock().groups.assign_anew(&member.consumer.member_id());
+    let error = timeout(long / 2, member.consumer.commit()).await.expect("within the patience, and some");
+    assert_eq!(error.expect_err("it was fenced").code(), Some(ErrorCode::FencedMember));
+}
