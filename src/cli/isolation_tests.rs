@@ -1,6 +1,5 @@
 //! R2: a broker that is cut off from its peers while clients reach everybody. Whoever it is, whichever links are cut,
-//! and wherever it stands in a client's list, no partition goes without an acknowledgement for more than three seconds;
-//! one cut of three may take longer here, none on real processes (black box `isolation`).
+//! and wherever it stands in a client's list, no partition goes without an acknowledgement for more than three seconds.
 
 #![expect(clippy::print_stdout, reason = "tests print what they measured")]
 
@@ -31,9 +30,6 @@ use crate::{
 const BROKERS: u64 = 3;
 const PARTITIONS: usize = 6;
 const GAP_MAX: Duration = Duration::from_secs(3);
-/// What one cut of a shape's three may take more. Of 36 one took 3.7 s with nothing else running, and why is not known: two
-/// of these brokers' longest election timeouts more. Who is misled is so for as long as the cut lasts, which is longer.
-const SLOW_CUT: Duration = Duration::from_millis(1_600);
 /// To find the leaders of all partitions, from nothing known to the last acknowledgement.
 const FIND_MAX: Duration = Duration::from_secs(2);
 
@@ -193,7 +189,6 @@ async fn no_partition_is_silent_for_three_seconds(shape: Shape) {
     let all_acknowledged = async |since: Instant, what: &str| {
         until(what, || async { loads.iter().all(|load| load.all_since() > since) }).await;
     };
-    let mut slow_cuts = 0;
     for cut_off in 1..=BROKERS {
         all_acknowledged(Instant::now(), "all partitions are led").await;
         loads.iter().for_each(Load::begin);
@@ -205,10 +200,8 @@ async fn no_partition_is_silent_for_three_seconds(shape: Shape) {
         for (load, first) in loads.iter().zip(1..) {
             let (partition, gap) = load.longest();
             println!("{shape:?}, broker {cut_off} cut off, list begins with {first}: {gap:?} (partition {partition})");
-            assert!(gap <= GAP_MAX + SLOW_CUT, "{shape:?}, {cut_off} cut off, list begins with {first}: {gap:?}");
+            assert!(gap <= GAP_MAX, "{shape:?}, {cut_off} cut off, list begins with {first}: {gap:?}");
         }
-        slow_cuts += u32::from(loads.iter().any(|load| load.longest().1 > GAP_MAX));
-        assert!(slow_cuts <= 1, "{shape:?}: {slow_cuts} cuts took more than {GAP_MAX:?}");
         let took = find(&faces.client(rotated(cut_off))).await;
         assert!(took <= FIND_MAX, "{shape:?}, {cut_off} cut off: a new client needs {took:?}");
         brokers.cuts.mend();

@@ -6,6 +6,7 @@
 //! its messages.
 
 mod addresses;
+mod again;
 mod appends;
 mod confirm;
 mod contradiction;

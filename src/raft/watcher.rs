@@ -1,5 +1,5 @@
 //! Watches one group's openraft metrics: publishes its status, proves leader-readiness, announces
-//! it, and purges what the state machine has let go.
+//! it, has a candidate that was not elected campaign again, and purges what the state machine has let go.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -9,7 +9,9 @@ use std::{
 use openraft::{ServerState, async_runtime::WatchReceiver};
 use tokio::time::timeout;
 
-use super::{Group, Leader, Status, core::Core, group::Inner, types::position, wire::Announced};
+use super::{
+    Group, Leader, Status, again::election_timeout, core::Core, group::Inner, types::position, wire::Announced,
+};
 use crate::{
     replicated::{Replicated, SnapshotAt},
     types::{EntryPosition, ReplicaId, Term},
@@ -69,7 +71,17 @@ pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
             let _ = timeout(READY_RETRY, metrics.changed()).await;
             continue;
         }
-        if metrics.changed().await.is_err() {
+        let changed = match candidate {
+            true => match timeout(election_timeout(&group.core), metrics.changed()).await {
+                Ok(changed) => changed,
+                Err(_) => {
+                    Group(group.clone()).campaign_again().await;
+                    continue;
+                }
+            },
+            false => metrics.changed().await,
+        };
+        if changed.is_err() {
             let failure = failure(&group);
             if let Some(reason) = &failure {
                 tracing::error!(group = %group.spec.group, reason = &**reason, "a replica has stopped");

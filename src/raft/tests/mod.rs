@@ -5,6 +5,7 @@ mod behind;
 mod cluster;
 mod hostile;
 mod reads;
+mod split;
 mod stall;
 mod suite;
 mod transfer;
