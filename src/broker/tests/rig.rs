@@ -5,7 +5,7 @@ use std::{
     future::Future,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -172,9 +172,7 @@ impl Cluster {
 
     /// A broker that does not run gets another address. Lists that running brokers have stay as they were.
     pub async fn relocate(&mut self, id: u64) {
-        // The port is free again when it is bound for good.
-        let listener = TcpNet.bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        let address = free_address().await;
         self.cuts.listens(id, &address);
         self.peers[id as usize - 1].address = address;
     }
@@ -348,6 +346,21 @@ impl Drop for Life {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
+        }
+    }
+}
+
+/// Of a port that the system gives nobody by itself, nor this function anybody else: it stays free while a broker is
+/// down.
+async fn free_address() -> String {
+    const PORTS: std::ops::Range<u32> = 15_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Processes begin at different places.
+        let at = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Relaxed));
+        let address = format!("127.0.0.1:{}", PORTS.start + at % (PORTS.end - PORTS.start));
+        if TcpNet.bind(&address).await.is_ok() {
+            return address;
         }
     }
 }

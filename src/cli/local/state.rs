@@ -3,13 +3,14 @@
 
 use std::{
     env, fs, io,
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::super::{Failure, context};
-use crate::durable;
+use crate::{durable, seam::Rng};
 
 /// The context that `local` writes.
 pub const CONTEXT: &str = "local";
@@ -118,12 +119,33 @@ impl State {
     }
 }
 
+/// Below the range from which systems take ports for outgoing connections, so that a node that was down for a while
+/// finds its own free when it comes back.
+const PORTS: std::ops::Range<u16> = 15_000..32_000;
+/// Of so many tries for a port one finds a free one, or something else is wrong.
+const TRIES_PER_PORT: usize = 100;
+
 /// Ports of loopback that nobody uses now. All are held until the last is chosen, so they differ.
 fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
-    let error = |error: io::Error| Failure::failed(format!("cannot find a free port on 127.0.0.1: {error}"));
-    let held: Vec<_> =
-        (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>().map_err(error)?;
-    held.iter().map(|l| l.local_addr().map(|a| a.port())).collect::<Result<_, _>>().map_err(error)
+    let rng = Rng::from_system();
+    let mut held: Vec<(u16, TcpListener)> = Vec::new();
+    let mut last = None;
+    for _ in 0..count * TRIES_PER_PORT {
+        if held.len() == count {
+            break;
+        }
+        let port = PORTS.start + rng.below(PORTS.len() as u64) as u16;
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(listener) => held.push((port, listener)),
+            Err(error) => last = Some(error),
+        }
+    }
+    match last {
+        Some(error) if held.len() < count => {
+            Err(Failure::failed(format!("cannot find a free port on 127.0.0.1 in {PORTS:?}: {error}")))
+        }
+        _ => Ok(held.into_iter().map(|(port, _)| port).collect()),
+    }
 }
 
 /// The cluster's directory: --dir, that of the context that `local start` wrote, or the default.
