@@ -17,7 +17,7 @@ use super::{
 use crate::{
     metadata::{Change, Command, Outcome, Refusal, Response, decode_response},
     raft::ProposalEnd,
-    types::{BrokerId, LogIndex, METADATA_GROUP, RaftGroupId},
+    types::{BrokerId, LogIndex, METADATA_GROUP, RaftGroupId, ms_u32, ms_u64},
 };
 
 /// One try to propose a change at the metadata leader.
@@ -106,7 +106,7 @@ impl Inner {
         }
         // One try gets a part of the time: a leader that fell silent must not use up all of it.
         let within = left.min(limits::CALL_WITHIN);
-        let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+        let within_ms = ms_u32(within);
         let call = Call::Change { change: change.clone(), within_ms };
         match self.call(leader.broker, &call, within).await {
             Ok(Answer::Change(attempt)) => attempt,
@@ -164,7 +164,7 @@ impl Inner {
             if leader == self.me() {
                 return (leader, self.uses_layout(index, within).await);
             }
-            let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+            let within_ms = ms_u32(within);
             let answer = self.call(leader, &Call::LayoutInUse { index, within_ms }, within).await;
             (leader, matches!(answer, Ok(Answer::LayoutInUse(true))))
         });
@@ -206,7 +206,6 @@ impl Inner {
 impl ChangeFailed {
     /// For admin requests; `what` names the change.
     pub fn into_admin(self, what: &str) -> AdminError {
-        let ms = |waited: Duration| u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
         match self {
             // The last try had no effect; an earlier one may have been what made it be refused.
             ChangeFailed::Refused { refusal, after_unknown: true } if may_follow_a_success(&refusal) => {
@@ -215,10 +214,10 @@ impl ChangeFailed {
             }
             ChangeFailed::Refused { refusal, after_unknown: _ } => refused(refusal),
             ChangeFailed::NoLeader { waited } => {
-                AdminError::NoMetadataLeader { waited_ms: ms(waited), effect: Effect::None }
+                AdminError::NoMetadataLeader { waited_ms: ms_u64(waited), effect: Effect::None }
             }
             ChangeFailed::Unknown { waited } => {
-                AdminError::OutcomeUnknown { what: what.to_string(), waited_ms: ms(waited) }
+                AdminError::OutcomeUnknown { what: what.to_string(), waited_ms: ms_u64(waited) }
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     metrics::TopicTraffic,
     partition::Partition,
     raft::{Group, Status},
-    types::{Offset, TopicPartition, WallMs},
+    types::{Offset, TopicPartition, WallMs, ms_i64},
 };
 
 pub struct Hosted {
@@ -90,7 +90,7 @@ impl Hosted {
                  soon after; are their timestamps in milliseconds?"
             ));
         }
-        let ahead_ms = i64::try_from(limits::PINNED_AHEAD.as_millis()).unwrap_or(i64::MAX);
+        let ahead_ms = ms_i64(limits::PINNED_AHEAD);
         let limit = WallMs(now.0.saturating_add(ahead_ms));
         if let Some(latest) = self.group.read(|state| state.pinned_by(limit)) {
             notes.push(format!(

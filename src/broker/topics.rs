@@ -21,7 +21,7 @@ use crate::{
     },
     partition::{PartitionResponse, encode_trim},
     raft::{Group, ProposalEnd},
-    types::{BrokerId, Offset, PartitionId, RaftGroupId, TopicId, TopicPartition},
+    types::{BrokerId, Offset, PartitionId, RaftGroupId, TopicId, TopicPartition, ms_u32, ms_u64},
 };
 
 impl Broker {
@@ -78,7 +78,7 @@ impl Broker {
                 let missing = groups.len().saturating_sub(stats.len());
                 let what =
                     format!("topic {name:?} is created, but leaders of {missing} partitions do not answer yet; it");
-                return Err(AdminError::OutcomeUnknown { what, waited_ms: ms(started.elapsed()) });
+                return Err(AdminError::OutcomeUnknown { what, waited_ms: ms_u64(started.elapsed()) });
             }
         }
     }
@@ -182,7 +182,7 @@ impl Broker {
             Ok(Answer::Trim(trimmed)) => trimmed,
             Ok(_) | Err(NoAnswer::Unknown) => {
                 let what = format!("the trim of {topic}-{partition}");
-                Err(AdminError::OutcomeUnknown { what, waited_ms: ms(within) })
+                Err(AdminError::OutcomeUnknown { what, waited_ms: ms_u64(within) })
             }
             Err(NoAnswer::NotDone) => {
                 let leader = inner.leader_hint(info.group);
@@ -375,7 +375,7 @@ impl Inner {
         let pending = hosted.group.propose(status.term, encode_trim(append_time, before)).await;
         let unknown = || AdminError::OutcomeUnknown {
             what: format!("the trim of {}", hosted.name),
-            waited_ms: ms(started.elapsed()),
+            waited_ms: ms_u64(started.elapsed()),
         };
         match timeout_at(started + within, pending).await {
             Ok(Ok((_, response))) => match PartitionResponse::decode(&response) {
@@ -458,12 +458,4 @@ fn number(what: &str, asked: Option<u32>) -> Result<i32, AdminError> {
 
 pub fn or_default(asked: Duration, default: Duration) -> Duration {
     if asked.is_zero() { default } else { asked.min(limits::PRODUCE_TIMEOUT_MAX) }
-}
-
-pub fn ms(waited: Duration) -> u64 {
-    u64::try_from(waited.as_millis()).unwrap_or(u64::MAX)
-}
-
-pub fn ms_u32(within: Duration) -> u32 {
-    u32::try_from(within.as_millis()).unwrap_or(u32::MAX)
 }

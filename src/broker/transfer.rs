@@ -12,12 +12,12 @@ use super::{
     calls::{Answer, Call, NoAnswer},
     inner::Inner,
     limits,
-    topics::{ms, ms_u32, or_default},
+    topics::or_default,
 };
 use crate::{
     raft::{Group, Leader, TransferError},
     replicated::Replicated,
-    types::{BrokerId, LeaderEpoch, METADATA_GROUP, PartitionId, RaftGroupId},
+    types::{BrokerId, LeaderEpoch, METADATA_GROUP, PartitionId, RaftGroupId, ms_u32, ms_u64},
 };
 
 impl Broker {
@@ -90,7 +90,7 @@ impl Inner {
         match self.call(leader, &call, within + limits::CALL_WITHIN).await {
             Ok(Answer::Transfer(moved)) => moved,
             Ok(_) | Err(NoAnswer::Unknown) => {
-                Err(AdminError::OutcomeUnknown { what: "the transfer".into(), waited_ms: ms(within) })
+                Err(AdminError::OutcomeUnknown { what: "the transfer".into(), waited_ms: ms_u64(within) })
             }
             Err(NoAnswer::NotDone) => Err(silent()),
         }
@@ -162,7 +162,7 @@ impl Inner {
             }
             // The request went out: leadership may still move.
             Err(TransferError::TimedOut(_)) => {
-                Err(AdminError::OutcomeUnknown { what: "the transfer".into(), waited_ms: ms(started.elapsed()) })
+                Err(AdminError::OutcomeUnknown { what: "the transfer".into(), waited_ms: ms_u64(started.elapsed()) })
             }
         }
     }

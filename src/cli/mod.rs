@@ -34,7 +34,10 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Failure;
 
-use crate::client::{Admin, Cluster, World};
+use crate::{
+    client::{Admin, Cluster, World},
+    types::ms_u32,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -192,7 +195,7 @@ impl Global {
     }
 
     fn timeout_ms(&self) -> u32 {
-        u32::try_from(self.timeout.as_millis()).unwrap_or(u32::MAX).clamp(1, 300_000)
+        ms_u32(self.timeout).clamp(1, 300_000)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::units;
-use crate::client::Start;
+use crate::{client::Start, types::ms_i64};
 
 /// What `-o` said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +25,7 @@ impl From {
     pub fn at(self, now_ms: i64) -> Start {
         match self {
             From::Start(start) => start,
-            From::Ago(ago) => {
-                Start::Timestamp(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)).max(0))
-            }
+            From::Ago(ago) => Start::Timestamp(now_ms.saturating_sub(ms_i64(ago)).max(0)),
         }
     }
 }

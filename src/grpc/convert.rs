@@ -8,7 +8,7 @@ use crate::{
     },
     group::{GroupPhase, PartitionSet},
     proto::v1,
-    types::BrokerId,
+    types::{BrokerId, ms_i64, ms_u32},
 };
 
 /// Offsets and sizes where the leader could not be asked.
@@ -120,7 +120,7 @@ pub(super) fn heartbeat(answer: HeartbeatAnswer) -> v1::GroupHeartbeatResponse {
         member_id: answer.member,
         epoch: answer.epoch,
         assigned: partition_sets(answer.assigned),
-        heartbeat_ms: u32::try_from(answer.next_beat.as_millis()).unwrap_or(u32::MAX),
+        heartbeat_ms: ms_u32(answer.next_beat),
         rebalancing: answer.rebalancing,
     }
 }
@@ -172,7 +172,6 @@ fn group_member(member: GroupMember) -> v1::GroupMember {
 
 fn group_partition(partition: GroupPartition) -> v1::GroupPartition {
     let (log_start, high_watermark) = partition.bounds.map_or((NOT_ASKED, NOT_ASKED), |(start, end)| (start.0, end.0));
-    let age_ms = |age: std::time::Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
     v1::GroupPartition {
         topic: partition.at.topic,
         partition: partition.at.partition.0,
@@ -182,7 +181,7 @@ fn group_partition(partition: GroupPartition) -> v1::GroupPartition {
         log_start,
         high_watermark,
         lag: partition.lag.unwrap_or(NOT_ASKED),
-        lag_ms: partition.lag_time.map_or(NOT_ASKED, age_ms),
+        lag_ms: partition.lag_time.map_or(NOT_ASKED, ms_i64),
         retention_threatens: partition.retention_threatens,
     }
 }

@@ -1,7 +1,7 @@
 //! The words every layer shares: ids and positions, each its own type so that a swapped argument
 //! does not compile. Nothing here decides anything.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -115,4 +115,19 @@ impl fmt::Display for EntryPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "T{}-{}", self.term, self.index)
     }
+}
+
+/// Whole milliseconds of a duration; the largest number for one that is longer.
+pub fn ms_u64(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// As [`ms_u64`].
+pub fn ms_u32(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// As [`ms_u64`].
+pub fn ms_i64(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

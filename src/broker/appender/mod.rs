@@ -30,7 +30,7 @@ use crate::{
     raft::{Group, Pending, ProposalEnd, Refusal, Status},
     record::BatchHeader,
     seam::Clock,
-    types::{BrokerId, EntryPosition, LogIndex, Offset, Term, TopicPartition},
+    types::{BrokerId, EntryPosition, LogIndex, Offset, Term, TopicPartition, ms_i64},
 };
 
 /// Who waits for a batch, and its share of the produce budget until it is answered.
@@ -451,7 +451,7 @@ fn build(plan: &Plan) -> Bytes {
 
 impl TopicRules {
     fn checks(&self, clock_agrees: bool) -> Rules {
-        let timestamp_after_max_ms = i64::try_from(self.timestamp_after_max.as_millis()).unwrap_or(i64::MAX);
+        let timestamp_after_max_ms = ms_i64(self.timestamp_after_max);
         Rules { log_append_time: self.log_append_time, timestamp_after_max_ms, clock_agrees }
     }
 }

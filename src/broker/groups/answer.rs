@@ -24,7 +24,7 @@ use crate::{
         self, ClassicPhase, Commit, CommitOffset, Group, GroupCommand, GroupOutcome, Join, JoinClassic, Leave,
         LeavingMember, Report, Subscription, SyncClassic,
     },
-    types::{LogIndex, PartitionId, TopicPartition},
+    types::{LogIndex, PartitionId, TopicPartition, ms_u32},
 };
 
 /// Why there is no reply.
@@ -107,8 +107,8 @@ impl Tenure {
             instance,
             client_id,
             client_host,
-            session_timeout_ms: millis(beat.session_timeout),
-            rebalance_timeout_ms: millis(beat.rebalance_timeout),
+            session_timeout_ms: ms_u32(beat.session_timeout),
+            rebalance_timeout_ms: ms_u32(beat.rebalance_timeout),
             subscription,
         };
         let of = Subject { group: &group, member: &member };
@@ -260,8 +260,8 @@ impl Tenure {
             instance,
             client_id,
             client_host,
-            session_timeout_ms: millis(join.session_timeout),
-            rebalance_timeout_ms: millis(join.rebalance_timeout),
+            session_timeout_ms: ms_u32(join.session_timeout),
+            rebalance_timeout_ms: ms_u32(join.rebalance_timeout),
             protocol_type,
             protocols,
         });
@@ -399,8 +399,4 @@ fn unknown_member(of: Subject<'_>) -> GroupError {
 fn strange(outcome: &GroupOutcome) -> Ended {
     tracing::error!(?outcome, "a group's command was answered as something else");
     Ended::Unknown
-}
-
-fn millis(duration: std::time::Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

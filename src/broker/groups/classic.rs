@@ -17,9 +17,9 @@ use super::{
     requests::{ClassicBeat, ClassicJoin, ClassicJoined, ClassicSync, ClassicSynced, GroupError},
 };
 use crate::{
-    broker::{inner::Inner, topics::ms},
+    broker::inner::Inner,
     group::{ClassicPhase, Group},
-    types::LogIndex,
+    types::{LogIndex, ms_u64},
 };
 
 /// Where a waiting request stands: None, it goes on waiting.
@@ -99,7 +99,7 @@ impl Inner {
         look: impl Fn(Option<&Group>) -> Look<T>,
     ) -> Result<T, GroupError> {
         let started = Instant::now();
-        let lost = || GroupError::NoCoordinator { waited_ms: ms(started.elapsed()) };
+        let lost = || GroupError::NoCoordinator { waited_ms: ms_u64(started.elapsed()) };
         let metadata = self.metadata().ok_or_else(lost)?;
         if !self.wait_metadata(index, started + limits::ANSWER_WITHIN).await {
             return Err(lost());

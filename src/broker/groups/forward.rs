@@ -14,9 +14,8 @@ use crate::{
         calls::{Answer, Call, NoAnswer},
         inner::Inner,
         limits::CHANGE_RETRY,
-        topics::{ms, ms_u32},
     },
-    types::METADATA_GROUP,
+    types::{METADATA_GROUP, ms_u32, ms_u64},
 };
 
 impl Inner {
@@ -32,12 +31,12 @@ impl Inner {
                 GroupAttempt::Answered(answered) => return answered,
                 GroupAttempt::NotDone => {}
                 GroupAttempt::Unknown if !call.is_repeatable() => {
-                    return Err(GroupError::OutcomeUnknown { what: call.what(), waited_ms: ms(started.elapsed()) });
+                    return Err(GroupError::OutcomeUnknown { what: call.what(), waited_ms: ms_u64(started.elapsed()) });
                 }
                 GroupAttempt::Unknown => after_unknown = true,
             }
             if Instant::now() + CHANGE_RETRY >= deadline {
-                let waited_ms = ms(started.elapsed());
+                let waited_ms = ms_u64(started.elapsed());
                 return Err(match after_unknown {
                     true => GroupError::OutcomeUnknown { what: call.what(), waited_ms },
                     false => GroupError::NoCoordinator { waited_ms },

@@ -42,7 +42,7 @@ use self::{lag::LagTable, refusals::Subject, rounds::Rounds, tenure::Tenure};
 use super::{Broker, inner::Inner};
 use crate::{
     metrics::{GroupProbe, Metrics},
-    types::TopicPartition,
+    types::{TopicPartition, ms_u64},
 };
 
 pub use calls::{GroupAttempt, GroupCall, GroupReply};
@@ -216,11 +216,10 @@ fn given_or(asked: Duration, default: Duration) -> Duration {
 }
 
 fn check_session(asked: Duration, min: Duration) -> Result<(), GroupError> {
-    let ms = super::topics::ms;
     match (min..=limits::SESSION_MAX).contains(&asked) {
         true => Ok(()),
         false => {
-            let (asked_ms, min_ms, max_ms) = (ms(asked), ms(min), ms(limits::SESSION_MAX));
+            let (asked_ms, min_ms, max_ms) = (ms_u64(asked), ms_u64(min), ms_u64(limits::SESSION_MAX));
             Err(GroupError::InvalidSessionTimeout { asked_ms, min_ms, max_ms })
         }
     }

@@ -19,12 +19,11 @@ use crate::{
         calls::{Answer, Call},
         inner::Inner,
         limits::{CALL_WITHIN, CHANGE_RETRY},
-        topics::ms,
     },
     group::{self, Assignor, Group, Members, Subscription},
     metadata::Metadata,
     raft,
-    types::{LogIndex, METADATA_GROUP, TopicPartition},
+    types::{LogIndex, METADATA_GROUP, TopicPartition, ms_u64},
 };
 
 impl Inner {
@@ -41,7 +40,7 @@ impl Inner {
                 return Ok(metadata);
             }
             if Instant::now() + CHANGE_RETRY >= deadline {
-                return Err(GroupError::NoCoordinator { waited_ms: ms(started.elapsed()) });
+                return Err(GroupError::NoCoordinator { waited_ms: ms_u64(started.elapsed()) });
             }
             self.wait_retry().await;
         }

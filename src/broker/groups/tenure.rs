@@ -34,7 +34,7 @@ use crate::{
     metrics::GroupProbe,
     raft::{Group, ProposalEnd, Refusal, Status},
     seam::Clock,
-    types::{LogIndex, Term},
+    types::{LogIndex, Term, ms_u64},
 };
 
 /// See the module's head. Shared by its tasks and the requests that it answers.
@@ -162,7 +162,7 @@ impl Tenure {
     fn sweep(&self, sweeper: &mut Sweeper, clock_agrees: bool) -> Vec<GroupCommand> {
         // Another clock than the peers' could take years for days (SAFETY M4).
         let now = clock_agrees.then(|| self.clock.wall());
-        let retention_ms = u64::try_from(self.settings.offsets_retention.as_millis()).unwrap_or(u64::MAX);
+        let retention_ms = ms_u64(self.settings.offsets_retention);
         sweeper.sweep(&self.metadata, now, retention_ms)
     }
 

@@ -26,7 +26,7 @@ use crate::{
         net::{Cluster, groups_client, unary_within},
     },
     proto::v1,
-    types::{PartitionId, TopicPartition},
+    types::{PartitionId, TopicPartition, ms_u32},
 };
 
 /// A broker ends a call about groups after 5 s at the latest.
@@ -116,8 +116,8 @@ impl Calls {
             owns,
             instance_id: options.instance_id.clone(),
             client_id: options.client_id.clone(),
-            session_timeout_ms: millis(options.session_timeout),
-            rebalance_timeout_ms: millis(options.rebalance_timeout),
+            session_timeout_ms: ms_u32(options.session_timeout),
+            rebalance_timeout_ms: ms_u32(options.rebalance_timeout),
             join_as: String::new(),
         }
     }
@@ -268,10 +268,6 @@ fn on_the_wire(due: &Due) -> v1::OffsetToCommit {
         metadata: offset.metadata,
         topic_id: due.topic_id.clone(),
     }
-}
-
-fn millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
