@@ -220,7 +220,17 @@ impl RocksKv {
             }
             read(&inner.db).inspect_err(|error| inner.failed(error))
         });
-        result.await.unwrap_or_else(|error| Err(KvError::Io(format!("a read did not end: {error}"))))
+        ended(result).await
+    }
+}
+
+/// What a read came to.
+pub(super) async fn ended<T>(read: tokio::task::JoinHandle<Result<T, KvError>>) -> Result<T, KvError> {
+    match read.await {
+        Ok(result) => result,
+        // Only while the runtime ends, and with it whoever waits here. The disk has not failed.
+        Err(error) if error.is_cancelled() => std::future::pending().await,
+        Err(error) => Err(KvError::Io(format!("a read did not end: {error}"))),
     }
 }
 

@@ -88,7 +88,7 @@ impl ReadOnlyKv {
     ) -> Result<T, KvError> {
         let db = Arc::clone(&self.db);
         let result = tokio::task::spawn_blocking(move || read(&db));
-        result.await.unwrap_or_else(|error| Err(KvError::Io(format!("a read did not end: {error}"))))
+        rocks::ended(result).await
     }
 }
 

@@ -4,7 +4,10 @@ use bytes::Bytes;
 
 use super::bed::{Bed, Failures, G, R, all, append, at, entries, on_both, open_with, paused, saved, start_append};
 use crate::{
-    storage::{GroupLog, Identity, OpenLogError, SavedState, SimDisk, StoreError, StoreOptions},
+    storage::{
+        Family, GroupLog, Identity, Kv, OpenLogError, RocksKv, RocksOptions, SavedState, SimDisk, StoreError,
+        StoreOptions,
+    },
     types::{BrokerId, LogIndex, Offset, RaftGroupId, ReplicaId, WallMs},
 };
 
@@ -287,4 +290,25 @@ fn a_log_alone_may_begin_anywhere_and_be_purged_beyond_its_end() {
         drop(log);
         store.open_log_alone(G, R).await.expect("open");
     });
+}
+
+/// A broker that had stopped with a message, code 1, ended with 74 as if its disk had failed: reads that begin while
+/// a runtime ends are cancelled, and nothing is wrong with them.
+#[test]
+fn a_read_that_the_end_of_the_runtime_cancels_is_no_failure_of_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (lasting, ending) = (runtime(), runtime());
+    let kv = lasting.block_on(RocksKv::open(dir.path(), RocksOptions::default())).unwrap();
+    let gone = ending.handle().clone();
+    ending.shutdown_background();
+    let mut read = kv.get(Family::Log, b"key");
+    {
+        let _inside = gone.enter();
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(read.as_mut().poll(&mut context).is_pending());
+    }
+    let after = lasting.block_on(async { tokio::time::timeout(std::time::Duration::from_millis(300), read).await });
+    assert!(after.is_err(), "{after:?}");
+    assert!(matches!(lasting.block_on(kv.get(Family::Log, b"key")), Ok(None)), "the disk serves on");
 }
