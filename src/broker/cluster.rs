@@ -15,10 +15,9 @@ use super::{
     hosted::Hosted,
     inner::{Inner, Stage},
     limits, neighbours, setback,
-    topics::full_configs,
 };
 use crate::{
-    metadata::{self, Metadata, Topic},
+    metadata::{self, Metadata, Topic, TopicConfig},
     types::{BrokerId, LogIndex, PartitionId, RaftGroupId, TopicPartition},
 };
 
@@ -164,7 +163,7 @@ impl Inner {
         TopicView {
             name: topic.name.clone(),
             id: Some(topic.id),
-            configs: full_configs(topic),
+            configs: TopicConfig::all(&topic.configs),
             partitions: partitions.collect(),
         }
     }

@@ -10,14 +10,14 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    Broker, BrokerFailed, LeaderHint, Readiness, calls,
+    Broker, BrokerFailed, LeaderHint, Readiness,
+    budget::Budget,
+    calls,
     clock::ClockView,
     console, disk, forming,
     groups::{self, GroupHandles, GroupSettings},
     hosted::Hosted,
-    limits, neighbours,
-    produce::Budget,
-    reconcile, retention,
+    limits, neighbours, reconcile, retention,
     routes::Routes,
     serving::{self, Serving},
     setback::{self, Past},

@@ -6,6 +6,7 @@
 
 mod appender;
 mod assess;
+mod budget;
 mod calls;
 mod change;
 mod clock;
@@ -48,12 +49,13 @@ use crate::{
     types::{Offset, PartitionId, TopicId, WallMs},
 };
 
+pub use budget::ProduceBudget;
 pub use console::{BrowseFrom, BrowseRequest, Browsed, NodeFigures};
 pub use disk::FreeBytes;
 pub use errors::{AdminError, BrokerFailed, Effect, FetchError, LeaderHint, ProduceError};
 pub use inner::{BrokerDeps, BrokerSettings};
 pub use limits::FETCH_WAIT_MAX;
-pub use produce::{ProduceBudget, Waiting};
+pub use produce::Waiting;
 pub use requests::{
     Acks, AddPartitionsRequest, AlterTopicRequest, BrokerView, ClusterView, CreateTopicRequest, DeleteTopicRequest,
     FetchRequest, Fetched, FoundOffset, HealthReport, LeaderNow, OffsetAt, PartitionDescription, PartitionStats,

@@ -3,58 +3,27 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc::error::TrySendError, oneshot},
+    sync::{mpsc::error::TrySendError, oneshot},
     time::Instant,
 };
 
 use super::{
     Broker, ProduceError, ProduceRequest, Receipt,
     appender::{Produce, Reply},
+    budget::ProduceBudget,
     limits,
     routes::Found,
 };
 use crate::{
     metrics::Limit,
-    record::{BATCH_BYTES_MAX, BatchError, BatchLimits, validate_batch},
+    record::{BatchError, BatchLimits, validate_batch},
     types::PartitionId,
 };
-
-/// A part of the node-wide produce budget, held by a batch until it is answered.
-#[derive(Debug)]
-pub struct ProduceBudget {
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-/// The node's bytes of batches that are not answered yet.
-pub struct Budget {
-    semaphore: Arc<Semaphore>,
-    bytes_max: usize,
-}
-
-impl Budget {
-    /// `bytes_max` is raised to the largest batch, so that one always fits.
-    pub fn new(bytes_max: usize) -> Budget {
-        // Permits are counted in u32.
-        let bytes_max = bytes_max.clamp(BATCH_BYTES_MAX, u32::MAX as usize);
-        Budget { semaphore: Arc::new(Semaphore::new(bytes_max)), bytes_max }
-    }
-
-    pub async fn reserve(&self, bytes: usize) -> ProduceBudget {
-        let bytes = bytes.min(self.bytes_max) as u32;
-        // Never closed; if it were, running without a budget is better than a panic.
-        ProduceBudget { _permit: Arc::clone(&self.semaphore).acquire_many_owned(bytes).await.ok() }
-    }
-
-    pub fn bytes_in_use(&self) -> usize {
-        self.bytes_max - self.semaphore.available_permits()
-    }
-}
 
 /// An enqueued produce. Resolves once, to the receipt or to why not; dropping it does not withdraw the batch.
 #[derive(Debug)]

@@ -5,7 +5,13 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::limits;
 use crate::types::{BrokerId, LeaderEpoch, LogIndex, Offset, PartitionId, RaftGroupId, TopicId, WallMs};
+
+/// How long a request may take that says nothing of it, or more than any may.
+pub fn or_default(asked: Duration, default: Duration) -> Duration {
+    if asked.is_zero() { default } else { asked.min(limits::PRODUCE_TIMEOUT_MAX) }
+}
 
 /// When a produce is answered. `Leader` is answered at commit too (SAFETY B8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

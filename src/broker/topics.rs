@@ -13,6 +13,7 @@ use super::{
     hosted::Hosted,
     inner::Inner,
     limits, placed,
+    requests::or_default,
 };
 use crate::{
     metadata::{
@@ -419,7 +420,7 @@ fn describe(inner: &Inner, topic: &Topic) -> TopicDescription {
     TopicDescription {
         name: topic.name.clone(),
         id: topic.id,
-        configs: full_configs(topic),
+        configs: TopicConfig::all(&topic.configs),
         partitions: partitions.collect(),
         notes: Vec::new(),
     }
@@ -430,12 +431,6 @@ fn with_stats(mut of: TopicDescription, stats: &BTreeMap<RaftGroupId, PartitionS
         partition.stats = stats.get(&partition.raft_group).copied();
     }
     of
-}
-
-/// Every known key with its value, defaults too.
-pub fn full_configs(topic: &Topic) -> BTreeMap<String, String> {
-    let entries = TopicConfig::entries(&topic.configs).into_iter();
-    entries.map(|entry| (entry.key.to_string(), entry.value)).collect()
 }
 
 fn summary(topic: &Topic) -> TopicSummary {
@@ -454,8 +449,4 @@ fn number(what: &str, asked: Option<u32>) -> Result<i32, AdminError> {
         Some(n) => i32::try_from(n)
             .map_err(|_| AdminError::InvalidRequest { detail: format!("{what}: {n} asked for, that is too many") }),
     }
-}
-
-pub fn or_default(asked: Duration, default: Duration) -> Duration {
-    if asked.is_zero() { default } else { asked.min(limits::PRODUCE_TIMEOUT_MAX) }
 }

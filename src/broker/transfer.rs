@@ -12,7 +12,7 @@ use super::{
     calls::{Answer, Call, NoAnswer},
     inner::Inner,
     limits,
-    topics::or_default,
+    requests::or_default,
 };
 use crate::{
     raft::{Group, Leader, TransferError},

@@ -133,5 +133,5 @@ fn load() -> Result<Contexts, Failure> {
 fn store(all: &Contexts) -> Result<(), Failure> {
     let path = path()?;
     let text = serde_json::to_vec_pretty(all).map_err(|e| Failure::failed(format!("cannot write contexts: {e}")))?;
-    super::local::write_whole(&path, &text)
+    super::files::write_whole(&path, &text)
 }

@@ -13,6 +13,7 @@ mod context;
 mod crash;
 mod dump_log;
 mod exit;
+mod files;
 mod format;
 mod group;
 mod guess;

@@ -2,11 +2,12 @@
 //! must not fail those that it does.
 
 use super::command::{Commit, CommitOffset};
-use super::groups::{Groups, PartitionCounts};
+use super::groups::Groups;
 use super::limits::OFFSET_METADATA_BYTES_MAX;
 use super::offsets::CommittedOffset;
 use super::outcome::{CommitResult, GroupRefusal, OffsetRefusal};
 use super::state::{ClassicPhase, Group, Members};
+use super::types::PartitionCounts;
 use super::usage::Usage;
 use super::validate;
 use crate::types::WallMs;
@@ -35,7 +36,7 @@ impl Groups {
             let mut refused = Vec::new();
             for (i, offset) in (0..).zip(commit.offsets) {
                 let judged = judge(group, &commit.member, commit.epoch, &offset, counts)
-                    .and_then(|()| check_room(group, &offset, rest, others));
+                    .and_then(|()| group.check_room(&offset, rest, others));
                 match judged {
                     Ok(()) => group.put_offset(now, offset),
                     Err(refusal) => refused.push((i, refusal)),
@@ -111,14 +112,6 @@ fn judge(
         return Err(OffsetRefusal::MetadataTooLarge { bytes, max: OFFSET_METADATA_BYTES_MAX as u32 });
     }
     Ok(())
-}
-
-/// `rest`: the group without its offsets. `others`: all other groups.
-pub(super) fn check_room(group: &Group, wish: &CommitOffset, rest: Usage, others: Usage) -> Result<(), OffsetRefusal> {
-    let old = rest.plus(group.offsets.usage());
-    let new = rest.plus(group.offsets.usage_with(&wish.topic, wish.partition, &wish.metadata));
-    let checked = old.check_group_growth(new).and_then(|()| others.plus(old).check_growth(others.plus(new)));
-    checked.map_err(|refusal| OffsetRefusal::LimitReached { detail: refusal.to_string() })
 }
 
 impl Group {

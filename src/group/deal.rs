@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use super::assign::{Deal, Readers, TopicToDeal, includes};
-use super::groups::PartitionCounts;
 use super::limits::SUBSCRIPTIONS_PER_GROUP_MAX;
 use super::state::{Revoking, ServerMember, ServerMembers};
+use super::types::PartitionCounts;
 use super::types::{Assignor, PartitionSet};
 use crate::types::PartitionId;
 

@@ -2,9 +2,9 @@
 //! looked at before the copy takes the group's place.
 
 use super::command::{Expire, ExpireCause, Leave, LeavingMember};
-use super::groups::PartitionCounts;
 use super::outcome::{GroupOutcome, GroupRefusal};
 use super::state::{ClassicPhase, Group, Members, ServerMember};
+use super::types::PartitionCounts;
 
 /// From here on nobody may join: what happens to the members that are there must still find epochs.
 pub(super) const EPOCH_MAX: i32 = i32::MAX - 1_000_000;

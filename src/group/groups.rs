@@ -9,17 +9,13 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::command::{CommitOffset, GroupCommand};
-use super::commit::check_room;
 use super::draft::Draft;
 use super::limits::GROUPS_MAX;
 use super::outcome::{GroupOutcome, GroupRefusal, OffsetRefusal};
 use super::state::{Group, Members, ServerMembers};
-use super::types::PartitionSet;
+use super::types::{PartitionCounts, PartitionSet};
 use super::usage::Usage;
 use crate::types::{PartitionId, WallMs};
-
-/// How many partitions a topic has; None: there is no such topic.
-pub type PartitionCounts<'a> = &'a dyn Fn(&str) -> Option<i32>;
 
 /// Every consumer group, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,7 +162,7 @@ impl Groups {
             let rest = mine.minus(group.offsets.usage());
             for partition in partitions.map(PartitionId) {
                 let first = CommitOffset { topic: topic.to_string(), partition, ..CommitOffset::default() };
-                if group.offset(topic, partition).is_none() && check_room(group, &first, rest, others).is_ok() {
+                if group.offset(topic, partition).is_none() && group.check_room(&first, rest, others).is_ok() {
                     group.put_offset(now, first);
                 }
             }

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::classic::common_protocols;
-use super::groups::{Groups, PartitionCounts};
+use super::groups::Groups;
 use super::limits::SUBSCRIPTIONS_PER_GROUP_MAX;
 use super::state::{ClassicMembers, ClassicPhase, Group, Members, ServerMember, ServerMembers, slots};
+use super::types::PartitionCounts;
 use super::usage::Usage;
 use super::validate;
 use crate::types::PartitionId;

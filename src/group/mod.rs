@@ -23,13 +23,13 @@ pub use command::{
     Commit, CommitOffset, CompleteClassic, Expire, ExpireCause, GroupCommand, Join, JoinClassic, Leave, LeavingMember,
     Report, ResolvePattern, SyncClassic,
 };
-pub use groups::{Groups, PartitionCounts};
+pub use groups::Groups;
 pub use offsets::CommittedOffset;
 pub use outcome::{ClassicJoinEnd, CommitResult, GroupOutcome, GroupRefusal, OffsetRefusal};
 pub use state::{
     ClassicMember, ClassicMembers, ClassicPhase, Group, Held, Members, Revoking, ServerMember, ServerMembers,
 };
-pub use types::{Assignor, GroupPhase, PartitionSet, Subscription};
+pub use types::{Assignor, GroupPhase, PartitionCounts, PartitionSet, Subscription};
 
 #[cfg(test)]
 mod tests;

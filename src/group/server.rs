@@ -3,10 +3,10 @@
 
 use super::command::{Join, Report, ResolvePattern};
 use super::draft::Draft;
-use super::groups::PartitionCounts;
 use super::limits::{MEMBERS_PER_GROUP_MAX, SUBSCRIPTIONS_PER_GROUP_MAX};
 use super::outcome::{GroupOutcome, GroupRefusal};
 use super::state::{Members, ServerMember, ServerMembers};
+use super::types::PartitionCounts;
 use super::types::Subscription;
 use super::validate;
 

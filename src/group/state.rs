@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::command::Report;
+use super::command::{CommitOffset, Report};
 use super::offsets::{CommittedOffset, Offsets};
-use super::outcome::GroupRefusal;
+use super::outcome::{GroupRefusal, OffsetRefusal};
 use super::types::{GroupPhase, PartitionSet, Subscription};
 use super::usage::Usage;
 use crate::types::{PartitionId, TopicPartition, WallMs};
@@ -136,6 +136,14 @@ pub struct ClassicMember {
 }
 
 impl Group {
+    /// Whether an offset fits. `rest`: the group without its offsets. `others`: all other groups.
+    pub(super) fn check_room(&self, wish: &CommitOffset, rest: Usage, others: Usage) -> Result<(), OffsetRefusal> {
+        let old = rest.plus(self.offsets.usage());
+        let new = rest.plus(self.offsets.usage_with(&wish.topic, wish.partition, &wish.metadata));
+        let checked = old.check_group_growth(new).and_then(|()| others.plus(old).check_growth(others.plus(new)));
+        checked.map_err(|refusal| OffsetRefusal::LimitReached { detail: refusal.to_string() })
+    }
+
     /// Server-assigned: the largest epoch of any member. Classic: the generation.
     pub fn epoch(&self) -> i32 {
         self.epoch

@@ -9,6 +9,9 @@ use crate::types::PartitionId;
 /// Partitions by topic, sorted, each once.
 pub type PartitionSet = BTreeMap<String, Vec<PartitionId>>;
 
+/// How many partitions a topic has; None: there is no such topic.
+pub type PartitionCounts<'a> = &'a dyn Fn(&str) -> Option<i32>;
+
 /// How the coordinator deals out partitions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Assignor {

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::groups::PartitionCounts;
 use super::limits::{ASSIGNED_MAX, GROUPS_BYTES_MAX, MEMBERS_MAX, OFFSETS_MAX, OFFSETS_PER_GROUP_MAX};
 use super::outcome::GroupRefusal;
 use super::state::{ClassicMember, Members, ServerMember, ServerMembers};
+use super::types::PartitionCounts;
 
 /// A group's epoch, time, tags and lengths.
 const GROUP_BYTES: usize = 40;

@@ -18,9 +18,10 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::{
     link::{APPEND_WINDOW, Exchange},
+    matches::Matches,
     member::check_term,
-    network::{Matches, Refusals, RpcResult, broken, expect, failed},
     reads::{Held, Reads},
+    rpc::{Refusals, RpcResult, broken, expect, failed},
     server::Address,
     types::{RaftLogId, Types},
     wire::{Frame, Kind, decode_append_reply, encode_append},

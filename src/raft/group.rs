@@ -28,7 +28,7 @@ use super::{
     confirm,
     core::Core,
     driver::{Driver, Shared},
-    network::Matches,
+    matches::Matches,
     types::{Command, Peer, Reply, Types, position},
 };
 use crate::{

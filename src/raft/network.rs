@@ -1,13 +1,9 @@
 //! openraft's network on top of [`Link`]: one object per group and target.
 
 use std::{
-    collections::BTreeMap,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -15,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use openraft::{
     OptionalSend, RaftNetworkFactory,
-    errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable},
+    errors::{ReplicationClosed, StreamingError},
     network::{Backoff, RPCOption, v2::RaftNetworkV2},
     raft::{
         AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
@@ -30,9 +26,11 @@ use super::{
     core::Core,
     driver::RaftSnapshot,
     link::{APPEND_WINDOW, Link, LinkError},
+    matches::Matches,
     member::check_term,
     reads::Reads,
     room::{FULL_RETRY_EVERY, is_bulk},
+    rpc::{Refusals, RpcResult, broken, expect, failed, unreachable},
     server::Address,
     types::{Peer, RaftVote, Types},
     wire::{
@@ -40,9 +38,8 @@ use super::{
         encode_transfer, encode_vote_request,
     },
 };
-use crate::types::{LogIndex, RaftGroupId, ReplicaId, Term};
+use crate::types::{RaftGroupId, ReplicaId};
 
-pub(super) type RpcResult<T> = Result<T, RPCError<Types>>;
 type AppendReplies<'s> = Pin<Box<dyn Stream<Item = RpcResult<StreamAppendResult<Types>>> + Send + 's>>;
 
 const VOTE_WITHIN: Duration = Duration::from_millis(500);
@@ -56,32 +53,6 @@ const REFUSED_RETRY_MAX: Duration = Duration::from_secs(1);
 /// How long a stream waits for its link before it fails. openraft reads the entries before it hands over a
 /// request, so it is asked for none that could not be sent.
 const LINK_WITHIN: Duration = Duration::from_millis(500);
-
-/// What followers acknowledged to this replica, which they do only for fsynced entries. Kept beside
-/// openraft's own count so that a receipt can name them at the moment of commit.
-#[derive(Default)]
-pub(super) struct Matches(Mutex<BTreeMap<ReplicaId, (Term, LogIndex)>>);
-
-impl Matches {
-    pub fn note(&self, from: ReplicaId, term: Term, matched: LogIndex) {
-        let mut matches = self.0.lock().expect("no panic under this lock");
-        let known = matches.entry(from).or_insert((term, matched));
-        *known = (*known).max((term, matched));
-    }
-
-    /// Whether the replica acknowledged `index` to the leader of `term`.
-    pub fn covers(&self, replica: ReplicaId, term: Term, index: LogIndex) -> bool {
-        let matches = self.0.lock().expect("no panic under this lock");
-        matches.get(&replica).is_some_and(|(t, matched)| *t == term && *matched >= index)
-    }
-
-    /// Replicas that acknowledged `index` to the leader of `term`.
-    pub fn covering(&self, term: Term, index: LogIndex) -> Vec<ReplicaId> {
-        let matches = self.0.lock().expect("no panic under this lock");
-        let covering = matches.iter().filter(|(_, (t, matched))| *t == term && *matched >= index);
-        covering.map(|(replica, _)| *replica).collect()
-    }
-}
 
 #[derive(Clone)]
 pub(super) struct Factory {
@@ -131,32 +102,6 @@ pub(super) struct Network {
     heartbeat: bool,
     /// How often in a row the peer refused an append of this replica.
     refusals: Refusals,
-}
-
-/// Counted by exchanges, read before the next one.
-pub(super) type Refusals = Arc<AtomicU32>;
-
-fn unreachable(reason: impl ToString) -> RPCError<Types> {
-    RPCError::Unreachable(Unreachable::from_string(reason))
-}
-
-pub(super) fn broken(reason: impl ToString) -> RPCError<Types> {
-    RPCError::Network(NetworkError::from_string(reason))
-}
-
-pub(super) fn failed(error: LinkError) -> RPCError<Types> {
-    match error {
-        LinkError::NotSent => unreachable("no link"),
-        LinkError::NoAnswer => broken("no answer"),
-    }
-}
-
-/// The reply of the kind asked for, or what went wrong.
-pub(super) fn expect(frame: Frame, kind: Kind) -> RpcResult<Bytes> {
-    if frame.kind == kind {
-        return Ok(frame.body);
-    }
-    Err(unreachable(format!("{:?}: {}", frame.kind, String::from_utf8_lossy(&frame.body))))
 }
 
 impl Network {

@@ -11,7 +11,7 @@ use super::source::{blank_prose, exports, paths, split_tests};
 /// The circles that there are, without `src/` and `.rs`, and why they stay.
 pub const KNOWN_CIRCLES: &[(&str, &str)] = &[
     (
-        "broker/appender/mod broker/calls broker/change broker/clock broker/console broker/disk broker/forming broker/groups/commits broker/groups/lag broker/groups/mod broker/groups/reads broker/groups/tenure broker/hosted broker/inner broker/mod broker/neighbours broker/produce broker/reconcile broker/retention broker/routes broker/serving broker/setback broker/stall broker/topics broker/waiting broker/walk",
+        "broker/appender/mod broker/calls broker/change broker/clock broker/console broker/disk broker/forming broker/groups/commits broker/groups/lag broker/groups/mod broker/groups/reads broker/groups/tenure broker/hosted broker/inner broker/mod broker/neighbours broker/reconcile broker/retention broker/routes broker/serving broker/setback broker/stall broker/waiting broker/walk",
         "`Inner` is known by all, and knows all: each part shall own its state",
     ),
     (
@@ -19,17 +19,14 @@ pub const KNOWN_CIRCLES: &[(&str, &str)] = &[
         "what commands share stands in the file that lists them: it shall have files of its own",
     ),
     (
-        "raft/appends raft/confirm raft/core raft/exchange raft/group raft/leaders raft/link raft/member raft/network raft/node raft/server raft/session raft/watcher",
+        "raft/again raft/appends raft/confirm raft/core raft/exchange raft/group raft/leaders raft/link raft/member raft/network raft/node raft/rpc raft/server raft/session raft/watcher",
         "`Core` and the `Hosted` in it: what a link, a member and a session need of one another",
     ),
     (
         "storage/budget storage/formats storage/log storage/open storage/saved storage/store storage/tail storage/writer",
         "one aggregate, the log of a group, told in several files; each is better alone",
     ),
-    (
-        "group/commit group/draft group/groups group/offsets group/state group/usage",
-        "the state caches its own usage, which draft and apply must keep",
-    ),
+    ("group/offsets group/state group/usage", "the state caches its own usage, of which the offsets know theirs"),
     (
         "client/group/calls client/group/core client/group/driver client/group/mod client/group/reader",
         "a handle and its driver: what crosses the channel between them stands in the door",

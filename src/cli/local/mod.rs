@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 pub use process::{cpu_seconds, written_bytes};
-pub use state::write_whole;
 
 use self::{
     process::{ProcessState, log_tail, spawn, state_of},

@@ -9,8 +9,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{Failure, context};
-use crate::{durable, seam::Rng};
+use super::super::{Failure, context, files::write_whole};
+use crate::seam::Rng;
 
 /// The context that `local` writes.
 pub const CONTEXT: &str = "local";
@@ -165,12 +165,6 @@ pub fn default_directory() -> Result<PathBuf, Failure> {
     let base = base.or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".local").join("state")));
     let base = base.ok_or_else(|| Failure::usage("neither XDG_STATE_HOME nor HOME is set: give --dir"))?;
     Ok(base.join("flotilla").join("local"))
-}
-
-/// Writes a file whole, or leaves the old one; durable when this returns.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let error = |error: io::Error| Failure::failed(format!("cannot write {}: {error}", path.display()));
-    durable::write_whole(path, bytes).map_err(error)
 }
 
 #[cfg(test)]
