@@ -17,9 +17,9 @@ use tokio::{
 
 use super::{
     Broker, FetchError, FetchRequest, Fetched, OffsetAt,
-    calls::{Answer, Call},
     inner::Inner,
     limits,
+    peers::calls::{Answer, Call},
 };
 use crate::{
     metrics::{History, Limit, Metrics, SAMPLE_EVERY, Sample},

@@ -14,7 +14,7 @@ use std::sync::{
 
 use tokio::time::{Instant, sleep};
 
-use super::{AdminError, ProduceError, hosted::Hosted, inner::Inner, limits};
+use super::{AdminError, ProduceError, inner::Inner, limits, replica::Hosted};
 use crate::{
     partition::Partition,
     raft::{Group, Room, RoomLevel},

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Broker, FetchError, FetchRequest, Fetched, FoundOffset, OffsetAt,
-    cursors::Cursor,
-    hosted::{Bounds, Hosted},
-    limits,
+    Broker, FetchError, FetchRequest, Fetched, FoundOffset, OffsetAt, limits,
+    replica::{
+        Bounds, Hosted,
+        cursors::Cursor,
+        walk::{WalkError, Walker, batches_of},
+    },
     routes::Found,
-    walk::{WalkError, Walker, batches_of},
 };
 use crate::{
     metrics::Limit,

@@ -12,16 +12,18 @@ use tokio::sync::{Semaphore, watch};
 use super::{
     Broker, BrokerFailed, LeaderHint, Readiness,
     budget::Budget,
-    calls,
-    clock::ClockView,
-    console, disk, forming,
+    cluster::{
+        forming, neighbours, reconcile,
+        setback::{self, Past},
+    },
+    console, disk,
     groups::{self, GroupHandles, GroupSettings},
-    hosted::Hosted,
-    limits, neighbours, reconcile, retention,
+    limits,
+    peers::calls,
+    replica::Hosted,
     routes::Routes,
     serving::{self, Serving},
-    setback::{self, Past},
-    stall,
+    upkeep::{clock::ClockView, retention, stall},
 };
 use crate::{
     config::{Peer, founders, peers_hash, peers_text},

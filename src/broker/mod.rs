@@ -4,43 +4,27 @@
 //! says whether it had an effect; every wait has a deadline, every queue a bound (`limits`).
 //! Leaves out: wire formats, membership changes of partitions.
 
-mod appender;
-mod assess;
 mod budget;
-mod calls;
-mod change;
-mod clock;
 mod cluster;
 mod console;
-mod cursors;
 mod disk;
 mod errors;
 mod fetch;
-mod forming;
 pub mod groups;
-mod hosted;
 mod inner;
 mod limits;
-mod neighbours;
+mod metadata_group;
 mod notes;
-mod placed;
+mod peers;
 mod produce;
-mod reach;
-mod reconcile;
+mod replica;
 mod requests;
-mod retention;
 mod routes;
-mod rules;
 mod serving;
-mod setback;
-mod stall;
 #[cfg(test)]
 pub(crate) mod tests;
-mod tombstones;
 mod topics;
-mod transfer;
-mod waiting;
-mod walk;
+mod upkeep;
 
 use std::sync::Arc;
 

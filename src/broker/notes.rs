@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 
 use super::{
-    calls::{Answer, Call},
     inner::Inner,
     limits,
+    peers::calls::{Answer, Call},
 };
 use crate::types::{BrokerId, RaftGroupId};
 

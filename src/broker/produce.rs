@@ -14,9 +14,9 @@ use tokio::{
 
 use super::{
     Broker, ProduceError, ProduceRequest, Receipt,
-    appender::{Produce, Reply},
     budget::ProduceBudget,
     limits,
+    replica::appender::{Produce, Reply},
     routes::Found,
 };
 use crate::{

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-use super::hosted::Hosted;
+use super::replica::Hosted;
 use crate::types::{PartitionId, RaftGroupId, TopicId};
 
 /// One topic, by partition number.

@@ -8,11 +8,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{
     AddPartitionsRequest, AdminError, AlterTopicRequest, Broker, CreateTopicRequest, DeleteTopicRequest, LeaderNow,
     PartitionDescription, PartitionStats, ProducerIdentity, TopicDescription, TopicSummary, TrimRequest,
-    calls::{Answer, Call, NoAnswer},
-    change::{ChangeFailed, refused},
-    hosted::Hosted,
+    cluster::placed,
     inner::Inner,
-    limits, placed,
+    limits,
+    metadata_group::change::{ChangeFailed, refused},
+    peers::calls::{Answer, Call, NoAnswer},
+    replica::Hosted,
     requests::or_default,
 };
 use crate::{

@@ -421,8 +421,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        raft::tests::Journal,
-        raft::types::Command,
+        raft::{tests::Journal, types::Command},
         storage::{SimDisk, Store, StoreOptions, WriterProbe},
         types::{RaftGroupId, ReplicaId, Term},
     };

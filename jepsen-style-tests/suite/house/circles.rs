@@ -11,7 +11,7 @@ use super::source::{blank_prose, exports, paths, split_tests};
 /// The circles that there are, without `src/` and `.rs`, and why they stay.
 pub const KNOWN_CIRCLES: &[(&str, &str)] = &[
     (
-        "broker/appender/mod broker/calls broker/change broker/clock broker/console broker/disk broker/forming broker/groups/commits broker/groups/lag broker/groups/mod broker/groups/reads broker/groups/tenure broker/hosted broker/inner broker/mod broker/neighbours broker/reconcile broker/retention broker/routes broker/serving broker/setback broker/stall broker/waiting broker/walk",
+        "broker/cluster/forming broker/cluster/neighbours broker/cluster/reconcile broker/cluster/setback broker/cluster/waiting broker/console broker/disk broker/groups/coordinator/commits broker/groups/coordinator/tenure broker/groups/lag broker/groups/mod broker/groups/reads broker/inner broker/metadata_group/change broker/mod broker/peers/calls broker/replica/appender/mod broker/replica/mod broker/replica/walk broker/routes broker/serving broker/upkeep/clock broker/upkeep/retention broker/upkeep/stall broker/upkeep/tombstones",
         "`Inner` is known by all, and knows all: each part shall own its state",
     ),
     (

@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::{
-    answer::check_classic,
-    calls::{GroupCall, GroupReply},
-    limits,
-    requests::{ClassicBeat, ClassicJoin, ClassicJoined, ClassicSync, ClassicSynced, GroupError},
-};
+use super::{coordinator::answer::check_classic, limits};
 use crate::{
-    broker::inner::Inner,
+    broker::{
+        inner::Inner,
+        peers::group_calls::{GroupCall, GroupReply},
+        requests::groups::{ClassicBeat, ClassicJoin, ClassicJoined, ClassicSync, ClassicSynced, GroupError},
+    },
     group::{ClassicPhase, Group},
     types::{LogIndex, ms_u64},
 };

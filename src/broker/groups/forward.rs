@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    calls::{GroupAttempt, GroupCall, GroupReply},
-    limits,
-    requests::GroupError,
-};
+use super::limits;
 use crate::{
     broker::{
-        calls::{Answer, Call, NoAnswer},
         inner::Inner,
         limits::CHANGE_RETRY,
+        peers::{
+            calls::{Answer, Call, NoAnswer},
+            group_calls::{GroupAttempt, GroupCall, GroupReply},
+        },
+        requests::groups::GroupError,
     },
     types::{METADATA_GROUP, ms_u32, ms_u64},
 };

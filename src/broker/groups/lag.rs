@@ -18,16 +18,18 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::{
     beyond::{self, BeyondEnd},
     limits,
-    requests::GroupPartition,
 };
 use crate::{
     broker::{
-        calls::{Answer, Call},
-        hosted::{Bounds, Hosted},
         inner::Inner,
         limits::{CALL_WITHIN, FETCH_CONFIRM_MAX},
-        rules::TopicRules,
-        walk::{Walker, batches_of},
+        peers::calls::{Answer, Call},
+        replica::{
+            Bounds, Hosted,
+            rules::TopicRules,
+            walk::{Walker, batches_of},
+        },
+        requests::groups::GroupPartition,
     },
     metadata::Metadata,
     metrics::LagSample,

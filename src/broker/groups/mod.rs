@@ -8,28 +8,17 @@
 //! Promises: SAFETY M9; every wait is bounded or kept alive by the coordinator; nothing but the outcome of an
 //! entry acknowledges a change.
 
-mod answer;
 mod beyond;
-mod calls;
 mod classic;
-mod commits;
+pub(super) mod coordinator;
 #[cfg(test)]
 mod fixture;
 mod forward;
 mod lag;
 pub(super) mod limits;
 mod namesakes;
-mod patterns;
-mod plan;
-mod promises;
 mod reads;
 mod refusals;
-mod requests;
-mod rounds;
-mod sweep;
-mod syncs;
-pub(super) mod tenure;
-mod timers;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -38,20 +27,22 @@ use std::{
 
 use tokio::sync::{Semaphore, watch};
 
-use self::{lag::LagTable, refusals::Subject, rounds::Rounds, tenure::Tenure};
-use super::{Broker, inner::Inner};
+use super::{Broker, inner::Inner, metadata_group::rounds::Rounds};
 use crate::{
     metrics::{GroupProbe, Metrics},
     types::{TopicPartition, ms_u64},
 };
+use coordinator::tenure::Tenure;
+use lag::LagTable;
+use refusals::Subject;
 
-pub use calls::{GroupAttempt, GroupCall, GroupReply};
-pub use lag::PartitionLag;
-pub use requests::{
+pub use super::peers::group_calls::{GroupAttempt, GroupCall, GroupReply};
+pub use super::requests::groups::{
     ClassicBeat, ClassicJoin, ClassicJoined, ClassicSync, ClassicSynced, CommitRequest, CommittedOffset,
     CommittedOffsets, GroupDescription, GroupError, GroupMember, GroupPartition, GroupSummary, HeartbeatAnswer,
     HeartbeatRequest, Leaver, OffsetToCommit,
 };
+pub use lag::PartitionLag;
 
 /// What an operator may set about groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +87,7 @@ pub fn start(inner: &Arc<Inner>, metrics: &Metrics) {
     let _ = inner.groups.reads.set(rounds);
     let read = Arc::downgrade(inner);
     metrics.export_lag(move || read.upgrade().map(|inner| inner.groups.lag.latest()).unwrap_or_default());
-    tokio::spawn(tenure::run(Arc::clone(inner)));
+    tokio::spawn(coordinator::tenure::run(Arc::clone(inner)));
     tokio::spawn(lag::run(Arc::clone(inner)));
 }
 

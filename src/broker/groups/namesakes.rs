@@ -3,7 +3,8 @@
 //! Looked at by the coordinator before it proposes, not in `apply`: the topic could be replaced between the two, but
 //! then the member's holding of it is a later one, and `apply` refuses the commit for its old epoch.
 
-use super::{requests::OffsetToCommit, tenure::Tenure};
+use super::coordinator::tenure::Tenure;
+use crate::broker::requests::groups::OffsetToCommit;
 
 /// What is to be committed, and what is refused at once, with their places in the request.
 pub struct Sorted {

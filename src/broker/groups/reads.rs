@@ -10,15 +10,15 @@ use tokio::time::Instant;
 use super::{
     limits,
     refusals::{Subject, refused},
-    requests::{
-        CommittedOffset, CommittedOffsets, GroupDescription, GroupError, GroupMember, GroupPartition, GroupSummary,
-    },
 };
 use crate::{
     broker::{
-        calls::{Answer, Call},
         inner::Inner,
         limits::{CALL_WITHIN, CHANGE_RETRY},
+        peers::calls::{Answer, Call},
+        requests::groups::{
+            CommittedOffset, CommittedOffsets, GroupDescription, GroupError, GroupMember, GroupPartition, GroupSummary,
+        },
     },
     group::{self, Assignor, Group, Members, Subscription},
     metadata::Metadata,

@@ -1,7 +1,7 @@
 //! From what the state machine refuses to what the asker is told.
 
-use super::{calls::RefusedOffset, requests::GroupError};
 use crate::{
+    broker::{peers::group_calls::RefusedOffset, requests::groups::GroupError},
     group::{GroupRefusal, OffsetRefusal},
     types::TopicPartition,
 };

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::rig::{Cluster, try_produce_to, until};
 use crate::{
-    broker::{inner::Inner, limits::INITIALIZE_AFTER, reconcile::initialize},
+    broker::{cluster::reconcile::initialize, inner::Inner, limits::INITIALIZE_AFTER},
     metadata::PartitionPlacement,
     partition::{Partition, PartitionLimits},
     raft::GroupSpec,

@@ -5,7 +5,7 @@ use tokio::time::timeout;
 
 use super::rig::{Cluster, PATIENCE, read_all, until};
 use crate::{
-    broker::{BrokerFailed, setback},
+    broker::{BrokerFailed, cluster::setback},
     storage::SimDisk,
     types::BrokerId,
 };

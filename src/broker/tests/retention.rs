@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use super::rig::{Cluster, until};
 use crate::{
-    broker::{AlterTopicRequest, Broker, CreateTopicRequest, TransferLeaderRequest, retention},
+    broker::{AlterTopicRequest, Broker, CreateTopicRequest, TransferLeaderRequest, upkeep::retention},
     partition::SegmentLimits,
     types::{BrokerId, Offset, PartitionId},
 };

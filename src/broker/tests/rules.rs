@@ -7,7 +7,8 @@ use tokio::time::timeout;
 use super::rig::{Cluster, PATIENCE, read_all, until};
 use crate::{
     broker::{
-        Broker, CreateTopicRequest, FetchError, FetchRequest, OffsetAt, TransferLeaderRequest, TrimRequest, retention,
+        Broker, CreateTopicRequest, FetchError, FetchRequest, OffsetAt, TransferLeaderRequest, TrimRequest,
+        upkeep::retention,
     },
     types::{BrokerId, LogIndex, Offset, PartitionId},
 };

@@ -17,7 +17,7 @@ use crate::{
         Broker,
         groups::{
             CommitRequest, GroupError,
-            tenure::{NotApplied, Tenure},
+            coordinator::tenure::{NotApplied, Tenure},
         },
         tests::rig::{PATIENCE, until},
     },

@@ -1,0 +1,208 @@
+//! Finding other brokers, wherever they are now. An address may come from the configuration, from the metadata
+//! and from the broker itself when it links here; each of them may be old after a move. So a broker that misses
+//! a peer asks those it does reach where that one is, and the metadata leader asks every broker that it reaches
+//! for its registration, which a broker that cannot reach the leader could not bring.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    forming,
+    waiting::{Log, WaitLog},
+};
+use crate::{
+    broker::{
+        BrokerFailed,
+        inner::{Inner, Stage},
+        limits,
+        peers::calls::{Answer, Call},
+    },
+    metadata::{Change, RegisterBroker},
+    types::{BrokerId, METADATA_GROUP},
+};
+
+/// Runs until the broker stops.
+pub async fn run(inner: Arc<Inner>) {
+    // The life of the link in which a broker was last asked for its registration, and when.
+    let mut asked: BTreeMap<BrokerId, (u64, Instant)> = BTreeMap::new();
+    let mut leaderless = None;
+    loop {
+        sleep(limits::RECONCILE_EVERY).await;
+        if inner.is_stopping() || inner.failed.borrow().is_some() {
+            return;
+        }
+        if let Some(failed) = foreigner(&inner) {
+            return inner.fail(failed);
+        }
+        watch_leader(&inner, &mut leaderless);
+        look_for_missing(&inner).await;
+        take_registrations(&inner, &mut asked).await;
+    }
+}
+
+/// P14: a registered broker has nothing to wait for, and yet nothing can be changed while nobody leads.
+fn watch_leader(inner: &Inner, leaderless: &mut Option<WaitLog>) {
+    let leader = inner.raft.leader_of(METADATA_GROUP);
+    if *inner.stage.borrow() != Stage::Running || leader.is_some_and(|leader| inner.is_alive(leader.broker)) {
+        *leaderless = None;
+        return;
+    }
+    let others: Vec<BrokerId> = inner.other_peers().map(|peer| peer.id).collect();
+    let why = format!("{}; {}", metadata_leader(inner), missing(inner, &others));
+    let (log, waited) = leaderless
+        .get_or_insert_with(|| WaitLog::new(Instant::now(), inner.settings.warn_after))
+        .goes_on(&why, Instant::now());
+    if log == Log::Warning {
+        tracing::warn!(
+            why,
+            waited_s = waited.as_secs(),
+            "nobody leads the metadata group: {}",
+            forming::REGISTER_TO_DO
+        );
+    }
+}
+
+/// The addresses of the peers that this broker is linked to: they work, at least from here.
+pub fn addresses_here(inner: &Inner) -> Vec<(BrokerId, String)> {
+    let peers = inner.raft.peers().into_iter();
+    let known = peers.filter_map(|peer| Some((peer, inner.raft.address_of(peer)?)));
+    known.take(limits::ADDRESSES_TOLD_MAX).collect()
+}
+
+/// Asks the peers that are linked where those are that are not.
+async fn look_for_missing(inner: &Arc<Inner>) {
+    let mut known: BTreeSet<BrokerId> = inner.raft.peers().into_iter().collect();
+    known.extend(inner.other_peers().map(|peer| peer.id));
+    let linked: Vec<BrokerId> = known.iter().copied().filter(|peer| inner.raft.session_with(*peer).is_some()).collect();
+    let is_running = *inner.stage.borrow() == Stage::Running;
+    if linked.is_empty() || (is_running && linked.len() == known.len()) {
+        return;
+    }
+    let asked = linked.iter().map(|peer| inner.call(*peer, &Call::Where, limits::CALL_WITHIN));
+    for answer in join_all(asked).await {
+        let Ok(Answer::Where(addresses)) = answer else { continue };
+        for (broker, address) in addresses.into_iter().take(limits::ADDRESSES_TOLD_MAX) {
+            if !linked.contains(&broker) {
+                inner.raft.set_peer(broker, address);
+            }
+        }
+    }
+}
+
+/// As metadata leader: registers what brokers say of themselves, once in each life of the link to them and again
+/// from time to time.
+async fn take_registrations(inner: &Arc<Inner>, asked: &mut BTreeMap<BrokerId, (u64, Instant)>) {
+    let Some(metadata) = inner.metadata() else { return };
+    let status = metadata.status().borrow().clone();
+    if !status.leads || !status.ready {
+        asked.clear();
+        return;
+    }
+    let due = |peer: &BrokerId, session: u64| {
+        asked.get(peer).is_none_or(|(then, at)| *then != session || at.elapsed() >= limits::REGISTRATION_AGAIN)
+    };
+    let peers = inner.raft.peers().into_iter();
+    let peers = peers.filter_map(|peer| Some((peer, inner.raft.session_with(peer)?)));
+    let peers: Vec<(BrokerId, u64)> = peers.filter(|(peer, session)| due(peer, *session)).collect();
+    let answers = peers.iter().map(|(peer, _)| inner.call(*peer, &Call::Introduce, limits::CALL_WITHIN));
+    let answers = join_all(answers).await;
+    for ((peer, session), answer) in peers.into_iter().zip(answers) {
+        let Ok(Answer::Introduced(card)) = answer else { continue };
+        asked.insert(peer, (session, Instant::now()));
+        let Some(card) = card.filter(|card| card.id == peer) else { continue };
+        if !metadata.read(|state| state.broker(peer).is_some_and(|known| is_same(known, &card))) {
+            tracing::info!(broker = %peer, peer_address = card.peer_address, "registering a broker");
+            // A refusal, of a wrong directory say, reaches the broker by its own request.
+            let _ = inner.change(Change::RegisterBroker(card), limits::CALL_WITHIN).await;
+        }
+    }
+}
+
+/// Whether a registration says all that a broker says of itself.
+pub fn is_same(known: &crate::metadata::Broker, card: &RegisterBroker) -> bool {
+    is_reachable(known, card) && known.rack == card.rack && known.version == card.version
+}
+
+/// Whether a registration sends clients and brokers where the broker is.
+pub fn is_reachable(known: &crate::metadata::Broker, card: &RegisterBroker) -> bool {
+    known.storage_id == card.storage_id
+        && known.client_address == card.client_address
+        && known.peer_address == card.peer_address
+        && known.http_address == card.http_address
+}
+
+/// This broker is the stranger among the brokers of its own list: a majority of the others answered, and all
+/// of them belong to other clusters. It can do nothing here, and must not look as if it did.
+fn foreigner(inner: &Inner) -> Option<BrokerFailed> {
+    let found = inner.cluster_id()?;
+    let others: Vec<BrokerId> = inner.other_peers().map(|peer| peer.id).collect();
+    let foreign = inner.raft.foreign_peers();
+    let expected = outnumbered(&others, &foreign, |peer| inner.raft.session_with(peer).is_some())?;
+    Some(BrokerFailed::WrongCluster { found, expected })
+}
+
+/// Pure: the cluster of the majority of `others`, if it is none of ours.
+fn outnumbered(
+    others: &[BrokerId],
+    foreign: &BTreeMap<BrokerId, u128>,
+    is_linked: impl Fn(BrokerId) -> bool,
+) -> Option<u128> {
+    let strange: Vec<u128> = others.iter().filter_map(|peer| foreign.get(peer).copied()).collect();
+    let is_alone = !others.iter().any(|peer| is_linked(*peer));
+    (is_alone && strange.len() * 2 > others.len()).then(|| strange.first().copied()).flatten()
+}
+
+/// Why peers are missed, each with its reason, for a message: "broker 2 (10.0.0.2:7071: Connection refused)".
+pub fn missing(inner: &Inner, peers: &[BrokerId]) -> String {
+    let named = peers.iter().map(|peer| match inner.raft.trouble_with(*peer) {
+        Some(trouble) if inner.raft.hears(*peer) => {
+            format!("broker {peer} ({}, though it reaches this broker)", trouble.reason)
+        }
+        Some(trouble) => format!("broker {peer} ({})", trouble.reason),
+        None if inner.raft.session_with(*peer).is_some() => format!("broker {peer} (linked)"),
+        None => format!("broker {peer} (not answering yet)"),
+    });
+    named.collect::<Vec<_>>().join(" and ")
+}
+
+/// Links that work one way only, one sentence each.
+pub fn one_way(inner: &Inner) -> Vec<String> {
+    let peers = inner.raft.peers().into_iter();
+    let found = peers.filter(|peer| inner.raft.hears(*peer)).filter_map(|peer| {
+        let trouble = inner.raft.trouble_with(peer).filter(|trouble| trouble.tries >= limits::ONE_WAY_AFTER_TRIES)?;
+        Some(format!("broker {} cannot link to broker {peer} ({}), which links to it", inner.me(), trouble.reason))
+    });
+    found.take(limits::PROBLEMS_MAX).collect()
+}
+
+/// Who leads the metadata group, as a reason to wait.
+pub fn metadata_leader(inner: &Inner) -> String {
+    match inner.raft.leader_of(METADATA_GROUP) {
+        Some(leader) if inner.is_alive(leader.broker) => format!("its leader is broker {}", leader.broker),
+        Some(leader) => format!("its last known leader is {}", missing(inner, &[leader.broker])),
+        None => "no leader of it is known".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s13_only_the_one_among_strangers_leaves() {
+        let others = [2, 3].map(BrokerId);
+        let strangers = |ids: &[u64]| ids.iter().map(|id| (BrokerId(*id), 9)).collect::<BTreeMap<_, _>>();
+        let nobody = |_| false;
+        assert_eq!(outnumbered(&others, &strangers(&[2, 3]), nobody), Some(9));
+        assert_eq!(outnumbered(&others, &strangers(&[3]), nobody), None, "broker 2 may be one of ours");
+        assert_eq!(outnumbered(&others, &strangers(&[3]), |peer| peer == BrokerId(2)), None);
+        assert_eq!(outnumbered(&others, &strangers(&[7, 8]), nobody), None, "they are not in the list");
+        assert_eq!(outnumbered(&others[..1], &strangers(&[2]), nobody), Some(9));
+        assert_eq!(outnumbered(&[], &strangers(&[]), nobody), None);
+    }
+}

@@ -1,0 +1,4 @@
+//! Reaching the metadata group from any broker: changing it, and reading what a majority has.
+
+pub mod change;
+pub mod rounds;

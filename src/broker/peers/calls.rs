@@ -1,0 +1,314 @@
+//! What brokers ask one another, beside Raft: opaque to module `raft`, which carries it. A version
+//! byte, then postcard. Brokers of one cluster may run different versions: variants are only added.
+
+use std::{
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    broker::{
+        AdminError, LeaderNow, PartitionStats,
+        cluster::{
+            neighbours,
+            setback::{self, Told},
+        },
+        console::{ConsoleAnswer, ConsoleCall},
+        groups::{GroupAttempt, GroupCall, PartitionLag},
+        inner::Inner,
+        limits,
+        metadata_group::change::Attempt,
+    },
+    metadata::{Change, RegisterBroker},
+    metrics::Limit,
+    raft::{CallError, CallHandler},
+    types::{BrokerId, LogIndex, Offset, RaftGroupId, WallMs},
+};
+
+const VERSION: u8 = 1;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Call {
+    /// Who are you, as far as forming a cluster goes?
+    Hello { peers_hash: u64 },
+    /// For the metadata leader: propose this.
+    Change { change: Change, within_ms: u32 },
+    /// For the metadata leader: your confirmed applied index.
+    MetadataIndex,
+    /// For leaders: how large are these partitions?
+    Stats { groups: Vec<RaftGroupId> },
+    /// For a partition's leader.
+    Trim { group: RaftGroupId, before: Option<Offset>, dry_run: bool, within_ms: u32 },
+    /// For a group's leader.
+    Transfer { group: RaftGroupId, to: Option<BrokerId>, within_ms: u32 },
+    /// What is wrong with the groups you lead, and with you?
+    Health,
+    /// Your wall clock.
+    Clock,
+    /// For the group coordinator, who answers at once or not at all.
+    Group { call: Box<GroupCall>, within_ms: u32 },
+    /// For leaders: how far is a group behind that has committed these offsets?
+    Lag { readers: Vec<(RaftGroupId, Option<Offset>)> },
+    /// What is worth knowing about the partitions that you lead, and about groups' places in them?
+    GroupNotes,
+    /// For a partition's leader, or about you.
+    Console(ConsoleCall),
+    /// For leaders: answer once what you do goes by the metadata up to this entry.
+    LayoutInUse { index: LogIndex, within_ms: u32 },
+    /// What do you keep of me?
+    Recall,
+    /// Keep this of me, if what you keep now is of this start: its number and id.
+    Remember { told: Told, after: Option<(u64, u128)> },
+    /// I stop for good; why.
+    Alarm { text: String },
+    /// Where are the brokers that you reach?
+    Where,
+    /// From the metadata leader: what do you say of yourself to be registered?
+    Introduce,
+    /// For leaders: what is worth knowing about retention in these partitions?
+    RetentionNotes { groups: Vec<RaftGroupId> },
+    /// Do you lead this group?
+    Leads { group: RaftGroupId, within_ms: u32 },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    Hello(Hello),
+    Change(Attempt),
+    MetadataIndex(Option<LogIndex>),
+    Stats(Vec<Option<PartitionStats>>),
+    Trim(Result<Offset, AdminError>),
+    Transfer(Result<LeaderNow, AdminError>),
+    Health(NodeHealth),
+    Clock(WallMs),
+    /// Starting, stopping, overloaded, or not able to read the request. Nothing was done.
+    Unavailable,
+    Group(GroupAttempt),
+    /// In the order asked; None: not led there. Shorter than what was asked: the rest is not known.
+    Lag(Vec<Option<PartitionLag>>),
+    /// Sentences.
+    GroupNotes(Vec<String>),
+    Console(ConsoleAnswer),
+    /// Whether it does, within the time.
+    LayoutInUse(bool),
+    Recalled(Option<Told>),
+    /// None: kept. Otherwise what is kept instead.
+    Remembered(Option<Told>),
+    Alarmed,
+    Where(Vec<(BrokerId, String)>),
+    /// None: not part of a cluster yet.
+    Introduced(Option<RegisterBroker>),
+    /// Sentences.
+    RetentionNotes(Vec<String>),
+    /// None: no, or it cannot be confirmed.
+    Leads(Option<LeaderNow>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    pub broker: BrokerId,
+    pub peers_hash: u64,
+    /// It has neither Raft state nor a cluster.
+    pub is_empty: bool,
+    pub cluster_id: Option<u128>,
+    /// Its list, for people.
+    pub peers: String,
+}
+
+/// One broker's part of a health report.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeHealth {
+    /// Voters that are far behind, of groups led there.
+    pub lagging: Vec<(RaftGroupId, Vec<BrokerId>)>,
+    /// Sentences.
+    pub problems: Vec<String>,
+}
+
+/// Why a call has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// Not executed.
+    NotDone,
+    /// Sent, not answered.
+    Unknown,
+}
+
+impl Inner {
+    pub async fn call(&self, to: BrokerId, call: &Call, within: Duration) -> Result<Answer, NoAnswer> {
+        match self.raft.call(to, encode(call), within).await {
+            Ok(bytes) => match decode(&bytes) {
+                Some(Answer::Unavailable) => Err(NoAnswer::NotDone),
+                Some(answer) => Ok(answer),
+                None => Err(NoAnswer::Unknown),
+            },
+            Err(CallError::Unreachable(_) | CallError::Busy(_)) => Err(NoAnswer::NotDone),
+            Err(CallError::NoAnswer { .. }) => Err(NoAnswer::Unknown),
+        }
+    }
+
+    async fn handle(self: Arc<Inner>, from: BrokerId, call: Call) -> Answer {
+        match call {
+            Call::Hello { peers_hash: _ } => Answer::Hello(self.hello()),
+            Call::Change { change, within_ms } => Answer::Change(self.change_here(change, within(within_ms)).await),
+            Call::MetadataIndex => Answer::MetadataIndex(self.confirmed_index().await),
+            Call::Stats { groups } => Answer::Stats(self.stats_here(&groups)),
+            Call::Trim { group, before, dry_run, within_ms } => {
+                Answer::Trim(self.trim_here(group, before, dry_run, within(within_ms)).await)
+            }
+            Call::Transfer { group, to, within_ms } => {
+                Answer::Transfer(self.transfer_here(group, to, within(within_ms)).await)
+            }
+            Call::Health => Answer::Health(self.health_here()),
+            Call::Clock => Answer::Clock(self.clock.wall()),
+            Call::Group { call, within_ms } => Answer::Group(self.coordinate(*call, within(within_ms)).await),
+            Call::Lag { readers } => Answer::Lag(self.lag_here(&readers).await),
+            Call::GroupNotes => Answer::GroupNotes(self.notes_here()),
+            Call::Console(call) => Answer::Console(self.console_answer(call).await),
+            Call::LayoutInUse { index, within_ms } => {
+                Answer::LayoutInUse(self.uses_layout(index, within(within_ms)).await)
+            }
+            Call::Recall => Answer::Recalled(setback::recall(&self, from).await),
+            Call::Remember { told, after } => {
+                let kept = setback::remember(&self, from, told, after).await;
+                kept.map_or(Answer::Unavailable, Answer::Remembered)
+            }
+            Call::Alarm { text } => {
+                setback::take_alarm(&self, from, text).await.map_or(Answer::Unavailable, |()| Answer::Alarmed)
+            }
+            Call::Where => Answer::Where(neighbours::addresses_here(&self)),
+            Call::Introduce => Answer::Introduced(self.cluster_id().map(|_| self.card())),
+            Call::Leads { group, within_ms } => Answer::Leads(self.leads_here(group, within(within_ms)).await),
+            Call::RetentionNotes { groups } => Answer::RetentionNotes(self.retention_notes_here(&groups)),
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        let cluster_id = self.identity.lock().expect("no holder panics").cluster_id;
+        let is_empty = *self.is_empty.borrow() && cluster_id.is_none();
+        let (broker, peers_hash, peers) = (self.me(), self.peers_hash(), self.peers_text());
+        Hello { broker, peers_hash, is_empty, cluster_id, peers }
+    }
+}
+
+/// The other side waits no longer than it said, and never longer than an admin request may.
+fn within(ms: u32) -> Duration {
+    Duration::from_millis(ms.into()).min(limits::ADMIN_TIMEOUT)
+}
+
+/// Answers other nodes' requests once the broker behind `slot` is there.
+pub fn handler(slot: Arc<OnceLock<Weak<Inner>>>) -> CallHandler {
+    Arc::new(move |from, bytes| {
+        let inner = slot.get().and_then(Weak::upgrade);
+        Box::pin(async move {
+            let answer = match (inner, decode::<Call>(&bytes)) {
+                (Some(inner), Some(call)) => match inner.call_turns.try_acquire() {
+                    Ok(_turn) => Arc::clone(&inner).handle(from, call).await,
+                    Err(_) => {
+                        inner.intake.refused_at(Limit::BrokerCalls);
+                        Answer::Unavailable
+                    }
+                },
+                (Some(_), None) => {
+                    tracing::warn!(%from, bytes = bytes.len(), "a node's request cannot be read: another version?");
+                    Answer::Unavailable
+                }
+                (None, _) => Answer::Unavailable,
+            };
+            encode(&answer)
+        })
+    })
+}
+
+fn encode<T: Serialize>(value: &T) -> Bytes {
+    let bytes = postcard::to_extend(value, vec![VERSION]).expect("a Vec takes any length, and our lists know theirs");
+    Bytes::from(bytes)
+}
+
+/// None: from another version, or garbage. Allocates no more than the bytes could hold.
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() > limits::CALL_BYTES_MAX {
+        return None;
+    }
+    let (&version, body) = bytes.split_first()?;
+    (version == VERSION).then(|| postcard::from_bytes(body).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        broker::{BrowseFrom, BrowseRequest, NodeFigures, groups::GroupReply},
+        types::PartitionId,
+    };
+
+    #[test]
+    fn calls_survive_the_wire() {
+        let calls = [
+            Call::Hello { peers_hash: 7 },
+            Call::Trim { group: RaftGroupId(3), before: Some(Offset(9)), dry_run: true, within_ms: 5 },
+            Call::Clock,
+        ];
+        for call in calls {
+            assert_eq!(decode::<Call>(&encode(&call)), Some(call));
+        }
+        assert_eq!(decode::<Call>(&[VERSION + 1, 0]), None);
+    }
+
+    /// Brokers of different versions talk: numbers of variants never change.
+    #[test]
+    fn call_bytes_are_frozen() {
+        assert_eq!(&encode(&Call::Hello { peers_hash: 5 })[..], &[1, 0, 5]);
+        assert_eq!(&encode(&Call::Clock)[..], &[1, 7]);
+        assert_eq!(&encode(&Answer::Unavailable)[..], &[1, 8]);
+        let call = GroupCall::Delete { group: "g".into() };
+        assert_eq!(&encode(&Call::Group { call: Box::new(call), within_ms: 5 })[..], &[1, 8, 3, 1, b'g', 5]);
+        let keep = GroupCall::KeepAlive { group: "g".into(), member: "m".into() };
+        assert_eq!(&encode(&Call::Group { call: Box::new(keep), within_ms: 5 })[..], &[1, 8, 9, 1, b'g', 1, b'm', 5]);
+        assert_eq!(&encode(&Call::Lag { readers: vec![(RaftGroupId(7), None)] })[..], &[1, 9, 1, 7, 0]);
+        assert_eq!(&encode(&Call::GroupNotes)[..], &[1, 10]);
+        assert_eq!(&encode(&Answer::Group(GroupAttempt::NotDone))[..], &[1, 9, 1]);
+        let done = Answer::Group(GroupAttempt::Answered(Ok(GroupReply::Done)));
+        assert_eq!(&encode(&done)[..], &[1, 9, 0, 0, 4]);
+        assert_eq!(&encode(&Answer::Lag(vec![None]))[..], &[1, 10, 1, 0]);
+        assert_eq!(&encode(&Answer::GroupNotes(vec![]))[..], &[1, 11, 0]);
+        let browse = BrowseRequest {
+            topic: "t".into(),
+            partition: PartitionId(3),
+            from: BrowseFrom::Offset(Offset(7)),
+            bytes_max: 5,
+        };
+        let browse = Call::Console(ConsoleCall::Browse(browse));
+        assert_eq!(&encode(&browse)[..], &[1, 11, 0, 1, b't', 6, 2, 14, 5]);
+        assert_eq!(&encode(&Call::Console(ConsoleCall::Figures { history: true }))[..], &[1, 11, 1, 1]);
+        let told = Told { storage_id: 1, start: (2, 3), commit_no: 4 };
+        let remember = Call::Remember { told: told.clone(), after: Some((5, 6)) };
+        assert_eq!(&encode(&Call::Recall)[..], &[1, 13]);
+        assert_eq!(&encode(&remember)[..], &[1, 14, 1, 2, 3, 4, 1, 5, 6]);
+        assert_eq!(&encode(&Call::Alarm { text: "t".into() })[..], &[1, 15, 1, b't']);
+        assert_eq!(&encode(&Call::Where)[..], &[1, 16]);
+        assert_eq!(&encode(&Call::Introduce)[..], &[1, 17]);
+        assert_eq!(&encode(&Call::RetentionNotes { groups: vec![RaftGroupId(7)] })[..], &[1, 18, 1, 7]);
+        assert_eq!(&encode(&Call::Leads { group: RaftGroupId(7), within_ms: 5 })[..], &[1, 19, 7, 5]);
+        assert_eq!(&encode(&Answer::Leads(None))[..], &[1, 20, 0]);
+        assert_eq!(&encode(&Answer::RetentionNotes(vec!["n".into()]))[..], &[1, 19, 1, 1, b'n']);
+        assert_eq!(&encode(&Answer::Recalled(Some(told)))[..], &[1, 14, 1, 1, 2, 3, 4]);
+        assert_eq!(&encode(&Answer::Remembered(None))[..], &[1, 15, 0]);
+        assert_eq!(&encode(&Answer::Alarmed)[..], &[1, 16]);
+        let figures = NodeFigures { disk_free_bytes: Some(9), disk_reserve_bytes: 4, history: vec![] };
+        assert_eq!(&encode(&Answer::Console(ConsoleAnswer::Figures(figures)))[..], &[1, 12, 1, 1, 9, 4, 0]);
+        assert_eq!(&encode(&Call::LayoutInUse { index: LogIndex(7), within_ms: 5 })[..], &[1, 12, 7, 5]);
+        assert_eq!(&encode(&Answer::LayoutInUse(true))[..], &[1, 13, 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_calls_never_panic(bytes: Vec<u8>) {
+            let _ = (decode::<Call>(&bytes), decode::<Answer>(&bytes));
+        }
+    }
+}

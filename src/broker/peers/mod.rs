@@ -1,0 +1,4 @@
+//! What brokers ask one another: frozen bytes, and the call itself.
+
+pub mod calls;
+pub mod group_calls;

@@ -1,0 +1,118 @@
+//! One partition's replica on this broker: its group, its appender, its readers' memory.
+
+pub mod appender;
+pub mod cursors;
+pub mod rules;
+pub mod walk;
+
+use std::sync::{Arc, Mutex};
+
+use tokio::time::Instant;
+
+use super::{inner::Inner, limits};
+use crate::{
+    metrics::TopicTraffic,
+    partition::Partition,
+    raft::{Group, Status},
+    types::{Offset, TopicPartition, WallMs, ms_i64},
+};
+use appender::{Appender, AppenderDeps};
+use cursors::Cursors;
+use rules::TopicRules;
+
+pub struct Hosted {
+    pub name: TopicPartition,
+    pub group: Group<Partition>,
+    pub appender: Appender,
+    pub cursors: Cursors,
+    pub traffic: TopicTraffic,
+    rules: Arc<Mutex<TopicRules>>,
+    /// Records taken since the start that were past their retention when they came, and when that was last said.
+    outdated: Mutex<(u64, Option<Instant>)>,
+}
+
+/// What of a partition can be read now, from the applied state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    pub log_start: Offset,
+    /// Committed and applied here: the next offset of the applied state.
+    pub high_watermark: Offset,
+}
+
+impl Hosted {
+    pub fn start(inner: &Arc<Inner>, name: TopicPartition, group: Group<Partition>, rules: TopicRules) -> Hosted {
+        let rules = Arc::new(Mutex::new(rules));
+        let (weak, own) = (Arc::downgrade(inner), group.clone());
+        let traffic = inner.probe.topic(&name.topic);
+        let (weak_inner, own_group) = (weak.clone(), group.clone());
+        let clock_view = inner.clock_view.subscribe();
+        let appender = Appender::start(AppenderDeps {
+            name: name.clone(),
+            group: group.clone(),
+            rules: Arc::clone(&rules),
+            clock: Arc::clone(&inner.clock),
+            probe: inner.probe.clone(),
+            intake: inner.intake.clone(),
+            traffic: traffic.clone(),
+            shortage: Arc::new(move || weak_inner.upgrade().and_then(|inner| inner.shortage(&own_group))),
+            clock_agrees: Arc::new(move || clock_view.borrow().agrees()),
+            leader_hint: Arc::new(move || weak.upgrade().and_then(|inner| inner.hint_elsewhere(&own))),
+        });
+        Hosted { name, group, appender, cursors: Cursors::default(), traffic, rules, outdated: Mutex::default() }
+    }
+
+    pub fn rules(&self) -> TopicRules {
+        *self.rules.lock().expect("no holder panics")
+    }
+
+    pub fn set_rules(&self, rules: TopicRules) {
+        *self.rules.lock().expect("no holder panics") = rules;
+    }
+
+    /// A batch comes whose records retention will delete at its next look: most likely its clock counts seconds.
+    pub fn note_outdated(&self, records: u64, latest: WallMs) {
+        let mut outdated = self.outdated.lock().expect("no holder panics");
+        outdated.0 = outdated.0.saturating_add(records);
+        if outdated.1.is_none_or(|said| said.elapsed() >= limits::OUTDATED_EVERY) {
+            outdated.1 = Some(Instant::now());
+            let (partition, records) = (&self.name, outdated.0);
+            tracing::warn!(%partition, records, %latest, "records come that are older than retention.ms: they will be deleted");
+        }
+    }
+
+    /// What is worth knowing about retention here: sentences.
+    pub fn retention_notes(&self, now: WallMs) -> Vec<String> {
+        let rules = self.rules();
+        let (Some(_), name) = (rules.retention_ms, &self.name) else { return Vec::new() };
+        let mut notes = Vec::new();
+        let outdated = self.outdated.lock().expect("no holder panics").0;
+        if outdated > 0 {
+            notes.push(format!(
+                "{outdated} records came to {name} that were older than its retention.ms already: they are deleted \
+                 soon after; are their timestamps in milliseconds?"
+            ));
+        }
+        let ahead_ms = ms_i64(limits::PINNED_AHEAD);
+        let limit = WallMs(now.0.saturating_add(ahead_ms));
+        if let Some(latest) = self.group.read(|state| state.pinned_by(limit)) {
+            notes.push(format!(
+                "retention.ms deletes nothing of {name}: a record among its oldest has the timestamp {latest} ms, \
+                 which lies ahead; retention.bytes and topic trim do not look at it"
+            ));
+        }
+        notes
+    }
+
+    pub fn bounds(&self) -> Bounds {
+        self.group.read(|state| Bounds { log_start: state.log_start(), high_watermark: state.next_offset() })
+    }
+
+    pub fn status(&self) -> Status {
+        self.group.status().borrow().clone()
+    }
+
+    pub fn is_ready(&self) -> bool {
+        let status = self.status();
+        status.leads && status.ready && !status.stopped
+    }
+}

@@ -1,0 +1,296 @@
+//! What the faces ask about consumer groups and what they are told: plain data, no wire types.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    broker::errors::Effect,
+    group::{GroupPhase, PartitionSet, Subscription},
+    types::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicPartition, WallMs},
+};
+
+/// One beat of a member with assignment on the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatRequest {
+    pub group: String,
+    /// Empty: join.
+    pub member: String,
+    /// Of the last answer.
+    pub epoch: i32,
+    pub subscription: Option<Subscription>,
+    pub owns: PartitionSet,
+    pub instance: Option<String>,
+    pub client_id: String,
+    pub client_host: String,
+    /// Zero: the default.
+    pub session_timeout: Duration,
+    pub rebalance_timeout: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatAnswer {
+    pub member: String,
+    pub epoch: i32,
+    pub assigned: PartitionSet,
+    pub next_beat: Duration,
+    pub rebalancing: bool,
+}
+
+/// Kafka's classic protocol, JoinGroup: answered when the rebalance it belongs to is complete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassicJoin {
+    pub group: String,
+    /// Empty: a new member.
+    pub member: String,
+    /// Since JoinGroup v4 a new dynamic member is first given its id (KIP-394).
+    pub require_member_id: bool,
+    pub instance: Option<String>,
+    pub client_id: String,
+    pub client_host: String,
+    pub session_timeout: Duration,
+    pub rebalance_timeout: Duration,
+    pub protocol_type: String,
+    /// In the member's order of preference: name and opaque subscription.
+    pub protocols: Vec<(String, Vec<u8>)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassicJoined {
+    pub generation: i32,
+    pub member: String,
+    pub protocol_type: String,
+    pub protocol: String,
+    pub leader: String,
+    /// For the leader: every member with its instance id and subscription. Else empty.
+    pub members: Vec<(String, Option<String>, Vec<u8>)>,
+}
+
+/// SyncGroup: answered when the leader has sent its assignments.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassicSync {
+    pub group: String,
+    pub generation: i32,
+    pub member: String,
+    pub instance: Option<String>,
+    pub protocol_type: Option<String>,
+    pub protocol: Option<String>,
+    /// The leader's; empty from the others.
+    pub assignments: Vec<(String, Vec<u8>)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassicSynced {
+    pub protocol_type: String,
+    pub protocol: String,
+    pub assignment: Vec<u8>,
+}
+
+/// Who asks to commit or to beat, in Kafka's words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassicBeat {
+    pub group: String,
+    pub generation: i32,
+    pub member: String,
+    pub instance: Option<String>,
+}
+
+/// A member that leaves, by its id or by its instance id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaver {
+    /// Empty if only the instance is known.
+    pub member: String,
+    pub instance: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OffsetToCommit {
+    pub at: TopicPartition,
+    /// The topic that was read; None: whichever has the name.
+    pub topic_id: Option<TopicId>,
+    /// The next offset to read.
+    pub offset: Offset,
+    pub leader_epoch: Option<LeaderEpoch>,
+    pub metadata: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitRequest {
+    pub group: String,
+    /// Empty: on behalf of nobody (`epoch` is not looked at), allowed while the group has no members.
+    pub member: String,
+    pub instance: Option<String>,
+    /// The member's epoch, or the generation of the classic protocol.
+    pub epoch: i32,
+    pub offsets: Vec<OffsetToCommit>,
+    /// Larger than in the member's commit before; 0: not numbered. Fences late copies.
+    pub sequence: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommittedOffset {
+    pub at: TopicPartition,
+    pub offset: Offset,
+    pub leader_epoch: Option<LeaderEpoch>,
+    pub metadata: String,
+    pub committed_at: WallMs,
+}
+
+/// What a group has committed, and of which topics: both of one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommittedOffsets {
+    pub offsets: Vec<CommittedOffset>,
+    /// The topics that were asked about by name and exist.
+    pub topics: Vec<(String, TopicId)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupSummary {
+    pub group: String,
+    pub phase: GroupPhase,
+    /// "flotilla", the classic protocol type, or empty if it only holds offsets.
+    pub protocol: String,
+    pub members: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupDescription {
+    pub summary: GroupSummary,
+    pub epoch: i32,
+    pub assignor: String,
+    pub coordinator: Option<BrokerId>,
+    pub members: Vec<GroupMember>,
+    /// Every partition that is committed or assigned.
+    pub partitions: Vec<GroupPartition>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupMember {
+    pub member: String,
+    pub instance: Option<String>,
+    pub client_id: String,
+    pub client_host: String,
+    pub subscription: Subscription,
+    pub assigned: PartitionSet,
+    /// It has been asked to let go of these.
+    pub revoking: PartitionSet,
+    /// The classic protocol's own bytes, opaque to us: subscription and assignment.
+    pub classic: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupPartition {
+    pub at: TopicPartition,
+    pub member: Option<String>,
+    pub committed: Option<Offset>,
+    pub metadata: String,
+    /// None where the leader could not be asked.
+    pub bounds: Option<(Offset, Offset)>,
+    /// Records from the committed offset (or the log start, if that is later) to the high watermark.
+    pub lag: Option<i64>,
+    /// Age of the first unread record by its timestamp; zero without lag.
+    pub lag_time: Option<Duration>,
+    /// Retention is about to delete records that were not read.
+    pub retention_threatens: bool,
+}
+
+impl GroupPartition {
+    /// One that nobody has read and nobody was asked about.
+    pub fn unread(at: TopicPartition) -> GroupPartition {
+        GroupPartition {
+            at,
+            member: None,
+            committed: None,
+            metadata: String::new(),
+            bounds: None,
+            lag: None,
+            lag_time: None,
+            retention_threatens: false,
+        }
+    }
+}
+
+/// Why a group request failed. Travels between brokers when it was forwarded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum GroupError {
+    #[error("invalid request: {detail}")]
+    InvalidRequest { detail: String },
+    #[error("group {group:?} does not exist")]
+    UnknownGroup { group: String },
+    #[error("group {group:?} does not know member {member:?} (any more): join anew")]
+    UnknownMember { group: String, member: String },
+    /// Kafka's MEMBER_ID_REQUIRED: join again with this id.
+    #[error("join group {group:?} again as {member:?}")]
+    MemberIdRequired { group: String, member: String },
+    /// Classic: an older or newer generation. Server-assigned: a partition it does not hold at this epoch.
+    #[error("member {member:?} of group {group:?} is fenced: {detail}")]
+    Fenced { group: String, member: String, detail: String },
+    #[error("instance {instance:?} of group {group:?} is another member now")]
+    FencedInstance { group: String, instance: String },
+    #[error("group {group:?} is rebalancing: join again")]
+    Rebalancing { group: String },
+    #[error("group {group:?} has {members} members; stop them first")]
+    NotEmpty { group: String, members: usize },
+    #[error("group {group:?} uses another protocol: {detail}")]
+    ProtocolMismatch { group: String, detail: String },
+    #[error("session timeout {asked_ms} ms is outside {min_ms}..={max_ms} ms")]
+    InvalidSessionTimeout { asked_ms: u64, min_ms: u64, max_ms: u64 },
+    #[error("unknown topic {topic:?}")]
+    UnknownTopic { topic: String },
+    #[error("topic {topic:?} has no partition {partition}")]
+    UnknownPartition { topic: String, partition: PartitionId },
+    #[error("limit reached: {detail}")]
+    LimitReached { detail: String },
+    /// The coordinator moved, or is not ready: ask again.
+    #[error("no coordinator could be reached within {waited_ms} ms; nothing was changed")]
+    NoCoordinator { waited_ms: u64 },
+    #[error("outcome unknown after {waited_ms} ms: {what} may yet happen")]
+    OutcomeUnknown { what: String, waited_ms: u64 },
+    /// The offset is one of a topic that is gone (SAFETY M11).
+    #[error("the topic {topic:?} that was read was deleted, and another one has its name")]
+    TopicReplaced { topic: String },
+}
+
+impl GroupError {
+    pub fn effect(&self) -> Effect {
+        match self {
+            Self::InvalidRequest { .. }
+            | Self::UnknownGroup { .. }
+            | Self::UnknownMember { .. }
+            | Self::MemberIdRequired { .. }
+            | Self::Fenced { .. }
+            | Self::FencedInstance { .. }
+            | Self::Rebalancing { .. }
+            | Self::NotEmpty { .. }
+            | Self::ProtocolMismatch { .. }
+            | Self::InvalidSessionTimeout { .. }
+            | Self::UnknownTopic { .. }
+            | Self::UnknownPartition { .. }
+            | Self::LimitReached { .. }
+            | Self::NoCoordinator { .. }
+            | Self::TopicReplaced { .. } => Effect::None,
+            Self::OutcomeUnknown { .. } => Effect::Unknown,
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            // Every group request may be repeated: it names its member, epoch or offset.
+            Self::NoCoordinator { .. } | Self::OutcomeUnknown { .. } | Self::Rebalancing { .. } => true,
+            Self::InvalidRequest { .. }
+            | Self::UnknownGroup { .. }
+            | Self::UnknownMember { .. }
+            | Self::MemberIdRequired { .. }
+            | Self::Fenced { .. }
+            | Self::FencedInstance { .. }
+            | Self::NotEmpty { .. }
+            | Self::ProtocolMismatch { .. }
+            | Self::InvalidSessionTimeout { .. }
+            | Self::UnknownTopic { .. }
+            | Self::UnknownPartition { .. }
+            | Self::LimitReached { .. }
+            | Self::TopicReplaced { .. } => false,
+        }
+    }
+}

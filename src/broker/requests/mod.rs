@@ -1,0 +1,270 @@
+//! What the faces ask and what they are told: plain data, no wire types.
+
+pub mod groups;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::limits;
+use crate::types::{BrokerId, LeaderEpoch, LogIndex, Offset, PartitionId, RaftGroupId, TopicId, WallMs};
+
+/// How long a request may take that says nothing of it, or more than any may.
+pub fn or_default(asked: Duration, default: Duration) -> Duration {
+    if asked.is_zero() { default } else { asked.min(limits::PRODUCE_TIMEOUT_MAX) }
+}
+
+/// When a produce is answered. `Leader` is answered at commit too (SAFETY B8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    All,
+    Leader,
+    /// Never answered, nothing promised.
+    None,
+}
+
+#[derive(Clone, Debug)]
+pub struct ProduceRequest {
+    pub topic: String,
+    pub partition: PartitionId,
+    pub acks: Acks,
+    pub timeout: Duration,
+    /// Exactly one record batch, format v2. Base offset and leader epoch are overwritten.
+    pub batch: Bytes,
+    /// Compare-and-append.
+    pub expected_offset: Option<Offset>,
+}
+
+/// Where an acknowledged batch is, and which voters hold it on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    pub topic: String,
+    pub partition: PartitionId,
+    pub base_offset: Offset,
+    pub count: i32,
+    pub epoch: LeaderEpoch,
+    pub index: LogIndex,
+    /// At least a majority of the voters, always; sorted.
+    pub durable_on: Vec<BrokerId>,
+    /// The batch was a retry of one already in the log.
+    pub duplicate: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct FetchRequest {
+    pub topic: String,
+    /// The topic that is meant; None: whichever has the name.
+    pub topic_id: Option<TopicId>,
+    pub partition: PartitionId,
+    pub offset: Offset,
+    /// Of batches; one batch is always returned whole.
+    pub bytes_max: usize,
+    /// How long to wait for a first record at the high watermark; zero: answer at once.
+    pub wait: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetched {
+    /// Whole stored batches in offset order, dense; the first may begin below the offset asked for.
+    pub batches: Vec<Bytes>,
+    pub high_watermark: Offset,
+    pub log_start: Offset,
+    /// Where the next fetch begins: the asked offset if `batches` is empty.
+    pub next_offset: Offset,
+}
+
+/// A place in a partition to look up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetAt {
+    Earliest,
+    Latest,
+    /// The first record with this timestamp or a later one; else the high watermark.
+    Time(WallMs),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundOffset {
+    pub offset: Offset,
+    pub epoch: LeaderEpoch,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct CreateTopicRequest {
+    pub name: String,
+    /// None: 1.
+    pub partitions: Option<u32>,
+    /// None: 3, or all brokers if fewer.
+    pub replication_factor: Option<u32>,
+    pub configs: BTreeMap<String, String>,
+    pub dry_run: bool,
+    /// Wait until every partition has a leader that answers.
+    pub wait: bool,
+    /// Zero: 30 s.
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct AlterTopicRequest {
+    pub name: String,
+    pub set: BTreeMap<String, String>,
+    pub unset: Vec<String>,
+    pub dry_run: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct AddPartitionsRequest {
+    pub name: String,
+    /// The new total.
+    pub partitions: u32,
+    pub dry_run: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct TrimRequest {
+    pub topic: String,
+    pub partition: PartitionId,
+    /// The new log start; None: the high watermark.
+    pub before: Option<Offset>,
+    pub dry_run: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct DeleteTopicRequest {
+    pub name: String,
+    pub dry_run: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct TransferLeaderRequest {
+    /// None: the metadata group.
+    pub partition: Option<(String, PartitionId)>,
+    /// None: the best caught-up other voter.
+    pub to: Option<BrokerId>,
+    /// Zero: 10 s.
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderNow {
+    pub broker: BrokerId,
+    pub epoch: LeaderEpoch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerIdentity {
+    pub id: i64,
+    pub epoch: i16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSummary {
+    pub name: String,
+    pub partitions: u32,
+    pub replication_factor: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicDescription {
+    pub name: String,
+    pub id: TopicId,
+    pub configs: BTreeMap<String, String>,
+    pub partitions: Vec<PartitionDescription>,
+    /// Worth knowing, one sentence each.
+    pub notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionDescription {
+    pub partition: PartitionId,
+    pub leader: Option<LeaderNow>,
+    /// The preferred leader first.
+    pub replicas: Vec<BrokerId>,
+    pub raft_group: RaftGroupId,
+    /// None where the leader could not be asked.
+    pub stats: Option<PartitionStats>,
+}
+
+/// A partition's size as its leader counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionStats {
+    pub log_start: Offset,
+    pub high_watermark: Offset,
+    /// Bytes of records between the two.
+    pub bytes: u64,
+}
+
+/// Which topics a metadata view covers.
+#[derive(Clone, Debug)]
+pub enum TopicsWanted {
+    None,
+    All,
+    Named(Vec<String>),
+}
+
+/// What a client needs to route. May be stale by what lies after `metadata_index`.
+#[derive(Clone, Debug)]
+pub struct ClusterView {
+    /// None before the cluster is formed.
+    pub cluster_id: Option<u128>,
+    pub metadata_index: LogIndex,
+    pub metadata_leader: Option<LeaderNow>,
+    /// The answering broker is cut off: leaders may have moved, and topics may have been made, without its knowing.
+    pub routes_stale: bool,
+    pub brokers: Vec<BrokerView>,
+    /// Named topics that do not exist have no partitions.
+    pub topics: Vec<TopicView>,
+}
+
+#[derive(Clone, Debug)]
+pub struct BrokerView {
+    pub id: BrokerId,
+    pub client_address: String,
+    pub peer_address: String,
+    pub http_address: String,
+    pub rack: String,
+    pub version: String,
+    /// This broker has a live link to it, or is it.
+    pub alive: bool,
+    pub metadata_voter: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct TopicView {
+    pub name: String,
+    /// None: there is no such topic.
+    pub id: Option<TopicId>,
+    pub configs: BTreeMap<String, String>,
+    pub partitions: Vec<PartitionView>,
+}
+
+#[derive(Clone, Debug)]
+pub struct PartitionView {
+    pub partition: PartitionId,
+    pub leader: Option<LeaderNow>,
+    pub replicas: Vec<BrokerId>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthReport {
+    pub healthy: bool,
+    /// One sentence for each cause, with counts.
+    pub problems: Vec<String>,
+    /// What stands behind the counts, one partition a line.
+    pub details: Vec<String>,
+    /// Worth knowing and no problem, one sentence each.
+    pub notes: Vec<String>,
+    pub brokers_alive: u32,
+    pub brokers: u32,
+    pub partitions: u32,
+    pub partitions_without_leader: u32,
+    pub partitions_under_replicated: u32,
+}
+
+/// For `/readyz` and the health service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// Why not, as a sentence.
+    NotReady(String),
+}

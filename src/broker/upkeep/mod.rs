@@ -1,0 +1,7 @@
+//! What a broker does by itself: it trims what retention lets go, hands leaderships over when its disk stalls, compares its
+//! clock with those of the others, and buries what was deleted.
+
+pub mod clock;
+pub mod retention;
+pub mod stall;
+pub mod tombstones;
