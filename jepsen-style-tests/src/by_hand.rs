@@ -12,10 +12,11 @@ use std::{
 };
 
 use crate::{
-    cluster::{Cli, QUICK, TestDir, assert_no_panics, root},
+    cluster::{Cli, Node, QUICK, TestDir, assert_no_panics, root},
     command::{signal, wait, wait_for},
     disk::{Frozen, Mount},
     random::Random,
+    skew::Skew,
 };
 
 /// Longer than SIGTERM may take to hand over leaderships.
@@ -48,7 +49,8 @@ impl ByHand {
             data_dirs.insert(id, data_dir);
         }
         let mut cli = Cli::new(dir.path());
-        let clients = texts.iter().map(|text| own_client_port(text)).map(|port| format!("127.0.0.1:{}", moved[&port]));
+        let clients =
+            texts.iter().map(|text| own_port(text, "client_bind")).map(|port| format!("127.0.0.1:{}", moved[&port]));
         cli.brokers = clients.collect::<Vec<_>>().join(",");
         ByHand { cli, servers: BTreeMap::new(), configs, data_dirs, disks: BTreeMap::new(), dir }
     }
@@ -91,6 +93,44 @@ impl ByHand {
         self.spawn(id, command);
     }
 
+    /// As [`ByHand::start`], and the server has this clock.
+    pub fn start_with_clock(&mut self, id: u64, skew: &Skew) {
+        let config = self.configs[&id].to_string_lossy().into_owned();
+        let mut command = self.cli.command(&["server", "--config", &config]);
+        skew.give(&mut command);
+        self.spawn(id, command);
+    }
+
+    /// The file of one more broker, which is in nobody's list and has only `member` in its own. Its id.
+    pub fn add(&mut self, member: u64) -> u64 {
+        let id = self.configs.len() as u64 + 1;
+        let text = |id: u64| fs::read_to_string(&self.configs[&id]).expect("written by this test");
+        let peer = self.peer_of(member);
+        let (data_dir, config) =
+            (self.dir.path().join(format!("data-{id}")), self.dir.path().join(format!("n{id}.toml")));
+        let own = with_data_dir(&text(member), &data_dir);
+        let old =
+            ports_in(&own.lines().filter(|line| !line.starts_with("peers")).map(str::to_string).collect::<Vec<_>>());
+        let moved = old.iter().copied().zip(free_ports(old.len())).collect();
+        let lines = with_ports(&own, &moved);
+        let lines = lines.lines().map(|line| match line.split('=').next().map(str::trim) {
+            Some("id") => format!("id = {id}\n"),
+            Some("peers") => format!("peers = [{peer:?}]\n"),
+            _ => format!("{line}\n"),
+        });
+        fs::write(&config, lines.collect::<String>()).expect("the test's own directory is writable");
+        self.configs.insert(id, config);
+        self.data_dirs.insert(id, data_dir);
+        id
+    }
+
+    /// As lists name it.
+    fn peer_of(&self, id: u64) -> String {
+        let text = fs::read_to_string(&self.configs[&id]).expect("written by this test");
+        let named = text.split('"').find(|part| part.starts_with(&format!("{id}@")));
+        named.unwrap_or_else(|| panic!("broker {id} is not in its own list:\n{text}")).to_string()
+    }
+
     fn spawn(&mut self, id: u64, mut command: Command) {
         let log = self.dir.path().join(format!("server-{id}.log"));
         let log = File::options().create(true).append(true).open(&log).expect("the test's own directory is writable");
@@ -106,6 +146,13 @@ impl ByHand {
         assert!(signal("TERM", &[server.id()]), "server {id} was gone");
         let status = wait(&mut server, STOP).unwrap_or_else(|| panic!("server {id} did not stop in {STOP:?}"));
         status.code()
+    }
+
+    /// Ends a server that may have ended by itself.
+    pub fn end(&mut self, id: u64) {
+        let mut server = self.servers.remove(&id).unwrap_or_else(|| panic!("server {id} was never started"));
+        let _ = server.kill(); // It is gone already.
+        let _ = server.wait();
     }
 
     /// SIGTERM to all that run, at once.
@@ -136,6 +183,17 @@ impl ByHand {
 
     pub fn log(&self, id: u64) -> String {
         fs::read_to_string(self.dir.path().join(format!("server-{id}.log"))).unwrap_or_default()
+    }
+
+    /// Where a server's HTTP listener is.
+    pub fn http(&self, id: u64) -> Node {
+        let text = fs::read_to_string(&self.configs[&id]).expect("written by this test");
+        Node { id, http: format!("127.0.0.1:{}", own_port(&text, "http_bind")), ..Node::default() }
+    }
+
+    /// Where the files of this test are.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     pub fn data_dir(&self, id: u64) -> &Path {
@@ -252,11 +310,11 @@ fn with_data_dir(text: &str, dir: &Path) -> String {
     out
 }
 
-/// Of `client_bind`.
-fn own_client_port(text: &str) -> u16 {
-    let binds = |line: &&str| line.split('=').next().is_some_and(|name| name.trim() == "client_bind");
+/// Of `client_bind`, say.
+fn own_port(text: &str, key: &str) -> u16 {
+    let binds = |line: &&str| line.split('=').next().is_some_and(|name| name.trim() == key);
     let line = text.lines().map(without_comment).find(|line| binds(line));
-    let line = line.unwrap_or_else(|| panic!("no client_bind in an example file:\n{text}"));
+    let line = line.unwrap_or_else(|| panic!("no {key} in a configuration:\n{text}"));
     ports_in(&[line.to_string()])[0]
 }
 
@@ -284,7 +342,7 @@ fn an_example_file_is_moved() {
                 peers = [\"1@127.0.0.1:71\", \"2@127.0.0.1:72\"]\n\
                 client_bind = \"127.0.0.1:70\"\npeer_bind = \"127.0.0.1:71\"\n# client_advertised = \"x:98\"\n";
     assert_eq!(ports_in(&[text.to_string()]), [71, 72, 70]);
-    assert_eq!(own_client_port(text), 70);
+    assert_eq!(own_port(text, "client_bind"), 70);
     let moved = BTreeMap::from([(70, 1070), (71, 1071), (72, 1072)]);
     let out = with_data_dir(&with_ports(text, &moved), Path::new("/d"));
     assert!(out.contains("data_dir = \"/d\"") && out.contains("\"1@127.0.0.1:1071\", \"2@127.0.0.1:1072\""), "{out}");

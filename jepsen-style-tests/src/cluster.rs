@@ -244,7 +244,7 @@ impl Partition {
 }
 
 /// A line of `local status`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Node {
     pub id: u64,
     pub pid: u32,

@@ -22,4 +22,5 @@ pub mod random;
 pub mod readback;
 pub mod reading;
 pub mod scrape;
+pub mod skew;
 pub mod workload;

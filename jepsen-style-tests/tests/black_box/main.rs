@@ -18,6 +18,7 @@ mod isolation;
 mod kills;
 mod local;
 mod moved;
+mod operated;
 mod operators;
 mod partitioners;
 mod produce;
