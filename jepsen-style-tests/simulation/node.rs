@@ -15,7 +15,7 @@ use std::{
 };
 
 use flotilla::{
-    broker::{Broker, BrokerDeps, BrokerFailed, BrokerSettings, groups::GroupSettings},
+    broker::{Broker, BrokerDeps, BrokerFailed, BrokerSettings, GroupSettings},
     config::Peer,
     metrics::Metrics,
     seam::{Net, Rng},

@@ -4,94 +4,23 @@
 //! Pages travel between brokers on the links that carry Raft, so they are small and few at once.
 //! Leaves out: decoding, which is the console's.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 
 use super::{
-    Broker, FetchError, FetchRequest, Fetched, OffsetAt,
+    Broker, FetchError, FetchRequest, OffsetAt,
     inner::Inner,
     limits,
-    peers::calls::{Answer, Call},
+    peers::{
+        calls::{Answer, Call},
+        console_calls::{BrowseFrom, BrowseRequest, Browsed, ConsoleAnswer, ConsoleCall, NodeFigures},
+    },
 };
 use crate::{
-    metrics::{History, Limit, Metrics, SAMPLE_EVERY, Sample},
-    types::{BrokerId, Offset, PartitionId, WallMs},
+    metrics::{History, Limit, Metrics, SAMPLE_EVERY},
+    types::{BrokerId, Offset},
 };
-
-/// A page of records for a person to look at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BrowseRequest {
-    pub topic: String,
-    pub partition: PartitionId,
-    pub from: BrowseFrom,
-    /// Of batches; one batch is always returned whole.
-    pub bytes_max: u32,
-}
-
-/// Where a page begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum BrowseFrom {
-    Start,
-    /// So many records before the high watermark, or the log start if that is later.
-    BeforeEnd(u32),
-    Offset(Offset),
-    /// The first record with this timestamp or a later one.
-    Time(WallMs),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Browsed {
-    /// Who answered.
-    pub leader: BrokerId,
-    /// Where the page begins; its first batch may begin below.
-    pub offset: Offset,
-    pub fetched: Fetched,
-}
-
-/// One node's figures that only itself knows.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct NodeFigures {
-    /// None: the system does not say.
-    pub disk_free_bytes: Option<u64>,
-    /// Below this the node refuses writes.
-    pub disk_reserve_bytes: u64,
-    /// Empty if it was not asked for.
-    pub history: Vec<Sample>,
-}
-
-/// Between brokers. Variants are only added.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum ConsoleCall {
-    Browse(BrowseRequest),
-    Figures { history: bool },
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum ConsoleAnswer {
-    Browsed(Result<Browsed, FetchError>),
-    Figures(NodeFigures),
-}
-
-/// This broker's part.
-pub struct Shared {
-    history: Mutex<History>,
-    /// Pages being read.
-    pub(super) turns: Semaphore,
-}
-
-impl Default for Shared {
-    fn default() -> Shared {
-        Shared { history: Mutex::default(), turns: Semaphore::new(limits::BROWSES_MAX) }
-    }
-}
 
 impl Broker {
     pub fn id(&self) -> BrokerId {
@@ -206,6 +135,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::broker::requests::Fetched;
 
     fn page(batch_bytes: usize) -> Browsed {
         let (zero, batches) = (Offset(0), vec![Bytes::from(vec![0; batch_bytes])]);

@@ -12,12 +12,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::{AdminError, ProduceError, inner::Inner, limits, replica::Hosted};
+use super::limits;
 use crate::{
     partition::Partition,
-    raft::{Group, Room, RoomLevel},
+    raft::{Group, RaftNode, Room, RoomLevel},
     seam::refreshed,
     types::BrokerId,
 };
@@ -97,10 +97,28 @@ impl DiskGuard {
         (room.level > RoomLevel::Enough).then(|| self.shortage_of(self.broker, room))
     }
 
+    /// Why a group led here must not take more: this broker's disk, or those of too many followers.
+    pub fn shortage_for(&self, raft: &RaftNode, group: &Group<Partition>) -> Option<Shortage> {
+        if let Some(shortage) = self.shortage() {
+            return Some(shortage);
+        }
+        if !self.any_peer_short.load(Relaxed) {
+            return None;
+        }
+        let voters = group.voters().into_iter();
+        let rooms: Vec<_> = voters.map(|(_, broker)| (broker, raft.room_of(broker))).collect();
+        majority_shortage(&rooms).map(|(broker, room)| self.shortage_of(broker, room))
+    }
+
     /// What peers are told.
     pub fn room(&self) -> Room {
         let now = *self.now.lock().expect("no holder panics");
         Room { level: now.level, free_bytes: now.free_bytes.unwrap_or(0), reserve_bytes: self.reserve_bytes }
+    }
+
+    /// What the others said of their disks.
+    pub fn hear_of_peers(&self, any_is_short: bool) {
+        self.any_peer_short.store(any_is_short, Relaxed);
     }
 
     pub fn reserve_bytes(&self) -> u64 {
@@ -112,7 +130,7 @@ impl DiskGuard {
     }
 
     /// It has been short for so long that leaderships had better go.
-    fn should_hand_over(&self) -> bool {
+    pub fn should_hand_over(&self) -> bool {
         let since = self.now.lock().expect("no holder panics").short_since;
         since.is_some_and(|since| since.elapsed() >= limits::HAND_OVER_AFTER)
     }
@@ -145,71 +163,6 @@ fn majority_shortage(rooms: &[(BrokerId, Option<Room>)]) -> Option<(BrokerId, Ro
     }
     let short = rooms.iter().filter_map(|(broker, room)| room.map(|room| (*broker, room)));
     short.filter(|(_, room)| room.level > RoomLevel::Enough).min_by_key(|(_, room)| room.free_bytes)
-}
-
-impl Inner {
-    /// Why a group led here must not take more: this broker's disk, or those of too many followers.
-    pub fn shortage(&self, group: &Group<Partition>) -> Option<Shortage> {
-        if let Some(shortage) = self.disk.shortage() {
-            return Some(shortage);
-        }
-        if !self.disk.any_peer_short.load(Relaxed) {
-            return None;
-        }
-        let voters = group.voters().into_iter();
-        let rooms: Vec<_> = voters.map(|(_, broker)| (broker, self.raft.room_of(broker))).collect();
-        majority_shortage(&rooms).map(|(broker, room)| self.disk.shortage_of(broker, room))
-    }
-
-    async fn hand_over(&self, hosted: &Hosted) {
-        let voters = hosted.group.voters().into_iter().map(|(_, broker)| broker);
-        let with_room = |broker: &BrokerId| {
-            *broker != self.me() && self.raft.room_of(*broker).is_some_and(|room| room.level == RoomLevel::Enough)
-        };
-        let Some(to) = voters.into_iter().find(with_room) else { return };
-        match self.transfer_here(hosted.group.id(), Some(to), limits::TRANSFER_TIMEOUT).await {
-            Ok(leader) => tracing::info!(partition = %hosted.name, to = %leader.broker, "handed over for want of disk"),
-            Err(error) => tracing::debug!(partition = %hosted.name, %error, "not handed over yet"),
-        }
-    }
-}
-
-/// Looks at the disk until the broker stops.
-pub async fn run(inner: Arc<Inner>) {
-    loop {
-        sleep(limits::DISK_CHECK_EVERY).await;
-        inner.disk.check();
-        inner.raft.set_room(inner.disk.room());
-        inner.disk.any_peer_short.store(inner.raft.any_peer_short(), Relaxed);
-    }
-}
-
-/// Moves leaderships away from a disk that stays short.
-pub async fn run_hand_over(inner: Arc<Inner>) {
-    loop {
-        sleep(limits::HAND_OVER_AFTER).await;
-        if inner.is_stopping() {
-            return;
-        }
-        for hosted in inner.routes.hosted() {
-            if inner.disk.should_hand_over() && hosted.is_ready() {
-                inner.hand_over(&hosted).await;
-            }
-        }
-    }
-}
-
-impl From<Shortage> for ProduceError {
-    fn from(shortage: Shortage) -> ProduceError {
-        let Shortage { broker, free_bytes, reserve_bytes } = shortage;
-        ProduceError::DiskFull { broker, free_bytes, reserve_bytes }
-    }
-}
-
-impl From<Shortage> for AdminError {
-    fn from(shortage: Shortage) -> AdminError {
-        AdminError::Unavailable { reason: ProduceError::from(shortage).to_string() }
-    }
 }
 
 #[cfg(test)]

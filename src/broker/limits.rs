@@ -160,6 +160,8 @@ pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
 
 /// All leadership transfers of a shutdown together (SAFETY M13).
 pub const SHUTDOWN_TRANSFERS: Duration = Duration::from_secs(5);
+/// Once Raft has stopped: for what runs by itself to end where it waits.
+pub const SHUTDOWN_TASKS: Duration = Duration::from_secs(2);
 /// The last flush of a shutdown: a disk that takes longer stalls.
 pub const SHUTDOWN_FLUSH: Duration = Duration::from_secs(2);
 /// Before one transfer: how long the appender's proposals may take to settle.

@@ -4,6 +4,7 @@
 //! says whether it had an effect; every wait has a deadline, every queue a bound (`limits`).
 //! Leaves out: wire formats, membership changes of partitions.
 
+mod answer;
 mod budget;
 mod cluster;
 mod console;
@@ -14,13 +15,17 @@ pub mod groups;
 mod inner;
 mod limits;
 mod metadata_group;
+mod node;
 mod notes;
+mod pages;
 mod peers;
 mod produce;
 mod replica;
 mod requests;
 mod routes;
 mod serving;
+mod start;
+mod tasks;
 #[cfg(test)]
 pub(crate) mod tests;
 mod topics;
@@ -34,11 +39,11 @@ use crate::{
 };
 
 pub use budget::ProduceBudget;
-pub use console::{BrowseFrom, BrowseRequest, Browsed, NodeFigures};
 pub use disk::FreeBytes;
 pub use errors::{AdminError, BrokerFailed, Effect, FetchError, LeaderHint, ProduceError};
-pub use inner::{BrokerDeps, BrokerSettings};
 pub use limits::FETCH_WAIT_MAX;
+pub use node::{BrokerSettings, GroupSettings};
+pub use peers::console_calls::{BrowseFrom, BrowseRequest, Browsed, NodeFigures};
 pub use produce::Waiting;
 pub use requests::{
     Acks, AddPartitionsRequest, AlterTopicRequest, BrokerView, ClusterView, CreateTopicRequest, DeleteTopicRequest,
@@ -46,6 +51,7 @@ pub use requests::{
     PartitionView, ProduceRequest, ProducerIdentity, Readiness, Receipt, TopicDescription, TopicSummary, TopicView,
     TopicsWanted, TransferLeaderRequest, TrimRequest,
 };
+pub use start::BrokerDeps;
 
 /// One node's whole behaviour behind its listeners. Cheap to clone.
 #[derive(Clone)]

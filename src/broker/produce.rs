@@ -64,7 +64,7 @@ impl Broker {
         let header = validate_batch(&batch, &limits).map_err(|error| refused(error, &topic))?;
         // One of an idempotent producer may be a copy of what is in the log already: its appender knows.
         if !header.is_idempotent()
-            && let Some(shortage) = self.inner.shortage(&hosted.group)
+            && let Some(shortage) = self.inner.disk.shortage_for(&self.inner.raft, &hosted.group)
         {
             return Err(shortage.into());
         }

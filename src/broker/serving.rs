@@ -3,11 +3,9 @@
 //!
 //! Leaves out: finding the real leader elsewhere, which announcements do.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::fmt;
 
-use tokio::time::sleep;
-
-use super::{LeaderNow, inner::Inner, limits};
+use super::{LeaderNow, node::Node};
 use crate::{
     raft::{Group, Leader},
     replicated::Replicated,
@@ -30,7 +28,7 @@ impl Serving {
         self.leader().is_some()
     }
 
-    /// Who takes writes now. Whom to ask nevertheless, [`Inner::leader_now`] says.
+    /// Who takes writes now. Whom to ask nevertheless, the cluster view says.
     pub fn leader(self) -> Option<LeaderNow> {
         match self {
             Serving::Served(leader) => Some(LeaderNow { broker: leader.broker, epoch: leader.term.epoch() }),
@@ -51,25 +49,7 @@ impl fmt::Display for Serving {
     }
 }
 
-/// Groups with a replica here that take no writes, the metadata group among them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unserved {
-    pub groups: BTreeSet<RaftGroupId>,
-    /// How many of them this broker leads.
-    pub without_majority: usize,
-}
-
-impl Unserved {
-    fn count<S: Replicated>(&mut self, inner: &Inner, group: &Group<S>) {
-        let serving = inner.serving(group);
-        if !serving.is_served() {
-            self.groups.insert(group.id());
-        }
-        self.without_majority += usize::from(serving == Serving::NoMajority);
-    }
-}
-
-impl Inner {
+impl Node {
     /// Of a group with a replica here.
     pub fn serving<S: Replicated>(&self, group: &Group<S>) -> Serving {
         match self.serving_elsewhere(group.id()) {
@@ -96,43 +76,5 @@ impl Inner {
 
     pub fn serving_metadata(&self) -> Serving {
         self.metadata().map_or(Serving::Unknown, |metadata| self.serving(&metadata))
-    }
-
-    pub fn unserved(&self) -> Unserved {
-        let mut unserved = Unserved::default();
-        if let Some(metadata) = self.metadata() {
-            unserved.count(self, &metadata);
-        }
-        for hosted in self.routes.hosted() {
-            unserved.count(self, &hosted.group);
-        }
-        unserved
-    }
-
-    fn silent_brokers(&self) -> Vec<BrokerId> {
-        let brokers: Vec<BrokerId> =
-            self.metadata().map_or(Vec::new(), |m| m.read(|state| state.brokers().map(|broker| broker.id).collect()));
-        brokers.into_iter().filter(|broker| !self.is_alive(*broker)).collect()
-    }
-}
-
-/// Says when groups led from here lose their majority, and when they have it again.
-pub async fn run(inner: Arc<Inner>) {
-    let mut last = 0;
-    loop {
-        sleep(limits::MAJORITY_CHECK_EVERY).await;
-        if inner.is_stopping() {
-            return;
-        }
-        let now = inner.unserved().without_majority;
-        match (last, now) {
-            (0, 1..) => {
-                let silent = inner.silent_brokers();
-                tracing::warn!(groups = now, ?silent, "no majority answers groups led from here: they take no writes");
-            }
-            (1.., 0) => tracing::info!(groups = last, "majorities answer again"),
-            (0, 0) | (1.., 1..) => {}
-        }
-        last = now;
     }
 }

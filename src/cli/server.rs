@@ -23,10 +23,13 @@ use std::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::watchdog::Signs;
-use super::{Failure, signals::Signals};
+use super::{
+    exit::Failure,
+    server::{descriptors::Descriptors, watchdog::Signs},
+    signals::Signals,
+};
 use crate::{
-    broker::{Broker, BrokerDeps, BrokerSettings, Readiness, groups::GroupSettings},
+    broker::{Broker, BrokerDeps, BrokerSettings, GroupSettings, Readiness},
     config::{Loaded, Machine, ServerArgs, ServerConfig, Switch, alone, memory_bytes, unknown_variables},
     grpc::{self, GrpcOptions},
     http::{self, HttpOptions},
@@ -37,7 +40,6 @@ use crate::{
         has_database,
     },
 };
-use descriptors::Descriptors;
 
 /// What `flotilla server` takes: every key of the configuration as a flag, and the file.
 pub type ServerCommand = ServerArgs;

@@ -11,13 +11,12 @@ use super::source::{blank_prose, exports, paths, split_tests};
 /// The circles that there are, without `src/` and `.rs`, and why they stay.
 pub const KNOWN_CIRCLES: &[(&str, &str)] = &[
     (
-        "broker/cluster/forming broker/cluster/neighbours broker/cluster/reconcile broker/cluster/setback broker/cluster/waiting broker/console broker/disk broker/groups/coordinator/commits broker/groups/coordinator/tenure broker/groups/lag broker/groups/mod broker/groups/reads broker/inner broker/metadata_group/change broker/mod broker/peers/calls broker/replica/appender/mod broker/replica/mod broker/replica/walk broker/routes broker/serving broker/upkeep/clock broker/upkeep/retention broker/upkeep/stall broker/upkeep/tombstones",
-        "`Inner` is known by all, and knows all: each part shall own its state",
+        "cli/bench/commit cli/bench/consume cli/bench/e2e cli/bench/load cli/bench/mod cli/bench/produce",
+        "what the benches share stands in the file that lists them: it shall have files of its own",
     ),
-    (
-        "cli/bench/commit cli/bench/consume cli/bench/e2e cli/bench/load cli/bench/mod cli/bench/produce cli/cluster cli/cluster/balance cli/cluster/health cli/consume/group cli/consume/mod cli/consume/plain cli/context cli/group/mod cli/group/place cli/local/mod cli/local/process cli/local/restart cli/local/state cli/mod cli/produce/args cli/produce/mod cli/topic",
-        "what commands share stands in the file that lists them: it shall have files of its own",
-    ),
+    ("cli/consume/group cli/consume/mod cli/consume/plain", "the same: flags and the printer of records"),
+    ("cli/group/mod cli/group/place", "the same: a sentence"),
+    ("cli/local/mod cli/local/restart", "the same: finding and stopping nodes"),
     (
         "raft/again raft/appends raft/confirm raft/core raft/exchange raft/group raft/leaders raft/link raft/member raft/network raft/node raft/rpc raft/server raft/session raft/watcher",
         "`Core` and the `Hosted` in it: what a link, a member and a session need of one another",
@@ -41,7 +40,6 @@ pub const KNOWN_CIRCLES: &[(&str, &str)] = &[
     ),
     ("metrics/groups metrics/mod metrics/traffic", "label types stand in the door"),
     ("storage/rocks storage/rocks_space storage/warm_up", "one database handle and its keeper"),
-    ("cli/exit cli/output", "a failure is printed, and printing may fail"),
     ("cli/format/json cli/format/read", "one reader for all formats, and the format that reads itself"),
     ("client/batches client/consumer", "batches of a consumer carry its records"),
     ("client/fake client/fake_groups", "test doubles"),

@@ -174,6 +174,16 @@ mod planted {
     }
 
     #[test]
+    fn a_task_that_nobody_owns() {
+        rejects(Rule::Spawn, "src/broker/start.rs", "fn f() { tokio::spawn(async {}); }");
+        rejects(Rule::Spawn, "src/http/mod.rs", "use tokio::task::spawn;");
+        rejects(Rule::Spawn, "src/client/net.rs", "use tokio::{spawn, sync::mpsc};");
+        accepts("src/broker/start.rs", "fn f(tasks: &Tasks) { tasks.spawn(async {}); }");
+        accepts("src/broker/metadata_group/rounds.rs", "fn f() { tokio::spawn(async {}); }");
+        accepts("src/broker/mod.rs", "#[cfg(test)]\nmod tests {\n    fn f() { tokio::spawn(async {}); }\n}\n");
+    }
+
+    #[test]
     fn io_or_async_in_a_pure_module() {
         rejects(Rule::Pure, "src/partition/mod.rs", "async fn f() {}");
         rejects(Rule::Pure, "src/metadata/mod.rs", "fn f() { std::fs::read(\"x\"); }");

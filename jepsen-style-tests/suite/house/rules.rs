@@ -59,6 +59,30 @@ const IMPURE: &[&str] = &["tokio", "std::fs", "std::net", "std::process", "std::
 /// durable floor), and the command line, which runs on the user's machine and never in a simulation.
 const OUTSIDE_ALLOWED: &[&str] = &["src/seam/", "src/storage/rocks", "src/storage/floor.rs", "src/cli", "src/main.rs"];
 
+/// Starts a task that nobody owns, unless its file says who does.
+const SPAWN: &[&str] = &["tokio::spawn", "tokio::task::spawn"];
+
+/// Where SPAWN is allowed, and when such a task ends.
+const SPAWN_ALLOWED: &[(&str, &str)] = &[
+    ("src/broker/groups/coordinator/tenure.rs", "commits of a term: with the term's queue"),
+    ("src/broker/metadata_group/rounds.rs", "with the last handle"),
+    ("src/broker/replica/appender/mod.rs", "with the last handle, or its group"),
+    ("src/cli/server.rs", "listeners: joined at the end; the watchdog's beat: with the process"),
+    ("src/client/fake.rs", "a test double: with the test"),
+    ("src/client/group/mod.rs", "the driver: with the last handle"),
+    ("src/client/producer/driver.rs", "connections and look-ups: with the driver, whose events they are"),
+    ("src/client/producer/mod.rs", "the driver: with the last handle"),
+    ("src/grpc/health.rs", "with the listener's token"),
+    ("src/raft/core.rs", "links: aborted when the node stops"),
+    ("src/raft/lanes.rs", "with the stream whose room it waits for"),
+    ("src/raft/member.rs", "with the node's token"),
+    ("src/raft/node.rs", "of the node and of each group: aborted when they stop"),
+    ("src/raft/server.rs", "with the node's token"),
+    ("src/raft/session.rs", "with the session's token"),
+    ("src/raft/transfer.rs", "with the node's token"),
+    ("src/storage/writer.rs", "with the last handle"),
+];
+
 /// Files that are made by these are not there after a power cut; `durable` does what is missing.
 const NOT_DURABLE: &[&str] = &["fs::rename(", "fs::write(", "File::create(", "File::create_new(", "fs::create_dir"];
 
@@ -97,6 +121,7 @@ pub enum Rule {
     UnknownModule,
     HeavyName,
     Seams,
+    Spawn,
     Pure,
     Unwrap,
     NotDurable,
@@ -176,6 +201,13 @@ fn check_module(path: &str, module: &str, ships: &str, tests: &str, emit: &mut E
         let outside = starts_with_any(&name, OUTSIDE) && !starts_with_any(&name, HARMLESS);
         if outside && !OUTSIDE_ALLOWED.iter().any(|allowed| path.starts_with(allowed)) {
             emit(Rule::Seams, line, format!("{name}: use the seams (Clock, Rng, Net, Kv) or tokio's clock"));
+        }
+        if starts_with_any(&name, SPAWN) && !SPAWN_ALLOWED.iter().any(|(allowed, _)| path == *allowed) {
+            emit(
+                Rule::Spawn,
+                line,
+                format!("{name}: nobody ends it; use the broker's Tasks, a JoinSet or a list here"),
+            );
         }
         if PURE.contains(&module) && starts_with_any(&name, IMPURE) {
             emit(Rule::Pure, line, format!("{name} in a pure module"));

@@ -21,9 +21,10 @@ use super::{neighbours, setback, waiting::Waiting};
 use crate::{
     broker::{
         BrokerFailed,
-        inner::{Inner, Stage, storage_failed},
+        inner::Inner,
         limits,
         metadata_group::change::ChangeFailed,
+        node::{Stage, storage_failed},
         peers::calls::{Answer, Call, Hello},
     },
     config,
@@ -35,11 +36,6 @@ use crate::{
 /// For a warning while the cluster is not formed.
 const FORM_TO_DO: &str = "start the brokers named, give all the same `peers` list, and check that each address in it can \
                           be reached from here";
-/// For a warning while nobody takes the registration, or nobody leads.
-pub const REGISTER_TO_DO: &str = "a majority of the first brokers must run with the data directories that they last had; \
-                              without it nothing is lost, and nothing served. Start the brokers named; if directories \
-                              were emptied or replaced, stop those brokers and put their own ones back";
-
 /// Ends when this broker is registered and running.
 pub async fn join_cluster(inner: &Arc<Inner>, here: Option<ReplicaId>) -> Result<(), BrokerFailed> {
     let is_new = *inner.is_empty.borrow();
@@ -344,7 +340,7 @@ async fn register(inner: &Arc<Inner>) -> Result<ReplicaId, BrokerFailed> {
                 let leader = neighbours::metadata_leader(inner);
                 let who = neighbours::missing(inner, &others);
                 let why = format!("the metadata group has not taken this broker's registration: {leader}; {who}");
-                waiting.goes_on(&why, REGISTER_TO_DO);
+                waiting.goes_on(&why, neighbours::REGISTER_TO_DO);
             }
         }
     }

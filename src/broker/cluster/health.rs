@@ -15,8 +15,9 @@ use super::{
 use crate::{
     broker::{
         Broker, BrokerView, ClusterView, HealthReport, PartitionView, TopicView, TopicsWanted,
-        inner::{Inner, Stage},
+        inner::Inner,
         limits,
+        node::Stage,
         peers::calls::{Answer, Call, NodeHealth},
         replica::Hosted,
     },
@@ -134,6 +135,9 @@ impl Broker {
         }
         setback::say_goodbye(inner).await;
         inner.raft.shutdown().await;
+        if timeout(limits::SHUTDOWN_TASKS, inner.tasks.stop()).await.is_err() {
+            tracing::warn!("a task of this broker does not stop in time: its disk may stall");
+        }
         match timeout(limits::SHUTDOWN_FLUSH, inner.store.flush()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the last writes could not be flushed"),

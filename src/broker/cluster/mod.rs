@@ -5,6 +5,7 @@ pub mod assess;
 pub mod forming;
 pub mod health;
 pub mod neighbours;
+pub mod past;
 pub mod placed;
 pub mod reach;
 pub mod reconcile;

@@ -11,20 +11,23 @@ use std::{
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
-use super::{
-    forming,
-    waiting::{Log, WaitLog},
-};
+use super::waiting::{Log, WaitLog};
 use crate::{
     broker::{
         BrokerFailed,
-        inner::{Inner, Stage},
+        inner::Inner,
         limits,
+        node::Stage,
         peers::calls::{Answer, Call},
     },
     metadata::{Change, RegisterBroker},
     types::{BrokerId, METADATA_GROUP},
 };
+
+/// For a warning while nobody takes the registration, or nobody leads.
+pub const REGISTER_TO_DO: &str = "a majority of the first brokers must run with the data directories that they last had; \
+                              without it nothing is lost, and nothing served. Start the brokers named; if directories \
+                              were emptied or replaced, stop those brokers and put their own ones back";
 
 /// Runs until the broker stops.
 pub async fn run(inner: Arc<Inner>) {
@@ -58,12 +61,7 @@ fn watch_leader(inner: &Inner, leaderless: &mut Option<WaitLog>) {
         .get_or_insert_with(|| WaitLog::new(Instant::now(), inner.settings.warn_after))
         .goes_on(&why, Instant::now());
     if log == Log::Warning {
-        tracing::warn!(
-            why,
-            waited_s = waited.as_secs(),
-            "nobody leads the metadata group: {}",
-            forming::REGISTER_TO_DO
-        );
+        tracing::warn!(why, waited_s = waited.as_secs(), "nobody leads the metadata group: {}", REGISTER_TO_DO);
     }
 }
 

@@ -18,8 +18,9 @@ use tokio::{
 use crate::{
     broker::{
         BrokerFailed,
-        inner::{Inner, storage_failed},
+        inner::Inner,
         limits,
+        node::storage_failed,
         replica::{Hosted, rules::TopicRules},
         routes::{PartitionRoute, TopicRoute},
         upkeep::tombstones::Tombstones,
@@ -222,7 +223,7 @@ impl Reconciler {
         }
         self.opening.insert(group);
         let (inner, opened) = (Arc::clone(&self.inner), self.opened_tx.clone());
-        tokio::spawn(async move {
+        self.inner.tasks.spawn(async move {
             let spec = GroupSpec { group, replica: placement.replica, initial: placement.initial.clone() };
             // The same on every replica and for ever, whatever the topic's configs become.
             let result = inner.raft.open(spec, Partition::new(PartitionLimits::default())).await;
@@ -252,9 +253,9 @@ impl Reconciler {
         let rules = self.metadata.read(|state| state.topic(&name.topic).map(|topic| TopicRules::from(&topic.config())));
         let Some(rules) = rules else { return }; // Deleted meanwhile: the tombstone removes it.
         self.inner.stopped.lock().expect("no holder panics").remove(&id);
-        let hosted = Hosted::start(&self.inner, name, group.clone(), rules);
+        let hosted = Hosted::start(self.inner.ground(), name, group.clone(), rules);
         self.hosted.insert(id, Arc::new(hosted));
-        tokio::spawn(initialize(Arc::clone(&self.inner), group, placement));
+        self.inner.tasks.spawn(initialize(Arc::clone(&self.inner), group, placement));
     }
 
     async fn delete(&mut self, deleted: &[DeletedPlacement]) {
@@ -283,7 +284,7 @@ impl Reconciler {
             }
         }
         if !gone.is_empty() {
-            tokio::spawn(confirm_deleted(Arc::clone(&self.inner), gone));
+            self.inner.tasks.spawn(confirm_deleted(Arc::clone(&self.inner), gone));
         }
     }
 

@@ -18,101 +18,23 @@
 //! Not seen: what was committed in the last moments (`limits::TELL_EVERY`) before a directory was copied back
 //! over its own running life, unless Raft contradicts it.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
-use serde::{Deserialize, Serialize};
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::{
     broker::{
         BrokerFailed,
-        inner::{Inner, Stage, storage_failed},
+        inner::Inner,
         limits,
-        peers::calls::{Answer, Call},
+        node::Stage,
+        peers::calls::{Answer, Call, Told},
     },
     raft::{Contradiction, Differs},
-    storage::{ALARM_BYTES_MAX, SEEN_MAX, Seen, Start, Starts, Store},
+    storage::{ALARM_BYTES_MAX, SEEN_MAX, Seen},
     types::{BrokerId, METADATA_GROUP},
 };
-
-/// This broker's own starts, and what it keeps of others.
-pub struct Past {
-    pub starts: Starts,
-    /// The directory was part of a cluster when this process began: others may know of it.
-    had_cluster: bool,
-    /// As on disk. Held while it is written, so that the disk follows the order of what was heard.
-    seen: tokio::sync::Mutex<BTreeMap<BrokerId, Seen>>,
-    /// Why brokers stopped for good, from `seen`.
-    alarms: Mutex<BTreeMap<BrokerId, String>>,
-    /// The last commit told to each peer, and in which life of the link to it.
-    told: Mutex<BTreeMap<BrokerId, (u64, u64)>>,
-    /// Something of `seen` is queued and may not be durable yet.
-    queued: Mutex<Option<u64>>,
-}
-
-/// What a broker tells of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
-    pub storage_id: u128,
-    /// Number and id.
-    pub start: (u64, u128),
-    pub commit_no: u64,
-}
-
-impl Told {
-    fn of(seen: &Seen) -> Told {
-        let Seen { storage_id, start, commit_no, alarm: _ } = *seen;
-        Told { storage_id, start: (start.number, start.id), commit_no }
-    }
-
-    fn seen(&self) -> Seen {
-        let (number, id) = self.start;
-        let start = Start { number, id };
-        Seen { storage_id: self.storage_id, start, commit_no: self.commit_no, alarm: String::new() }
-    }
-}
-
-impl Past {
-    /// Begins a life of this broker, durably.
-    pub async fn begin(store: &Store, id: u128, had_cluster: bool) -> Result<Past, BrokerFailed> {
-        let starts = store.begin_start(id).await.map_err(storage_failed)?;
-        let seen = store.all_seen().await.map_err(storage_failed)?;
-        let alarms = seen.iter().filter(|(_, seen)| !seen.alarm.is_empty());
-        let alarms = alarms.map(|(broker, seen)| (*broker, seen.alarm.clone())).collect();
-        Ok(Past {
-            starts,
-            had_cluster,
-            seen: tokio::sync::Mutex::new(seen),
-            alarms: Mutex::new(alarms),
-            told: Mutex::default(),
-            queued: Mutex::default(),
-        })
-    }
-
-    /// What brokers said when they stopped for good, one sentence each.
-    pub fn alarms(&self) -> Vec<String> {
-        let alarms = self.alarms.lock().expect("no holder panics");
-        alarms.iter().map(|(broker, alarm)| format!("broker {broker} has stopped for good: {alarm}")).collect()
-    }
-
-    #[cfg(test)]
-    pub fn is_durable(&self) -> bool {
-        self.queued.lock().expect("no holder panics").is_none()
-    }
-
-    fn note_alarm(&self, broker: BrokerId, alarm: &str) {
-        let mut alarms = self.alarms.lock().expect("no holder panics");
-        if alarm.is_empty() {
-            alarms.remove(&broker);
-        } else {
-            alarms.insert(broker, alarm.to_string());
-        }
-    }
-}
 
 /// Before any replica is opened: what peers that can be reached know of this broker, and then the same the
 /// other way round, this start.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
 
-use crate::broker::inner::{Inner, Stage};
+use crate::broker::{inner::Inner, node::Stage};
 
 /// A warning is repeated, twice as seldom each time, up to this.
 const WARN_AGAIN_MAX: Duration = Duration::from_secs(600);

@@ -4,26 +4,21 @@
 //! Every broker has all committed offsets in its metadata, so each looks after the partitions that it
 //! leads. Promises: series, reads and answers are bounded; what is not known is said to be unknown.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::{
-    beyond::{self, BeyondEnd},
-    limits,
-};
+use super::{beyond::BeyondEnd, limits};
 use crate::{
     broker::{
         inner::Inner,
         limits::{CALL_WITHIN, FETCH_CONFIRM_MAX},
-        peers::calls::{Answer, Call},
+        peers::{
+            calls::{Answer, Call},
+            group_calls::{PartitionLag, Unread},
+        },
         replica::{
             Bounds, Hosted,
             rules::TopicRules,
@@ -37,23 +32,6 @@ use crate::{
     record::{BatchHeader, DECODED_BYTES_MAX_DEFAULT, iter_records},
     types::{BrokerId, Offset, RaftGroupId, TopicPartition, WallMs},
 };
-
-/// One partition as its leader sees it, for a reader that has come to some offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartitionLag {
-    pub log_start: Offset,
-    pub high_watermark: Offset,
-    /// None without a committed offset.
-    pub unread: Option<Unread>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unread {
-    pub records: i64,
-    /// Age of the first of them by its timestamp; 0 if there are none. None: not known.
-    pub age_ms: Option<u64>,
-    pub retention_threatens: bool,
-}
 
 /// What a partition's leader knows of what lies behind an offset.
 #[derive(Clone, Copy, Debug)]
@@ -195,60 +173,6 @@ impl Inner {
             at.next().map(|(_, record)| record.timestamp)
         };
         self.cpu.run(decode).await
-    }
-}
-
-/// The latest figures of the partitions led here.
-#[derive(Default)]
-pub struct LagTable {
-    samples: Mutex<Arc<Vec<LagSample>>>,
-    beyond: Mutex<Vec<BeyondEnd>>,
-}
-
-impl LagTable {
-    pub fn latest(&self) -> Arc<Vec<LagSample>> {
-        Arc::clone(&self.samples.lock().expect("no code that holds this lock panics"))
-    }
-
-    /// Sentences for a health report.
-    pub fn notes(&self) -> Vec<String> {
-        let mut notes = self.threats();
-        notes.extend(beyond::notes(&self.beyond.lock().expect("no code that holds this lock panics")));
-        notes
-    }
-
-    /// Which groups are about to lose what they have not read.
-    fn threats(&self) -> Vec<String> {
-        let mut threatened: BTreeMap<(&str, &str), Vec<i32>> = BTreeMap::new();
-        let samples = self.latest();
-        for sample in samples.iter().filter(|sample| sample.retention_threatens) {
-            threatened.entry((&sample.group, &sample.topic)).or_default().push(sample.partition);
-        }
-        let total = threatened.len();
-        let notes = threatened.into_iter().take(limits::NOTES_MAX).map(|((group, topic), partitions)| {
-            format!(
-                "retention will soon delete records of {topic} that group {group:?} has not read, in {}",
-                named(&partitions)
-            )
-        });
-        let mut notes: Vec<String> = notes.collect();
-        if total > notes.len() {
-            notes.push(format!(
-                "and {} more groups and topics whose unread records retention threatens",
-                total - notes.len()
-            ));
-        }
-        notes
-    }
-}
-
-/// "partition 3", "partitions 3, 4 and 9 more".
-fn named(partitions: &[i32]) -> String {
-    let named: Vec<String> = partitions.iter().take(limits::NOTE_PARTITIONS_MAX).map(i32::to_string).collect();
-    let noun = if partitions.len() == 1 { "partition" } else { "partitions" };
-    match partitions.len() - named.len() {
-        0 => format!("{noun} {}", named.join(", ")),
-        more => format!("{noun} {} and {more} more", named.join(", ")),
     }
 }
 
@@ -417,29 +341,5 @@ mod tests {
         assert!(!threatens(&behind(None, 0), &by_time), "an unknown age is no alarm");
         assert!(!threatens(&Behind { records: 0, age_ms: Some(0), bytes: u64::MAX }, &by_size), "all is read");
         assert!(!threatens(&behind(Some(u64::MAX), u64::MAX), &rules(None, None)), "nothing is ever deleted");
-    }
-
-    #[test]
-    fn notes_name_the_threatened_and_count_the_rest() {
-        let sample = |group: usize, partition, retention_threatens| LagSample {
-            group: format!("g{group:02}"),
-            topic: "t".into(),
-            partition,
-            records: 5,
-            age_ms: None,
-            retention_threatens,
-        };
-        let table = LagTable::default();
-        let mut samples: Vec<LagSample> = (0..limits::NOTES_MAX + 2).map(|group| sample(group, 0, true)).collect();
-        samples.push(sample(0, 3, true));
-        samples.extend((1..=limits::NOTE_PARTITIONS_MAX as i32 + 2).map(|partition| sample(1, partition, true)));
-        samples.push(sample(99, 0, false));
-        *table.samples.lock().unwrap() = Arc::new(samples);
-        let notes = table.notes();
-        assert_eq!(notes.len(), limits::NOTES_MAX + 1);
-        assert!(notes[0].contains("\"g00\"") && notes[0].ends_with(" in partitions 0, 3"), "{}", notes[0]);
-        assert!(notes[1].contains(" in partitions 0, 1, ") && notes[1].ends_with(" and 3 more"), "{}", notes[1]);
-        assert!(notes[2].ends_with(" in partition 0"), "{}", notes[2]);
-        assert!(notes.last().unwrap().contains("2 more"));
     }
 }

@@ -14,68 +14,30 @@ pub(super) mod coordinator;
 #[cfg(test)]
 mod fixture;
 mod forward;
+pub(super) mod handles;
 mod lag;
+mod lag_table;
 pub(super) mod limits;
 mod namesakes;
 mod reads;
 mod refusals;
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
-
-use tokio::sync::{Semaphore, watch};
+use std::{sync::Arc, time::Duration};
 
 use super::{Broker, inner::Inner, metadata_group::rounds::Rounds};
 use crate::{
-    metrics::{GroupProbe, Metrics},
+    metrics::Metrics,
     types::{TopicPartition, ms_u64},
 };
-use coordinator::tenure::Tenure;
-use lag::LagTable;
 use refusals::Subject;
 
+pub use super::peers::group_calls::PartitionLag;
 pub use super::peers::group_calls::{GroupAttempt, GroupCall, GroupReply};
 pub use super::requests::groups::{
     ClassicBeat, ClassicJoin, ClassicJoined, ClassicSync, ClassicSynced, CommitRequest, CommittedOffset,
     CommittedOffsets, GroupDescription, GroupError, GroupMember, GroupPartition, GroupSummary, HeartbeatAnswer,
     HeartbeatRequest, Leaver, OffsetToCommit,
 };
-pub use lag::PartitionLag;
-
-/// What an operator may set about groups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GroupSettings {
-    /// How long the offsets of a group without members are kept.
-    pub offsets_retention: Duration,
-    /// How long the first round of a classic group waits for more members after each that came.
-    pub initial_rebalance_delay: Duration,
-}
-
-/// A broker's part in groups.
-pub struct GroupHandles {
-    /// Set while this broker coordinates.
-    pub tenure: watch::Sender<Option<Arc<Tenure>>>,
-    /// Set at the start.
-    reads: OnceLock<Rounds>,
-    /// Turns of requests on their way to the coordinator.
-    forwarded: Semaphore,
-    pub lag: LagTable,
-    probe: GroupProbe,
-}
-
-impl GroupHandles {
-    pub fn new(probe: GroupProbe) -> GroupHandles {
-        GroupHandles {
-            tenure: watch::Sender::new(None),
-            reads: OnceLock::new(),
-            forwarded: Semaphore::new(limits::FORWARDED_MAX),
-            lag: LagTable::default(),
-            probe,
-        }
-    }
-}
 
 /// Starts everything that runs by itself.
 pub fn start(inner: &Arc<Inner>, metrics: &Metrics) {
@@ -87,8 +49,9 @@ pub fn start(inner: &Arc<Inner>, metrics: &Metrics) {
     let _ = inner.groups.reads.set(rounds);
     let read = Arc::downgrade(inner);
     metrics.export_lag(move || read.upgrade().map(|inner| inner.groups.lag.latest()).unwrap_or_default());
-    tokio::spawn(coordinator::tenure::run(Arc::clone(inner)));
-    tokio::spawn(lag::run(Arc::clone(inner)));
+    let (slot, probe) = (inner.groups.tenure.clone(), inner.groups.probe.clone());
+    inner.tasks.spawn(coordinator::tenure::run(inner.node.clone(), slot, probe, inner.clock_view.subscribe()));
+    inner.tasks.spawn(lag::run(Arc::clone(inner)));
 }
 
 impl Broker {

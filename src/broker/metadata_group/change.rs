@@ -5,7 +5,6 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::join_all;
-use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
@@ -13,25 +12,12 @@ use crate::{
         AdminError, Effect,
         inner::Inner,
         limits,
-        peers::calls::{Answer, Call, NoAnswer},
+        peers::calls::{Answer, Attempt, Call, NoAnswer},
     },
-    metadata::{Change, Command, Outcome, Refusal, Response, decode_response},
+    metadata::{Change, Command, Outcome, Refusal, decode_response},
     raft::ProposalEnd,
     types::{BrokerId, LogIndex, METADATA_GROUP, RaftGroupId, ms_u32, ms_u64},
 };
-
-/// One try to propose a change at the metadata leader.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Attempt {
-    /// Applied there at this index.
-    Applied {
-        index: LogIndex,
-        response: Response,
-    },
-    /// Not proposed, or refused: ask again.
-    NoEffect,
-    Unknown,
-}
 
 /// What a change came to.
 #[derive(Clone, Debug, PartialEq)]

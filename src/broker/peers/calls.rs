@@ -1,30 +1,25 @@
 //! What brokers ask one another, beside Raft: opaque to module `raft`, which carries it. A version
 //! byte, then postcard. Brokers of one cluster may run different versions: variants are only added.
 
-use std::{
-    sync::{Arc, OnceLock, Weak},
-    time::Duration,
-};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::{
+    console_calls::{ConsoleAnswer, ConsoleCall},
+    group_calls::PartitionLag,
+};
 use crate::{
     broker::{
         AdminError, LeaderNow, PartitionStats,
-        cluster::{
-            neighbours,
-            setback::{self, Told},
-        },
-        console::{ConsoleAnswer, ConsoleCall},
-        groups::{GroupAttempt, GroupCall, PartitionLag},
-        inner::Inner,
+        groups::{GroupAttempt, GroupCall},
         limits,
-        metadata_group::change::Attempt,
+        node::Node,
     },
-    metadata::{Change, RegisterBroker},
-    metrics::Limit,
-    raft::{CallError, CallHandler},
+    metadata::{Change, RegisterBroker, Response},
+    raft::CallError,
+    storage::{Seen, Start},
     types::{BrokerId, LogIndex, Offset, RaftGroupId, WallMs},
 };
 
@@ -107,6 +102,41 @@ pub enum Answer {
     Leads(Option<LeaderNow>),
 }
 
+/// What a broker tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    pub storage_id: u128,
+    /// Number and id.
+    pub start: (u64, u128),
+    pub commit_no: u64,
+}
+
+impl Told {
+    pub fn of(seen: &Seen) -> Told {
+        let Seen { storage_id, start, commit_no, alarm: _ } = *seen;
+        Told { storage_id, start: (start.number, start.id), commit_no }
+    }
+
+    pub fn seen(&self) -> Seen {
+        let (number, id) = self.start;
+        let start = Start { number, id };
+        Seen { storage_id: self.storage_id, start, commit_no: self.commit_no, alarm: String::new() }
+    }
+}
+
+/// One try to propose a change at the metadata leader.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Attempt {
+    /// Applied there at this index.
+    Applied {
+        index: LogIndex,
+        response: Response,
+    },
+    /// Not proposed, or refused: ask again.
+    NoEffect,
+    Unknown,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
     pub broker: BrokerId,
@@ -136,7 +166,7 @@ pub enum NoAnswer {
     Unknown,
 }
 
-impl Inner {
+impl Node {
     pub async fn call(&self, to: BrokerId, call: &Call, within: Duration) -> Result<Answer, NoAnswer> {
         match self.raft.call(to, encode(call), within).await {
             Ok(bytes) => match decode(&bytes) {
@@ -148,87 +178,15 @@ impl Inner {
             Err(CallError::NoAnswer { .. }) => Err(NoAnswer::Unknown),
         }
     }
-
-    async fn handle(self: Arc<Inner>, from: BrokerId, call: Call) -> Answer {
-        match call {
-            Call::Hello { peers_hash: _ } => Answer::Hello(self.hello()),
-            Call::Change { change, within_ms } => Answer::Change(self.change_here(change, within(within_ms)).await),
-            Call::MetadataIndex => Answer::MetadataIndex(self.confirmed_index().await),
-            Call::Stats { groups } => Answer::Stats(self.stats_here(&groups)),
-            Call::Trim { group, before, dry_run, within_ms } => {
-                Answer::Trim(self.trim_here(group, before, dry_run, within(within_ms)).await)
-            }
-            Call::Transfer { group, to, within_ms } => {
-                Answer::Transfer(self.transfer_here(group, to, within(within_ms)).await)
-            }
-            Call::Health => Answer::Health(self.health_here()),
-            Call::Clock => Answer::Clock(self.clock.wall()),
-            Call::Group { call, within_ms } => Answer::Group(self.coordinate(*call, within(within_ms)).await),
-            Call::Lag { readers } => Answer::Lag(self.lag_here(&readers).await),
-            Call::GroupNotes => Answer::GroupNotes(self.notes_here()),
-            Call::Console(call) => Answer::Console(self.console_answer(call).await),
-            Call::LayoutInUse { index, within_ms } => {
-                Answer::LayoutInUse(self.uses_layout(index, within(within_ms)).await)
-            }
-            Call::Recall => Answer::Recalled(setback::recall(&self, from).await),
-            Call::Remember { told, after } => {
-                let kept = setback::remember(&self, from, told, after).await;
-                kept.map_or(Answer::Unavailable, Answer::Remembered)
-            }
-            Call::Alarm { text } => {
-                setback::take_alarm(&self, from, text).await.map_or(Answer::Unavailable, |()| Answer::Alarmed)
-            }
-            Call::Where => Answer::Where(neighbours::addresses_here(&self)),
-            Call::Introduce => Answer::Introduced(self.cluster_id().map(|_| self.card())),
-            Call::Leads { group, within_ms } => Answer::Leads(self.leads_here(group, within(within_ms)).await),
-            Call::RetentionNotes { groups } => Answer::RetentionNotes(self.retention_notes_here(&groups)),
-        }
-    }
-
-    fn hello(&self) -> Hello {
-        let cluster_id = self.identity.lock().expect("no holder panics").cluster_id;
-        let is_empty = *self.is_empty.borrow() && cluster_id.is_none();
-        let (broker, peers_hash, peers) = (self.me(), self.peers_hash(), self.peers_text());
-        Hello { broker, peers_hash, is_empty, cluster_id, peers }
-    }
 }
 
-/// The other side waits no longer than it said, and never longer than an admin request may.
-fn within(ms: u32) -> Duration {
-    Duration::from_millis(ms.into()).min(limits::ADMIN_TIMEOUT)
-}
-
-/// Answers other nodes' requests once the broker behind `slot` is there.
-pub fn handler(slot: Arc<OnceLock<Weak<Inner>>>) -> CallHandler {
-    Arc::new(move |from, bytes| {
-        let inner = slot.get().and_then(Weak::upgrade);
-        Box::pin(async move {
-            let answer = match (inner, decode::<Call>(&bytes)) {
-                (Some(inner), Some(call)) => match inner.call_turns.try_acquire() {
-                    Ok(_turn) => Arc::clone(&inner).handle(from, call).await,
-                    Err(_) => {
-                        inner.intake.refused_at(Limit::BrokerCalls);
-                        Answer::Unavailable
-                    }
-                },
-                (Some(_), None) => {
-                    tracing::warn!(%from, bytes = bytes.len(), "a node's request cannot be read: another version?");
-                    Answer::Unavailable
-                }
-                (None, _) => Answer::Unavailable,
-            };
-            encode(&answer)
-        })
-    })
-}
-
-fn encode<T: Serialize>(value: &T) -> Bytes {
+pub fn encode<T: Serialize>(value: &T) -> Bytes {
     let bytes = postcard::to_extend(value, vec![VERSION]).expect("a Vec takes any length, and our lists know theirs");
     Bytes::from(bytes)
 }
 
 /// None: from another version, or garbage. Allocates no more than the bytes could hold.
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     if bytes.len() > limits::CALL_BYTES_MAX {
         return None;
     }

@@ -9,8 +9,25 @@ use crate::{
         ClassicBeat, ClassicJoin, ClassicSync, CommitRequest, GroupError, HeartbeatAnswer, HeartbeatRequest, Leaver,
     },
     group::OffsetRefusal,
-    types::{LogIndex, TopicPartition},
+    types::{LogIndex, Offset, TopicPartition},
 };
+
+/// One partition as its leader sees it, for a reader that has come to some offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionLag {
+    pub log_start: Offset,
+    pub high_watermark: Offset,
+    /// None without a committed offset.
+    pub unread: Option<Unread>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unread {
+    pub records: i64,
+    /// Age of the first of them by its timestamp; 0 if there are none. None: not known.
+    pub age_ms: Option<u64>,
+    pub retention_threatens: bool,
+}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum GroupCall {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::time::Instant;
 
-use super::{inner::Inner, limits};
+use super::{disk::DiskGuard, limits, node::Node, upkeep::clock::ClockView};
 use crate::{
     metrics::TopicTraffic,
     partition::Partition,
@@ -19,6 +19,7 @@ use crate::{
 use appender::{Appender, AppenderDeps};
 use cursors::Cursors;
 use rules::TopicRules;
+use tokio::sync::watch;
 
 pub struct Hosted {
     pub name: TopicPartition,
@@ -31,6 +32,13 @@ pub struct Hosted {
     outdated: Mutex<(u64, Option<Instant>)>,
 }
 
+/// What a replica stands on.
+pub struct Ground {
+    pub node: Arc<Node>,
+    pub disk: Arc<DiskGuard>,
+    pub clock_view: watch::Receiver<ClockView>,
+}
+
 /// What of a partition can be read now, from the applied state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
@@ -40,23 +48,22 @@ pub struct Bounds {
 }
 
 impl Hosted {
-    pub fn start(inner: &Arc<Inner>, name: TopicPartition, group: Group<Partition>, rules: TopicRules) -> Hosted {
+    pub fn start(ground: Ground, name: TopicPartition, group: Group<Partition>, rules: TopicRules) -> Hosted {
+        let Ground { node, disk, clock_view } = ground;
         let rules = Arc::new(Mutex::new(rules));
-        let (weak, own) = (Arc::downgrade(inner), group.clone());
-        let traffic = inner.probe.topic(&name.topic);
-        let (weak_inner, own_group) = (weak.clone(), group.clone());
-        let clock_view = inner.clock_view.subscribe();
+        let traffic = node.probe.topic(&name.topic);
+        let (hints, (asked, own)) = (Arc::clone(&node), (group.clone(), group.clone()));
         let appender = Appender::start(AppenderDeps {
             name: name.clone(),
             group: group.clone(),
             rules: Arc::clone(&rules),
-            clock: Arc::clone(&inner.clock),
-            probe: inner.probe.clone(),
-            intake: inner.intake.clone(),
+            clock: Arc::clone(&node.clock),
+            probe: node.probe.clone(),
+            intake: node.intake.clone(),
             traffic: traffic.clone(),
-            shortage: Arc::new(move || weak_inner.upgrade().and_then(|inner| inner.shortage(&own_group))),
+            shortage: Arc::new(move || disk.shortage_for(&node.raft, &asked)),
             clock_agrees: Arc::new(move || clock_view.borrow().agrees()),
-            leader_hint: Arc::new(move || weak.upgrade().and_then(|inner| inner.hint_elsewhere(&own))),
+            leader_hint: Arc::new(move || hints.hint_elsewhere(&own)),
         });
         Hosted { name, group, appender, cursors: Cursors::default(), traffic, rules, outdated: Mutex::default() }
     }

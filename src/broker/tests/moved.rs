@@ -4,7 +4,7 @@ use tokio::time::{Duration, Instant};
 
 use super::rig::{Cluster, until};
 use crate::{
-    broker::{Readiness, TopicsWanted, TransferLeaderRequest, inner::Stage},
+    broker::{Readiness, TopicsWanted, TransferLeaderRequest, node::Stage},
     types::{BrokerId, METADATA_GROUP},
 };
 

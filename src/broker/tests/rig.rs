@@ -23,7 +23,7 @@ use super::{
 use crate::{
     broker::{
         Acks, Broker, BrokerDeps, BrokerSettings, CreateTopicRequest, Effect, FetchRequest, ProduceError,
-        ProduceRequest, Readiness, Receipt, groups::GroupSettings,
+        ProduceRequest, Readiness, Receipt, node::GroupSettings,
     },
     config::Peer,
     metrics::Metrics,
@@ -215,6 +215,15 @@ impl Cluster {
         });
         let (broker, metrics) = started.await.unwrap();
         self.nodes.insert(id, Node { broker, metrics, life: runtime });
+    }
+
+    /// Stops a broker, lets go of it, and waits until nothing of it runs.
+    pub async fn end(&mut self, id: u64) {
+        let Node { broker, metrics, life } = self.nodes.remove(&id).unwrap();
+        broker.shutdown().await;
+        drop((broker, metrics));
+        let runtime = life.0.as_ref().expect("it runs").metrics();
+        until("all its tasks have ended", || async { runtime.num_alive_tasks() == 0 }).await;
     }
 
     pub async fn wait_ready(&self, id: u64) {

@@ -186,3 +186,14 @@ async fn a_broker_stops_in_time_although_its_disk_hangs() {
     let _ = timeout(SHORT, try_produce(&broker, "t", 1)).await;
     timeout(Duration::from_secs(15), broker.shutdown()).await.expect("its own bounds hold");
 }
+
+/// Each runs in a runtime of its own, which says what is left in it.
+#[tokio::test]
+async fn brokers_that_stop_leave_no_task_behind() {
+    let mut cluster = Cluster::start(3, 76).await;
+    cluster.create("t", 4).await;
+    cluster.produce("t", 0).await;
+    for id in 1..=3 {
+        cluster.end(id).await;
+    }
+}

@@ -7,12 +7,13 @@ use futures_util::future::join_all;
 
 use crate::{
     broker::{
-        inner::Inner,
         limits,
+        node::Node,
         peers::calls::{Answer, Call},
     },
     types::WallMs,
 };
+use tokio::sync::watch;
 
 /// Our wall clock beside the median of the cluster's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,12 +53,12 @@ impl fmt::Display for ClockView {
 }
 
 /// Asks the others, publishes what came of it, and says when it changed for the worse or the better.
-pub async fn look(inner: &Inner) -> bool {
-    let Some(metadata) = inner.metadata() else { return false };
-    let others: Vec<_> = metadata.read(|state| state.brokers().map(|b| b.id).filter(|id| *id != inner.me()).collect());
-    let asked = others.iter().map(|other| inner.call(*other, &Call::Clock, limits::CALL_WITHIN));
+pub async fn look(node: &Node, seen: &watch::Sender<ClockView>) -> bool {
+    let Some(metadata) = node.metadata() else { return false };
+    let others: Vec<_> = metadata.read(|state| state.brokers().map(|b| b.id).filter(|id| *id != node.me()).collect());
+    let asked = others.iter().map(|other| node.call(*other, &Call::Clock, limits::CALL_WITHIN));
     let answers = join_all(asked).await;
-    let own = inner.clock.wall();
+    let own = node.clock.wall();
     let mut clocks = vec![own];
     for answer in answers {
         if let Ok(Answer::Clock(wall)) = answer {
@@ -65,7 +66,7 @@ pub async fn look(inner: &Inner) -> bool {
         }
     }
     let view = compare(own, clocks, others.len() + 1);
-    let before = inner.clock_view.send_replace(view);
+    let before = seen.send_replace(view);
     if view.is_off() && !before.is_off() {
         tracing::error!(clock = %view, "this broker's clock is wrong, or the others' are: time retention stops here");
     } else if view == ClockView::Unknown && before.agrees() {

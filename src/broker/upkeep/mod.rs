@@ -2,6 +2,8 @@
 //! clock with those of the others, and buries what was deleted.
 
 pub mod clock;
+pub mod disk;
+pub mod majorities;
 pub mod retention;
 pub mod stall;
 pub mod tombstones;

@@ -25,7 +25,7 @@ pub async fn run(inner: Arc<Inner>) {
 
 /// Looks once at all that this broker leads.
 pub async fn round(inner: &Inner) {
-    let agrees = clock::look(inner).await;
+    let agrees = clock::look(inner, &inner.clock_view).await;
     let level = inner.metadata().map_or(0, |metadata| metadata.read(|state| state.feature_level()));
     for hosted in inner.routes.hosted() {
         if hosted.is_ready() {

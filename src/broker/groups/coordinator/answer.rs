@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use super::{
     commits, patterns,
     plan::next_beat,
-    tenure::{Applied, NotApplied, Tenure},
+    proposer::{Applied, NotApplied},
+    tenure::Tenure,
     timers::Touched,
 };
 use crate::{

@@ -14,10 +14,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::tenure::{Applied, NotApplied, Tenure};
+use super::proposer::{Applied, NotApplied, Proposer};
 use crate::{
     broker::groups::limits,
     group::{Commit, CommitResult, GroupCommand, GroupOutcome},
+    metrics::GroupProbe,
 };
 
 /// A commit on its way into an entry.
@@ -80,11 +81,11 @@ impl CommitQueue {
 }
 
 /// Collects and proposes until the term is over, then refuses what is left.
-pub async fn run(tenure: Arc<Tenure>, mut queue: Queue) {
+pub async fn run(proposer: Proposer, probe: GroupProbe, mut queue: Queue) {
     while let Some(first) = queue.first().await {
         let entry = queue.fill(first).await;
         if !entry.is_empty() {
-            propose(&tenure, entry).await;
+            propose(&proposer, &probe, entry).await;
         }
     }
     queue.receiver.close();
@@ -96,12 +97,12 @@ pub async fn run(tenure: Arc<Tenure>, mut queue: Queue) {
     }
 }
 
-async fn propose(tenure: &Tenure, entry: Vec<Waiting>) {
+async fn propose(proposer: &Proposer, probe: &GroupProbe, entry: Vec<Waiting>) {
     let deadline = entry.iter().map(|waiting| waiting.deadline).max().unwrap_or_else(Instant::now);
     let (commits, answers): (Vec<Commit>, Vec<_>) =
         entry.into_iter().map(|waiting| (waiting.commit, (waiting.answer, waiting.arrived, waiting.room))).unzip();
-    tenure.probe.commits_proposed(commits.len() as u64);
-    let mut results = match tenure.propose(GroupCommand::Commit(commits), deadline).await {
+    probe.commits_proposed(commits.len() as u64);
+    let mut results = match proposer.propose(GroupCommand::Commit(commits), deadline).await {
         Ok(Applied { result: Ok(GroupOutcome::Committed { results }), .. }) => Ok(results.into_iter()),
         // A batch is never refused as a whole.
         Ok(other) => {
@@ -116,7 +117,7 @@ async fn propose(tenure: &Tenure, entry: Vec<Waiting>) {
             Err(error) => Err(*error),
         };
         if result.is_ok() {
-            tenure.probe.commit_acknowledged(arrived.elapsed());
+            probe.commit_acknowledged(arrived.elapsed());
         }
         // Whoever asked may be gone; what happened stands.
         let _ = answer.send(result);

@@ -5,6 +5,7 @@ pub mod commits;
 pub mod patterns;
 pub mod plan;
 pub mod promises;
+pub mod proposer;
 pub mod sweep;
 pub mod syncs;
 pub mod tenure;

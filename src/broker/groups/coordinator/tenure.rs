@@ -13,27 +13,29 @@ use std::{
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{
     commits::{self, CommitQueue},
     plan::{self, Decision},
     promises::Promises,
+    proposer::{Applied, NotApplied, Proposer},
     sweep::Sweeper,
     syncs::Syncs,
     timers::{Timers, Touched},
 };
 use crate::{
     broker::{
-        groups::{GroupSettings, limits},
-        inner::Inner,
+        groups::limits,
         metadata_group::rounds::Rounds,
+        node::{GroupSettings, Node},
+        upkeep::clock::ClockView,
     },
-    group::{self, GroupCommand, GroupOutcome, GroupRefusal},
-    metadata::{Change, Command, Metadata, Outcome, Refusal as MetadataRefusal, decode_response},
+    group::{self, GroupCommand, GroupOutcome},
+    metadata::Metadata,
     metrics::GroupProbe,
-    raft::{Group, ProposalEnd, Refusal, Status},
+    raft::{Group, Status},
     seam::Clock,
     types::{LogIndex, Term, ms_u64},
 };
@@ -45,6 +47,7 @@ pub struct Tenure {
     pub commits: CommitQueue,
     pub promises: Mutex<Promises>,
     pub probe: GroupProbe,
+    proposer: Proposer,
     clock: Arc<dyn Clock>,
     settings: GroupSettings,
     watched: Mutex<Watched>,
@@ -62,37 +65,29 @@ struct Watched {
     syncs: Syncs,
 }
 
-/// A command that was applied.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Applied {
-    pub index: LogIndex,
-    pub result: Result<GroupOutcome, GroupRefusal>,
-}
-
-/// Why a command was not, or not as far as is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotApplied {
-    /// Never appended.
-    NotDone,
-    Unknown,
-}
-
 const UNPOISONED: &str = "no code that holds this lock panics";
 
 /// Runs this broker's terms as coordinator, one after the other, until it stops.
-pub async fn run(inner: Arc<Inner>) {
-    let mut groups = inner.metadata.subscribe();
+///
+/// `slot`: where requests find the present one.
+pub async fn run(
+    node: Arc<Node>,
+    slot: watch::Sender<Option<Arc<Tenure>>>,
+    probe: GroupProbe,
+    clock_view: watch::Receiver<ClockView>,
+) {
+    let mut groups = node.metadata.subscribe();
     let Ok(Some(metadata)) = groups.wait_for(Option::is_some).await.map(|group| group.clone()) else { return };
     let mut status = metadata.status();
     loop {
         let ready = status.wait_for(|status| status.stopped || (status.leads && status.ready)).await;
         let Ok(Status { term, stopped: false, .. }) = ready.map(|status| status.clone()) else { return };
-        let (tenure, queue) = Tenure::begin(&inner, metadata.clone(), term);
+        let (tenure, queue) = Tenure::begin(&node, probe.clone(), metadata.clone(), term);
         tracing::info!(%term, "coordinates the groups");
-        inner.groups.tenure.send_replace(Some(Arc::clone(&tenure)));
-        let committing = tokio::spawn(commits::run(Arc::clone(&tenure), queue));
-        tenure.lead(&inner, &mut status).await;
-        inner.groups.tenure.send_replace(None);
+        slot.send_replace(Some(Arc::clone(&tenure)));
+        let committing = tokio::spawn(commits::run(tenure.proposer.clone(), tenure.probe.clone(), queue));
+        tenure.lead(&clock_view, &mut status).await;
+        slot.send_replace(None);
         // What was proposed gets its outcome from Raft; what was not is refused without effect.
         tenure.commits.close();
         drop(committing);
@@ -101,7 +96,7 @@ pub async fn run(inner: Arc<Inner>) {
 }
 
 impl Tenure {
-    fn begin(inner: &Arc<Inner>, metadata: Group<Metadata>, term: Term) -> (Arc<Tenure>, commits::Queue) {
+    fn begin(node: &Node, probe: GroupProbe, metadata: Group<Metadata>, term: Term) -> (Arc<Tenure>, commits::Queue) {
         let (commits, queue) = commits::queue();
         let rounds = Rounds::start({
             let metadata = metadata.clone();
@@ -109,12 +104,13 @@ impl Tenure {
         });
         let tenure = Tenure {
             term,
-            metadata,
+            metadata: metadata.clone(),
             commits,
             promises: Mutex::default(),
-            probe: inner.groups.probe.clone(),
-            clock: Arc::clone(&inner.clock),
-            settings: inner.settings.groups,
+            probe,
+            clock: Arc::clone(&node.clock),
+            proposer: Proposer::new(metadata.clone(), term, Arc::clone(&node.clock)),
+            settings: node.settings.groups,
             watched: Mutex::default(),
             woken: Notify::new(),
             rounds,
@@ -127,7 +123,7 @@ impl Tenure {
     }
 
     /// Until this broker is leader in another term, or none.
-    async fn lead(&self, inner: &Inner, status: &mut watch::Receiver<Status>) {
+    async fn lead(&self, clock_view: &watch::Receiver<ClockView>, status: &mut watch::Receiver<Status>) {
         let mut flights = FuturesUnordered::new();
         let mut sweeper = Sweeper::default();
         let mut sweeps = interval(limits::SWEEP_EVERY);
@@ -150,7 +146,7 @@ impl Tenure {
                 () = self.woken.notified() => {}
                 _ = sweeps.tick() => {
                     self.observe_all();
-                    let clock_agrees = inner.clock_view.borrow().agrees();
+                    let clock_agrees = clock_view.borrow().agrees();
                     for command in self.sweep(&mut sweeper, clock_agrees) {
                         flights.push(self.carry_out(Decision { command, timers: Vec::new() }));
                     }
@@ -203,26 +199,9 @@ impl Tenure {
         }
     }
 
-    /// Proposes in this tenure's term and no other. Refusals that a moment cures are waited out, since
-    /// they had no effect; the wait is bounded (SAFETY B8).
+    /// As [`Proposer::propose`].
     pub async fn propose(&self, command: GroupCommand, deadline: Instant) -> Result<Applied, NotApplied> {
-        let patience = deadline.min(Instant::now() + limits::REFUSED_MAX);
-        let command = Command::new(self.clock.wall(), Change::Group(command)).encode();
-        loop {
-            // Not bounded by the deadline: a proposal dropped on its way in would be neither here nor there.
-            let pending = self.metadata.propose(self.term, command.clone()).await;
-            match timeout_at(deadline, pending).await {
-                Ok(Ok((position, response))) => return read_response(position.index, &response),
-                Ok(Err(ProposalEnd::Refused(Refusal::NotLeader))) => return Err(NotApplied::NotDone),
-                Ok(Err(ProposalEnd::Refused(Refusal::LeaseExpired | Refusal::Transferring))) => {
-                    if Instant::now() + limits::REFUSED_RETRY >= patience {
-                        return Err(NotApplied::NotDone);
-                    }
-                    sleep(limits::REFUSED_RETRY).await;
-                }
-                Ok(Err(ProposalEnd::Unknown)) | Err(_) => return Err(NotApplied::Unknown),
-            }
-        }
+        self.proposer.propose(command, deadline).await
     }
 
     /// Brings the group's timers in line with the applied state. To be called after every change of it.
@@ -312,16 +291,4 @@ async fn confirm(metadata: Group<Metadata>, term: Term) -> Option<LogIndex> {
     let index = metadata.read_index().await.ok()?;
     let status = metadata.status().borrow().clone();
     (status.leads && status.term == term).then_some(index)
-}
-
-fn read_response(index: LogIndex, response: &[u8]) -> Result<Applied, NotApplied> {
-    match decode_response(response) {
-        Ok(Ok(Outcome::Group(outcome))) => Ok(Applied { index, result: Ok(outcome) }),
-        Ok(Err(MetadataRefusal::Group(refusal))) => Ok(Applied { index, result: Err(refusal) }),
-        // Nothing else answers a group's command, save for one that this version cannot read.
-        other => {
-            tracing::error!(?other, "a group's command was answered as something else");
-            Err(NotApplied::Unknown)
-        }
-    }
 }

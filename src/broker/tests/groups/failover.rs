@@ -17,7 +17,7 @@ use crate::{
         Broker,
         groups::{
             CommitRequest, GroupError,
-            coordinator::tenure::{NotApplied, Tenure},
+            coordinator::{proposer::NotApplied, tenure::Tenure},
         },
         tests::rig::{PATIENCE, until},
     },

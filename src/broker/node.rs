@@ -1,0 +1,181 @@
+//! What every part of a broker stands on: who it is, its disk, consensus, time and chance, and how far it has come.
+//! Names no part.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use super::{BrokerFailed, LeaderHint, tasks::Tasks};
+use crate::{
+    config::{Peer, founders, peers_hash, peers_text},
+    metadata::{Metadata, RegisterBroker},
+    metrics::{IntakeProbe, RequestProbe},
+    partition::Partition,
+    raft::{Group, RaftNode},
+    seam::{Clock, Rng},
+    storage::{Identity, Store, StoreError},
+    types::{BrokerId, RaftGroupId},
+};
+
+/// What an operator may set about groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupSettings {
+    /// How long the offsets of a group without members are kept.
+    pub offsets_retention: Duration,
+    /// How long the first round of a classic group waits for more members after each that came.
+    pub initial_rebalance_delay: Duration,
+}
+
+/// Who this broker is and how it behaves.
+#[derive(Clone, Debug)]
+pub struct BrokerSettings {
+    pub broker: BrokerId,
+    /// The seed list, this broker included.
+    pub peers: Vec<Peer>,
+    /// It may found a cluster of one if its list names no other.
+    pub single: bool,
+    /// Where to dial a peer instead of its address.
+    pub peer_override: BTreeMap<BrokerId, String>,
+    /// Advertised addresses, host:port.
+    pub client_address: String,
+    pub peer_address: String,
+    pub http_address: String,
+    pub rack: Option<String>,
+    pub heartbeat: Duration,
+    pub election_min: Duration,
+    pub election_max: Duration,
+    pub produce_bytes_max: usize,
+    pub disk_reserve_bytes: u64,
+    pub groups: GroupSettings,
+    /// A wait for other brokers that lasts so long becomes a warning.
+    pub warn_after: Duration,
+}
+
+impl BrokerSettings {
+    /// After this long somebody should look.
+    pub const WARN_AFTER: Duration = Duration::from_secs(30);
+}
+
+/// Held by every part; holds none.
+pub struct Node {
+    pub settings: BrokerSettings,
+    pub store: Store,
+    pub raft: RaftNode,
+    pub clock: Arc<dyn Clock>,
+    pub rng: Arc<Rng>,
+    pub probe: RequestProbe,
+    pub intake: IntakeProbe,
+    /// Set once the metadata group runs here.
+    pub metadata: watch::Sender<Option<Group<Metadata>>>,
+    pub identity: Mutex<Identity>,
+    pub stage: watch::Sender<Stage>,
+    pub failed: watch::Sender<Option<BrokerFailed>>,
+    pub tasks: Tasks,
+}
+
+/// How far the broker has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Not part of a cluster yet; why.
+    Forming(String),
+    /// The metadata group runs here or is asked for; registration is not confirmed; why.
+    Joining(String),
+    Running,
+    Stopping,
+}
+
+impl Node {
+    pub fn me(&self) -> BrokerId {
+        self.settings.broker
+    }
+
+    pub fn fail(&self, failed: BrokerFailed) {
+        tracing::error!(%failed, "the broker stops");
+        self.failed.send_if_modified(|now| {
+            let first = now.is_none();
+            now.get_or_insert(failed);
+            first
+        });
+    }
+
+    /// The metadata group, if it runs here.
+    pub fn metadata(&self) -> Option<Group<Metadata>> {
+        self.metadata.borrow().clone()
+    }
+
+    pub fn founders(&self) -> Vec<BrokerId> {
+        founders(&self.settings.peers)
+    }
+
+    pub fn peers_hash(&self) -> u64 {
+        peers_hash(&self.settings.peers)
+    }
+
+    /// Other brokers of the seed list.
+    pub fn other_peers(&self) -> impl Iterator<Item = &Peer> {
+        self.settings.peers.iter().filter(|peer| peer.id != self.me())
+    }
+
+    /// As in the configuration, in the order of ids.
+    pub fn peers_text(&self) -> String {
+        peers_text(&self.settings.peers)
+    }
+
+    pub fn set_seed_peers(&self) {
+        for peer in self.other_peers() {
+            self.raft.set_peer(peer.id, peer.address.clone());
+        }
+    }
+
+    pub fn cluster_id(&self) -> Option<u128> {
+        self.identity.lock().expect("no holder panics").cluster_id
+    }
+
+    pub fn storage_id(&self) -> u128 {
+        self.identity.lock().expect("no holder panics").storage_id
+    }
+
+    /// What this broker says of itself to be registered.
+    pub fn card(&self) -> RegisterBroker {
+        let settings = &self.settings;
+        RegisterBroker {
+            id: self.me(),
+            storage_id: self.storage_id(),
+            client_address: settings.client_address.clone(),
+            peer_address: settings.peer_address.clone(),
+            http_address: settings.http_address.clone(),
+            rack: settings.rack.clone(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+        }
+    }
+
+    pub fn leader_hint(&self, group: RaftGroupId) -> Option<LeaderHint> {
+        let leader = self.raft.leader_of(group)?;
+        let address = self.metadata().and_then(|metadata| {
+            metadata.read(|state| state.broker(leader.broker).map(|broker| broker.client_address.clone()))
+        });
+        Some(LeaderHint { broker: leader.broker, address: address.unwrap_or_default(), epoch: leader.term.epoch() })
+    }
+
+    /// As [`Node::leader_hint`], unless it would name this broker, which knows better.
+    pub fn hint_elsewhere(&self, group: &Group<Partition>) -> Option<LeaderHint> {
+        let leads = group.status().borrow().leads;
+        self.leader_hint(group.id()).filter(|hint| leads || hint.broker != self.me())
+    }
+
+    pub fn is_alive(&self, broker: BrokerId) -> bool {
+        broker == self.me() || self.raft.peer_alive(broker)
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        *self.stage.borrow() == Stage::Stopping
+    }
+}
+
+pub fn storage_failed(error: StoreError) -> BrokerFailed {
+    BrokerFailed::Storage { detail: error.to_string() }
+}

@@ -1,0 +1,69 @@
+//! Looks after the disk: measures it, tells the others, and gives leaderships away when it stays short.
+
+use std::sync::Arc;
+
+use tokio::time::sleep;
+
+use crate::{
+    broker::{
+        disk::Shortage,
+        errors::{AdminError, ProduceError},
+        inner::Inner,
+        limits,
+        replica::Hosted,
+    },
+    raft::RoomLevel,
+    types::BrokerId,
+};
+
+/// Looks at the disk until the broker stops.
+pub async fn run(inner: Arc<Inner>) {
+    loop {
+        sleep(limits::DISK_CHECK_EVERY).await;
+        inner.disk.check();
+        inner.raft.set_room(inner.disk.room());
+        inner.disk.hear_of_peers(inner.raft.any_peer_short());
+    }
+}
+
+/// Moves leaderships away from a disk that stays short.
+pub async fn run_hand_over(inner: Arc<Inner>) {
+    loop {
+        sleep(limits::HAND_OVER_AFTER).await;
+        if inner.is_stopping() {
+            return;
+        }
+        for hosted in inner.routes.hosted() {
+            if inner.disk.should_hand_over() && hosted.is_ready() {
+                inner.hand_over(&hosted).await;
+            }
+        }
+    }
+}
+
+impl From<Shortage> for ProduceError {
+    fn from(shortage: Shortage) -> ProduceError {
+        let Shortage { broker, free_bytes, reserve_bytes } = shortage;
+        ProduceError::DiskFull { broker, free_bytes, reserve_bytes }
+    }
+}
+
+impl From<Shortage> for AdminError {
+    fn from(shortage: Shortage) -> AdminError {
+        AdminError::Unavailable { reason: ProduceError::from(shortage).to_string() }
+    }
+}
+
+impl Inner {
+    async fn hand_over(&self, hosted: &Hosted) {
+        let voters = hosted.group.voters().into_iter().map(|(_, broker)| broker);
+        let with_room = |broker: &BrokerId| {
+            *broker != self.me() && self.raft.room_of(*broker).is_some_and(|room| room.level == RoomLevel::Enough)
+        };
+        let Some(to) = voters.into_iter().find(with_room) else { return };
+        match self.transfer_here(hosted.group.id(), Some(to), limits::TRANSFER_TIMEOUT).await {
+            Ok(leader) => tracing::info!(partition = %hosted.name, to = %leader.broker, "handed over for want of disk"),
+            Err(error) => tracing::debug!(partition = %hosted.name, %error, "not handed over yet"),
+        }
+    }
+}
