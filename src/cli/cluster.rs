@@ -7,8 +7,10 @@ use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    Failure, Global,
-    output::{FormatArg, OutputFormat, print_json, print_line, print_table, say},
+    exit::Failure,
+    global::Global,
+    output::{FormatArg, OutputFormat, print_json, print_line, print_table},
+    terminal::say,
 };
 use crate::client::v1;
 

@@ -4,7 +4,7 @@
 
 use std::{panic, process};
 
-use super::{exit::OUR_FAULT, output::say};
+use super::{exit::OUR_FAULT, terminal::say};
 
 /// From here on a panic ends the process at once, whichever thread it is in: half a command is worth less than none.
 pub fn end_with_a_sentence() {

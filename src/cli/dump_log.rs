@@ -6,7 +6,10 @@ use std::{path::PathBuf, sync::Arc};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Failure, output::FormatArg, output::OutputFormat, output::print_json, output::print_line};
+use super::{
+    exit::Failure,
+    output::{FormatArg, OutputFormat, print_json, print_line},
+};
 use crate::{
     metadata::Metadata,
     partition::CommandView,

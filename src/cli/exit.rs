@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::output::say;
+use super::terminal::say;
 use crate::client::{ClientError, Effect};
 
 /// Failed without effect.

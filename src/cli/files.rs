@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use super::Failure;
+use super::exit::Failure;
 use crate::durable;
 
 /// Writes a file whole, or leaves the old one; durable when this returns.

@@ -1,6 +1,6 @@
 //! "Did you mean": the nearest of some names to one that was mistyped.
 
-use super::{Failure, exit::NOT_FOUND};
+use super::exit::{Failure, NOT_FOUND};
 use crate::client::{Admin, ClientError, v1};
 
 /// Names further away than this are other names, not typos.

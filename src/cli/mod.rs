@@ -10,11 +10,13 @@ mod bench;
 mod cluster;
 mod consume;
 mod context;
+mod contexts;
 mod crash;
 mod dump_log;
 mod exit;
 mod files;
 mod format;
+mod global;
 mod group;
 mod guess;
 #[cfg(test)]
@@ -29,16 +31,13 @@ mod terminal;
 mod topic;
 mod units;
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Failure;
 
-use crate::{
-    client::{Admin, Cluster, World},
-    types::ms_u32,
-};
+use global::Global;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,17 +61,6 @@ struct Cli {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Args, Clone, Debug)]
-pub(super) struct Global {
-    /// Client addresses of some brokers; without it, the current context's.
-    #[arg(short, long, global = true, env = "FLOTILLA_BROKERS", value_name = "HOST:PORT,...", value_delimiter = ',')]
-    brokers: Vec<String>,
-    /// How long a record, or a call, may take in all, retries included.
-    #[arg(long, global = true, default_value = "30s", value_name = "TIME", value_parser = units::wait,
-        allow_hyphen_values = true)]
-    timeout: Duration,
 }
 
 #[derive(Subcommand)]
@@ -177,26 +165,6 @@ async fn run(global: Global, command: Command) -> Result<(), Failure> {
         Command::Server(_) | Command::Completion { .. } | Command::Context(_) | Command::DumpLog(_) => {
             unreachable!("run without a client")
         }
-    }
-}
-
-impl Global {
-    /// The cluster the command is about: -b, FLOTILLA_BROKERS, or the current context.
-    fn cluster(&self) -> Result<Cluster, Failure> {
-        self.cluster_in(World::system())
-    }
-
-    fn cluster_in(&self, world: World) -> Result<Cluster, Failure> {
-        let brokers = if self.brokers.is_empty() { context::current()?.brokers } else { self.brokers.clone() };
-        Cluster::with_world(brokers, world).map_err(|error| Failure::usage(error.to_string()))
-    }
-
-    fn admin(&self) -> Result<Admin, Failure> {
-        Ok(Admin::new(self.cluster()?, self.timeout))
-    }
-
-    fn timeout_ms(&self) -> u32 {
-        ms_u32(self.timeout).clamp(1, 300_000)
     }
 }
 

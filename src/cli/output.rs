@@ -11,7 +11,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{Failure, terminal};
+use super::{
+    exit::Failure,
+    terminal::{self, say},
+};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
@@ -26,11 +29,6 @@ pub struct FormatArg {
     /// How to print the result.
     #[arg(long, value_enum, default_value_t)]
     pub format: OutputFormat,
-}
-
-/// A line on stderr. Who closed it does not want to hear; what is said is harmless for a terminal.
-pub fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", terminal::shown_lines(text));
 }
 
 /// One line of JSON on stdout.

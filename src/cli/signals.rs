@@ -7,7 +7,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::Failure;
+use super::exit::Failure;
 
 /// A signal counts as another one only so long after the one before: `timeout` signals a process and its
 /// group, a terminal that closes sends SIGHUP and SIGTERM, and one wish must not be taken for two.

@@ -4,7 +4,7 @@
 //! control characters, the marks of writing direction and the separators of lines are escaped, so that they are seen.
 //! Everything else stays as it is, in every script.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::{borrow::Cow, fmt::Write as _, io::Write as _};
 
 fn is_harmful(c: char) -> bool {
     match c {
@@ -59,6 +59,11 @@ pub fn shown_bytes(bytes: &[u8]) -> String {
         }
     }
     shown
+}
+
+/// A line on stderr. Who closed it does not want to hear; what is said is harmless for a terminal.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", shown_lines(text));
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    Failure, Global,
-    output::{FormatArg, OutputFormat, ids, print_json, print_line, print_table, said, say},
+    exit::Failure,
+    global::Global,
+    output::{FormatArg, OutputFormat, ids, print_json, print_line, print_table, said},
+    terminal::say,
     units,
 };
 use crate::client::v1;

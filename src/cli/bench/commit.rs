@@ -15,16 +15,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    super::{
-        Failure, Global, local,
-        output::{self, OutputFormat, say},
-    },
-    Measured, Report, Topic, Usage, histogram,
-    load::TimeArgs,
-    print, report,
-};
+use super::{Measured, Report, Topic, Usage, histogram, load::TimeArgs, print, report};
 use crate::{
+    cli::{
+        exit::Failure,
+        global::Global,
+        local,
+        output::{self, OutputFormat},
+        terminal::say,
+    },
     client::{Admin, ClientError, GroupConsumer, GroupEvent, GroupOptions, OffsetToCommit, World, v1},
     types::TopicPartition,
 };

@@ -10,17 +10,23 @@ use tokio::{
 };
 
 use super::{
-    super::{
-        Failure, Global, local,
-        output::{self, OutputFormat, say},
-        units,
-    },
     Measured, Report, Topic, TopicArgs, Usage, histogram,
     load::{Load, LoadArgs},
     print, report,
 };
-use crate::client::{
-    Admin, ClientError, ConsumeOptions, ConsumedRecord, Consumer, GroupConsumer, GroupEvent, GroupOptions, OffsetAt, v1,
+use crate::{
+    cli::{
+        exit::Failure,
+        global::Global,
+        local,
+        output::{self, OutputFormat},
+        terminal::say,
+        units,
+    },
+    client::{
+        Admin, ClientError, ConsumeOptions, ConsumedRecord, Consumer, GroupConsumer, GroupEvent, GroupOptions,
+        OffsetAt, v1,
+    },
 };
 
 pub const EXAMPLES: &str = "\

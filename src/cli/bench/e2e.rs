@@ -14,15 +14,19 @@ use tokio::{
 };
 
 use super::{
-    super::{
-        Failure, Global, local,
-        output::{self, OutputFormat},
-    },
     Measured, REPLICATION_FACTOR, Report, Topic, TopicArgs, Usage, histogram,
     load::{Load, LoadArgs, TimeArgs, stamp_of},
     print, report,
 };
-use crate::client::{Admin, ClientError, ConsumeOptions, Consumer, Start};
+use crate::{
+    cli::{
+        exit::Failure,
+        global::Global,
+        local,
+        output::{self, OutputFormat},
+    },
+    client::{Admin, ClientError, ConsumeOptions, Consumer, Start},
+};
 
 pub const EXAMPLES: &str = "\
 Examples:

@@ -11,16 +11,15 @@ use clap::Args;
 use hdrhistogram::Histogram;
 use tokio::time::{Instant, sleep_until};
 
-use super::{
-    super::{
-        Failure, Global,
-        output::say,
+use super::{histogram, payload};
+use crate::{
+    cli::{
+        exit::Failure,
+        global::Global,
         produce::{AcksArg, CompressionArg},
+        terminal::say,
         units,
     },
-    histogram, payload,
-};
-use crate::{
     client::{
         Acks, Cluster, Deliveries, Delivery, Outcome, Partitioner, Producer, ProducerOptions, SendError, TopicHandle,
     },

@@ -16,8 +16,11 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    Failure, Global, local,
-    output::{OutputFormat, print_json, print_table, say},
+    exit::Failure,
+    global::Global,
+    local,
+    output::{OutputFormat, print_json, print_table},
+    terminal::say,
     units,
 };
 use crate::client::{Admin, World, v1};

@@ -3,16 +3,21 @@
 use clap::Args;
 
 use super::{
-    super::{
-        Failure, Global, local,
-        output::{self, OutputFormat, say},
-        produce::AcksArg,
-    },
     Measured, REPLICATION_FACTOR, Report, Topic, TopicArgs, Usage,
     load::{Load, LoadArgs, TimeArgs},
     print, report,
 };
-use crate::client::{Admin, OffsetAt};
+use crate::{
+    cli::{
+        exit::Failure,
+        global::Global,
+        local,
+        output::{self, OutputFormat},
+        produce::AcksArg,
+        terminal::say,
+    },
+    client::{Admin, OffsetAt},
+};
 
 pub const EXAMPLES: &str = "\
 Examples:

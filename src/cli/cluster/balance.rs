@@ -5,11 +5,14 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::super::{
-    Failure, Global,
-    output::{FormatArg, OutputFormat, print_json, print_table, said},
+use crate::{
+    cli::{
+        exit::Failure,
+        global::Global,
+        output::{FormatArg, OutputFormat, print_json, print_table, said},
+    },
+    client::{ClientError, Effect, LeaderMove, carry_out, preferred_moves, v1},
 };
-use crate::client::{ClientError, Effect, LeaderMove, carry_out, preferred_moves, v1};
 
 /// Transfers at once: each pauses its partition for a moment.
 const MOVES_AT_ONCE: usize = 8;

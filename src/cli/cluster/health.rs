@@ -10,13 +10,14 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::super::{
-    Failure, Global,
-    output::{FormatArg, OutputFormat, Reader, print_json, print_line, write_out},
-    signals::Signals,
-    units,
-};
 use crate::{
+    cli::{
+        exit::Failure,
+        global::Global,
+        output::{FormatArg, OutputFormat, Reader, print_json, print_line, write_out},
+        signals::Signals,
+        units,
+    },
     client::{Admin, v1},
     seam::{Clock, SystemClock},
 };

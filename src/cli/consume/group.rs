@@ -14,14 +14,9 @@ use std::{
 use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{
-    super::{
-        output::{closed, say},
-        signals::Signals,
-    },
-    ConsumeArgs, Failure, Global, Printed, Printer, ResetArg,
-};
+use super::{ConsumeArgs, Failure, Global, Printed, Printer, ResetArg};
 use crate::{
+    cli::{output::closed, signals::Signals, terminal::say},
     client::{Admin, ClientError, GroupConsumer, GroupEvent, GroupOptions, GroupRecords, OffsetAt, OffsetJump},
     types::TopicPartition,
 };

@@ -11,8 +11,9 @@ use clap::{Args, ValueEnum};
 use regex::Regex;
 
 use super::{
-    Failure, Global,
+    exit::Failure,
     format::{PrintFormat, PrintOptions},
+    global::Global,
     offsets::{self, Span},
     output::{Reader, write_out},
     units,

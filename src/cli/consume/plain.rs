@@ -9,14 +9,13 @@ use std::{collections::BTreeSet, time::Duration};
 use tokio::{sync::mpsc, time::sleep};
 
 use super::{
-    super::{
-        guess,
-        output::{closed, say},
-    },
     ConsumeArgs, Failure, Global, Printed, Printer,
     readers::{Part, Readers, Reading},
 };
-use crate::client::{Admin, ClientError, ConsumeOptions, ErrorCode, Gaps, Notice, Start, World, v1};
+use crate::{
+    cli::{guess, output::closed, terminal::say},
+    client::{Admin, ClientError, ConsumeOptions, ErrorCode, Gaps, Notice, Start, World, v1},
+};
 
 /// How often to look for partitions and topics: one small question, and a new one is read well within 10 s.
 const FOLLOW: Duration = Duration::from_secs(2);

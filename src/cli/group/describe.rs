@@ -2,11 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::{
-    Failure,
-    output::{OutputFormat, print_json, print_line, print_table, say},
+use crate::{
+    cli::{
+        exit::Failure,
+        output::{OutputFormat, print_json, print_line, print_table},
+        terminal::say,
+    },
+    client::v1,
 };
-use crate::client::v1;
 
 /// How far behind: None where it is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

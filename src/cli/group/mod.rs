@@ -7,12 +7,13 @@ use clap::{Args, Subcommand};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
-use self::describe::Lag;
 use super::{
-    Failure, Global,
+    exit::Failure,
+    global::Global,
     output::{FormatArg, OutputFormat, print_json, print_table, said},
 };
 use crate::client::{Admin, ClientError, v1};
+use describe::Lag;
 
 pub const EXAMPLES: &str = "\
 Examples:

@@ -9,15 +9,16 @@ use clap::Args;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
-use super::{
-    super::{
-        Failure,
+use super::no_group;
+use crate::{
+    cli::{
+        exit::Failure,
         offsets::{self, From as Place},
-        output::{FormatArg, OutputFormat, print_json, print_table, said, say},
+        output::{FormatArg, OutputFormat, print_json, print_table, said},
+        terminal::say,
     },
-    no_group,
+    client::{Admin, ClientError, OffsetAt, Start, World, v1},
 };
-use crate::client::{Admin, ClientError, OffsetAt, Start, World, v1};
 
 pub const SEEK_EXAMPLES: &str = "\
 Examples:

@@ -16,17 +16,18 @@ use tokio::time::{Instant, sleep};
 
 pub use process::{cpu_seconds, written_bytes};
 
-use self::{
-    process::{ProcessState, log_tail, spawn, state_of},
-    state::{CONTEXT, Node, State, default_directory, directory},
-};
 use super::{
-    Failure, Global,
-    context::{self, Context},
-    output::{self, FormatArg, OutputFormat, print_json, print_table, say},
+    contexts,
+    contexts::Context,
+    exit::Failure,
+    global::Global,
+    output::{self, FormatArg, OutputFormat, print_json, print_table},
+    terminal::say,
     units,
 };
 use crate::client::{Admin, Cluster};
+use process::{ProcessState, log_tail, spawn, state_of};
+use state::{CONTEXT, Node, State, default_directory, directory};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -223,7 +224,7 @@ async fn start(args: StartArgs, global: &Global) -> Result<(), Failure> {
             state
         }
     };
-    context::save(CONTEXT, Context { brokers: state.brokers(), local_dir: Some(dir.clone()) })?;
+    contexts::save(CONTEXT, Context { brokers: state.brokers(), local_dir: Some(dir.clone()) })?;
     let mut children = Vec::new();
     for node in &mut state.nodes {
         if state_of(node) == ProcessState::Dead {
@@ -317,7 +318,7 @@ async fn stop_nodes(nodes: &[Node]) -> Result<(), Failure> {
 
 /// Pids of the running nodes of the local cluster, if the current context is one.
 pub fn running_pids() -> Vec<i32> {
-    let Ok(Context { local_dir: Some(dir), .. }) = context::current() else { return Vec::new() };
+    let Ok(Context { local_dir: Some(dir), .. }) = contexts::current() else { return Vec::new() };
     let Ok(Some(state)) = State::load(&dir) else { return Vec::new() };
     state.nodes.iter().filter(|n| state_of(n) != ProcessState::Dead).filter_map(|n| n.pid).collect()
 }

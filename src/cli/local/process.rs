@@ -12,7 +12,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{super::Failure, state::Node};
+use super::state::Node;
+use crate::cli::exit::Failure;
 
 /// What a node's process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,12 +9,12 @@ use tokio::{
 };
 
 use super::{
-    super::{Failure, Global, output::say},
     ANSWER_TIMEOUT, NodeArgs, POLL, find,
     process::{ProcessState, log_tail, spawn, state_of},
     state::{Node, State},
     stop_nodes,
 };
+use crate::cli::{exit::Failure, global::Global, terminal::say};
 
 /// Of an answer of `/readyz`: a status line, some headers and one sentence.
 const READYZ_BYTES_MAX: u64 = 16 * 1024;

@@ -9,8 +9,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{Failure, context, files::write_whole};
-use crate::seam::Rng;
+use crate::{
+    cli::{contexts, exit::Failure, files::write_whole},
+    seam::Rng,
+};
 
 /// The context that `local` writes.
 pub const CONTEXT: &str = "local";
@@ -153,7 +155,7 @@ pub fn directory(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
     if let Some(dir) = given {
         return std::path::absolute(&dir).map_err(|e| Failure::usage(format!("--dir {}: {e}", dir.display())));
     }
-    if let Some(dir) = context::get(CONTEXT)?.and_then(|c| c.local_dir) {
+    if let Some(dir) = contexts::get(CONTEXT)?.and_then(|c| c.local_dir) {
         return Ok(dir);
     }
     default_directory()

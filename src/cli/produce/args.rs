@@ -5,12 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 
-use super::super::{
-    Failure, Global,
-    format::{ReadFormat, ReadOptions, ReadRecord},
-    units,
-};
 use crate::{
+    cli::{
+        exit::Failure,
+        format::{ReadFormat, ReadOptions, ReadRecord},
+        global::Global,
+        units,
+    },
     client::{Acks, Partitioner, ProducerOptions},
     record::Codec,
 };

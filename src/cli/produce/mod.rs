@@ -16,19 +16,23 @@ use std::{
 use serde_json::json;
 use tokio::{io::AsyncReadExt, sync::Notify, task::spawn_blocking};
 
-pub use self::args::{AcksArg, CompressionArg, PartitionerArg, ProduceArgs};
-use self::{args::Receipts, outdated::Outdated, tally::Tally};
 use super::{
-    Failure, Global,
+    exit::Failure,
     format::Splitter,
+    global::Global,
     guess,
-    output::{self, Reader, say},
+    output::{self, Reader},
     signals::Signals,
+    terminal::say,
 };
 use crate::{
     client::{Cluster, Deliveries, Delivery, Outcome, Producer, TopicHandle, World},
     seam::Rng,
 };
+use args::Receipts;
+pub use args::{AcksArg, CompressionArg, PartitionerArg, ProduceArgs};
+use outdated::Outdated;
+use tally::Tally;
 
 pub const EXAMPLES: &str = "\
 Examples:

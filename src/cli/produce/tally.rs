@@ -1,10 +1,9 @@
 //! How a `produce` ended: what is stored of what was read, and the exit code that says so.
 
-use super::super::{
-    Failure,
-    exit::{FAILED, PARTIAL, UNKNOWN},
+use crate::{
+    cli::exit::{FAILED, Failure, PARTIAL, UNKNOWN},
+    client::{Delivery, Outcome},
 };
-use crate::client::{Delivery, Outcome};
 
 /// Records by how they ended.
 #[derive(Debug, Default, PartialEq)]

@@ -3,7 +3,7 @@
 use std::{io::ErrorKind, net::SocketAddr};
 
 use crate::{
-    cli::Failure,
+    cli::exit::Failure,
     config::{ListenerConfig, ServerConfig},
     seam::{Listener, Net},
 };

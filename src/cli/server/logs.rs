@@ -6,7 +6,7 @@ use std::{io::IsTerminal, panic, process};
 use tracing::Span;
 use tracing_subscriber::EnvFilter;
 
-use crate::{cli::Failure, config::LogFormat, types::BrokerId};
+use crate::{cli::exit::Failure, config::LogFormat, types::BrokerId};
 
 /// Libraries that say at INFO or WARN what is DEBUG to an operator: openraft tells of every vote, and of every
 /// heartbeat that a dead node does not get, where our own log says once that its link is down.

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::{broker::BrokerFailed, cli::Failure, storage::StoreError};
+use crate::{broker::BrokerFailed, cli::exit::Failure, storage::StoreError};
 
 /// What is wrong with the data directory, and what to do about it.
 pub(super) fn of_directory(directory: &Path, error: &StoreError) -> Failure {
