@@ -98,15 +98,17 @@ fn o1_a_broker_whose_committed_records_are_contradicted_stops_and_health_says_so
         println!("  brokers 1 and 2 were told by broker 3");
     }
 
-    // What it has is as good as ever, beside what the others had last.
+    // What the two had last is as good as ever. Broker 3 is left out: in groups where nothing contradicted it, it may have
+    // taken of the second history by then.
     for id in [1, 2] {
         servers.end(id);
         let directory = servers.data_dir(id).to_path_buf();
         std::fs::rename(&directory, directory.with_extension("second")).expect("moved aside");
         std::fs::rename(directory.with_extension("newest"), &directory).expect("put back");
     }
-    (1..=3).for_each(|id| servers.start(id));
-    servers.cli.wait_healthy();
+    (1..=2).for_each(|id| servers.start(id));
+    servers.wait_cluster_id();
+    wait_health(&servers, &["2 of 3 brokers alive", "0 without leader", "broker 3 does not answer"]);
     check_topic(&servers.cli, "orders", 3, &[&before, &first], Some(1));
     servers.finish();
 }
