@@ -72,7 +72,7 @@ fn brought(offsets: std::ops::Range<i64>) -> Brought<()> {
     }
 }
 
-fn broker_error(code: ErrorCode, retriable: bool) -> ClientError {
+pub(super) fn broker_error(code: ErrorCode, retriable: bool) -> ClientError {
     ClientError::Broker(Box::new(BrokerError {
         code,
         message: "x".into(),

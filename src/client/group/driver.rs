@@ -246,21 +246,13 @@ impl Driver {
         if let Some(first) = self.by_hand.front() {
             let is_ours = !who.member.is_empty() && core.are_held_still(&first.dues);
             let end = first.began + self.calls.options.patience;
-            if let Some(past) = &first.past {
-                if !is_ours || now >= end {
-                    let refused = past.refused.clone();
-                    let first = self.by_hand.pop_front().expect("just seen");
-                    first.end(refusal(refused));
-                    return Some(now);
-                }
-                if core.heard() <= past.since {
-                    return Some(end);
-                }
-            }
-            if !is_ours {
+            if !is_ours || first.past.is_some() && now >= end {
                 let first = self.by_hand.pop_front().expect("just seen");
-                first.end(Err(ClientError::NotAMember));
+                first.give_up(ClientError::NotAMember, now);
                 return Some(now);
+            }
+            if first.past.as_ref().is_some_and(|past| core.heard() <= past.since) {
+                return Some(end);
             }
             if first.next > now {
                 return Some(first.next);
@@ -378,18 +370,18 @@ impl Driver {
         let mut first = self.by_hand.pop_front().expect("the one under way is the first");
         match result {
             Ok(refused) if first.past.is_none() && is_of_a_past_epoch(&refused, &first.dues) => {
-                first.past = Some(Past { since: now, refused });
+                // Whatever became of earlier tries, this answer says how it stands.
+                (first.past, first.effect) = (Some(Past { since: now, refused }), Effect::Nothing);
                 self.shared.lock().beat_after(now);
                 self.by_hand.push_front(first);
             }
             Ok(refused) => first.end(refusal(refused)),
-            Err(error) if error.code() == Some(ErrorCode::UnknownMember) => first.end(Err(ClientError::NotAMember)),
+            Err(error) if error.code() == Some(ErrorCode::UnknownMember) => {
+                first.give_up(ClientError::NotAMember, now);
+            }
             Err(error) if error.is_retriable() => {
                 // Asking again is right whatever became of it: the same offsets again are the same commit.
-                first.effect = match (first.effect, error.effect()) {
-                    (Effect::Nothing, Effect::Nothing) => Effect::Nothing,
-                    (Effect::Unknown, _) | (_, Effect::Unknown) => Effect::Unknown,
-                };
+                first.effect = either(first.effect, error.effect());
                 let waited = now.saturating_sub(first.began);
                 if waited >= self.calls.options.patience {
                     let (what, last) = ("commit".to_string(), error.to_string());
@@ -399,7 +391,7 @@ impl Driver {
                 (first.last, first.next) = (Some(error), now + PAUSE);
                 self.by_hand.push_front(first);
             }
-            Err(error) => first.end(Err(error)),
+            Err(error) => first.give_up(error, now),
         }
     }
 
@@ -422,20 +414,25 @@ impl Driver {
     }
 
     async fn last_commit(&self) -> Result<(), ClientError> {
-        let mut has_beaten = false;
+        let (began, mut has_beaten, mut effect) = (Instant::now(), false, Effect::Nothing);
         loop {
-            let (who, dues) = self.last_dues()?;
+            let (who, dues) = self.last_dues().map_err(|error| given_up(effect, error, began.elapsed()))?;
             if dues.is_empty() {
                 return Ok(());
             }
             match self.calls.commit(&who, &dues).await {
                 Ok(refused) if !has_beaten && is_of_a_past_epoch(&refused, &dues) => {
-                    has_beaten = true;
-                    self.last_beat(who).await?;
+                    (has_beaten, effect) = (true, Effect::Nothing);
+                    if self.last_beat(who).await.is_err() {
+                        return refusal(refused);
+                    }
                 }
                 Ok(refused) => return refusal(refused),
-                Err(error) if error.is_retriable() => tokio::time::sleep(PAUSE).await,
-                Err(error) => return Err(error),
+                Err(error) if error.is_retriable() => {
+                    effect = either(effect, error.effect());
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(given_up(effect, error, began.elapsed())),
             }
         }
     }
@@ -511,6 +508,16 @@ impl Driver {
 }
 
 impl ByHand {
+    /// It is not tried again, because of `error`. What is known of earlier tries counts more.
+    fn give_up(mut self, error: ClientError, now: Now) {
+        let waited = now.saturating_sub(self.began);
+        let result = match (self.effect, self.past.take()) {
+            (Effect::Nothing, Some(past)) => refusal(past.refused),
+            (effect, _) => Err(given_up(effect, error, waited)),
+        };
+        self.end(result);
+    }
+
     fn end(self, result: Result<(), ClientError>) {
         let _ = self.reply.send(result); // The caller may have given up waiting.
     }
@@ -539,6 +546,25 @@ fn is_of_a_past_epoch(refused: &[(TopicPartition, ClientError)], dues: &[Due]) -
     held.peek().is_some() && held.all(|due| !due.topic_id.is_empty())
 }
 
+/// The outcome where nothing is tried again: `error`, unless an earlier try may have been done, unanswered.
+fn given_up(effect: Effect, error: ClientError, waited: Duration) -> ClientError {
+    match effect {
+        Effect::Nothing => error,
+        Effect::Unknown => {
+            let (what, last) = ("commit".to_string(), error.to_string());
+            ClientError::Deadline { what, waited, effect, last }
+        }
+    }
+}
+
+/// Of two tries of the same commit.
+fn either(one: Effect, other: Effect) -> Effect {
+    match (one, other) {
+        (Effect::Nothing, Effect::Nothing) => Effect::Nothing,
+        (Effect::Unknown, _) | (_, Effect::Unknown) => Effect::Unknown,
+    }
+}
+
 fn refusal(refused: Vec<(TopicPartition, ClientError)>) -> Result<(), ClientError> {
     let others = refused.len().saturating_sub(1);
     match refused.into_iter().next() {
@@ -547,5 +573,31 @@ fn refusal(refused: Vec<(TopicPartition, ClientError)>) -> Result<(), ClientErro
             let (partition, error) = (at.to_string(), Box::new(error));
             Err(ClientError::CommitRefused { partition, others, error })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{client::group::core_tests::broker_error, types::PartitionId};
+
+    /// The coordinator takes an offset without a topic id for the topic of that name: only its old epoch keeps one of
+    /// the old topic from being committed for the new one.
+    #[test]
+    fn p4_what_is_not_known_to_be_of_the_present_topic_is_not_committed_in_a_later_epoch() {
+        let at = |partition| TopicPartition { topic: "t".into(), partition: PartitionId(partition) };
+        let due = |partition, hold, topic_id: &str| Due {
+            hold,
+            topic_id: topic_id.into(),
+            offset: OffsetToCommit { at: at(partition), offset: 1, leader_epoch: None, metadata: String::new() },
+        };
+        let refused = |partition, code| vec![(at(partition), broker_error(code, false))];
+        let dues = [due(0, 1, "id"), due(1, 2, ""), due(2, NO_HOLD, "")];
+        assert!(is_of_a_past_epoch(&refused(0, ErrorCode::FencedMember), &dues));
+        assert!(!is_of_a_past_epoch(&refused(1, ErrorCode::FencedMember), &dues), "which topic is not known");
+        assert!(!is_of_a_past_epoch(&refused(2, ErrorCode::FencedMember), &dues), "it is not held");
+        assert!(!is_of_a_past_epoch(&refused(0, ErrorCode::TopicReplaced), &dues), "another reason");
+        let both = [refused(0, ErrorCode::FencedMember), refused(1, ErrorCode::FencedMember)].concat();
+        assert!(!is_of_a_past_epoch(&both, &dues), "one of them may be of another topic");
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::timeout;
 
 use super::{
-    super::{ClientError, ErrorCode, GroupOptions, OffsetToCommit, fake::Fake},
+    super::{ClientError, Effect, ErrorCode, GroupOptions, OffsetToCommit, fake::Fake},
     Member, PATIENCE, at, options, produce,
 };
 
@@ -109,4 +109,26 @@ async fn p4_the_refusal_stands_where_no_beat_is_answered_in_time() {
     fake.lock().groups.assign_anew(&member.consumer.member_id());
     let error = timeout(long / 2, member.consumer.commit()).await.expect("within the patience, and some");
     assert_eq!(error.expect_err("it was fenced").code(), Some(ErrorCode::FencedMember));
+}
+
+/// A commit that is given up after a try whose answer was lost may have been done: it is not called undone.
+#[tokio::test]
+async fn a_commit_without_an_answer_is_in_doubt_when_its_member_is_expelled() {
+    let fake = Fake::start(1, 1, 1).await;
+    produce(&fake, "t", 0..10).await;
+    let mut member = Member::open(&fake, GroupOptions { auto_commit: None, ..options() });
+    member.until("all", |seen| seen.values.len() == 10).await;
+    let id = member.consumer.member_id();
+    fake.lock().groups.drop_answers = 1;
+    let expelled = async {
+        while fake.lock().groups.commits.is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        fake.lock().groups.expire(&id);
+    };
+    let (result, ()) =
+        timeout(PATIENCE, async { tokio::join!(member.consumer.commit(), expelled) }).await.expect("ends");
+    let error = result.expect_err("the member is gone");
+    assert_eq!(error.effect(), Effect::Unknown, "{error}");
+    assert_eq!(fake.lock().groups.offsets[&at(0)], 10, "it was done");
 }
