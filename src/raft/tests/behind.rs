@@ -328,7 +328,7 @@ async fn d13_a_follower_whose_log_went_back_is_asked_less_and_less_often() {
             });
             Box::pin(counted) as AppendStream
         };
-        here.member = Arc::new(Hearing { member: here.member.clone(), appends });
+        here.member = Arc::new(Hearing { appends, ..Hearing::all(here.member.clone()) });
     }
     let began = Instant::now();
     let mut number = 100;

@@ -339,22 +339,37 @@ async fn m1_a_leader_is_ready_only_with_a_majority() {
     assert!(matches!(outcome, Err(ProposalEnd::Refused(_))), "{outcome:?}");
 }
 
-/// A replica, and what it hears of the appends that are sent to it.
+/// What a replica answers by itself when its vote, or its pre-vote, is asked for.
+pub type Ballot = Box<dyn Fn(&VoteRequest<Types>, bool) -> Option<VoteResponse<Types>> + Send + Sync>;
+
+/// A replica, what it hears of the appends that are sent to it, and what is answered in its stead.
 pub struct Hearing {
     pub member: Arc<dyn Member>,
     pub appends: fn(AppendStream) -> AppendStream,
+    pub ballot: Ballot,
+    pub hears_goodbyes: bool,
 }
 
 impl Hearing {
+    /// Everything, until a test says otherwise.
+    pub fn all(member: Arc<dyn Member>) -> Hearing {
+        Hearing { member, appends: |requests| requests, ballot: Box::new(|_, _| None), hears_goodbyes: true }
+    }
+
     /// Votes for others, and hears nothing of what they then say.
     fn nothing(member: Arc<dyn Member>) -> Hearing {
-        Hearing { member, appends: |requests| Box::pin(requests.filter(|_| std::future::ready(false))) }
+        let appends =
+            |requests: AppendStream| -> AppendStream { Box::pin(requests.filter(|_| std::future::ready(false))) };
+        Hearing { appends, ..Hearing::all(member) }
     }
 }
 
 impl Member for Hearing {
     fn vote(&self, request: VoteRequest<Types>, pre: bool) -> BoxFuture<'_, Result<VoteResponse<Types>, String>> {
-        self.member.vote(request, pre)
+        match (self.ballot)(&request, pre) {
+            Some(answer) => Box::pin(std::future::ready(Ok(answer))),
+            None => self.member.vote(request, pre),
+        }
     }
 
     fn appends(&self, requests: AppendStream) -> BoxFuture<'_, AppendReplies> {
@@ -390,7 +405,9 @@ impl Member for Hearing {
     }
 
     fn leader_left(&self, broker: BrokerId) {
-        self.member.leader_left(broker);
+        if self.hears_goodbyes {
+            self.member.leader_left(broker);
+        }
     }
 }
 

@@ -8,74 +8,20 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use openraft::{
-    Vote,
-    raft::{TransferLeaderRequest, VoteRequest, VoteResponse},
-};
+use openraft::{Vote, raft::VoteResponse};
 use tokio::time::timeout;
 
-use super::cluster::{Cluster, GROUP, WITHIN, replica};
-use crate::{
-    raft::{
-        member::{AppendReplies, AppendStream, Member},
-        types::{RaftVote, Types},
-        wire::SnapshotHead,
-    },
-    types::{BrokerId, ReplicaId, Term},
-};
+use super::cluster::{Ballot, Cluster, GROUP, Hearing, WITHIN, replica};
 
-/// A voter that has already voted for itself in the first term that it is asked for its vote in.
-struct Rival {
-    member: Arc<dyn Member>,
-    id: ReplicaId,
-    has_refused: AtomicBool,
-}
-
-impl Member for Rival {
-    fn vote(&self, request: VoteRequest<Types>, pre: bool) -> BoxFuture<'_, Result<VoteResponse<Types>, String>> {
-        if pre || self.has_refused.swap(true, SeqCst) {
-            return self.member.vote(request, pre);
-        }
-        let own = Vote::new(request.vote.leader_id().term, self.id.0);
-        Box::pin(std::future::ready(Ok(VoteResponse::new(own, request.last_log_id, false))))
-    }
-
-    fn appends(&self, requests: AppendStream) -> BoxFuture<'_, AppendReplies> {
-        self.member.appends(requests)
-    }
-
-    fn install(&self, head: SnapshotHead, state: Bytes) -> BoxFuture<'_, Result<RaftVote, String>> {
-        self.member.install(head, state)
-    }
-
-    fn transfer(&self, request: TransferLeaderRequest<Types>) -> BoxFuture<'_, Result<(), String>> {
-        self.member.transfer(request)
-    }
-
-    fn follows(&self, term: Term, leader: ReplicaId) -> BoxFuture<'_, Result<bool, String>> {
-        self.member.follows(term, leader)
-    }
-
-    fn stop(&self) -> BoxFuture<'_, ()> {
-        self.member.stop()
-    }
-
-    fn term(&self) -> u64 {
-        self.member.term()
-    }
-
-    fn has_member(&self, replica: ReplicaId, broker: BrokerId) -> Option<bool> {
-        self.member.has_member(replica, broker)
-    }
-
-    fn check_quorum(&self) {
-        self.member.check_quorum();
-    }
-
-    /// A kill says no goodbye.
-    fn leader_left(&self, _broker: BrokerId) {}
+/// Has already voted for itself in the first term that it is asked for its vote in.
+fn votes_for_itself_once(id: u64) -> Ballot {
+    let has_refused = AtomicBool::new(false);
+    Box::new(move |request, pre| {
+        (!pre && !has_refused.swap(true, SeqCst)).then(|| {
+            let own = Vote::new(request.vote.leader_id().term, replica(id).0);
+            VoteResponse::new(own, request.last_log_id, false)
+        })
+    })
 }
 
 /// R2: openraft's own timers stand still here, as they do for two of the longest election timeouts in one that saw a
@@ -94,8 +40,10 @@ async fn r2_a_candidate_that_nobody_elected_campaigns_again() {
         inner.raft.runtime_config().elect(false);
         let mut hosted = inner.core.hosted.write().unwrap();
         let here = hosted.get_mut(&GROUP).unwrap();
-        let (member, has_refused) = (here.member.clone(), AtomicBool::new(false));
-        here.member = Arc::new(Rival { member, id: replica(id), has_refused });
+        // A kill says no goodbye.
+        let rival =
+            Hearing { ballot: votes_for_itself_once(id), hears_goodbyes: false, ..Hearing::all(here.member.clone()) };
+        here.member = Arc::new(rival);
     }
     cluster.kill(old).await;
     let node = &cluster.nodes[&candidate];
