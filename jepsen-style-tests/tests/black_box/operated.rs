@@ -113,9 +113,10 @@ fn o1_a_broker_whose_committed_records_are_contradicted_stops_and_health_says_so
     servers.finish();
 }
 
-/// FAULTS O4: the advice for an emptied directory led into two walls.
+/// FAULTS O4: the advice for an emptied directory led into two walls. P15: a broker that is not in its own list was told that
+/// it can join, and then that this is an invalid setting.
 #[test]
-fn o4_the_advice_for_an_emptied_directory_works() {
+fn o4_p15_the_advice_for_an_emptied_directory_works() {
     let mut servers = formed("advice");
     servers.cli.create_topic("orders", 3);
     let first = produce(&servers, "first");
@@ -133,6 +134,8 @@ fn o4_the_advice_for_an_emptied_directory_works() {
             nodes.lines().any(|line| line.trim_start().starts_with(&new.to_string()) && line.contains("alive"));
         if is_alive { Ok(()) } else { Err(nodes) }
     });
+    let warned = servers.log(new).matches("it joins the cluster of those listed, and forms none").count();
+    assert_eq!(warned, 1, "one sentence: {}", servers.log(new));
     let topic = ["topic", "create", "placed", "--partitions", "3", "--replication-factor", "3", "--wait"];
     servers.cli.try_run(&topic).ok();
     let placed = servers.cli.describe("placed").expect("it is there");
