@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::limits;
 use crate::{
     partition::Partition,
-    raft::{Group, RaftNode, Room, RoomLevel},
+    raft::{RaftNode, Replica, Room, RoomLevel},
     seam::refreshed,
     types::BrokerId,
 };
@@ -98,7 +98,7 @@ impl DiskGuard {
     }
 
     /// Why a group led here must not take more: this broker's disk, or those of too many followers.
-    pub fn shortage_for(&self, raft: &RaftNode, group: &Group<Partition>) -> Option<Shortage> {
+    pub fn shortage_for(&self, raft: &RaftNode, group: &Replica<Partition>) -> Option<Shortage> {
         if let Some(shortage) = self.shortage() {
             return Some(shortage);
         }

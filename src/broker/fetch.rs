@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     Broker, FetchError, FetchRequest, Fetched, FoundOffset, OffsetAt, limits,
     replica::{
-        Bounds, Hosted,
+        Bounds, PartitionReplica,
         cursors::Cursor,
         walk::{WalkError, Walker, batches_of},
     },
@@ -62,7 +62,7 @@ impl Broker {
     }
 
     /// SAFETY B7, in its order.
-    async fn place(&self, hosted: &Hosted, offset: Offset) -> Result<Place, FetchError> {
+    async fn place(&self, hosted: &PartitionReplica, offset: Offset) -> Result<Place, FetchError> {
         let bounds = hosted.bounds();
         if offset < bounds.log_start {
             return Err(out_of_range(hosted, offset, bounds));
@@ -91,7 +91,7 @@ impl Broker {
     }
 
     /// A majority confirmed that we lead, and all that was committed before is applied here.
-    async fn confirm(&self, hosted: &Hosted) -> Result<(), FetchError> {
+    async fn confirm(&self, hosted: &PartitionReplica) -> Result<(), FetchError> {
         match timeout(limits::FETCH_CONFIRM_MAX, hosted.group.read_index()).await {
             Ok(Ok(_)) => Ok(()),
             // No confirmation is never "out of range".
@@ -100,7 +100,7 @@ impl Broker {
     }
 
     /// Waits for the first record at `offset`. False: none came in time.
-    async fn wait_past(&self, hosted: &Hosted, offset: Offset, wait: Duration) -> Result<bool, FetchError> {
+    async fn wait_past(&self, hosted: &PartitionReplica, offset: Offset, wait: Duration) -> Result<bool, FetchError> {
         let deadline = Instant::now() + wait;
         let (mut applied, mut status) = (hosted.group.applied(), hosted.group.status());
         loop {
@@ -124,7 +124,12 @@ impl Broker {
         }
     }
 
-    async fn read_page(&self, hosted: &Hosted, offset: Offset, bytes_max: usize) -> Result<Fetched, FetchError> {
+    async fn read_page(
+        &self,
+        hosted: &PartitionReplica,
+        offset: Offset,
+        bytes_max: usize,
+    ) -> Result<Fetched, FetchError> {
         let turn = timeout(limits::FETCH_CONFIRM_MAX, self.inner.reads.acquire()).await;
         let Ok(Ok(_turn)) = turn else {
             self.inner.intake.refused_at(Limit::FetchReads);
@@ -175,7 +180,7 @@ impl Broker {
 
     /// The first record of this time or later, whatever retention does meanwhile. With a turn and a deadline: it
     /// may read and decompress much.
-    async fn find_time(&self, hosted: &Hosted, time: WallMs) -> Result<Offset, FetchError> {
+    async fn find_time(&self, hosted: &PartitionReplica, time: WallMs) -> Result<Offset, FetchError> {
         let unavailable = |reason: String| FetchError::Unavailable { reason };
         let turn = timeout(limits::FIND_TIME_WITHIN, self.inner.look_ups.acquire()).await;
         let Ok(Ok(_turn)) = turn else {
@@ -197,7 +202,7 @@ impl Broker {
         topic: &str,
         meant: Option<TopicId>,
         partition: PartitionId,
-    ) -> Result<Arc<Hosted>, FetchError> {
+    ) -> Result<Arc<PartitionReplica>, FetchError> {
         match self.inner.routes.find(topic, meant, partition) {
             Found::UnknownTopic => Err(FetchError::UnknownTopic { topic: topic.into() }),
             Found::OtherTopic(known) => Err(self.other_topic(topic, meant.unwrap_or(known)).await),
@@ -226,7 +231,7 @@ impl Broker {
         }
     }
 
-    fn not_leader(&self, hosted: &Hosted) -> FetchError {
+    fn not_leader(&self, hosted: &PartitionReplica) -> FetchError {
         let no_hint = hosted.status().without_quorum;
         let leader = self.inner.hint_elsewhere(&hosted.group).filter(|_| !no_hint);
         FetchError::NotLeader { topic: hosted.name.topic.clone(), partition: hosted.name.partition, leader }
@@ -235,18 +240,18 @@ impl Broker {
 
 /// No majority has answered this leader for a lease (SAFETY M7). The status is a moment old: a majority that is
 /// back counts at once.
-fn is_cut_off(hosted: &Hosted) -> bool {
+fn is_cut_off(hosted: &PartitionReplica) -> bool {
     hosted.status().without_quorum && !hosted.group.leads_with_majority()
 }
 
-fn out_of_range(hosted: &Hosted, offset: Offset, bounds: Bounds) -> FetchError {
+fn out_of_range(hosted: &PartitionReplica, offset: Offset, bounds: Bounds) -> FetchError {
     let Bounds { log_start, high_watermark } = bounds;
     let (topic, partition) = (hosted.name.topic.clone(), hosted.name.partition);
     FetchError::OffsetOutOfRange { topic, partition, offset, log_start, high_watermark }
 }
 
 /// Whole batches from `offset`, at least one, and the reader's next place remembered.
-async fn page(hosted: &Hosted, offset: Offset, bytes_max: usize) -> Result<Fetched, WalkError> {
+async fn page(hosted: &PartitionReplica, offset: Offset, bytes_max: usize) -> Result<Fetched, WalkError> {
     let mut walker = Walker::to_offset(hosted, offset).await?;
     let (mut batches, mut bytes, mut next_offset) = (Vec::new(), 0, offset);
     let mut cursor = walker.cursor();
@@ -283,7 +288,7 @@ async fn page(hosted: &Hosted, offset: Offset, bytes_max: usize) -> Result<Fetch
 }
 
 /// The first record of this time or later, whatever retention does meanwhile.
-async fn find_time(hosted: &Hosted, cpu: &CpuTurns, time: WallMs) -> Result<Offset, WalkError> {
+async fn find_time(hosted: &PartitionReplica, cpu: &CpuTurns, time: WallMs) -> Result<Offset, WalkError> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -297,7 +302,12 @@ async fn find_time(hosted: &Hosted, cpu: &CpuTurns, time: WallMs) -> Result<Offs
 
 /// The first offset at or after the log start whose record has this timestamp or a later one; else the end of what
 /// was looked at, which is the high watermark of that moment or a later one.
-async fn first_at(hosted: &Hosted, cpu: &CpuTurns, time: WallMs, log_start: Offset) -> Result<Offset, WalkError> {
+async fn first_at(
+    hosted: &PartitionReplica,
+    cpu: &CpuTurns,
+    time: WallMs,
+    log_start: Offset,
+) -> Result<Offset, WalkError> {
     let point = hosted.group.log().find_time(time).await.map_err(|e| WalkError::Failed(e.to_string()))?;
     let mut walker = Walker::from_point(hosted, point, log_start).await;
     let mut looked_through = 0;

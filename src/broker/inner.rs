@@ -16,7 +16,7 @@ use super::{
     limits,
     node::{Node, Stage},
     pages::Pages,
-    replica::{Ground, Hosted},
+    replica::{Ground, PartitionReplica},
     routes::Routes,
     serving::Serving,
     upkeep::clock::ClockView,
@@ -76,7 +76,7 @@ impl Inner {
     }
 
     /// A partition led here misses a replica, or has one that is far behind.
-    pub fn is_under_replicated(&self, hosted: &Hosted) -> bool {
+    pub fn is_under_replicated(&self, hosted: &PartitionReplica) -> bool {
         hosted.is_ready()
             && (hosted.group.voters().iter().any(|(_, broker)| !self.is_alive(*broker))
                 || hosted.group.followers_behind().iter().any(|(_, entries)| *entries > limits::LAG_ENTRIES_MAX))

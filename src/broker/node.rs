@@ -15,7 +15,7 @@ use crate::{
     metadata::{Metadata, RegisterBroker},
     metrics::{IntakeProbe, RequestProbe},
     partition::Partition,
-    raft::{Group, RaftNode},
+    raft::{RaftNode, Replica},
     seam::{Clock, Rng},
     storage::{Identity, Store, StoreError},
     types::{BrokerId, RaftGroupId},
@@ -70,7 +70,7 @@ pub struct Node {
     pub probe: RequestProbe,
     pub intake: IntakeProbe,
     /// Set once the metadata group runs here.
-    pub metadata: watch::Sender<Option<Group<Metadata>>>,
+    pub metadata: watch::Sender<Option<Replica<Metadata>>>,
     pub identity: Mutex<Identity>,
     pub stage: watch::Sender<Stage>,
     pub failed: watch::Sender<Option<BrokerFailed>>,
@@ -103,7 +103,7 @@ impl Node {
     }
 
     /// The metadata group, if it runs here.
-    pub fn metadata(&self) -> Option<Group<Metadata>> {
+    pub fn metadata(&self) -> Option<Replica<Metadata>> {
         self.metadata.borrow().clone()
     }
 
@@ -162,7 +162,7 @@ impl Node {
     }
 
     /// As [`Node::leader_hint`], unless it would name this broker, which knows better.
-    pub fn hint_elsewhere(&self, group: &Group<Partition>) -> Option<LeaderHint> {
+    pub fn hint_elsewhere(&self, group: &Replica<Partition>) -> Option<LeaderHint> {
         let leads = group.status().borrow().leads;
         self.leader_hint(group.id()).filter(|hint| leads || hint.broker != self.me())
     }

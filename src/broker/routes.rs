@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-use super::replica::Hosted;
+use super::replica::PartitionReplica;
 use crate::types::{PartitionId, RaftGroupId, TopicId};
 
 /// One topic, by partition number.
@@ -19,7 +19,7 @@ pub struct TopicRoute {
 pub struct PartitionRoute {
     pub group: RaftGroupId,
     /// None: no replica here, or not opened yet.
-    pub hosted: Option<Arc<Hosted>>,
+    pub hosted: Option<Arc<PartitionReplica>>,
 }
 
 pub enum Found {
@@ -29,7 +29,7 @@ pub enum Found {
     UnknownPartition,
     /// Not here; the group still tells who leads.
     Elsewhere(RaftGroupId),
-    Here(Arc<Hosted>),
+    Here(Arc<PartitionReplica>),
 }
 
 #[derive(Default)]
@@ -53,7 +53,7 @@ impl Routes {
     }
 
     /// Every replica that runs here, in order of topic and partition.
-    pub fn hosted(&self) -> Vec<Arc<Hosted>> {
+    pub fn hosted(&self) -> Vec<Arc<PartitionReplica>> {
         let topics = self.0.read().expect("no holder panics");
         topics.values().flat_map(|topic| &topic.partitions).filter_map(|route| route.hosted.clone()).collect()
     }

@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::{LeaderNow, node::Node};
 use crate::{
-    raft::{Group, Leader},
+    raft::{Leader, Replica},
     replicated::Replicated,
     types::{BrokerId, RaftGroupId},
 };
@@ -51,7 +51,7 @@ impl fmt::Display for Serving {
 
 impl Node {
     /// Of a group with a replica here.
-    pub fn serving<S: Replicated>(&self, group: &Group<S>) -> Serving {
+    pub fn serving<S: Replicated>(&self, group: &Replica<S>) -> Serving {
         match self.serving_elsewhere(group.id()) {
             Serving::Served(leader) if leader.broker == self.me() => {
                 let leads = group.status().borrow().leads;

@@ -13,7 +13,7 @@ use super::{
     limits,
     metadata_group::change::{ChangeFailed, refused},
     peers::calls::{Answer, Call, NoAnswer},
-    replica::Hosted,
+    replica::PartitionReplica,
     requests::or_default,
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
         PartitionInfo, Refusal, Topic, TopicConfig,
     },
     partition::{PartitionResponse, encode_trim},
-    raft::{Group, ProposalEnd},
+    raft::{ProposalEnd, Replica},
     types::{BrokerId, Offset, PartitionId, RaftGroupId, TopicId, TopicPartition, ms_u32, ms_u64},
 };
 
@@ -228,14 +228,14 @@ impl Inner {
     }
 
     /// The metadata group, brought up to date within SAFETY M9's bound.
-    pub async fn metadata_state(&self) -> Result<Group<Metadata>, AdminError> {
+    pub async fn metadata_state(&self) -> Result<Replica<Metadata>, AdminError> {
         self.refresh_metadata().await;
         self.metadata().ok_or_else(|| AdminError::Unavailable { reason: "this broker is not in a cluster yet".into() })
     }
 
     /// A topic; an unknown one is looked for in fresh metadata before it is called unknown.
     pub async fn topic(&self, name: &str) -> Result<Topic, AdminError> {
-        let known = |metadata: &Group<Metadata>| metadata.read(|state| state.topic(name).cloned());
+        let known = |metadata: &Replica<Metadata>| metadata.read(|state| state.topic(name).cloned());
         if let Some(topic) = self.metadata().as_ref().and_then(known) {
             return Ok(topic);
         }
@@ -301,11 +301,11 @@ impl Inner {
         Some(LeaderNow { broker: leader.broker, epoch: leader.term.epoch() })
     }
 
-    pub fn hosted_group(&self, group: RaftGroupId) -> Option<Arc<Hosted>> {
+    pub fn hosted_group(&self, group: RaftGroupId) -> Option<Arc<PartitionReplica>> {
         self.routes.hosted().into_iter().find(|hosted| hosted.group.id() == group)
     }
 
-    fn hosted_groups(&self) -> BTreeMap<RaftGroupId, Arc<Hosted>> {
+    fn hosted_groups(&self) -> BTreeMap<RaftGroupId, Arc<PartitionReplica>> {
         self.routes.hosted().into_iter().map(|hosted| (hosted.group.id(), hosted)).collect()
     }
 

@@ -14,7 +14,7 @@ use crate::{
     metadata::Metadata,
     partition::CommandView,
     replicated::Replicated,
-    storage::{EntryKind, GroupLog, LogEntry, ReadOnlyKv, Store, StoreError, StoreOptions, WriterProbe},
+    storage::{EntryKind, LogEntry, ReadOnlyKv, ReplicaLog, Store, StoreError, StoreOptions, WriterProbe},
     types::{LogIndex, METADATA_GROUP, RaftGroupId, ReplicaId, TopicPartition},
 };
 
@@ -120,7 +120,7 @@ async fn load_metadata(store: &Store, groups: &[(RaftGroupId, ReplicaId)]) -> Re
     Ok(metadata.0)
 }
 
-async fn dump_group(log: &GroupLog, partition: &TopicPartition, format: OutputFormat) -> Result<(), Failure> {
+async fn dump_group(log: &ReplicaLog, partition: &TopicPartition, format: OutputFormat) -> Result<(), Failure> {
     let Some(committed) = log.committed() else { return Ok(()) };
     let mut from = log.purged().map_or(LogIndex(0), |at| LogIndex(at.index.0 + 1));
     while from <= committed.index {

@@ -8,7 +8,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{Group, core::Core};
+use super::{Replica, core::Core};
 use crate::{replicated::Replicated, types::METADATA_GROUP};
 
 /// How long a candidate gives its election before the next one: as random as the first.
@@ -18,7 +18,7 @@ pub(super) fn election_timeout(core: &Core) -> Duration {
     min + Duration::from_micros(core.rng.below(span.max(1)))
 }
 
-impl<S: Replicated> Group<S> {
+impl<S: Replicated> Replica<S> {
     /// Asks for pre-votes first: a candidate whose log is too short for a majority, or that has a live leader, is
     /// refused and uses up no term. Does nothing where this node must not campaign.
     pub(super) async fn campaign_again(&self) {

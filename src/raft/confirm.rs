@@ -15,7 +15,7 @@ use openraft::{Raft, errors::Fatal};
 use super::{
     ReadError,
     driver::Driver,
-    group::{Inner, READ_INDEX_WITHIN},
+    replica::{Inner, READ_INDEX_WITHIN},
     types::{Types, vote_parts},
     wire::{Kind, decode_control, encode_control},
 };

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     replicated::Replicated,
-    storage::GroupLog,
+    storage::ReplicaLog,
     types::{BrokerId, EntryPosition, LogIndex, RaftGroupId, Term},
 };
 
@@ -46,7 +46,7 @@ fn last_overlap(request: &AppendEntriesRequest<Types>, kept: LogIndex) -> Option
 
 pub(super) struct Witness<S: Replicated> {
     pub raft: Raft<Types, Driver<S>>,
-    pub log: GroupLog,
+    pub log: ReplicaLog,
 }
 
 impl<S: Replicated> Witness<S> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use openraft::{Vote, raft::TransferLeaderRequest};
 use tokio::time::timeout;
 
-use super::{Group, Leader};
+use super::{Leader, Replica};
 use crate::{replicated::Replicated, types::ReplicaId};
 
 /// How long each voter, and each try, is given before the next one campaigns: a few round trips and fsyncs.
@@ -16,7 +16,7 @@ const TURN: Duration = Duration::from_millis(150);
 /// After so many rounds openraft's own timers go on alone.
 const ROUNDS_MAX: u32 = 3;
 
-impl<S: Replicated> Group<S> {
+impl<S: Replicated> Replica<S> {
     /// Campaigns in its turn until somebody leads in a later term than the one who left.
     pub(super) async fn replace(&self, left: Leader) {
         let vote = Vote::new_committed(left.term.0, left.replica.0);

@@ -33,7 +33,7 @@ use super::{
 use crate::{
     replicated::{CannotApply, Replicated, SnapshotAt},
     seam::aside,
-    storage::{GroupLog, SavedState},
+    storage::{ReplicaLog, SavedState},
     types::{EntryPosition, LogIndex},
 };
 
@@ -99,7 +99,7 @@ impl<S: Replicated> Shared<S> {
 
 pub(super) struct Driver<S: Replicated> {
     shared: Arc<Shared<S>>,
-    log: GroupLog,
+    log: ReplicaLog,
     applied: Option<EntryPosition>,
     membership: RaftStoredMembership,
     /// Position of the snapshot that `get_current_snapshot` gives. Never goes back (SAFETY M5).
@@ -118,7 +118,7 @@ struct Saved {
 
 impl<S: Replicated> Driver<S> {
     /// Loads what the disk has of the state machine, or begins with `fresh`.
-    pub async fn load(log: GroupLog, fresh: S) -> io::Result<(Driver<S>, Arc<Shared<S>>)> {
+    pub async fn load(log: ReplicaLog, fresh: S) -> io::Result<(Driver<S>, Arc<Shared<S>>)> {
         let loaded = log.load_applied().await.map_err(io::Error::other)?;
         let (state, applied, membership, state_bytes) = match loaded {
             Some(saved) => {
@@ -394,7 +394,7 @@ impl Source {
 }
 
 pub(super) struct Builder {
-    log: GroupLog,
+    log: ReplicaLog,
     source: Option<Source>,
 }
 

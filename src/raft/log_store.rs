@@ -1,4 +1,4 @@
-//! openraft's log store on top of [`GroupLog`], which owns the entries. This file only translates.
+//! openraft's log store on top of [`ReplicaLog`], which owns the entries. This file only translates.
 
 use std::{
     fmt::Debug,
@@ -19,7 +19,7 @@ use super::{
     },
 };
 use crate::{
-    storage::{GroupLog, LogEntry},
+    storage::{LogEntry, ReplicaLog},
     types::LogIndex,
 };
 
@@ -29,7 +29,7 @@ pub(super) const READ_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Clone)]
 pub(super) struct LogStore {
-    pub log: GroupLog,
+    pub log: ReplicaLog,
     /// Memory for what is read for followers.
     pub room: Arc<ReadRoom>,
 }

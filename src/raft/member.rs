@@ -14,9 +14,9 @@ use openraft::{
 };
 
 use super::{
-    Group, Status, confirm,
+    Replica, Status, confirm,
     contradiction::Witness,
-    group::Inner,
+    replica::Inner,
     types::{RaftLogId, RaftVote, Types, position},
     wire::SnapshotHead,
 };
@@ -117,7 +117,7 @@ impl<S: Replicated> Member for RaftMember<S> {
         Box::pin(async move {
             check_term(request.from_leader().leader_id().term, self.term())?;
             // openraft asks no such thing: a learner would lead.
-            let is_voter = Group(self.0.clone()).voters().iter().any(|(id, _)| *id == self.0.spec.replica);
+            let is_voter = Replica(self.0.clone()).voters().iter().any(|(id, _)| *id == self.0.spec.replica);
             if *request.to_node_id() == self.0.spec.replica.0 && !is_voter {
                 return Err("this replica is no voter".into());
             }
@@ -156,7 +156,7 @@ impl<S: Replicated> Member for RaftMember<S> {
     }
 
     fn has_member(&self, replica: ReplicaId, broker: BrokerId) -> Option<bool> {
-        let members = Group(self.0.clone()).members();
+        let members = Replica(self.0.clone()).members();
         (!members.is_empty()).then(|| members.contains(&(replica, broker)))
     }
 
@@ -185,7 +185,7 @@ impl<S: Replicated> Member for RaftMember<S> {
     fn leader_left(&self, broker: BrokerId) {
         let status = self.0.status.borrow().clone();
         let Some(leader) = status.leader.filter(|leader| leader.broker == broker) else { return };
-        let (group, stopping) = (Group(self.0.clone()), self.0.core.stopping.clone());
+        let (group, stopping) = (Replica(self.0.clone()), self.0.core.stopping.clone());
         // Ends by itself in bounded time, and with the node.
         tokio::spawn(async move { stopping.run_until_cancelled(group.replace(leader)).await });
     }

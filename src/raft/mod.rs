@@ -1,7 +1,7 @@
 //! Consensus: the only module that says `openraft`. It runs many Raft groups on one node over one
 //! stream per ordered pair of nodes, and knows nothing of Kafka's words.
 //!
-//! [`RaftNode`] is a node's side of it, [`Group`] one replica. Below them `log_store` and `driver`
+//! [`RaftNode`] is a node's side of it, [`Replica`] one replica. Below them `log_store` and `driver`
 //! adapt storage and state machines to openraft, and `network`, `link`, `server` and `wire` carry
 //! its messages.
 
@@ -14,7 +14,6 @@ mod core;
 mod departed;
 mod driver;
 mod exchange;
-mod group;
 mod lanes;
 mod leaders;
 mod link;
@@ -24,6 +23,7 @@ mod member;
 mod network;
 mod node;
 mod reads;
+mod replica;
 mod room;
 mod rpc;
 mod seeded;
@@ -37,7 +37,9 @@ mod watcher;
 mod wire;
 
 pub use contradiction::{Contradiction, Differs};
-pub use group::{Group, GroupSpec, Leader, OpenError, Pending, ProposalEnd, ReadError, Refusal, Status, TransferError};
 pub use link::Trouble;
 pub use node::{CALL_BYTES_MAX, CallError, CallHandler, NodeDeps, RaftNode, RaftSettings};
+pub use replica::{
+    Leader, OpenError, Pending, ProposalEnd, ReadError, Refusal, Replica, ReplicaSpec, Status, TransferError,
+};
 pub use room::{Room, RoomLevel};

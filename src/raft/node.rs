@@ -22,10 +22,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Contradiction, Group, GroupSpec, Leader, OpenError, Room, RoomLevel, Status, Trouble,
+    Contradiction, Leader, OpenError, Replica, ReplicaSpec, Room, RoomLevel, Status, Trouble,
     core::{Core, Hosted},
     driver::Driver,
-    group::Inner,
     leaders::Leaders,
     link::LinkError,
     log_store::LogStore,
@@ -33,6 +32,7 @@ use super::{
     member::RaftMember,
     network::Factory,
     reads::ReadRoom,
+    replica::Inner,
     seeded::Seeds,
     server,
     session::INCOMING_BYTES_MAX,
@@ -153,7 +153,7 @@ impl RaftNode {
     }
 
     /// Runs a replica. `fresh` is its state if it has none on disk.
-    pub async fn open<S: Replicated>(&self, spec: GroupSpec, fresh: S) -> Result<Group<S>, OpenError> {
+    pub async fn open<S: Replicated>(&self, spec: ReplicaSpec, fresh: S) -> Result<Replica<S>, OpenError> {
         let group = spec.group;
         let failed = |reason: String| OpenError::Failed { group, reason };
         let log = self.core.store.open_log(group, spec.replica).await.map_err(|e| refuse(group, e))?;
@@ -188,7 +188,7 @@ impl RaftNode {
         }
         let watching = vec![tokio::spawn(watch_status(inner.clone())), tokio::spawn(purge_as_allowed(inner.clone()))];
         self.tasks().groups.insert(group, watching);
-        Ok(Group(inner))
+        Ok(Replica(inner))
     }
 
     /// Stops a replica; its data stays. Bounded: a core that does not hear it ends later by itself, and

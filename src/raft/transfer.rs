@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Group, Leader, TransferError, group::Inner};
+use super::{Leader, Replica, TransferError, replica::Inner};
 use crate::{
     replicated::Replicated,
     types::{BrokerId, ReplicaId, Term},
@@ -37,7 +37,7 @@ const RESCUE_WITHIN: Duration = Duration::from_secs(30);
 struct Paused<S: Replicated>(Arc<Inner<S>>);
 
 impl<S: Replicated> Paused<S> {
-    fn new(group: &Group<S>) -> Paused<S> {
+    fn new(group: &Replica<S>) -> Paused<S> {
         group.0.paused.fetch_add(1, Ordering::AcqRel);
         Paused(group.0.clone())
     }
@@ -49,7 +49,7 @@ impl<S: Replicated> Drop for Paused<S> {
     }
 }
 
-impl<S: Replicated> Group<S> {
+impl<S: Replicated> Replica<S> {
     /// Moves leadership to the voter on `to`, or to the best caught-up one. Proposals are refused
     /// meanwhile, and go on being accepted here if no transfer was begun. Dropped before it was, it
     /// has no effect; later it goes on by itself.

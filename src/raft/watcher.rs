@@ -10,7 +10,7 @@ use openraft::{ServerState, async_runtime::WatchReceiver};
 use tokio::time::timeout;
 
 use super::{
-    Group, Leader, Status, again::election_timeout, core::Core, group::Inner, types::position, wire::Announced,
+    Leader, Replica, Status, again::election_timeout, core::Core, replica::Inner, types::position, wire::Announced,
 };
 use crate::{
     replicated::{Replicated, SnapshotAt},
@@ -75,7 +75,7 @@ pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
             true => match timeout(election_timeout(&group.core), metrics.changed()).await {
                 Ok(changed) => changed,
                 Err(_) => {
-                    Group(group.clone()).campaign_again().await;
+                    Replica(group.clone()).campaign_again().await;
                     continue;
                 }
             },
@@ -116,7 +116,7 @@ pub(super) async fn watch_quorums(core: Arc<Core>) {
 /// SAFETY M1: one ReadIndex round in the term proves that our blank entry of it is committed, and
 /// waits until it is applied: from then on the state holds everything that may be committed.
 async fn become_ready<S: Replicated>(group: &Arc<Inner<S>>, term: Term) {
-    if Group(group.clone()).read_index().await.is_err() {
+    if Replica(group.clone()).read_index().await.is_err() {
         return;
     }
     let still = {
@@ -193,7 +193,7 @@ async fn purge<S: Replicated>(group: &Arc<Inner<S>>, point: EntryPosition) -> Re
 }
 
 #[cfg(test)]
-impl<S: Replicated> Group<S> {
+impl<S: Replicated> Replica<S> {
     /// Purges all that is applied, as the snapshot policy would thousands of entries later. Up to where.
     pub async fn purge_now(&self) -> crate::types::LogIndex {
         let applied = self.0.raft.metrics().borrow_watched().last_applied.as_ref().map(position);

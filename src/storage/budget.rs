@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use super::{WriterProbe, log::Group, tail::AppendNo};
+use super::{WriterProbe, log::OpenLog, tail::AppendNo};
 
 /// Appends remembered. Those whose entries were purged or truncated meanwhile stay until they are
 /// the oldest; beyond this many the oldest is evicted whatever the budget says (24 bytes each).
@@ -19,7 +19,7 @@ pub(super) struct Budget {
     bytes: AtomicUsize,
     bytes_max: usize,
     /// Oldest first. Taken before a log's lock, never while one is held.
-    appends: Mutex<VecDeque<(Weak<Group>, AppendNo)>>,
+    appends: Mutex<VecDeque<(Weak<OpenLog>, AppendNo)>>,
     probe: WriterProbe,
 }
 
@@ -29,7 +29,7 @@ impl Budget {
     }
 
     /// Entries came into memory; no lock of a log may be held.
-    pub fn added(&self, group: &Arc<Group>, append_no: AppendNo, bytes: usize) {
+    pub fn added(&self, group: &Arc<OpenLog>, append_no: AppendNo, bytes: usize) {
         self.bytes.fetch_add(bytes, Relaxed);
         self.lock().push_back((Arc::downgrade(group), append_no));
         self.evict();
@@ -55,7 +55,7 @@ impl Budget {
         self.probe.tail_bytes(self.bytes.load(Relaxed));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(Weak<Group>, AppendNo)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(Weak<OpenLog>, AppendNo)>> {
         self.appends.lock().expect("nothing panics while it holds this lock")
     }
 }

@@ -58,12 +58,12 @@ pub type Done = Box<dyn FnOnce(Result<(), StoreFailed>) + Send>;
 /// Handle to the log of one Raft group. Clones are the same log; it can be opened again once all are
 /// gone, even while completions of its last writes are still to come.
 #[derive(Clone)]
-pub struct GroupLog(pub(super) Arc<Group>, #[expect(dead_code, reason = "it is counted")] pub(super) Arc<Handle>);
+pub struct ReplicaLog(pub(super) Arc<OpenLog>, #[expect(dead_code, reason = "it is counted")] pub(super) Arc<Handle>);
 
 /// Alive as long as somebody can write to a log.
 pub(super) struct Handle;
 
-pub(super) struct Group {
+pub(super) struct OpenLog {
     pub id: RaftGroupId,
     pub replica: ReplicaId,
     pub store: Arc<Shared>,
@@ -162,9 +162,9 @@ pub(super) fn index(position: Option<EntryPosition>) -> Option<LogIndex> {
     position.map(|position| position.index)
 }
 
-impl Group {
-    pub fn new(id: RaftGroupId, replica: ReplicaId, store: Arc<Shared>, is_strict: bool, state: State) -> Group {
-        Group { id, replica, store, is_strict, state: Mutex::new(state) }
+impl OpenLog {
+    pub fn new(id: RaftGroupId, replica: ReplicaId, store: Arc<Shared>, is_strict: bool, state: State) -> OpenLog {
+        OpenLog { id, replica, store, is_strict, state: Mutex::new(state) }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, State> {
@@ -224,7 +224,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for OpenLog {
     fn drop(&mut self) {
         // Even of a poisoned log the memory is free now.
         let state = self.state.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -244,7 +244,7 @@ enum Found {
     },
 }
 
-impl GroupLog {
+impl ReplicaLog {
     pub fn group(&self) -> RaftGroupId {
         self.0.id
     }
@@ -514,7 +514,7 @@ impl GroupLog {
         }
     }
 
-    /// As [`GroupLog::read`] would return them, if all of them are in memory.
+    /// As [`ReplicaLog::read`] would return them, if all of them are in memory.
     pub fn read_recent(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Option<Vec<LogEntry>> {
         match self.find(from, to, bytes_max) {
             Found::InMemory(entries) => Some(entries),

@@ -2,7 +2,7 @@
 //!
 //! A [`Store`] lies on a [`Kv`], which is RocksDB ([`RocksKv`]) or a simulated disk ([`SimKv`]). Through
 //! its one log writer go all writes of the node, in order, so that what a crash leaves of them is a
-//! prefix of what was queued (SAFETY B1). Each Raft group has a [`GroupLog`]: its entries, recent ones
+//! prefix of what was queued (SAFETY B1). Each Raft group has a [`ReplicaLog`]: its entries, recent ones
 //! in memory, and what Raft and the state machine save beside them.
 //!
 //! Left out: Raft's rules, and what payloads, votes, memberships and states mean.
@@ -35,7 +35,7 @@ mod writer;
 pub use directory::{disk_bytes, free_bytes, has_database};
 pub use error::{OpenLogError, StoreError, StoreFailed};
 pub use kv::{Family, KeyRange, Kv, KvError, KvFuture, ScanLimit, WriteBatch, WriteOp};
-pub use log::{Done, EntryKind, GroupLog, LogEntry};
+pub use log::{Done, EntryKind, LogEntry, ReplicaLog};
 pub use probe::{Histogram, WriterCounters, WriterProbe};
 pub use rocks::{RocksKv, RocksOptions, STORE_FAILED_EXIT_CODE, fail_stop};
 pub use rocks_read_only::ReadOnlyKv;

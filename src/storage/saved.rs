@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{
-    Done, Family, GroupLog, ScanLimit, StoreFailed, WriteBatch, formats, keys,
+    Done, Family, ReplicaLog, ScanLimit, StoreFailed, WriteBatch, formats, keys,
     log::{State, after, at_most, index},
     writer::{Refused, Write, wait_done, waiter},
 };
@@ -71,7 +71,7 @@ struct Point {
     max_ts_before: WallMs,
 }
 
-impl GroupLog {
+impl ReplicaLog {
     /// Saves the state after the last applied entry; queued unsynced.
     ///
     /// # Panics

@@ -10,11 +10,11 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Family, GroupLog, KeyRange, Kv, OpenLogError, SEEN_MAX, ScanLimit, Seen, Starts, StoreError, StoreFailed,
+    Family, KeyRange, Kv, OpenLogError, ReplicaLog, SEEN_MAX, ScanLimit, Seen, Starts, StoreError, StoreFailed,
     WriteBatch, WriterProbe,
     budget::Budget,
     formats, keys,
-    log::{Group, Handle, State},
+    log::{Handle, OpenLog, State},
     open::{Loader, REPLACE_REPLICA},
     writer::{Write, Writer, wait_done, waiter},
 };
@@ -31,7 +31,7 @@ pub type OnFailure = Arc<dyn Fn(&StoreFailed) + Send + Sync>;
 pub struct StoreOptions {
     /// Of recent entries held in memory, all groups together.
     pub tail_bytes_max: usize,
-    /// Of writes waiting for the disk; `GroupLog::reserve` waits above it.
+    /// Of writes waiting for the disk; `ReplicaLog::reserve` waits above it.
     pub queue_bytes_max: usize,
 }
 
@@ -84,7 +84,7 @@ pub(super) struct Shared {
 }
 
 struct Open {
-    group: Weak<Group>,
+    group: Weak<OpenLog>,
     handle: Weak<Handle>,
 }
 
@@ -150,7 +150,7 @@ impl Store {
     }
 
     /// Opens the log of a group, or begins it. Refuses a log that breaks a rule of SAFETY B1.
-    pub async fn open_log(&self, group: RaftGroupId, replica: ReplicaId) -> Result<GroupLog, OpenLogError> {
+    pub async fn open_log(&self, group: RaftGroupId, replica: ReplicaId) -> Result<ReplicaLog, OpenLogError> {
         self.open_with(group, replica, true).await
     }
 
@@ -158,7 +158,7 @@ impl Store {
     /// applied state and checkpoints are not held, the first entry may have any index, and a purge
     /// may go beyond the last entry. Never for a replica of a cluster.
     #[doc(hidden)]
-    pub async fn open_log_alone(&self, group: RaftGroupId, replica: ReplicaId) -> Result<GroupLog, OpenLogError> {
+    pub async fn open_log_alone(&self, group: RaftGroupId, replica: ReplicaId) -> Result<ReplicaLog, OpenLogError> {
         self.open_with(group, replica, false).await
     }
 
@@ -167,7 +167,7 @@ impl Store {
         group: RaftGroupId,
         replica: ReplicaId,
         is_strict: bool,
-    ) -> Result<GroupLog, OpenLogError> {
+    ) -> Result<ReplicaLog, OpenLogError> {
         if self.is_open(group) {
             return Err(OpenLogError::AlreadyOpen { group });
         }
@@ -195,14 +195,14 @@ impl Store {
             batch.put(Family::State, keys::replica(group), formats::replica(replica));
             self.0.writer.write(batch, true).await?;
         }
-        self.register(Group::new(group, replica, self.0.clone(), is_strict, state))
+        self.register(OpenLog::new(group, replica, self.0.clone(), is_strict, state))
     }
 
     fn is_open(&self, group: RaftGroupId) -> bool {
         self.0.open().get(&group).is_some_and(Open::is_open)
     }
 
-    fn register(&self, group: Group) -> Result<GroupLog, OpenLogError> {
+    fn register(&self, group: OpenLog) -> Result<ReplicaLog, OpenLogError> {
         let id = group.id;
         let group = Arc::new(group);
         let mut open = self.0.open();
@@ -215,7 +215,7 @@ impl Store {
         open.retain(|_, open| open.is_open());
         let handle = Arc::new(Handle);
         open.insert(id, Open { group: Arc::downgrade(&group), handle: Arc::downgrade(&handle) });
-        Ok(GroupLog(group, handle))
+        Ok(ReplicaLog(group, handle))
     }
 
     /// Groups with any state here, in order of their ids.

@@ -18,7 +18,7 @@ pub const KNOWN_CIRCLES: &[(&str, &str)] = &[
     ("cli/group/mod cli/group/place", "the same: a sentence"),
     ("cli/local/mod cli/local/restart", "the same: finding and stopping nodes"),
     (
-        "raft/again raft/appends raft/confirm raft/core raft/exchange raft/group raft/leaders raft/link raft/member raft/network raft/node raft/rpc raft/server raft/session raft/watcher",
+        "raft/again raft/appends raft/confirm raft/core raft/exchange raft/leaders raft/link raft/member raft/network raft/node raft/replica raft/rpc raft/server raft/session raft/watcher",
         "`Core` and the `Hosted` in it: what a link, a member and a session need of one another",
     ),
     (

@@ -108,7 +108,7 @@ mod planted {
     fn an_upward_import() {
         rejects(Rule::Layers, "src/storage/log.rs", "use crate::raft::RaftNode;");
         rejects(Rule::Layers, "src/types/mod.rs", "fn f() { crate::record::crc(); }");
-        rejects(Rule::Layers, "src/partition.rs", "use crate::{types::Offset, storage::{Store, GroupLog}};");
+        rejects(Rule::Layers, "src/partition.rs", "use crate::{types::Offset, storage::{Store, ReplicaLog}};");
         accepts(
             "src/storage/log.rs",
             "use crate::{types::{Offset, raft}, partition::Partition};\nuse crate::storage::Kv;",

@@ -29,7 +29,7 @@ use crate::{
     },
     config,
     metadata::{Change, Found, Metadata, Outcome, Refusal},
-    raft::{Group, GroupSpec},
+    raft::{Replica, ReplicaSpec},
     types::{BrokerId, METADATA_GROUP, ReplicaId},
 };
 
@@ -187,7 +187,7 @@ impl Inner {
     }
 }
 
-async fn enter(inner: &Arc<Inner>) -> Result<Group<Metadata>, BrokerFailed> {
+async fn enter(inner: &Arc<Inner>) -> Result<Replica<Metadata>, BrokerFailed> {
     let mut waiting = Waiting::new(inner, Stage::Forming);
     loop {
         let hellos = ask_all(inner).await;
@@ -232,9 +232,9 @@ async fn ask_all(inner: &Arc<Inner>) -> Vec<Hello> {
     hellos.collect()
 }
 
-async fn open(inner: &Arc<Inner>, replica: ReplicaId) -> Result<Group<Metadata>, BrokerFailed> {
+async fn open(inner: &Arc<Inner>, replica: ReplicaId) -> Result<Replica<Metadata>, BrokerFailed> {
     let initial = inner.founders().into_iter().map(|founder| (ReplicaId(founder.0), founder)).collect();
-    let spec = GroupSpec { group: METADATA_GROUP, replica, initial };
+    let spec = ReplicaSpec { group: METADATA_GROUP, replica, initial };
     // From here on this directory is not empty, whatever a peer asks.
     inner.is_empty.send_replace(false);
     inner.raft.open(spec, Metadata::new()).await.map_err(raft_failed)
@@ -245,7 +245,7 @@ fn raft_failed(error: crate::raft::OpenError) -> BrokerFailed {
 }
 
 /// The founder with the lowest id makes the cluster id up, nobody else; all others wait for it.
-async fn learn_cluster(inner: &Arc<Inner>, metadata: &Group<Metadata>) -> Result<u128, BrokerFailed> {
+async fn learn_cluster(inner: &Arc<Inner>, metadata: &Replica<Metadata>) -> Result<u128, BrokerFailed> {
     let mut applied = metadata.applied();
     let mut waiting = Waiting::new(inner, Stage::Joining);
     let others: Vec<BrokerId> = inner.other_peers().map(|peer| peer.id).collect();
@@ -278,7 +278,7 @@ async fn learn_cluster(inner: &Arc<Inner>, metadata: &Group<Metadata>) -> Result
 
 /// The lowest founder may have ended between opening its replica and giving it its first members: nobody else
 /// does that, so it does it now. Where it had done so, nothing happens.
-async fn found_on(inner: &Arc<Inner>, metadata: &Group<Metadata>, waiting: &mut Waiting) -> Result<(), BrokerFailed> {
+async fn found_on(inner: &Arc<Inner>, metadata: &Replica<Metadata>, waiting: &mut Waiting) -> Result<(), BrokerFailed> {
     if metadata.status().borrow().leader.is_some() {
         return Ok(());
     }

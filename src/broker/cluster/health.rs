@@ -19,7 +19,7 @@ use crate::{
         limits,
         node::Stage,
         peers::calls::{Answer, Call, NodeHealth},
-        replica::Hosted,
+        replica::PartitionReplica,
     },
     metadata::{self, Metadata, Topic, TopicConfig},
     types::{BrokerId, LogIndex, PartitionId, RaftGroupId, TopicPartition},
@@ -113,7 +113,8 @@ impl Broker {
             return;
         }
         let deadline = Instant::now() + limits::SHUTDOWN_TRANSFERS;
-        let led: Vec<Arc<Hosted>> = inner.routes.hosted().into_iter().filter(|hosted| hosted.status().leads).collect();
+        let led: Vec<Arc<PartitionReplica>> =
+            inner.routes.hosted().into_iter().filter(|hosted| hosted.status().leads).collect();
         let transfers = stream::iter(led).for_each_concurrent(limits::TRANSFERS_AT_ONCE, |hosted| async move {
             let left = deadline.saturating_duration_since(Instant::now());
             // For good: if nobody takes over, what waits is answered when the group stops.

@@ -21,13 +21,13 @@ use crate::{
         inner::Inner,
         limits,
         node::storage_failed,
-        replica::{Hosted, rules::TopicRules},
+        replica::{PartitionReplica, rules::TopicRules},
         routes::{PartitionRoute, TopicRoute},
         upkeep::tombstones::Tombstones,
     },
     metadata::{Change, DeletedPlacement, ForgetDeleted, Metadata, PartitionPlacement},
     partition::{Partition, PartitionLimits},
-    raft::{Group, GroupSpec, OpenError, Status},
+    raft::{OpenError, Replica, ReplicaSpec, Status},
     types::{BrokerId, LogIndex, METADATA_GROUP, RaftGroupId, ReplicaId, TopicId, TopicPartition},
 };
 
@@ -51,8 +51,8 @@ struct TopicWanted {
 
 struct Reconciler {
     inner: Arc<Inner>,
-    metadata: Group<Metadata>,
-    hosted: BTreeMap<RaftGroupId, Arc<Hosted>>,
+    metadata: Replica<Metadata>,
+    hosted: BTreeMap<RaftGroupId, Arc<PartitionReplica>>,
     opening: BTreeSet<RaftGroupId>,
     opened: mpsc::Receiver<Opened>,
     opened_tx: mpsc::Sender<Opened>,
@@ -71,7 +71,7 @@ struct Reconciler {
 
 struct Opened {
     placement: PartitionPlacement,
-    result: Result<Group<Partition>, OpenError>,
+    result: Result<Replica<Partition>, OpenError>,
 }
 
 /// Runs until the broker stops.
@@ -164,7 +164,8 @@ impl Reconciler {
             self.inner
                 .fail(BrokerFailed::Raft { detail: format!("the replica of the metadata has stopped: {reason}") });
         }
-        let failed = |(group, hosted): (&RaftGroupId, &Arc<Hosted>)| Some((*group, failure(hosted.status())?));
+        let failed =
+            |(group, hosted): (&RaftGroupId, &Arc<PartitionReplica>)| Some((*group, failure(hosted.status())?));
         let failed: Vec<(RaftGroupId, Arc<str>)> = self.hosted.iter().filter_map(failed).collect();
         for (group, reason) in failed {
             let Some(hosted) = self.hosted.remove(&group) else { continue };
@@ -224,7 +225,7 @@ impl Reconciler {
         self.opening.insert(group);
         let (inner, opened) = (Arc::clone(&self.inner), self.opened_tx.clone());
         self.inner.tasks.spawn(async move {
-            let spec = GroupSpec { group, replica: placement.replica, initial: placement.initial.clone() };
+            let spec = ReplicaSpec { group, replica: placement.replica, initial: placement.initial.clone() };
             // The same on every replica and for ever, whatever the topic's configs become.
             let result = inner.raft.open(spec, Partition::new(PartitionLimits::default())).await;
             let _ = opened.send(Opened { placement, result }).await;
@@ -253,7 +254,7 @@ impl Reconciler {
         let rules = self.metadata.read(|state| state.topic(&name.topic).map(|topic| TopicRules::from(&topic.config())));
         let Some(rules) = rules else { return }; // Deleted meanwhile: the tombstone removes it.
         self.inner.stopped.lock().expect("no holder panics").remove(&id);
-        let hosted = Hosted::start(self.inner.ground(), name, group.clone(), rules);
+        let hosted = PartitionReplica::start(self.inner.ground(), name, group.clone(), rules);
         self.hosted.insert(id, Arc::new(hosted));
         self.inner.tasks.spawn(initialize(Arc::clone(&self.inner), group, placement));
     }
@@ -343,7 +344,7 @@ async fn confirm_deleted(inner: Arc<Inner>, groups: Vec<RaftGroupId>) {
 
 /// SAFETY B6: the first of `initial` initialises at once; each later one only if no leader was heard
 /// of for another two seconds. A replica with any state does nothing.
-pub(in crate::broker) async fn initialize(inner: Arc<Inner>, group: Group<Partition>, placement: PartitionPlacement) {
+pub(in crate::broker) async fn initialize(inner: Arc<Inner>, group: Replica<Partition>, placement: PartitionPlacement) {
     let me = (placement.replica, inner.me());
     let Some(turn) = placement.initial.iter().position(|member| *member == me) else { return };
     let turn = u32::try_from(turn).unwrap_or(u32::MAX);
@@ -356,7 +357,7 @@ pub(in crate::broker) async fn initialize(inner: Arc<Inner>, group: Group<Partit
 }
 
 /// Whether a leader of the group is heard of in time.
-async fn led_within(inner: &Inner, group: &Group<Partition>, within: Duration) -> bool {
+async fn led_within(inner: &Inner, group: &Replica<Partition>, within: Duration) -> bool {
     let (mut leaders, mut status) = (inner.raft.leaders_changed(), group.status());
     let heard = async {
         loop {

@@ -15,7 +15,7 @@ use crate::{
         peers::calls::{Answer, Call, NoAnswer},
         requests::or_default,
     },
-    raft::{Group, Leader, TransferError},
+    raft::{Leader, Replica, TransferError},
     replicated::Replicated,
     types::{BrokerId, LeaderEpoch, METADATA_GROUP, PartitionId, RaftGroupId, ms_u32, ms_u64},
 };
@@ -168,7 +168,7 @@ impl Inner {
     }
 }
 
-async fn leads<S: Replicated>(group: &Group<S>, within: Duration) -> Option<LeaderEpoch> {
+async fn leads<S: Replicated>(group: &Replica<S>, within: Duration) -> Option<LeaderEpoch> {
     let deadline = Instant::now() + within;
     let mut status = group.status();
     let settled = timeout_at(deadline, status.wait_for(|now| now.stopped || !now.leads || now.ready)).await;

@@ -20,7 +20,7 @@ use crate::{
             group_calls::{PartitionLag, Unread},
         },
         replica::{
-            Bounds, Hosted,
+            Bounds, PartitionReplica,
             rules::TopicRules,
             walk::{Walker, batches_of},
         },
@@ -28,7 +28,7 @@ use crate::{
     },
     metadata::Metadata,
     metrics::LagSample,
-    raft::Group,
+    raft::Replica,
     record::{BatchHeader, DECODED_BYTES_MAX_DEFAULT, iter_records},
     types::{BrokerId, Offset, RaftGroupId, TopicPartition, WallMs},
 };
@@ -121,13 +121,13 @@ impl Inner {
         answers
     }
 
-    fn led(&self) -> BTreeMap<RaftGroupId, Arc<Hosted>> {
+    fn led(&self) -> BTreeMap<RaftGroupId, Arc<PartitionReplica>> {
         let hosted = self.routes.hosted().into_iter().filter(|hosted| hosted.is_ready());
         hosted.map(|hosted| (hosted.group.id(), hosted)).collect()
     }
 
     /// What lies behind `from`, which is not below the log start. `timestamp`: of the first record there.
-    fn unread(&self, hosted: &Hosted, from: Offset, timestamp: Option<WallMs>) -> Unread {
+    fn unread(&self, hosted: &PartitionReplica, from: Offset, timestamp: Option<WallMs>) -> Unread {
         let (end, bytes) = hosted.group.read(|state| (state.next_offset(), state.bytes_from(from)));
         let records = (end.0 - from.0).max(0);
         let age_ms = match records {
@@ -139,7 +139,7 @@ impl Inner {
     }
 
     /// The timestamp of the record at an offset that exists. None: it has none, or could not be read now.
-    async fn timestamp_at(&self, hosted: &Hosted, offset: Offset) -> Option<WallMs> {
+    async fn timestamp_at(&self, hosted: &PartitionReplica, offset: Offset) -> Option<WallMs> {
         let _turn = timeout(FETCH_CONFIRM_MAX, self.look_ups.acquire()).await.ok()?.ok()?;
         let mut walker = Walker::to_offset(hosted, offset).await.ok()?;
         loop {
@@ -180,7 +180,7 @@ impl Inner {
 struct Reader {
     group: String,
     at: TopicPartition,
-    hosted: Arc<Hosted>,
+    hosted: Arc<PartitionReplica>,
     committed: Offset,
 }
 
@@ -207,8 +207,8 @@ pub async fn run(inner: Arc<Inner>) {
 }
 
 /// The places of all groups in the partitions led here, `max` at most.
-fn readers(inner: &Inner, metadata: &Group<Metadata>, max: usize) -> Vec<Reader> {
-    let led: BTreeMap<TopicPartition, Arc<Hosted>> =
+fn readers(inner: &Inner, metadata: &Replica<Metadata>, max: usize) -> Vec<Reader> {
+    let led: BTreeMap<TopicPartition, Arc<PartitionReplica>> =
         inner.led().into_values().map(|hosted| (hosted.name.clone(), hosted)).collect();
     let mut readers = Vec::new();
     if led.is_empty() {

@@ -28,7 +28,7 @@ use crate::{
 
 impl Inner {
     /// The metadata as it is at least, whoever changed it, when this is called.
-    pub async fn confirmed_metadata(&self) -> Result<raft::Group<Metadata>, GroupError> {
+    pub async fn confirmed_metadata(&self) -> Result<raft::Replica<Metadata>, GroupError> {
         let started = Instant::now();
         let deadline = started + limits::ANSWER_WITHIN;
         loop {

@@ -13,7 +13,7 @@ use super::{disk::DiskGuard, limits, node::Node, upkeep::clock::ClockView};
 use crate::{
     metrics::TopicTraffic,
     partition::Partition,
-    raft::{Group, Status},
+    raft::{Replica, Status},
     types::{Offset, TopicPartition, WallMs, ms_i64},
 };
 use appender::{Appender, AppenderDeps};
@@ -21,9 +21,9 @@ use cursors::Cursors;
 use rules::TopicRules;
 use tokio::sync::watch;
 
-pub struct Hosted {
+pub struct PartitionReplica {
     pub name: TopicPartition,
-    pub group: Group<Partition>,
+    pub group: Replica<Partition>,
     pub appender: Appender,
     pub cursors: Cursors,
     pub traffic: TopicTraffic,
@@ -47,8 +47,13 @@ pub struct Bounds {
     pub high_watermark: Offset,
 }
 
-impl Hosted {
-    pub fn start(ground: Ground, name: TopicPartition, group: Group<Partition>, rules: TopicRules) -> Hosted {
+impl PartitionReplica {
+    pub fn start(
+        ground: Ground,
+        name: TopicPartition,
+        group: Replica<Partition>,
+        rules: TopicRules,
+    ) -> PartitionReplica {
         let Ground { node, disk, clock_view } = ground;
         let rules = Arc::new(Mutex::new(rules));
         let traffic = node.probe.topic(&name.topic);
@@ -65,7 +70,15 @@ impl Hosted {
             clock_agrees: Arc::new(move || clock_view.borrow().agrees()),
             leader_hint: Arc::new(move || hints.hint_elsewhere(&own)),
         });
-        Hosted { name, group, appender, cursors: Cursors::default(), traffic, rules, outdated: Mutex::default() }
+        PartitionReplica {
+            name,
+            group,
+            appender,
+            cursors: Cursors::default(),
+            traffic,
+            rules,
+            outdated: Mutex::default(),
+        }
     }
 
     pub fn rules(&self) -> TopicRules {

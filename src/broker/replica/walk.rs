@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{Hosted, cursors::Cursor};
+use super::{PartitionReplica, cursors::Cursor};
 use crate::{
     partition::{AppendView, CommandError},
     record::{BatchHeader, walk},
@@ -29,7 +29,7 @@ pub enum WalkError {
 
 /// Walks live entries forward.
 pub struct Walker<'a> {
-    hosted: &'a Hosted,
+    hosted: &'a PartitionReplica,
     at: Cursor,
     /// Fixed at the start, after the reader saw the partition's bounds: it sees one committed prefix, which holds
     /// all that lies within them.
@@ -38,7 +38,7 @@ pub struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     /// From the place known to be at or before `offset` and nearest to it.
-    pub async fn to_offset(hosted: &'a Hosted, offset: Offset) -> Result<Walker<'a>, WalkError> {
+    pub async fn to_offset(hosted: &'a PartitionReplica, offset: Offset) -> Result<Walker<'a>, WalkError> {
         let end = hosted.group.state_next();
         let at = match hosted.cursors.get(offset) {
             Some(cursor) => cursor,
@@ -52,7 +52,11 @@ impl<'a> Walker<'a> {
     }
 
     /// From the last known place before the first record with a timestamp of `time` or later.
-    pub async fn from_point(hosted: &'a Hosted, point: Option<(Offset, LogIndex)>, log_start: Offset) -> Walker<'a> {
+    pub async fn from_point(
+        hosted: &'a PartitionReplica,
+        point: Option<(Offset, LogIndex)>,
+        log_start: Offset,
+    ) -> Walker<'a> {
         let end = hosted.group.state_next();
         Walker { hosted, at: nearest(point, from_checkpoint(hosted, log_start)), end }
     }
@@ -108,7 +112,7 @@ fn take_live(at: &mut Cursor, entries: Vec<LogEntry>) -> Result<Vec<Live>, WalkE
 }
 
 /// The last checkpoint at or before `offset`: what is left to start from after a purge.
-fn from_checkpoint(hosted: &Hosted, offset: Offset) -> Cursor {
+fn from_checkpoint(hosted: &PartitionReplica, offset: Offset) -> Cursor {
     let found = hosted.group.read(|state| {
         let checkpoints = state.checkpoints().iter().rev();
         let mut before = checkpoints.skip_while(|checkpoint| checkpoint.next_offset > offset);

@@ -9,7 +9,7 @@ use crate::{
     broker::{cluster::reconcile::initialize, inner::Inner, limits::INITIALIZE_AFTER},
     metadata::PartitionPlacement,
     partition::{Partition, PartitionLimits},
-    raft::GroupSpec,
+    raft::ReplicaSpec,
     types::{BrokerId, Offset, PartitionId, RaftGroupId, ReplicaId, TopicId},
 };
 
@@ -71,7 +71,7 @@ async fn b6_a_replica_that_was_added_later_never_begins_its_group() {
     let (group, replica) = (RaftGroupId(77_777), ReplicaId(99_004));
     // The brokers of the first members are gone: no leader is ever heard of.
     let initial = vec![(ReplicaId(99_001), BrokerId(2)), (ReplicaId(99_002), BrokerId(3))];
-    let spec = GroupSpec { group, replica, initial: initial.clone() };
+    let spec = ReplicaSpec { group, replica, initial: initial.clone() };
     let later = inner.raft.open(spec, Partition::new(PartitionLimits::default())).await.expect("opens");
     let (topic, topic_id) = ("t".to_string(), TopicId(1));
     let placement = PartitionPlacement { topic, topic_id, partition: PartitionId(0), group, replica, initial };

@@ -10,7 +10,7 @@ use crate::{
         errors::{AdminError, ProduceError},
         inner::Inner,
         limits,
-        replica::Hosted,
+        replica::PartitionReplica,
     },
     raft::RoomLevel,
     types::BrokerId,
@@ -55,7 +55,7 @@ impl From<Shortage> for AdminError {
 }
 
 impl Inner {
-    async fn hand_over(&self, hosted: &Hosted) {
+    async fn hand_over(&self, hosted: &PartitionReplica) {
         let voters = hosted.group.voters().into_iter().map(|(_, broker)| broker);
         let with_room = |broker: &BrokerId| {
             *broker != self.me() && self.raft.room_of(*broker).is_some_and(|room| room.level == RoomLevel::Enough)

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use crate::{
     broker::{inner::Inner, limits, node::Node, serving::Serving},
-    raft::Group,
+    raft::Replica,
     replicated::Replicated,
     types::{BrokerId, RaftGroupId},
 };
@@ -20,7 +20,7 @@ pub struct Unserved {
 }
 
 impl Unserved {
-    fn count<S: Replicated>(&mut self, node: &Node, group: &Group<S>) {
+    fn count<S: Replicated>(&mut self, node: &Node, group: &Replica<S>) {
         let serving = node.serving(group);
         if !serving.is_served() {
             self.groups.insert(group.id());

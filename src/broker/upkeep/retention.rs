@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::clock;
 use crate::{
-    broker::{inner::Inner, limits, replica::Hosted},
+    broker::{inner::Inner, limits, replica::PartitionReplica},
     partition::{RESIZE_FEATURE_LEVEL, encode_resize, encode_trim},
 };
 
@@ -37,7 +37,7 @@ pub async fn round(inner: &Inner) {
     }
 }
 
-async fn resize_segments(inner: &Inner, hosted: &Hosted) {
+async fn resize_segments(inner: &Inner, hosted: &PartitionReplica) {
     let wanted = hosted.rules().segment;
     let now = inner.clock.wall();
     let command = hosted
@@ -50,7 +50,7 @@ async fn resize_segments(inner: &Inner, hosted: &Hosted) {
     }
 }
 
-async fn trim_expired(inner: &Inner, hosted: &Hosted, clock_agrees: bool) {
+async fn trim_expired(inner: &Inner, hosted: &PartitionReplica, clock_agrees: bool) {
     let rules = hosted.rules();
     let retention_ms = rules.retention_ms.filter(|_| clock_agrees);
     let now = inner.clock.wall();
@@ -65,7 +65,7 @@ async fn trim_expired(inner: &Inner, hosted: &Hosted, clock_agrees: bool) {
 }
 
 /// Whether it was applied in time. Whatever becomes of it: the next round looks again.
-async fn propose(hosted: &Hosted, command: Bytes) -> bool {
+async fn propose(hosted: &PartitionReplica, command: Bytes) -> bool {
     let pending = hosted.group.propose(hosted.status().term, command).await;
     match timeout(limits::CALL_WITHIN, pending).await {
         Ok(Ok(_)) => return true,

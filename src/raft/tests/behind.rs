@@ -20,7 +20,7 @@ use crate::{
     metrics::Metrics,
     proto::internal,
     raft::{
-        GroupSpec,
+        ReplicaSpec,
         appends::{Appends, Books},
         lanes::Outgoing,
         link::{APPEND_WINDOW, Link},
@@ -32,8 +32,8 @@ use crate::{
     },
     replicated::{Applied, CannotApply, Replicated, SnapshotAt, StateDecodeError},
     storage::{
-        EntryKind, Family, GroupLog, KeyRange, Kv, KvFuture, LogEntry, ScanLimit, SimDisk, SimKv, Store, StoreOptions,
-        WriteBatch, WriterProbe,
+        EntryKind, Family, KeyRange, Kv, KvFuture, LogEntry, ReplicaLog, ScanLimit, SimDisk, SimKv, Store,
+        StoreOptions, WriteBatch, WriterProbe,
     },
     types::{BrokerId, EntryPosition, LogIndex, RaftGroupId, ReplicaId, Term},
 };
@@ -92,7 +92,7 @@ async fn open(kv: Arc<dyn Kv>, tail_bytes_max: usize) -> Store {
     Store::open(kv, options, WriterProbe::default(), fail).await.expect("opens")
 }
 
-async fn append(log: &GroupLog, entries: Vec<LogEntry>) {
+async fn append(log: &ReplicaLog, entries: Vec<LogEntry>) {
     let (done, wait) = tokio::sync::oneshot::channel();
     log.append(entries, Box::new(move |result| drop(done.send(result))));
     wait.await.expect("completed").expect("durable");
@@ -158,7 +158,7 @@ async fn a_start_applies_again_what_it_reads_a_little_at_a_time() {
     let (node, _) = start_node(1, Arc::new(kv), Knobs::default()).await;
     let initial = vec![(replica(1), BrokerId(1))];
     let fresh = Weigher { read, applied: 0, most: most.clone() };
-    let spec = GroupSpec { group: GROUP, replica: replica(1), initial };
+    let spec = ReplicaSpec { group: GROUP, replica: replica(1), initial };
     let group = node.open(spec, fresh).await.expect("opens");
     assert!(*group.applied().borrow() >= Some(LogIndex(ENTRIES)), "all that was committed is applied");
     assert_eq!(group.read(|weigher| weigher.applied), ENTRIES as usize * BYTES);

@@ -9,7 +9,7 @@ use super::Journal;
 use crate::{
     metrics::Metrics,
     raft::{
-        Group, GroupSpec, NodeDeps, ProposalEnd, RaftNode, RaftSettings,
+        NodeDeps, ProposalEnd, RaftNode, RaftSettings, Replica, ReplicaSpec,
         link::DIGEST_EVERY,
         member::{AppendReplies, AppendStream, Member},
         types::{RaftVote, Types},
@@ -31,7 +31,7 @@ const SOON: Duration = Duration::from_secs(4);
 
 pub struct Node {
     pub raft: RaftNode,
-    pub group: Group<Journal>,
+    pub group: Replica<Journal>,
     address: String,
 }
 
@@ -106,7 +106,7 @@ pub async fn start_node(id: u64, kv: Arc<dyn Kv>, knobs: Knobs) -> (RaftNode, St
 async fn start(id: u64, disk: &SimDisk, knobs: Knobs) -> Node {
     let (raft, address) = start_node(id, Arc::new(disk.open()), knobs).await;
     let initial = (1..=3).map(|id| (replica(id), BrokerId(id))).collect();
-    let spec = GroupSpec { group: GROUP, replica: replica(id), initial };
+    let spec = ReplicaSpec { group: GROUP, replica: replica(id), initial };
     let group = raft.open(spec, Journal::default()).await.unwrap();
     Node { raft, group, address }
 }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     storage::{
-        GroupLog, Kv, LogEntry, OnFailure, RocksKv, RocksOptions, SavedState, SimDisk, Store, StoreFailed,
+        Kv, LogEntry, OnFailure, ReplicaLog, RocksKv, RocksOptions, SavedState, SimDisk, Store, StoreFailed,
         StoreOptions, WriterProbe, log::tests::entry,
     },
     types::{EntryPosition, LogIndex, RaftGroupId, ReplicaId, Term},
@@ -92,16 +92,16 @@ pub fn saved(position: EntryPosition, state: &str) -> SavedState {
 }
 
 /// Appends without waiting.
-pub fn start_append(log: &GroupLog, entries: Vec<LogEntry>) -> oneshot::Receiver<Result<(), StoreFailed>> {
+pub fn start_append(log: &ReplicaLog, entries: Vec<LogEntry>) -> oneshot::Receiver<Result<(), StoreFailed>> {
     let (tx, rx) = oneshot::channel();
     log.append(entries, Box::new(move |result| drop(tx.send(result))));
     rx
 }
 
-pub async fn append(log: &GroupLog, entries: Vec<LogEntry>) {
+pub async fn append(log: &ReplicaLog, entries: Vec<LogEntry>) {
     start_append(log, entries).await.expect("completed").expect("durable");
 }
 
-pub async fn all(log: &GroupLog) -> Vec<LogEntry> {
+pub async fn all(log: &ReplicaLog) -> Vec<LogEntry> {
     log.read_all(LogIndex(0), LogIndex(u64::MAX)).await.expect("read")
 }

@@ -12,7 +12,7 @@ use futures_util::poll;
 use super::bed::{Failures, G, R, at, entries, open, open_with, paused, saved};
 use crate::{
     seam::Rng,
-    storage::{Family, GroupLog, Kv, SimDisk, SimFault, Store, StoreFailed, StoreOptions, formats, keys},
+    storage::{Family, Kv, ReplicaLog, SimDisk, SimFault, Store, StoreFailed, StoreOptions, formats, keys},
     types::{EntryPosition, LogIndex, Offset, RaftGroupId, Term, WallMs},
 };
 
@@ -26,7 +26,7 @@ struct Told {
 }
 
 struct Worker {
-    log: GroupLog,
+    log: ReplicaLog,
     told: Arc<Mutex<Told>>,
     term: u64,
     votes: u64,
@@ -291,7 +291,7 @@ async fn race_truncations(seed: u64) {
     assert!(reader.await.expect("the reader ends") > 10);
 }
 
-async fn read_meanwhile(log: GroupLog, begins: Arc<Mutex<BTreeMap<Term, u64>>>, until: Term) -> usize {
+async fn read_meanwhile(log: ReplicaLog, begins: Arc<Mutex<BTreeMap<Term, u64>>>, until: Term) -> usize {
     let mut reads = 0;
     while log.last().map(|last| last.term) < Some(until) {
         let read = log.read(LogIndex(5), LogIndex(u64::MAX), usize::MAX).await.expect("read");

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::bed::{Bed, Failures, G, R, all, append, at, entries, on_both, open_with, paused, saved, start_append};
 use crate::{
     storage::{
-        Family, GroupLog, Identity, Kv, OpenLogError, RocksKv, RocksOptions, SavedState, SimDisk, StoreError,
+        Family, Identity, Kv, OpenLogError, ReplicaLog, RocksKv, RocksOptions, SavedState, SimDisk, StoreError,
         StoreOptions,
     },
     types::{BrokerId, LogIndex, Offset, RaftGroupId, ReplicaId, WallMs},
@@ -33,7 +33,7 @@ fn entries_votes_and_positions_are_there_after_opening_again() {
     });
 }
 
-async fn check(log: &GroupLog, when: &str) {
+async fn check(log: &ReplicaLog, when: &str) {
     assert_eq!(all(log).await, [entries(1, 3..5), entries(2, 5..7)].concat(), "{when}");
     assert_eq!((log.purged(), log.last(), log.flushed()), (Some(at(1, 2)), Some(at(2, 6)), Some(LogIndex(6))));
     assert_eq!((log.vote(), log.committed()), (Some(Bytes::from_static(b"vote")), Some(at(2, 6))), "{when}");

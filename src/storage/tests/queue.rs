@@ -8,12 +8,12 @@ use std::{
 use super::bed::{Failures, G, R, all, append, at, entries, open, open_with, paused, start_append};
 use crate::{
     storage::{
-        GroupLog, SimDisk, SimFault, Store, StoreOptions, WriterProbe, log::tests::entry, writer::UNSYNCED_DELAY_MAX,
+        ReplicaLog, SimDisk, SimFault, Store, StoreOptions, WriterProbe, log::tests::entry, writer::UNSYNCED_DELAY_MAX,
     },
     types::{LogIndex, RaftGroupId},
 };
 
-async fn open_groups(store: &Store, count: u64) -> Vec<GroupLog> {
+async fn open_groups(store: &Store, count: u64) -> Vec<ReplicaLog> {
     let mut logs = vec![];
     for group in 0..count {
         logs.push(store.open_log(RaftGroupId(group), R).await.expect("open"));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::bed::{Failures, G, R, append, at, entries, open, open_with, paused, saved, start_append};
 use crate::{
     storage::{
-        Family, GroupLog, Kv, OpenLogError, SimDisk, StoreFailed, StoreOptions, WriteBatch, formats, keys,
+        Family, Kv, OpenLogError, ReplicaLog, SimDisk, StoreFailed, StoreOptions, WriteBatch, formats, keys,
         log::tests::entry,
     },
     types::{EntryPosition, LogIndex},
@@ -48,7 +48,7 @@ fn batch(prefix: &Prefix) -> WriteBatch {
     batch
 }
 
-async fn open_batch(batch: WriteBatch) -> Result<GroupLog, OpenLogError> {
+async fn open_batch(batch: WriteBatch) -> Result<ReplicaLog, OpenLogError> {
     let kv = Arc::new(SimDisk::new(1).open());
     kv.commit(batch, true).await.expect("commit");
     open(kv).await.open_log(G, R).await
@@ -159,7 +159,7 @@ fn a_checkpoint_carries_the_applied_state_with_it() {
 }
 
 /// A log of ten entries, committed up to 5 and applied up to 3.
-async fn ten_entries(failures: &Failures) -> GroupLog {
+async fn ten_entries(failures: &Failures) -> ReplicaLog {
     let store = open_with(Arc::new(SimDisk::new(1).open()), StoreOptions::default(), failures).await;
     let log = store.open_log(G, R).await.expect("open");
     append(&log, entries(2, 0..10)).await;
@@ -170,13 +170,13 @@ async fn ten_entries(failures: &Failures) -> GroupLog {
 }
 
 /// Runs a call that must panic.
-fn refused(call: impl AsyncFnOnce(GroupLog)) {
+fn refused(call: impl AsyncFnOnce(ReplicaLog)) {
     paused(async { call(ten_entries(&Failures::default()).await).await });
 }
 
 /// Runs a call that a peer could cause. It must end the store with a reason, and never panic: a lock that
 /// is poisoned would take others down with it.
-fn fails_the_store(reason: &str, call: impl AsyncFnOnce(&GroupLog) -> Result<(), StoreFailed>) {
+fn fails_the_store(reason: &str, call: impl AsyncFnOnce(&ReplicaLog) -> Result<(), StoreFailed>) {
     paused(async {
         let failures = Failures::default();
         let log = ten_entries(&failures).await;

@@ -9,7 +9,7 @@ use crate::{
     broker::groups::limits,
     group::{GroupCommand, GroupOutcome, GroupRefusal},
     metadata::{Change, Command, Metadata, Outcome, Refusal as MetadataRefusal, decode_response},
-    raft::{Group, ProposalEnd, Refusal},
+    raft::{ProposalEnd, Refusal, Replica},
     seam::Clock,
     types::{LogIndex, Term},
 };
@@ -17,7 +17,7 @@ use crate::{
 /// See the module's head.
 #[derive(Clone)]
 pub struct Proposer {
-    metadata: Group<Metadata>,
+    metadata: Replica<Metadata>,
     term: Term,
     clock: Arc<dyn Clock>,
 }
@@ -38,7 +38,7 @@ pub enum NotApplied {
 }
 
 impl Proposer {
-    pub fn new(metadata: Group<Metadata>, term: Term, clock: Arc<dyn Clock>) -> Proposer {
+    pub fn new(metadata: Replica<Metadata>, term: Term, clock: Arc<dyn Clock>) -> Proposer {
         Proposer { metadata, term, clock }
     }
 

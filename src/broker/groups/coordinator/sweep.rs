@@ -16,7 +16,7 @@ use crate::{
     broker::groups::limits,
     group::{GroupCommand, ResolvePattern},
     metadata::Metadata,
-    raft::Group,
+    raft::Replica,
     types::WallMs,
 };
 
@@ -43,7 +43,7 @@ type InUse<'a> = (&'a str, &'a str, &'a [String]);
 
 impl Sweeper {
     /// Commands that are due. `now`: None while this broker's clock is not to be trusted.
-    pub fn sweep(&mut self, metadata: &Group<Metadata>, now: Option<WallMs>, retention_ms: u64) -> Vec<GroupCommand> {
+    pub fn sweep(&mut self, metadata: &Replica<Metadata>, now: Option<WallMs>, retention_ms: u64) -> Vec<GroupCommand> {
         metadata.read(|state| {
             self.see_patterns(state.groups().patterns().map(|(_, pattern, _)| pattern));
             if !self.patterns.is_empty() {

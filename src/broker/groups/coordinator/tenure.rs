@@ -35,7 +35,7 @@ use crate::{
     group::{self, GroupCommand, GroupOutcome},
     metadata::Metadata,
     metrics::GroupProbe,
-    raft::{Group, Status},
+    raft::{Replica, Status},
     seam::Clock,
     types::{LogIndex, Term, ms_u64},
 };
@@ -43,7 +43,7 @@ use crate::{
 /// See the module's head. Shared by its tasks and the requests that it answers.
 pub struct Tenure {
     pub term: Term,
-    pub metadata: Group<Metadata>,
+    pub metadata: Replica<Metadata>,
     pub commits: CommitQueue,
     pub promises: Mutex<Promises>,
     pub probe: GroupProbe,
@@ -96,7 +96,7 @@ pub async fn run(
 }
 
 impl Tenure {
-    fn begin(node: &Node, probe: GroupProbe, metadata: Group<Metadata>, term: Term) -> (Arc<Tenure>, commits::Queue) {
+    fn begin(node: &Node, probe: GroupProbe, metadata: Replica<Metadata>, term: Term) -> (Arc<Tenure>, commits::Queue) {
         let (commits, queue) = commits::queue();
         let rounds = Rounds::start({
             let metadata = metadata.clone();
@@ -287,7 +287,7 @@ impl Watched {
 }
 
 /// One ReadIndex round, of this term or none.
-async fn confirm(metadata: Group<Metadata>, term: Term) -> Option<LogIndex> {
+async fn confirm(metadata: Replica<Metadata>, term: Term) -> Option<LogIndex> {
     let index = metadata.read_index().await.ok()?;
     let status = metadata.status().borrow().clone();
     (status.leads && status.term == term).then_some(index)

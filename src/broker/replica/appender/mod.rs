@@ -27,7 +27,7 @@ use crate::{
     broker::{LeaderHint, ProduceBudget, ProduceError, Receipt, disk::Shortage, limits},
     metrics::{IntakeProbe, Limit, RequestProbe, TopicTraffic},
     partition::{AppendBuilder, Partition, PartitionResponse},
-    raft::{Group, Pending, ProposalEnd, Refusal, Status},
+    raft::{Pending, ProposalEnd, Refusal, Replica, Status},
     record::BatchHeader,
     seam::Clock,
     types::{BrokerId, EntryPosition, LogIndex, Offset, Term, TopicPartition, ms_i64},
@@ -85,7 +85,7 @@ impl Drop for Paused {
 /// What the task needs of the broker.
 pub struct AppenderDeps {
     pub name: TopicPartition,
-    pub group: Group<Partition>,
+    pub group: Replica<Partition>,
     pub rules: Arc<Mutex<TopicRules>>,
     pub clock: Arc<dyn Clock>,
     pub probe: RequestProbe,

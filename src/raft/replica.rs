@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     replicated::Replicated,
-    storage::GroupLog,
+    storage::ReplicaLog,
     types::{BrokerId, EntryPosition, LogIndex, RaftGroupId, ReplicaId, Term},
 };
 
@@ -42,7 +42,7 @@ pub(super) const READ_INDEX_WITHIN: Duration = Duration::from_secs(2);
 
 /// Which replica of which group to run here.
 #[derive(Clone, Debug)]
-pub struct GroupSpec {
+pub struct ReplicaSpec {
     pub group: RaftGroupId,
     pub replica: ReplicaId,
     /// The group's first members, immutable for its life (SAFETY B6).
@@ -164,9 +164,9 @@ fn refusal(why: &ForwardToLeader<Types>) -> Refusal {
 
 pub(super) struct Inner<S: Replicated> {
     pub core: Arc<Core>,
-    pub spec: GroupSpec,
+    pub spec: ReplicaSpec,
     pub raft: Raft<Types, Driver<S>>,
-    pub log: GroupLog,
+    pub log: ReplicaLog,
     pub shared: Arc<Shared<S>>,
     pub status: watch::Sender<Status>,
     pub matches: Arc<Matches>,
@@ -180,15 +180,15 @@ pub(super) struct Inner<S: Replicated> {
 }
 
 /// Handle to one running replica. Clones share it.
-pub struct Group<S: Replicated>(pub(super) Arc<Inner<S>>);
+pub struct Replica<S: Replicated>(pub(super) Arc<Inner<S>>);
 
-impl<S: Replicated> Clone for Group<S> {
+impl<S: Replicated> Clone for Replica<S> {
     fn clone(&self) -> Self {
-        Group(self.0.clone())
+        Replica(self.0.clone())
     }
 }
 
-impl<S: Replicated> Group<S> {
+impl<S: Replicated> Replica<S> {
     pub fn id(&self) -> RaftGroupId {
         self.0.spec.group
     }
@@ -207,7 +207,7 @@ impl<S: Replicated> Group<S> {
     }
 
     /// One more than the index of the last entry that any state read before this call holds. Never behind the
-    /// state, as [`Group::applied`] may be for a moment.
+    /// state, as [`Replica::applied`] may be for a moment.
     pub fn state_next(&self) -> LogIndex {
         self.0.shared.state_next()
     }
@@ -218,7 +218,7 @@ impl<S: Replicated> Group<S> {
     }
 
     /// The replica's log, for reads of applied entries.
-    pub fn log(&self) -> &GroupLog {
+    pub fn log(&self) -> &ReplicaLog {
         &self.0.log
     }
 
