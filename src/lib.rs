@@ -40,5 +40,7 @@ pub mod record;
 pub mod replicated;
 pub mod seam;
 #[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "server")]
 pub mod storage;
 pub mod types;

@@ -19,8 +19,6 @@ mod format;
 mod global;
 mod group;
 mod guess;
-#[cfg(test)]
-mod isolation_tests;
 mod local;
 mod offsets;
 mod output;

@@ -2,12 +2,36 @@
 //! a setting must change, for the same start would end the same; 1 where something happened to disk, cluster or
 //! machine.
 
-use std::path::Path;
+use std::{io::ErrorKind, path::Path};
 
-use crate::{broker::BrokerFailed, cli::exit::Failure, storage::StoreError};
+use crate::{broker::BrokerFailed, cli::exit::Failure, server::ServerFailed, storage::StoreError};
+
+/// What ended a server, or kept it from starting, and what to do about it.
+pub(super) fn of(failed: &ServerFailed) -> Failure {
+    match failed {
+        ServerFailed::Alone { .. } => Failure::usage(failed.to_string()),
+        ServerFailed::Bind { key, cause, .. } => {
+            Failure::usage(format!("{failed}; {}", another_address(cause.kind(), key)))
+        }
+        ServerFailed::Directory { directory, cause } => of_directory(directory, cause),
+        ServerFailed::Broker(failed) => of_broker(failed),
+        ServerFailed::Threads(_) | ServerFailed::Listener { .. } => Failure::failed(failed.to_string()),
+    }
+}
+
+fn another_address(kind: ErrorKind, key: &str) -> String {
+    match kind {
+        ErrorKind::AddrInUse => format!("stop what listens there, or set {key} to a free address"),
+        ErrorKind::PermissionDenied => {
+            format!("ports below 1024 are for root and CAP_NET_BIND_SERVICE: set {key} to another port")
+        }
+        ErrorKind::AddrNotAvailable => format!("set {key} to an address of this machine"),
+        _ => format!("set {key} to an address that can be bound"),
+    }
+}
 
 /// What is wrong with the data directory, and what to do about it.
-pub(super) fn of_directory(directory: &Path, error: &StoreError) -> Failure {
+fn of_directory(directory: &Path, error: &StoreError) -> Failure {
     let directory = directory.display();
     match error {
         StoreError::WrongCluster { .. } | StoreError::NotEmpty { .. } | StoreError::NotADirectory { .. } => {
@@ -23,7 +47,7 @@ pub(super) fn of_directory(directory: &Path, error: &StoreError) -> Failure {
     }
 }
 
-pub(super) fn of_broker(failed: &BrokerFailed) -> Failure {
+fn of_broker(failed: &BrokerFailed) -> Failure {
     match failed {
         BrokerFailed::WrongCluster { .. } | BrokerFailed::InvalidSetting { .. } => Failure::usage(failed.to_string()),
         BrokerFailed::StorageIdMismatch { .. }
@@ -41,6 +65,24 @@ mod tests {
         cli::exit::{FAILED, USAGE},
         types::BrokerId,
     };
+
+    /// Operator's review: a privileged port was to be made "a free address".
+    #[test]
+    fn an_address_that_cannot_be_bound_is_usage_and_each_reason_has_its_own_advice() {
+        for (kind, advice) in [
+            (ErrorKind::AddrInUse, "set client_bind to a free address"),
+            (ErrorKind::PermissionDenied, "below 1024"),
+            (ErrorKind::AddrNotAvailable, "an address of this machine"),
+            (ErrorKind::InvalidInput, "an address that can be bound"),
+        ] {
+            let failure = of(&ServerFailed::Bind { key: "client_bind", address: "h:1".into(), cause: kind.into() });
+            assert_eq!(failure.code, USAGE);
+            for part in ["cannot listen on h:1 (client_bind)", advice] {
+                assert!(failure.message.contains(part), "{failure:?}");
+            }
+        }
+        assert_eq!(of(&ServerFailed::Alone { peers: vec![] }).code, USAGE);
+    }
 
     #[test]
     fn refusals_say_what_to_do() {

@@ -14,15 +14,16 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, interval},
 };
-use tokio_util::sync::CancellationToken;
 
+use super::faces::Faces;
 use crate::{
     broker::tests::{
         cut::Shape,
         rig::{Cluster as Brokers, PATIENCE, until},
     },
     client::{Cluster, Outcome, Producer, ProducerOptions, World},
-    grpc::{self, GrpcOptions},
+    grpc::GrpcOptions,
+    http::HttpOptions,
     record::Record,
     seam::{Listener, Net, NetFuture, Stream, TcpNet},
 };
@@ -48,38 +49,38 @@ impl Net for Names {
 }
 
 /// The listeners of all brokers; they end with it.
-struct Faces {
+struct Fronts {
     names: Names,
-    stop: CancellationToken,
+    _faces: Vec<Faces>,
 }
 
-impl Faces {
-    async fn of(brokers: &Brokers) -> Faces {
-        let (mut names, stop) = (Names::default(), CancellationToken::new());
+impl Fronts {
+    async fn of(brokers: &Brokers) -> Fronts {
+        let (mut names, mut faces) = (Names::default(), Vec::new());
         for (id, node) in &brokers.nodes {
-            let listener = TcpNet.bind("127.0.0.1:0").await.unwrap();
-            names.0.insert(name(*id), listener.local_addr().unwrap().to_string());
-            let options = GrpcOptions {
+            let [client, http] = [TcpNet.bind("127.0.0.1:0").await.unwrap(), TcpNet.bind("127.0.0.1:0").await.unwrap()];
+            names.0.insert(name(*id), client.local_addr().unwrap().to_string());
+            let grpc_options = GrpcOptions {
                 connections_max: 1_000,
                 fetch_bytes_max: 64 << 20,
                 metrics: node.metrics.clone(),
                 descriptors_max: usize::MAX,
             };
-            tokio::spawn(grpc::serve(node.broker.clone(), listener, options, stop.clone()));
+            let http_options = HttpOptions {
+                metrics: node.metrics.clone(),
+                console: false,
+                advertised: format!("http-{id}:7080"),
+                descriptors_max: usize::MAX,
+            };
+            faces.push(Faces::serve(&node.broker, (client, grpc_options), (http, http_options)));
         }
-        Faces { names, stop }
+        Fronts { names, _faces: faces }
     }
 
     /// A client that is told these brokers, in this order.
     fn client(&self, brokers: impl IntoIterator<Item = u64>) -> Cluster {
         let world = World { net: Arc::new(self.names.clone()), ..World::system() };
         Cluster::with_world(brokers.into_iter().map(name).collect(), world).unwrap()
-    }
-}
-
-impl Drop for Faces {
-    fn drop(&mut self) {
-        self.stop.cancel();
     }
 }
 
@@ -183,9 +184,9 @@ async fn find(cluster: &Cluster) -> Duration {
 async fn no_partition_is_silent_for_three_seconds(shape: Shape) {
     let brokers = Brokers::start_alone(BROKERS, 900 + shape as u64).await;
     brokers.create("t", PARTITIONS as u32).await;
-    let faces = Faces::of(&brokers).await;
+    let fronts = Fronts::of(&brokers).await;
     let rotated = |first: u64| (0..BROKERS).map(move |i| (first - 1 + i) % BROKERS + 1);
-    let loads: Vec<Load> = (1..=BROKERS).map(|first| Load::start(faces.client(rotated(first)))).collect();
+    let loads: Vec<Load> = (1..=BROKERS).map(|first| Load::start(fronts.client(rotated(first)))).collect();
     let all_acknowledged = async |since: Instant, what: &str| {
         until(what, || async { loads.iter().all(|load| load.all_since() > since) }).await;
     };
@@ -202,7 +203,7 @@ async fn no_partition_is_silent_for_three_seconds(shape: Shape) {
             println!("{shape:?}, broker {cut_off} cut off, list begins with {first}: {gap:?} (partition {partition})");
             assert!(gap <= GAP_MAX, "{shape:?}, {cut_off} cut off, list begins with {first}: {gap:?}");
         }
-        let took = find(&faces.client(rotated(cut_off))).await;
+        let took = find(&fronts.client(rotated(cut_off))).await;
         assert!(took <= FIND_MAX, "{shape:?}, {cut_off} cut off: a new client needs {took:?}");
         brokers.cuts.mend();
         for id in 1..=BROKERS {

@@ -31,6 +31,21 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
+    /// Raises the process's soft limit of open files to the hard one, and shares it out.
+    pub fn raise() -> Result<Descriptors, String> {
+        let limit = getrlimit(Resource::Nofile);
+        if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+            tracing::warn!(%error, "could not raise the limit of open files");
+        }
+        // None: unlimited.
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(LIMIT_MAX);
+        Descriptors::share(limit).ok_or_else(|| {
+            format!(
+                "this process may open only {limit} files (ulimit -n), a broker needs {LIMIT_MIN} at least: raise it"
+            )
+        })
+    }
+
     /// Shares `limit` out. None: it is too low for a broker.
     pub fn share(limit: u64) -> Option<Descriptors> {
         let limit = limit.min(LIMIT_MAX);
@@ -56,19 +71,6 @@ impl Descriptors {
             )
         })
     }
-}
-
-/// Raises the soft limit of open files to the hard one, and shares it out.
-pub fn raise() -> Result<Descriptors, String> {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        tracing::warn!(%error, "could not raise the limit of open files");
-    }
-    // None: unlimited.
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(LIMIT_MAX);
-    Descriptors::share(limit).ok_or_else(|| {
-        format!("this process may open only {limit} files (ulimit -n), a broker needs {LIMIT_MIN} at least: raise it")
-    })
 }
 
 #[cfg(test)]

@@ -34,9 +34,10 @@ const fn looks(within: Duration) -> u32 {
     (within.as_millis() / LOOK_EVERY.as_millis()) as u32
 }
 
-/// What the thread looks at.
+/// What the watchdog looks at. Whoever owns the process says through it that the process was told to stop; until then
+/// it lives and ends with its server.
 #[derive(Clone, Default)]
-pub struct Signs {
+pub struct LifeSigns {
     /// Counted up by a task.
     beats: Arc<AtomicU64>,
     stopping: Arc<AtomicBool>,
@@ -44,7 +45,7 @@ pub struct Signs {
     is_over: Arc<AtomicBool>,
 }
 
-impl Signs {
+impl LifeSigns {
     /// The process was told to stop.
     pub fn stopping(&self) {
         self.stopping.store(true, Relaxed);
@@ -73,7 +74,7 @@ impl Drop for Ending {
 }
 
 /// Starts the thread. It ends with the runtime, or with a process that was told to stop.
-pub fn start(signs: Signs, writer: WriterProbe) -> std::io::Result<()> {
+pub fn start(signs: LifeSigns, writer: WriterProbe) -> std::io::Result<()> {
     let look = move || {
         let mut watch = Watch::default();
         loop {

@@ -1,0 +1,109 @@
+//! Whole servers in this process, as the command line and a program of its own assemble them.
+
+use std::path::Path;
+
+use super::*;
+use crate::{
+    config::{ListenerConfig, ServerArgs},
+    storage::StoreError,
+    types::BrokerId,
+};
+
+/// As long as a cluster of one may take to form beside all the other tests.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn refused(config: &ServerConfig) -> ServerFailed {
+    let descriptors = Descriptors::share(1_024).unwrap();
+    Server::start(config, descriptors, &LifeSigns::default()).await.err().expect("it must not start")
+}
+
+/// Operator's review S4: a data directory was created and preallocated before the address was tried.
+#[tokio::test]
+async fn s4_what_the_settings_make_impossible_leaves_no_data_directory_behind() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let valid = config(&dir.path().join("data"));
+    let with_http = |bind: String| {
+        let mut config = valid.clone();
+        config.http.bind = bind;
+        config
+    };
+    for bind in [
+        taken.local_addr().unwrap().to_string(),
+        // TEST-NET-1 is nobody's.
+        "192.0.2.1:0".into(),
+        "127.0.0.1:99999".into(),
+    ] {
+        let config = with_http(bind.clone());
+        let failed = refused(&config).await;
+        assert!(
+            matches!(&failed, ServerFailed::Bind { key: "http_bind", address, .. } if *address == bind),
+            "{failed:?}"
+        );
+        assert!(!config.data_dir.exists(), "{failed:?}");
+    }
+    let alone = ServerConfig { single: Switch::Off, ..valid };
+    let failed = refused(&alone).await;
+    assert!(matches!(failed, ServerFailed::Alone { .. }) && failed.to_string().contains("--single"), "{failed:?}");
+    assert!(!alone.data_dir.exists());
+}
+
+fn config(data_dir: &Path) -> ServerConfig {
+    let any = || ListenerConfig { bind: "127.0.0.1:0".into(), advertised: None };
+    let peers = "1@127.0.0.1:1".parse().expect("a peer");
+    let args = ServerArgs {
+        id: Some(1),
+        data_dir: Some(data_dir.into()),
+        peers: Some(vec!["1@127.0.0.1:1".into()]),
+        single: Some(Switch::On),
+        ..ServerArgs::default()
+    };
+    let config = args.load().expect("valid").config;
+    ServerConfig { client: any(), peer: any(), http: any(), peers: vec![peers], ..config }
+}
+
+async fn starts_and_stops(config: &ServerConfig) {
+    let descriptors = Descriptors::share(1_024).unwrap();
+    let mut server = Server::start(config, descriptors, &LifeSigns::default()).await.unwrap();
+    tokio::time::timeout(PATIENCE, server.ready()).await.expect("ready in time");
+    let failed = refused(config).await;
+    assert!(matches!(&failed, ServerFailed::Directory { cause: StoreError::InUse { .. }, .. }), "{failed:?}");
+    server.stop().await;
+    assert!(matches!(server.broker().readiness(), Readiness::NotReady(_)));
+}
+
+/// Twice on one directory: the first leaves it free and whole.
+#[test]
+fn one_broker_forms_its_cluster_stops_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let in_its_runtime = |what: &dyn Fn(&tokio::runtime::Runtime)| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        what(&runtime);
+        runtime.shutdown_timeout(PATIENCE);
+    };
+    for _ in 0..2 {
+        in_its_runtime(&|runtime| runtime.block_on(starts_and_stops(&config)));
+    }
+    // Operator's review S4: the directory is broker 1's.
+    let other = ServerConfig { id: BrokerId(2), ..config };
+    in_its_runtime(&|runtime| {
+        let failed = runtime.block_on(refused(&other));
+        assert!(
+            matches!(failed, ServerFailed::Broker(_)) && failed.to_string().contains("belongs to broker 1"),
+            "{failed:?}"
+        );
+    });
+}
+
+/// Whoever asks a server that must not go on to stop all the same is not punished for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_listener_that_ended_is_told_and_the_rest_can_be_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let descriptors = Descriptors::share(1_024).unwrap();
+    let mut server = Server::start(&config(dir.path()), descriptors, &LifeSigns::default()).await.unwrap();
+    server.faces.close().await;
+    let failed = tokio::time::timeout(PATIENCE, server.failed()).await.expect("it is noticed");
+    assert!(matches!(failed, ServerFailed::Listener { cause: None, .. }), "{failed:?}");
+    server.stop().await;
+}
