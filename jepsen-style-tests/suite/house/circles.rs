@@ -11,13 +11,6 @@ use super::source::{blank_prose, exports, paths, split_tests};
 /// The circles that there are, without `src/` and `.rs`, and why they stay.
 pub const KNOWN_CIRCLES: &[(&str, &str)] = &[
     (
-        "cli/bench/commit cli/bench/consume cli/bench/e2e cli/bench/load cli/bench/mod cli/bench/produce",
-        "what the benches share stands in the file that lists them: it shall have files of its own",
-    ),
-    ("cli/consume/group cli/consume/mod cli/consume/plain", "the same: flags and the printer of records"),
-    ("cli/group/mod cli/group/place", "the same: a sentence"),
-    ("cli/local/mod cli/local/restart", "the same: finding and stopping nodes"),
-    (
         "raft/again raft/appends raft/confirm raft/core raft/exchange raft/leaders raft/link raft/member raft/network raft/node raft/replica raft/rpc raft/server raft/session raft/watcher",
         "`Core` and the `Hosted` in it: what a link, a member and a session need of one another",
     ),
@@ -40,7 +33,6 @@ pub const KNOWN_CIRCLES: &[(&str, &str)] = &[
     ),
     ("metrics/groups metrics/mod metrics/traffic", "label types stand in the door"),
     ("storage/rocks storage/rocks_space storage/warm_up", "one database handle and its keeper"),
-    ("cli/format/json cli/format/read", "one reader for all formats, and the format that reads itself"),
     ("client/batches client/consumer", "batches of a consumer carry its records"),
     ("client/fake client/fake_groups", "test doubles"),
     ("config/peers config/validate", "a list of peers is checked with all else"),

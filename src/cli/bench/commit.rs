@@ -15,7 +15,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Measured, Report, Topic, Usage, histogram, load::TimeArgs, print, report};
+use super::{
+    load::TimeArgs,
+    report::{Measured, Report, Usage, histogram, print, report},
+    topic::Topic,
+};
 use crate::{
     cli::{
         exit::Failure,

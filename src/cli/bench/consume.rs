@@ -10,9 +10,9 @@ use tokio::{
 };
 
 use super::{
-    Measured, Report, Topic, TopicArgs, Usage, histogram,
     load::{Load, LoadArgs},
-    print, report,
+    report::{Measured, Report, Usage, histogram, print, report},
+    topic::{Topic, TopicArgs},
 };
 use crate::{
     cli::{

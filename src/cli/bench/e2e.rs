@@ -14,9 +14,9 @@ use tokio::{
 };
 
 use super::{
-    Measured, REPLICATION_FACTOR, Report, Topic, TopicArgs, Usage, histogram,
     load::{Load, LoadArgs, TimeArgs, stamp_of},
-    print, report,
+    report::{Measured, Report, Usage, histogram, print, report},
+    topic::{REPLICATION_FACTOR, Topic, TopicArgs},
 };
 use crate::{
     cli::{

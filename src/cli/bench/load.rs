@@ -11,7 +11,7 @@ use clap::Args;
 use hdrhistogram::Histogram;
 use tokio::time::{Instant, sleep_until};
 
-use super::{histogram, payload};
+use super::report::histogram;
 use crate::{
     cli::{
         exit::Failure,
@@ -312,9 +312,21 @@ pub(super) fn stamp_of(value: &[u8]) -> Option<u64> {
     value.first_chunk::<STAMP_BYTES>().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
+/// Bytes that do not compress, the same in every run.
+fn payload(size: usize) -> Bytes {
+    let rng = crate::seam::Rng::seeded(1);
+    (0..size.div_ceil(8)).flat_map(|_| rng.u64().to_le_bytes()).take(size).collect::<Vec<u8>>().into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_payload_has_its_size() {
+        assert_eq!(payload(1000).len(), 1000);
+        assert_eq!(payload(0).len(), 0);
+    }
 
     #[test]
     fn a_stamp_is_read_back() {

@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::{
-    Measured, REPLICATION_FACTOR, Report, Topic, TopicArgs, Usage,
     load::{Load, LoadArgs, TimeArgs},
-    print, report,
+    report::{Measured, Report, Usage, print, report},
+    topic::{REPLICATION_FACTOR, Topic, TopicArgs},
 };
 use crate::{
     cli::{

@@ -14,9 +14,12 @@ use std::{
 use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{ConsumeArgs, Failure, Global, Printed, Printer, ResetArg};
+use super::{
+    args::{ConsumeArgs, ResetArg},
+    printer::{Printed, Printer},
+};
 use crate::{
-    cli::{output::closed, signals::Signals, terminal::say},
+    cli::{exit::Failure, global::Global, output::closed, signals::Signals, terminal::say},
     client::{Admin, ClientError, GroupConsumer, GroupEvent, GroupOptions, GroupRecords, OffsetAt, OffsetJump},
     types::TopicPartition,
 };

@@ -9,11 +9,12 @@ use std::{collections::BTreeSet, time::Duration};
 use tokio::{sync::mpsc, time::sleep};
 
 use super::{
-    ConsumeArgs, Failure, Global, Printed, Printer,
+    args::ConsumeArgs,
+    printer::{Printed, Printer},
     readers::{Part, Readers, Reading},
 };
 use crate::{
-    cli::{guess, output::closed, terminal::say},
+    cli::{exit::Failure, global::Global, guess, output::closed, terminal::say},
     client::{Admin, ClientError, ConsumeOptions, ErrorCode, Gaps, Notice, Start, World, v1},
 };
 

@@ -17,7 +17,7 @@ use serde::{
 };
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::read::{ReadRecord, beginning, not_a_partition, not_a_timestamp, partition, timestamp};
+use super::values::{ReadRecord, beginning, not_a_partition, not_a_timestamp, partition, timestamp};
 use crate::{cli::terminal, client::ConsumedRecord, record::Record};
 
 /// Written with padding, read with and without.

@@ -10,11 +10,13 @@ mod read;
 mod split;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use self::{
     print::{PrintFormat, PrintOptions},
-    read::{ReadFormat, ReadOptions, ReadRecord},
+    read::{ReadFormat, ReadOptions},
     split::Splitter,
+    values::ReadRecord,
 };
 
 /// A part of a record that a format can name.

@@ -5,7 +5,10 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::read::{ReadFormat, ReadRecord, find};
+use super::{
+    read::{ReadFormat, find},
+    values::ReadRecord,
+};
 
 /// An input without an end of record within this is not what the format says.
 const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -1,5 +1,6 @@
 //! `flotilla group ...`: who reads what, how far, and putting a group elsewhere.
 
+mod absent;
 mod describe;
 mod place;
 
@@ -13,6 +14,7 @@ use super::{
     output::{FormatArg, OutputFormat, print_json, print_table, said},
 };
 use crate::client::{Admin, ClientError, v1};
+use absent::{no_group, no_member};
 use describe::Lag;
 
 pub const EXAMPLES: &str = "\
@@ -108,25 +110,6 @@ pub async fn run(command: GroupCommand, global: &Global) -> Result<(), Failure> 
             said(dry_run, &format!("group {name} deleted"));
             Ok(())
         }
-    }
-}
-
-/// A failure that says where groups are listed, if there is no such group.
-fn no_group(to_failure: impl Fn(ClientError) -> Failure, error: ClientError) -> Failure {
-    let is_unknown = error.code() == Some(v1::ErrorCode::UnknownGroup);
-    let mut failure = to_failure(error);
-    if is_unknown {
-        failure.message.push_str("; `flotilla group list` shows those that do");
-    }
-    failure
-}
-
-fn no_member(group: &str, error: ClientError) -> Failure {
-    match error.code() {
-        Some(v1::ErrorCode::UnknownMember) => Failure::not_found(format!(
-            "group {group} has no such member; `flotilla group describe {group} --members` shows those that it has"
-        )),
-        Some(_) | None => Failure::from(error),
     }
 }
 

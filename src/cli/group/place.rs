@@ -9,7 +9,7 @@ use clap::Args;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
-use super::no_group;
+use super::absent::no_group;
 use crate::{
     cli::{
         exit::Failure,

@@ -3,11 +3,12 @@
 //! Promises: nodes outlive this command; ports, data and ids stay the same over restarts; `start`
 //! returns once all nodes answer as one cluster; signals never reach a process that is not ours.
 
+mod nodes;
 mod process;
 mod restart;
 mod state;
 
-use std::{path::PathBuf, process::Child, time::Duration};
+use std::{process::Child, time::Duration};
 
 use clap::{Args, Subcommand};
 use rustix::process::Signal;
@@ -26,6 +27,7 @@ use super::{
     units,
 };
 use crate::client::{Admin, Cluster};
+use nodes::{ANSWER_TIMEOUT, DirArg, NodeArgs, POLL, find, load, stop_nodes, wait_for};
 use process::{ProcessState, log_tail, spawn, state_of};
 use state::{CONTEXT, Node, State, default_directory, directory};
 
@@ -39,12 +41,6 @@ Examples:
   flotilla local resume 3
   flotilla local stop";
 
-/// How long a node may take to stop by itself; then it is killed.
-const STOP_GRACE: Duration = Duration::from_secs(15);
-/// How often a condition is looked at while waiting for it.
-const POLL: Duration = Duration::from_millis(50);
-/// One node's answer while waiting for all.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// More processes than that on one machine is a mistake.
 const NODES_MAX: u64 = 32;
 
@@ -83,25 +79,6 @@ pub struct StartArgs {
     settings: Vec<(String, String)>,
 }
 
-#[derive(Args)]
-pub struct DirArg {
-    /// Where everything is kept [default: the last one started, or below XDG_STATE_HOME].
-    #[arg(long)]
-    dir: Option<PathBuf>,
-}
-
-#[derive(Args)]
-pub struct NodeArgs {
-    /// The node's number.
-    #[arg(value_name = "NODE", required_unless_present = "node")]
-    id: Option<u64>,
-    /// The same.
-    #[arg(long, value_name = "NODE", conflicts_with = "id")]
-    node: Option<u64>,
-    #[command(flatten)]
-    dir: DirArg,
-}
-
 pub async fn run(command: LocalCommand, global: &Global) -> Result<(), Failure> {
     match command {
         LocalCommand::Start(args) => start(args, global).await,
@@ -126,43 +103,12 @@ pub async fn run(command: LocalCommand, global: &Global) -> Result<(), Failure> 
     }
 }
 
-fn load(dir: DirArg) -> Result<(PathBuf, State), Failure> {
-    let dir = directory(dir.dir)?;
-    let state = State::load(&dir)?.ok_or_else(|| {
-        Failure::not_found(format!("no local cluster in {}; start one with `flotilla local start`", dir.display()))
-    })?;
-    Ok((dir, state))
-}
-
-fn find(args: NodeArgs) -> Result<(PathBuf, Node), Failure> {
-    let (dir, state) = load(args.dir)?;
-    let id = args.id.or(args.node).expect("clap requires one of them");
-    let node = state.node(id)?.clone();
-    Ok((dir, node))
-}
-
 /// Signals a node that must be there.
 fn one(node: &Node, signal: Signal, done: &str) -> Result<(), Failure> {
     if !process::signal(node, signal)? {
         return Err(Failure::failed(format!("node {} is not running", node.id)));
     }
     say(&format!("node {} {done}", node.id));
-    Ok(())
-}
-
-async fn wait_for(node: &Node, wanted: ProcessState, limit: Duration) -> Result<(), Failure> {
-    let end = Instant::now() + limit;
-    while state_of(node) != wanted {
-        if Instant::now() >= end {
-            return Err(Failure::failed(format!(
-                "node {} is {}, not {}",
-                node.id,
-                state_of(node).name(),
-                wanted.name()
-            )));
-        }
-        sleep(POLL).await;
-    }
     Ok(())
 }
 
@@ -292,27 +238,6 @@ async fn stop(dir: DirArg) -> Result<(), Failure> {
     let (_, state) = load(dir)?;
     stop_nodes(&state.nodes).await?;
     say(&format!("{} nodes are stopped", state.nodes.len()));
-    Ok(())
-}
-
-/// SIGTERM to all, and SIGKILL to those that are still there after the grace.
-async fn stop_nodes(nodes: &[Node]) -> Result<(), Failure> {
-    for node in nodes {
-        process::signal(node, Signal::TERM)?;
-        // A frozen process gets its SIGTERM only when it goes on.
-        process::signal(node, Signal::CONT)?;
-    }
-    let end = Instant::now() + STOP_GRACE;
-    while nodes.iter().any(|n| state_of(n) != ProcessState::Dead) {
-        if Instant::now() >= end {
-            for node in nodes.iter().filter(|n| state_of(n) != ProcessState::Dead) {
-                say(&format!("node {} did not stop within {} s: killing it", node.id, STOP_GRACE.as_secs()));
-                process::signal(node, Signal::KILL)?;
-                wait_for(node, ProcessState::Dead, STOP_GRACE).await?;
-            }
-        }
-        sleep(POLL).await;
-    }
     Ok(())
 }
 

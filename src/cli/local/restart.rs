@@ -9,10 +9,9 @@ use tokio::{
 };
 
 use super::{
-    ANSWER_TIMEOUT, NodeArgs, POLL, find,
+    nodes::{ANSWER_TIMEOUT, NodeArgs, POLL, find, stop_nodes},
     process::{ProcessState, log_tail, spawn, state_of},
     state::{Node, State},
-    stop_nodes,
 };
 use crate::cli::{exit::Failure, global::Global, terminal::say};
 

@@ -1,0 +1,67 @@
+//! The topic that a bench measures on: an existing one, or one that is made for it and deleted.
+
+use clap::Args;
+
+use crate::{
+    cli::{exit::Failure, global::Global, terminal::say, units},
+    client::{Admin, World, v1},
+};
+
+/// Replicas of the topics that a bench makes.
+pub const REPLICATION_FACTOR: i32 = 3;
+
+/// The topic of a bench.
+#[derive(Args)]
+pub struct TopicArgs {
+    /// Partitions of the topic that is made for it.
+    #[arg(short, long, default_value = "1", value_parser = units::count::<i32>, allow_negative_numbers = true)]
+    pub partitions: i32,
+    /// Bytes of a record's value.
+    #[arg(long, default_value = "1KiB", value_parser = units::room)]
+    pub size: usize,
+    /// An existing topic; it is kept.
+    #[arg(short, long)]
+    pub topic: Option<String>,
+}
+
+/// A topic to measure on.
+pub struct Topic {
+    pub name: String,
+    /// Made for this, to be deleted.
+    pub is_ours: bool,
+}
+
+impl Topic {
+    pub async fn open(admin: &Admin, args: &TopicArgs, global: &Global) -> Result<Topic, Failure> {
+        match &args.topic {
+            Some(name) => Ok(Topic { name: name.clone(), is_ours: false }),
+            None => Topic::make(admin, args.partitions, global).await,
+        }
+    }
+
+    pub async fn make(admin: &Admin, partitions: i32, global: &Global) -> Result<Topic, Failure> {
+        let name = format!("bench-{:08x}", World::system().rng.u64() as u32);
+        let metadata = admin.get_metadata(v1::GetMetadataRequest::default()).await.map_err(Failure::of_read)?;
+        let request = v1::CreateTopicRequest {
+            name: name.clone(),
+            partitions: Some(partitions),
+            replication_factor: Some(REPLICATION_FACTOR.min(metadata.brokers.len().max(1) as i32)),
+            configs: Default::default(),
+            dry_run: false,
+            wait: true,
+            timeout_ms: Some(global.timeout_ms()),
+        };
+        admin.create_topic(request).await?;
+        Ok(Topic { name, is_ours: true })
+    }
+
+    /// Deletes it if it was made for this.
+    pub async fn close(self, admin: &Admin) {
+        let request = v1::DeleteTopicRequest { name: self.name.clone(), dry_run: false };
+        if self.is_ours
+            && let Err(error) = admin.delete_topic(request).await
+        {
+            say(&format!("flotilla: topic {} is still there: {error}", self.name));
+        }
+    }
+}
