@@ -6,6 +6,7 @@ mod assign;
 mod classic;
 mod command;
 mod commit;
+pub mod contracts;
 mod deal;
 mod draft;
 mod groups;

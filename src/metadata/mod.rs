@@ -9,6 +9,7 @@
 mod apply;
 mod codec;
 mod command;
+pub mod contracts;
 mod limits;
 mod placement;
 mod response;

@@ -7,6 +7,7 @@
 //! Leaves out: who proposes and waits (the appender, in `broker`), where batches are kept (`storage`).
 
 mod command;
+pub mod contracts;
 mod encoding;
 mod overlay;
 mod producers;

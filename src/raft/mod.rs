@@ -9,6 +9,7 @@ mod addresses;
 mod again;
 mod appends;
 mod confirm;
+pub mod contracts;
 mod contradiction;
 mod core;
 mod departed;

@@ -8,6 +8,7 @@
 //! Left out: Raft's rules, and what payloads, votes, memberships and states mean.
 
 mod budget;
+pub mod contracts;
 mod directory;
 mod error;
 mod floor;

@@ -133,7 +133,7 @@ impl Replicated for Weigher {
     }
 }
 
-/// openraft asks for 64 entries at once when it starts; groups start side by side.
+/// SAFETY N5: openraft asks for 64 entries at once when it starts, and groups start side by side.
 #[tokio::test]
 async fn a_start_applies_again_what_it_reads_a_little_at_a_time() {
     const ENTRIES: u64 = 100;

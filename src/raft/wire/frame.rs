@@ -53,7 +53,7 @@ pub enum Kind {
     /// Whether the addressed replica still follows the asker in a term: a leader confirms a read (SAFETY M17).
     Confirm = 50,
     ConfirmReply = 51,
-    // 52 to 59 are kept for probes and quiescence (SAFETY B3, B4).
+    // 52 to 59 are kept for fast failover and quiescence.
 }
 
 impl Kind {
