@@ -5,6 +5,7 @@
 //! escapes it. Strings and comments are blanked first, so that prose may name anything.
 
 mod circles;
+mod contracts;
 mod rules;
 mod source;
 
@@ -77,6 +78,35 @@ fn files_of_a_module_form_no_circles_but_the_known_ones() {
     assert!(new.is_empty(), "circles of files that nobody has explained:\n{}", new.join("\n"));
     let gone: Vec<&Vec<&str>> = known.iter().filter(|known| !listed.iter().any(|circle| circle == *known)).collect();
     assert!(gone.is_empty(), "these are no circles any more, so strike them off: {gone:?}");
+}
+
+/// What people read besides Rust.
+fn texts() -> Vec<(String, String)> {
+    let names = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"];
+    let read = names.into_iter().filter_map(|name| Some((name.into(), fs::read_to_string(root().join(name)).ok()?)));
+    read.collect()
+}
+
+#[test]
+fn citations_lead_to_contracts_and_contracts_to_tests() {
+    let house = |path: &str| path.starts_with("jepsen-style-tests/suite/house/");
+    let sources: Vec<_> = sources().into_iter().filter(|(path, _)| !house(path)).collect();
+    let wrong = contracts::check(&sources, &texts());
+    assert!(wrong.is_empty(), "{} citations or contracts lead nowhere:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// What the map and the pages of the code name is there.
+#[test]
+fn files_that_pages_name_exist() {
+    let is_page =
+        |path: &str| path.starts_with("src/") && (path.ends_with("/contracts.rs") || path.contains("/story/"));
+    let pages = sources().into_iter().filter(|(path, _)| is_page(path)).chain(texts());
+    let mut gone = vec![];
+    for (page, text) in pages.filter(|(page, _)| page != "CHANGELOG.md") {
+        let missing = contracts::named_files(&text).into_iter().filter(|name| !root().join(name).exists());
+        gone.extend(missing.map(|name| format!("{page} names {name}, which is not there")));
+    }
+    assert!(gone.is_empty(), "{}", gone.join("\n"));
 }
 
 #[test]
@@ -205,7 +235,6 @@ mod planted {
         );
     }
 
-    /// R6.
     #[test]
     fn a_file_that_a_power_cut_takes_back() {
         rejects(Rule::NotDurable, "src/cli/context.rs", "fn f() { fs::rename(&new, path).map_err(error) }");

@@ -87,7 +87,7 @@ const SPAWN_ALLOWED: &[(&str, &str)] = &[
 /// Files that are made by these are not there after a power cut; `durable` does what is missing.
 const NOT_DURABLE: &[&str] = &["fs::rename(", "fs::write(", "File::create(", "File::create_new(", "fs::create_dir"];
 
-/// What DESIGN part 7 lists, and what git and cargo themselves put there.
+/// What the house is laid out in, and what git and cargo themselves put there.
 const TOP_LEVEL: &[&str] = &[
     "Cargo.toml",
     "src",
@@ -152,7 +152,7 @@ pub fn check_top_level(names: &[String]) -> Vec<Violation> {
         rule: Rule::TopLevel,
         path: name.clone(),
         line: 0,
-        what: "not one of the entries DESIGN part 7 lists for the top level".into(),
+        what: "not one of the entries that the top level is laid out in".into(),
     };
     strangers.map(violation).collect()
 }
