@@ -99,7 +99,7 @@ mod tests {
         notes.into_iter().map(|(what, path)| (what, name(path))).collect()
     }
 
-    /// R6: nothing else can show it without cutting the power: each name is synced in the directory that has it.
+    /// Nothing else can show it without cutting the power: each name is synced in the directory that has it.
     #[test]
     fn r6_content_name_and_every_new_directory_are_synced_in_this_order() {
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -177,7 +177,7 @@ mod tests {
         DumpLogArgs { dir: dir.into(), only: None, format: FormatArg { format: OutputFormat::Text } }
     }
 
-    /// Review P18: an empty or wrong directory became a database.
+    /// Seen once: an empty or wrong directory became a database.
     #[tokio::test]
     async fn what_is_no_data_directory_is_refused_and_stays_as_it_is() {
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -176,7 +176,7 @@ mod tests {
         command().debug_assert();
     }
 
-    /// Operator's review: it offered -b and --timeout, which a broker has no use for.
+    /// Seen once: it offered -b and --timeout, which a broker has no use for.
     #[test]
     fn the_help_of_a_server_shows_its_own_flags() {
         for flag in ["-h", "--help"] {
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(error.exit_code(), 2);
     }
 
-    /// FAULTS R4, P24: 0 was taken for "the default", and -1 for a flag.
+    /// Seen once: 0 was taken for "the default", and -1 for a flag.
     #[test]
     fn numbers_out_of_range_are_refused_by_name() {
         for (line, value) in [
@@ -259,7 +259,7 @@ mod tests {
         }
     }
 
-    /// FAULTS R4: it was left out of account.
+    /// Seen once: it was left out of account.
     #[test]
     fn the_metadata_group_has_no_partitions() {
         let line = ["flotilla", "cluster", "transfer-leader", "--metadata", "-p", "3"];

@@ -89,7 +89,7 @@ mod tests {
         assert!(!ignores_hang_up("Name:\tx\nSigIgn:\t0000000000001000\n") && !ignores_hang_up(""));
     }
 
-    /// FAULTS P12: one `timeout` was taken for two wishes.
+    /// Seen once: one `timeout` was taken for two wishes.
     #[test]
     fn what_follows_at_once_is_the_same_wish() {
         let (mut last, start) = (None, Instant::now());
@@ -97,7 +97,7 @@ mod tests {
         assert!(at(5) && !at(5) && !at(900) && at(1_005) && !at(1_900) && at(60_000));
     }
 
-    /// FAULTS O7: a hang-up killed a server at once.
+    /// Seen once: a hang-up killed a server at once.
     #[tokio::test]
     async fn a_hang_up_is_a_wish_to_stop() {
         let mut signals = Signals::listen().expect("it listens");

@@ -96,7 +96,7 @@ async fn pending_call(address: String, channel: tonic::transport::Channel) -> Re
     std::future::pending().await
 }
 
-/// P16: nothing was sent, and yet the outcome was called unknown.
+/// Seen once: nothing was sent, and yet the outcome was called unknown.
 #[tokio::test]
 async fn a_call_that_reached_nobody_had_no_effect() {
     let world = World { net: Arc::new(Hanging), ..World::system() };

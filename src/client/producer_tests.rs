@@ -46,7 +46,7 @@ fn records_in(fake: &Fake, partition: usize) -> usize {
     fake.lock().partitions[partition].next_offset as usize
 }
 
-/// R2: whoever is cut off, whether it says so or not, whether it refuses or is silent, and wherever it stands in the
+/// Whoever is cut off, whether it says so or not, whether it refuses or is silent, and wherever it stands in the
 /// client's list.
 #[tokio::test]
 async fn a_broker_that_is_cut_off_holds_up_nobody_for_two_seconds() {
@@ -132,7 +132,7 @@ async fn batches_fit_what_the_topic_takes() {
     }
 }
 
-/// P20: among small records, in one batch with them as far as the producer can tell.
+/// Among small records, in one batch with them as far as the producer can tell.
 #[tokio::test]
 async fn a_record_that_is_too_large_fails_alone() {
     let fake = Fake::start(1, 1, 1).await;
@@ -176,7 +176,7 @@ async fn added_partitions_are_used() {
     }
 }
 
-/// R5: what was read is on the wire before the producer ends.
+/// What was read is on the wire before the producer ends.
 #[tokio::test]
 async fn everything_arrives_with_acks_none_before_the_producer_ends() {
     for records in [1, 20_000] {
@@ -194,7 +194,7 @@ async fn everything_arrives_with_acks_none_before_the_producer_ends() {
     }
 }
 
-/// R5, groups 2: a leader that moved refuses, and the producer says so and goes on at the new one.
+/// A leader that moved refuses, and the producer says so and goes on at the new one.
 #[tokio::test]
 async fn a_refusal_with_acks_none_is_reported_and_the_new_leader_is_found() {
     let fake = Fake::start(2, 1, 1).await;

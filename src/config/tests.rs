@@ -161,7 +161,7 @@ fn filters_that_say_something_are_taken() {
     }
 }
 
-/// Operator's review S5: 1 TiB of logs and a reserve of 10 TiB on a disk of 252 GB, a tail of 1 PiB.
+/// Seen once: 1 TiB of logs and a reserve of 10 TiB on a disk of 252 GB, a tail of 1 PiB.
 #[test]
 fn budgets_above_the_machine_are_refused_or_warned_of() {
     let machine = Machine { memory_bytes: Some(4 << 30), disk_bytes: Some(252_000_000_000) };
@@ -185,7 +185,7 @@ fn budgets_above_the_machine_are_refused_or_warned_of() {
     assert!(warnings.len() == 1 && warnings[0].contains("6.1 GiB together"), "{warnings:?}");
 }
 
-/// Operator's review: "wanted string or table".
+/// Seen once as the whole error: "wanted string or table".
 #[test]
 fn a_switch_is_a_word_or_a_truth_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
@@ -235,7 +235,7 @@ fn a_wider_bind_warns_once_and_names_it() {
     }
 }
 
-/// S3: others look for this broker where its own line in the list says.
+/// Others look for this broker where its own line in the list says.
 #[test]
 fn an_own_line_in_peers_that_leads_elsewhere_warns() {
     let warn = |flags: &[&str]| load_with(flags).unwrap().warnings;
@@ -244,7 +244,7 @@ fn an_own_line_in_peers_that_leads_elsewhere_warns() {
     assert_eq!(warn(&["--peer-bind=127.0.0.1:7999", "--peer-advertised=127.0.0.1:7071"]), Vec::<String>::new());
 }
 
-/// P15, O4: one sentence, and it may join.
+/// One sentence, and it may join.
 #[test]
 fn a_broker_that_its_list_does_not_name_is_warned_once() {
     let loaded = load(&["--id=4", "--data-dir=d", "--peers=1@h:1"]).unwrap();

@@ -350,7 +350,8 @@ impl Metadata {
 
 const BROKER_ID_RULE: &str = "must be from 1 to 65535";
 
-/// Ids from 65,536 on are replica ids in the metadata group (DESIGN.md part 5).
+/// Ids from 65,536 on are handed out as replica ids; below, a founder's broker id is its replica id in the
+/// metadata group.
 fn is_broker_id(id: BrokerId) -> bool {
     (1..ALLOCATED_REPLICA_MIN).contains(&id.0)
 }

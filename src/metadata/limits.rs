@@ -24,7 +24,7 @@ pub const LABEL_BYTES_MAX: usize = 255;
 pub const DELETED_GROUPS_MAX: usize = 100_000;
 /// Ids handed out at once, so that one entry serves a thousand producers.
 pub const PRODUCER_ID_BLOCK: i64 = 1_000;
-/// DESIGN.md part 8: a node frame holds 16 MiB, so one batch must stay well below.
+/// A frame between nodes holds 16 MiB, so one batch must stay well below.
 pub const MAX_MESSAGE_BYTES_MAX: i64 = 8 * 1024 * 1024;
 
 /// How much of an offending value an error repeats.

@@ -66,7 +66,8 @@ const SEGMENT_BYTES_MIN: i64 = 1 << 20;
 
 const LOG_APPEND_TIME: &str = "LogAppendTime";
 
-/// In key order. Defaults are Kafka's, save where DESIGN.md says otherwise.
+/// In key order. Defaults are Kafka's, save the bound on timestamps and the smaller segments: retention gives
+/// space back by whole segments.
 const KEYS: [Key; 10] = [
     Key { name: "cleanup.policy", default: "delete", rule: Rule::OneOf(&["delete"]) },
     Key { name: "compression.type", default: "producer", rule: Rule::OneOf(&["producer"]) },

@@ -1,4 +1,4 @@
-//! R2: a broker that is cut off from its peers while clients reach everybody. Whoever it is, whichever links are cut,
+//! A broker that is cut off from its peers while clients reach everybody. Whoever it is, whichever links are cut,
 //! and wherever it stands in a client's list, no partition goes without an acknowledgement for more than three seconds.
 
 #![expect(clippy::print_stdout, reason = "tests print what they measured")]

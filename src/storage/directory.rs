@@ -234,7 +234,7 @@ mod tests {
         assert!(to_do.contains("another replica"), "{to_do}");
     }
 
-    /// Operator's review: a directory with foreign files was taken, and a file was "File exists".
+    /// Seen once: a directory with foreign files was taken, and a file was "File exists".
     #[test]
     fn what_is_somebody_elses_is_refused_and_stays_as_it_is() {
         let dir = tempfile::tempdir().expect("a temporary directory");

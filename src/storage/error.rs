@@ -6,7 +6,7 @@ use super::KvError;
 use crate::types::{RaftGroupId, ReplicaId};
 
 /// The store of this node has failed or is closed: nothing can be read or written any more, and
-/// what became of the writes under way is unknown. The process exits (HANDBOOK rule 10).
+/// what became of the writes under way is unknown. The process exits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store has failed: {reason}")]
 pub struct StoreFailed {

@@ -27,7 +27,7 @@ use tokio::{
 use super::{Done, Family, Kv, OnFailure, ScanLimit, StoreFailed, WriteBatch, WriteOp, WriterProbe, keys};
 use crate::types::{Offset, RaftGroupId};
 
-/// Of one commit. Larger ones gain no throughput (PERF part 6) and delay those behind them.
+/// The bytes of one commit. Larger ones gained no throughput when measured, and they delay those behind them.
 const COMMIT_BYTES_MAX: usize = 4 << 20;
 
 /// How long an unsynced write waits for a synced one to ride with.

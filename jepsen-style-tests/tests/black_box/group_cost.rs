@@ -68,7 +68,7 @@ fn a_bench_reads_all_it_wrote_and_every_record_arrives() {
 /// `FLOTILLA_TEST_IDLE_PARTITIONS`, `FLOTILLA_TEST_IDLE_SECONDS`.
 #[test]
 fn a_thousand_idle_partitions_cost_little_and_are_there_when_needed() {
-    /// DESIGN part 4 has heartbeats of 1,000 groups at up to 1.5; more is a busy loop.
+    /// Heartbeats of 1,000 groups take up to 1.5; more is a busy loop.
     const IDLE_CPUS_MAX: f64 = 1.8;
     let partitions: u32 = knob("IDLE_PARTITIONS", 1_000);
     let seconds: u64 = knob("IDLE_SECONDS", 10);

@@ -1,5 +1,4 @@
-//! Faults that were seen at groups (P9 to P12, P23, O10 and others of issue 10), from the command line: each test
-//! does what was tried, and says what is right.
+//! Faults that were seen at groups, from the command line: each test does what was tried, and says what is right.
 
 use std::time::Duration;
 

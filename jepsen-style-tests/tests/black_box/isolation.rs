@@ -1,4 +1,4 @@
-//! R2: a broker that is cut off from its peers, packet by packet, while clients reach everybody.
+//! A broker that is cut off from its peers, packet by packet, while clients reach everybody.
 
 use std::time::{Duration, Instant};
 

@@ -22,7 +22,7 @@ const BETWEEN: usize = 1_000;
 
 const PAUSES: usize = 5;
 
-/// The promise of the first stages (plain timers): DESIGN part 1.
+/// The promise of an election by plain timers.
 const GAP_MAX: Duration = Duration::from_secs(3);
 
 fn start(name: &str) -> (Cluster, Producer) {

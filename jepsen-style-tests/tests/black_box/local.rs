@@ -72,7 +72,7 @@ fn wait_state(cluster: &Cluster, id: u64, state: &str) {
     });
 }
 
-/// FAULTS R6: after a power cut soon after `local start` the configuration of the nodes was gone: written and renamed,
+/// Seen once: after a power cut soon after `local start` the configuration of the nodes was gone: written and renamed,
 /// the directory not synced. No power is cut here (a file system of ours will do that); but the order of the calls can be
 /// seen: what gets a name is synced before, and its directory after, before the command ends.
 #[test]

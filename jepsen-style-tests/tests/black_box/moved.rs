@@ -1,4 +1,4 @@
-//! P2 and O2: brokers move to other addresses, all at once or one while the others run. `FLOTILLA_TEST_MOVES` is how often,
+//! Brokers move to other addresses, all at once or one while the others run. `FLOTILLA_TEST_MOVES` is how often,
 //! 5 in scripts/nightly.
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! What an operator's fortnight found (FAULTS part 4), and faults of other systems that were tried here (part 3), on
-//! servers started by hand.
+//! What an operator found in a fortnight, and faults of other systems that were tried here, on servers started by
+//! hand.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -51,8 +51,8 @@ fn copy(from: &Path, to: &Path) {
     run(Command::new("cp").arg("-a").args([from, to]), b"", QUICK).ok();
 }
 
-/// FAULTS O1: two of three are set back together while the third is away, so that nobody could know; what the third has
-/// committed is contradicted by the leader of the second history. It stacked new entries upon it, and health said
+/// Two of three are set back together while the third is away, so that nobody could know; what the third has
+/// committed is contradicted by the leader of the second history. It once stacked new entries upon it, and health said
 /// healthy.
 #[test]
 fn o1_a_broker_whose_committed_records_are_contradicted_stops_and_health_says_so() {
@@ -113,8 +113,8 @@ fn o1_a_broker_whose_committed_records_are_contradicted_stops_and_health_says_so
     servers.finish();
 }
 
-/// FAULTS O4: the advice for an emptied directory led into two walls. P15: a broker that is not in its own list was told that
-/// it can join, and then that this is an invalid setting.
+/// Seen once: the advice for an emptied directory led into two walls, and a broker that is not in its own list was
+/// told that it can join, and then that this is an invalid setting.
 #[test]
 fn o4_p15_the_advice_for_an_emptied_directory_works() {
     let mut servers = formed("advice");
@@ -145,7 +145,7 @@ fn o4_p15_the_advice_for_an_emptied_directory_works() {
     servers.finish();
 }
 
-/// FAULTS P14: both waited for ever, at INFO.
+/// Seen once: both waited for ever, at INFO.
 #[test]
 fn p14_two_emptied_brokers_of_three_warn_whom_they_wait_for_and_what_to_do() {
     let mut servers = formed("two-emptied");
@@ -160,8 +160,7 @@ fn p14_two_emptied_brokers_of_three_warn_whom_they_wait_for_and_what_to_do() {
     servers.finish();
 }
 
-/// FAULTS P22 and O11: a broker whose clock is 8 days off, jumps, and stands still. Nothing said so, and a test could not
-/// give a broker such a clock.
+/// A broker's clock is 8 days off, jumps, and stands still: once nothing said so.
 #[test]
 fn p22_o11_a_clock_that_is_off_is_said_everywhere_and_hangs_nothing() {
     const DAY: Duration = Duration::from_secs(86_400);

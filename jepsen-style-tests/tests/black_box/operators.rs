@@ -19,7 +19,7 @@ fn log_of(cluster: &Cluster, id: u64) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// FAULTS P13: "node 2 is up" with exit code 0, and it had ended 0.2 s later. Operator's review S10: the last line
+/// Seen once: "node 2 is up" with exit code 0, and it had ended 0.2 s later. The last line
 /// of a JSON log was plain text, and numbers were "Some(…)".
 #[test]
 fn p13_the_restart_of_an_emptied_node_says_why_it_ended_and_its_json_log_is_json_to_the_end() {
@@ -52,7 +52,7 @@ fn is_hang_up_ignored() -> bool {
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & SIGHUP_BIT != 0)
 }
 
-/// FAULTS O7: SIGHUP killed at once, without hand-over and without a line.
+/// Seen once: SIGHUP killed at once, without hand-over and without a line.
 #[test]
 fn o7_a_hang_up_hands_leaderships_over_and_is_no_error() {
     if is_hang_up_ignored() {
@@ -81,7 +81,7 @@ fn o7_a_hang_up_hands_leaderships_over_and_is_no_error() {
     cluster.finish();
 }
 
-/// FAULTS P8: with the broker frozen it ended well although another one led (2 of 5).
+/// Seen once: with the broker frozen it ended well although another one led (2 of 5).
 #[test]
 fn p8_a_transfer_to_a_frozen_broker_fails_and_names_it() {
     let cluster = Cluster::start("frozen-target", 3);
@@ -100,7 +100,7 @@ fn p8_a_transfer_to_a_frozen_broker_fails_and_names_it() {
     cluster.finish();
 }
 
-/// FAULTS P18, on directories as killed and as stopped brokers leave them.
+/// On directories as killed and as stopped brokers leave them.
 #[test]
 fn p18_dumping_the_log_leaves_every_directory_as_it_is() {
     let cluster = Cluster::start("dump-log", 3);

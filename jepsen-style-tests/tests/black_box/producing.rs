@@ -1,4 +1,4 @@
-//! What people meet when they produce: R5, P5, P16, P20 and typos in names, on real processes.
+//! What people meet when they produce, typos in names among it, on real processes.
 
 use std::time::{Duration, Instant};
 
@@ -106,7 +106,6 @@ fn p20_only_the_record_that_is_too_large_fails() {
     cluster.finish();
 }
 
-/// Groups 10, P8.
 #[test]
 fn a_typo_in_a_name_is_answered_at_once() {
     let cluster = Cluster::start("producing", 3);

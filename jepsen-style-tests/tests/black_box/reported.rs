@@ -1,4 +1,4 @@
-//! Faults of other systems like ours that were tried here, and of an operator's fortnight (issue 10), from the
+//! Faults of other systems like ours that were tried here, and of an operator's fortnight, from the
 //! command line: each test does what was tried and says what is right. Those of groups, producers and nodes
 //! stand in `group_faults`, `producing`, `operators`, `restored`, `moved`, `abuse`, `isolation` and `alerts`.
 
@@ -21,7 +21,7 @@ fn values(consumed: &Consumed) -> Vec<u32> {
     consumed.lines.iter().map(|line| line.value.parse().expect("a number")).collect()
 }
 
-/// FAULTS P4: group members skipped the first records of the new topic and committed past them (20 of 20); a plain
+/// Seen once: group members skipped the first records of the new topic and committed past them (20 of 20); a plain
 /// reader was silent for 30 s and ended with NOT_LEADER.
 #[test]
 fn p4_a_topic_made_anew_is_another_topic_to_everybody_who_reads() {
@@ -49,7 +49,7 @@ fn p4_a_topic_made_anew_is_another_topic_to_everybody_who_reads() {
     cluster.finish();
 }
 
-/// FAULTS P19, D3: the leader of a group refused all writes for good after a transfer that its caller gave up: for the
+/// Seen once: the leader of a group refused all writes for good after a transfer that its caller gave up: for the
 /// metadata group no topic could be made and no offset committed, and health said healthy.
 #[test]
 fn p19_a_transfer_that_is_given_up_leaves_a_leader_that_leads() {
@@ -78,7 +78,7 @@ fn p19_a_transfer_that_is_given_up_leaves_a_leader_that_leads() {
     cluster.finish();
 }
 
-/// FAULTS P25: the command was answered before the leader used the new rule.
+/// Seen once: the command was answered before the leader used the new rule.
 #[test]
 fn p25_a_rule_holds_when_the_command_that_sets_it_ends() {
     let cluster = Cluster::start("p25", 3);
@@ -98,7 +98,7 @@ fn p25_a_rule_holds_when_the_command_that_sets_it_ends() {
     cluster.finish();
 }
 
-/// FAULTS O5, S1: replicas, even preferred leaders, were placed on a broker known to be dead, without a word.
+/// Seen once: replicas, even preferred leaders, were placed on a broker known to be dead, without a word.
 #[test]
 fn o5_new_replicas_stand_on_live_brokers_as_far_as_there_are_any() {
     let cluster = Cluster::start("o5", 3);
@@ -124,7 +124,7 @@ fn o5_new_replicas_stand_on_live_brokers_as_far_as_there_are_any() {
     cluster.finish();
 }
 
-/// FAULTS O3, O9: of three brokers one is left. It said that it is ready, and health took a line a partition.
+/// Seen once: of three brokers one is left. It said that it is ready, and health took a line a partition.
 #[test]
 fn o3_who_is_left_alone_says_so_in_few_lines() {
     let cluster = Cluster::start("o3", 3);
@@ -152,7 +152,7 @@ fn o3_who_is_left_alone_says_so_in_few_lines() {
     cluster.finish();
 }
 
-/// FAULTS R8: right after `create --wait` the numbers of partitions were question marks.
+/// Seen once: right after `create --wait` the numbers of partitions were question marks.
 #[test]
 fn r8_what_was_just_created_has_its_numbers() {
     let cluster = Cluster::start("r8", 3);
@@ -168,7 +168,7 @@ fn r8_what_was_just_created_has_its_numbers() {
     cluster.finish();
 }
 
-/// FAULTS O12: the API did not say which gRPC status an error becomes, nor how large a message may be.
+/// Seen once: the API did not say which gRPC status an error becomes, nor how large a message may be.
 #[test]
 fn o12_the_api_tells_the_status_of_each_error_and_the_limit_of_a_message() {
     let path = root().join("proto/flotilla/v1/flotilla.proto");

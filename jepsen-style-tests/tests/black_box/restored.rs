@@ -1,4 +1,4 @@
-//! P1 on real directories, copied with `cp -a` as an operator does it.
+//! Real directories set back to older copies, copied with `cp -a` as an operator does it.
 
 use std::{path::Path, process::Command};
 

@@ -1,4 +1,4 @@
-//! The trap between retention and snapshots (DESIGN part 3): a replica that was away while the log
+//! The trap between retention and snapshots: a replica that was away while the log
 //! was trimmed past its end must still get every retained record before it leads.
 
 use jepsen_style_tests::{

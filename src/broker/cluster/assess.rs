@@ -183,7 +183,7 @@ mod tests {
         (RaftGroupId(n as u64 + 1), name, replicas.map(BrokerId).to_vec())
     }
 
-    /// Operator's review S9: 17 partitions made 37 lines.
+    /// Seen once: 17 partitions made 37 lines.
     #[test]
     fn a_cause_is_one_line_with_its_count_and_the_details_name_all() {
         let brokers = [1, 2, 3].map(BrokerId);
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(report.details.last().expect("it is not empty"), "and 5 more lines");
     }
 
-    /// Operator's review S8: after a rolling restart leaders stood at 10, 2 and 0, and nothing said so.
+    /// Seen once: after a rolling restart leaders stood at 10, 2 and 0, and nothing said so.
     #[test]
     fn a_broker_that_leads_far_less_than_it_is_preferred_for_is_noted() {
         let alive = BTreeSet::from([1, 2].map(BrokerId));

@@ -405,7 +405,7 @@ mod tests {
         assert_eq!(step(4, &[hello(1, false, Some(cluster_id))]), Step::Register { cluster_id });
     }
 
-    /// D7: the founder ended after it had opened its replica; the others may have followed or not.
+    /// The founder ended after it had opened its replica; the others may have followed or not.
     #[test]
     fn b6_a_founder_that_had_begun_founds_whether_or_not_others_followed() {
         let followed = [hello(2, false, None), hello(3, true, None), hello(4, true, None)];
@@ -436,7 +436,7 @@ mod tests {
         assert_eq!(decide(&me(true), &[]), Step::Found);
     }
 
-    /// O4: a broker that its own list does not name joins, whatever list the others have.
+    /// A broker that its own list does not name joins, whatever list the others have.
     #[test]
     fn a_broker_that_is_not_in_its_own_list_only_joins() {
         let others = [1, 2].map(BrokerId);

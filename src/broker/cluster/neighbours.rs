@@ -48,7 +48,7 @@ pub async fn run(inner: Arc<Inner>) {
     }
 }
 
-/// P14: a registered broker has nothing to wait for, and yet nothing can be changed while nobody leads.
+/// A registered broker has nothing to wait for, and yet nothing can be changed while nobody leads.
 fn watch_leader(inner: &Inner, leaderless: &mut Option<WaitLog>) {
     let leader = inner.raft.leader_of(METADATA_GROUP);
     if *inner.stage.borrow() != Stage::Running || leader.is_some_and(|leader| inner.is_alive(leader.broker)) {

@@ -52,7 +52,7 @@ mod tests {
         assert_eq!(said, ["2 new replicas stand on broker 3, which does not answer: there are too few live brokers"]);
     }
 
-    /// FAULTS P24: three replicas were advised on a cluster of one broker.
+    /// Seen once: three replicas were advised on a cluster of one broker.
     #[test]
     fn what_is_advised_can_be_done() {
         for (factor, brokers, advice) in [

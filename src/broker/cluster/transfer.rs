@@ -96,7 +96,7 @@ impl Inner {
         }
     }
 
-    /// That a broker leads, in its own words (FAULTS P8). `heard`: what was heard of it.
+    /// That a broker leads, in its own words. `heard`: what was heard of it.
     async fn confirm(&self, group: RaftGroupId, heard: LeaderNow) -> Result<LeaderNow, AdminError> {
         let LeaderNow { broker, epoch } = heard;
         let within = limits::CALL_WITHIN;

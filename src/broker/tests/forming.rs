@@ -13,7 +13,7 @@ use crate::{
 /// Formations at once: each mostly waits for timers.
 const AT_ONCE: usize = 4;
 
-/// D7, SAFETY B6: for each number of commits, the founder's disk takes so many and no more, and then its power is cut.
+/// SAFETY B6: for each number of commits, the founder's disk takes so many and no more, and then its power is cut.
 #[tokio::test]
 async fn d7_the_founder_killed_after_any_of_its_commits_still_forms_the_cluster() {
     let whole = Cluster::start(3, 31_000).await.disks[&1].commits().0;
@@ -46,7 +46,7 @@ async fn d7_the_founder_killed_after_any_of_its_commits_still_forms_the_cluster(
     stream::iter(0..=whole).for_each_concurrent(AT_ONCE, formed).await;
 }
 
-/// S3: who waits says for whom and why, and shows both lists where they differ.
+/// Who waits says for whom and why, and shows both lists where they differ.
 #[tokio::test]
 async fn s3_a_wait_names_whom_it_waits_for_and_why() {
     let mut cluster = Cluster::unstarted(3, 32_000).await;
@@ -71,7 +71,7 @@ async fn s3_a_wait_names_whom_it_waits_for_and_why() {
     says(&cluster, vec!["broker 2 has another `peers` list".into(), all, format!("there it is {some};")]).await;
 }
 
-/// S3: a list of one founds nothing unless it says that it is meant.
+/// A list of one founds nothing unless it says that it is meant.
 #[tokio::test]
 async fn s3_a_list_of_one_is_refused_unless_it_is_meant() {
     let mut cluster = Cluster::unstarted(2, 32_100).await;
@@ -83,7 +83,7 @@ async fn s3_a_list_of_one_is_refused_unless_it_is_meant() {
     assert!(matches!(failed, BrokerFailed::InvalidSetting { .. }) && text.contains("--single"), "{text}");
 }
 
-/// FAULTS P14: both waited for ever, and said so as INFO only.
+/// Seen once: both waited for ever, and said so as INFO only.
 #[tokio::test]
 async fn p14_two_emptied_brokers_of_three_warn_whom_they_wait_for_and_what_to_do() {
     let mut cluster = Cluster::start(3, 32_500).await;
@@ -113,7 +113,7 @@ async fn p14_two_emptied_brokers_of_three_warn_whom_they_wait_for_and_what_to_do
     }
 }
 
-/// O4: what the refusal of an emptied directory advises works: another id, and any running broker in its list, which
+/// What the refusal of an emptied directory advises works: another id, and any running broker in its list, which
 /// the old ones need not name.
 #[tokio::test]
 async fn o4_a_new_broker_joins_with_one_reachable_member_in_its_list() {
@@ -132,7 +132,7 @@ async fn o4_a_new_broker_joins_with_one_reachable_member_in_its_list() {
     cluster.produce("t", 0).await;
 }
 
-/// S13: the directory of another cluster's broker. The one among strangers leaves, the others go on.
+/// The directory of another cluster's broker. The one among strangers leaves, the others go on.
 #[tokio::test]
 async fn s13_a_broker_of_another_cluster_does_not_stay() {
     let mut ours = Cluster::start(3, 34_000).await;

@@ -170,7 +170,7 @@ async fn a_look_up_by_time_is_bounded_whatever_headers_promise() {
     assert_eq!(end.0, copies as i64 + 4, "what nobody promises is found to be nowhere at once");
 }
 
-/// FAULTS P21: a clock in seconds, and one that is off by decades.
+/// A client's clock counts seconds instead of milliseconds, or is off by decades.
 #[tokio::test]
 async fn p21_records_that_retention_treats_unlike_what_was_meant_are_told_of_in_health_and_description() {
     let cluster = Cluster::start(1, 2_600).await;
@@ -201,7 +201,7 @@ async fn p21_records_that_retention_treats_unlike_what_was_meant_are_told_of_in_
     assert!(broker.describe_topic("quiet").await.unwrap().notes.is_empty(), "they are about the other topic");
 }
 
-/// FAULTS P21: whoever is asked, the leaders know.
+/// Whoever is asked, the leaders know.
 #[tokio::test]
 async fn p21_any_broker_describes_a_topic_with_its_leaders_notes() {
     let cluster = Cluster::start(3, 2_650).await;

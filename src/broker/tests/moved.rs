@@ -1,4 +1,4 @@
-//! P2, O2: brokers that come back under other addresses, all of them or one, whoever's list is old.
+//! Brokers that come back under other addresses, all of them or one, whoever's list is old.
 
 use tokio::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ async fn o2_all_brokers_come_back_under_other_addresses() {
     }
 }
 
-/// P2: the lists of those that run stay the old ones.
+/// The lists of those that run stay the old ones.
 #[tokio::test]
 async fn p2_one_broker_comes_back_elsewhere_while_the_others_run() {
     let mut cluster = Cluster::start(3, 42_000).await;
@@ -77,7 +77,7 @@ async fn o2_the_others_are_found_through_any_member() {
     wait_known(&cluster, &[id]).await;
 }
 
-/// S11: nobody can dial the metadata leader, which can dial them: it asks for what they cannot bring.
+/// Nobody can dial the metadata leader, which can dial them: it asks for what they cannot bring.
 #[tokio::test]
 async fn s11_a_broker_that_cannot_reach_the_leader_is_registered_by_it() {
     let mut cluster = Cluster::start(3, 44_000).await;
@@ -103,7 +103,7 @@ async fn s11_a_broker_that_cannot_reach_the_leader_is_registered_by_it() {
     .await;
 }
 
-/// O2: until clients are sent to where it is, a broker leads nothing.
+/// Until clients are sent to where it is, a broker leads nothing.
 #[tokio::test]
 async fn o2_a_broker_that_is_not_registered_does_not_campaign() {
     let mut cluster = Cluster::start(3, 45_000).await;

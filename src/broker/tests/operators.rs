@@ -45,7 +45,7 @@ fn wish(name: &str, partitions: u32, replication_factor: u32) -> CreateTopicRequ
     }
 }
 
-/// FAULTS P8: the whole timeout, and then "cannot connect"; operator's review S2.
+/// Seen once: it took the whole timeout, and then said "cannot connect".
 #[tokio::test]
 async fn p8_a_transfer_to_who_cannot_lead_is_refused_at_once_by_name() {
     let mut cluster = Cluster::start(4, 8_100).await;
@@ -115,7 +115,7 @@ async fn leader_of(cluster: &Cluster, partition: Option<(&str, i32)>) -> u64 {
     view().await.expect("just now").broker.0
 }
 
-/// FAULTS P8: while a broker that led is not known to be frozen, others take it for the leader.
+/// While a broker that led is not known to be frozen, others take it for the leader.
 #[tokio::test]
 async fn p8_a_transfer_to_a_leader_that_is_frozen_is_no_success() {
     let cluster = Cluster::start(3, 8_250).await;
@@ -132,7 +132,7 @@ async fn p8_a_transfer_to_a_leader_that_is_frozen_is_no_success() {
     }
 }
 
-/// Operator's review S1: a topic of three replicas got one on a broker known to be dead, and no word.
+/// Seen once: a topic of three replicas got one on a broker known to be dead, and no word.
 #[tokio::test]
 async fn replicas_go_to_live_brokers_and_a_note_says_where_there_are_too_few() {
     let mut cluster = Cluster::start(4, 8_300).await;
@@ -156,7 +156,7 @@ async fn replicas_go_to_live_brokers_and_a_note_says_where_there_are_too_few() {
     );
 }
 
-/// FAULTS R8: "?" for every offset right after `create --wait`, and right after `create`.
+/// Seen once: "?" for every offset right after `create --wait`, and right after `create`.
 #[tokio::test]
 async fn r8_what_was_just_created_tells_its_numbers() {
     let cluster = Cluster::start(3, 8_400).await;
@@ -181,7 +181,7 @@ async fn r8_what_was_just_created_tells_its_numbers() {
     }
 }
 
-/// FAULTS O11: time that stands still on every broker hangs nothing.
+/// Time that stands still on every broker hangs nothing.
 #[tokio::test]
 async fn o11_a_clock_that_stands_still_hangs_nothing() {
     let mut cluster = Cluster::unstarted(3, 8_500).await;

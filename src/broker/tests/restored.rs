@@ -1,4 +1,4 @@
-//! P1, O1, P17: a directory set back to an older copy, in every way that an operator or a VM snapshot does it, and
+//! A directory set back to an older copy, in every way that an operator or a VM snapshot does it, and
 //! what must come of it. Nothing acknowledged is lost in any of them.
 
 use tokio::time::timeout;
@@ -121,7 +121,7 @@ async fn p17_4_a_hot_copy_of_the_leader_is_refused_for_its_commits() {
     hot_copy(21_300, true).await;
 }
 
-/// M1's steps: n3 is copied while stopped and lives again; n1 stops; records go to n2 and n3; both stop; the copy is
+/// The steps that once lost records: n3 is copied while stopped and lives again; n1 stops; records go to n2 and n3; both stop; the copy is
 /// put back, and n1 and n3 are started: a majority that knows nothing of the last records.
 #[tokio::test]
 async fn p1_5_the_steps_that_lost_acknowledged_records_lose_none() {
@@ -257,7 +257,7 @@ async fn p1_9_an_emptied_directory_does_not_hide_an_older_copy() {
     assert_refused(&cluster, id).await;
 }
 
-/// M1 where nobody can know at start: the only broker that stayed away all the time and the old copy form a majority,
+/// The same where nobody can know at start: the only broker that stayed away all the time and the old copy form a majority,
 /// and write a second history. The first that returns with the first one says so and stops, with its directory
 /// untouched, and so does the copy.
 #[tokio::test]

@@ -107,7 +107,7 @@ mod tests {
         seen(own, others, brokers).agrees()
     }
 
-    /// Operator's review S10: that nobody was up was an ERROR about the clock.
+    /// Seen once: that nobody was up was an ERROR about the clock.
     #[test]
     fn a_clock_that_is_off_says_by_how_much_and_an_unknown_one_is_not_off() {
         let eight_days = 8 * 24 * HOUR;

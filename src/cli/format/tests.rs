@@ -62,7 +62,7 @@ fn records_are_cut_wherever_reads_end() {
     assert_eq!(split(format("%v\\n"), b"\n", 1), [value("")]);
 }
 
-/// R1: the last record without its line end.
+/// The last record without its line end.
 #[test]
 fn the_last_record_counts_without_its_end() {
     for of in ["%v\\n", "%v--", "json"] {
@@ -200,7 +200,7 @@ mod json {
         assert_eq!((got.record, got.topic.as_deref(), got.partition), (record, Some("t"), Some(2)));
     }
 
-    /// P7: what is not text is kept as it was written.
+    /// What is not text is kept as it was written.
     #[test]
     fn a_value_that_is_json_keeps_its_bytes() {
         for value in ["12345678901234567890123", "1.10", r#"{"b": 1.10,"a":[ 1e400 ],"a":"\ud800"}"#, "true", "[]"] {

@@ -1,5 +1,5 @@
 //! Records that are older than what their topic keeps: acknowledged, and deleted at retention's next look. Said once,
-//! where the one stands who can do something about it (FAULTS P21).
+//! where the one stands who can do something about it.
 
 use super::super::units;
 use crate::types::WallMs;

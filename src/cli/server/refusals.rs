@@ -98,7 +98,7 @@ mod tests {
         );
     }
 
-    /// Operator's review S4: what the operator must set otherwise ended with 1, as if a disk had failed.
+    /// Seen once: what the operator must set otherwise ended with 1, as if a disk had failed.
     #[test]
     fn s4_what_a_setting_must_change_is_usage_and_what_happened_to_the_disk_is_not() {
         let (what, to_do) = (String::from("x"), String::from("y"));

@@ -68,7 +68,7 @@ async fn a_commit_of_a_static_member_that_was_replaced_ends_it() {
     assert_eq!(error.code(), Some(ErrorCode::FencedInstance));
 }
 
-/// P4: a topic made anew under a member is assigned to it in a later epoch than its last beat told it.
+/// A topic made anew under a member is assigned to it in a later epoch than its last beat told it.
 #[tokio::test]
 async fn p4_the_last_commit_of_a_member_whose_epoch_is_past_is_made_in_the_present_one() {
     let fake = Fake::start(1, 2, 1).await;

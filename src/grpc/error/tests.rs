@@ -196,7 +196,7 @@ fn messages_are_clipped_at_a_character() {
     assert!(error.message.ends_with('…'));
 }
 
-/// Operator's review: nobody could know from the proto which status a code becomes, nor how large a message may be.
+/// Seen once: nobody could know from the proto which status a code becomes, nor how large a message may be.
 #[test]
 fn the_proto_tells_the_status_of_each_code_and_the_limit_of_messages() {
     let proto = include_str!("../../../proto/flotilla/v1/flotilla.proto");

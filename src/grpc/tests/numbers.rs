@@ -1,4 +1,4 @@
-//! FAULTS R4: every number that a request may carry, out of its range: refused, with the field and the value.
+//! Every number that a request may carry, out of its range: refused, with the field and the value.
 
 use std::collections::{BTreeMap, BTreeSet};
 

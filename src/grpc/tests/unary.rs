@@ -52,7 +52,7 @@ async fn unary_failures_carry_the_error_in_the_trailer() {
     let late = v1::CreateTopicRequest { timeout_ms: Some(u32::MAX), ..create("new") };
     let configs = (0..1_000).map(|i| (i.to_string(), String::new())).collect();
     let many = v1::CreateTopicRequest { configs, ..create("new") };
-    // FAULTS R4: 0 was taken for "the default".
+    // Seen once: 0 was taken for "the default".
     let none = v1::CreateTopicRequest { partitions: Some(0), ..create("new") };
     let nowhere = v1::CreateTopicRequest { replication_factor: Some(0), ..create("new") };
     let never = v1::CreateTopicRequest { timeout_ms: Some(0), ..create("new") };

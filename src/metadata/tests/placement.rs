@@ -112,7 +112,7 @@ fn create_while_dead(
     topic.partitions.iter().map(|p| p.replicas.iter().map(|(_, broker)| *broker).collect()).collect()
 }
 
-/// Operator's review S1: replicas, even preferred leaders, went to brokers known to be dead.
+/// Seen once: replicas, even preferred leaders, went to brokers known to be dead.
 #[test]
 fn a_dead_broker_gets_no_replica_while_there_are_enough_others() {
     let mut cluster = Cluster::founded(5, |id| Some(format!("rack-{}", id % 3)));

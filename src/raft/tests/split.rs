@@ -24,7 +24,7 @@ fn votes_for_itself_once(id: u64) -> Ballot {
     })
 }
 
-/// R2: openraft's own timers stand still here, as they do for two of the longest election timeouts in one that saw a
+/// openraft's own timers stand still here, as they do for two of the longest election timeouts in one that saw a
 /// longer log. Whoever may not campaign does not do so again either.
 #[tokio::test(flavor = "multi_thread")]
 async fn r2_a_candidate_that_nobody_elected_campaigns_again() {

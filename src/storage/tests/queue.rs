@@ -161,7 +161,7 @@ fn the_budget_of_the_node_evicts_what_was_appended_first_by_whom_it_may_be() {
     });
 }
 
-/// HANDBOOK rule 10: no life after a failed write.
+/// There is no life after a failed write: what became of it is unknown.
 #[test]
 fn a_failed_commit_is_reported_once_before_anyone_hears_and_ends_the_store() {
     paused(async {

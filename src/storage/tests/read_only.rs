@@ -35,7 +35,7 @@ async fn put(kv: &RocksKv, key: &[u8], value: &[u8]) {
     kv.commit(batch, true).await.expect("commit");
 }
 
-/// Review P18. The last writes lie in write-ahead logs only, as a stopped or killed broker leaves them.
+/// The last writes lie in write-ahead logs only, as a stopped or killed broker leaves them.
 #[tokio::test]
 async fn reading_changes_no_byte_no_time_and_no_owner_and_creates_nothing() {
     let dir = tempfile::tempdir().expect("a temporary directory");

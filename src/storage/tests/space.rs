@@ -82,7 +82,7 @@ async fn purged_entries_leave_the_disk_and_the_others_stay() {
     }
 }
 
-/// The mixed retention hazard (PERF part 6): every blob file holds something of the group that is kept.
+/// The hazard of mixed retention: every blob file holds something of the group that is kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_is_never_purged_pins_little_of_its_neighbours() {
     let dir = tempfile::tempdir().expect("a temporary directory");

@@ -205,7 +205,7 @@ async fn unread_records_in_danger_are_in_metrics_description_and_health_notes() 
     assert!(others.map(|(_, node)| node.metrics.encode()).all(|text| !text.contains("consumer_lag_records{")));
 }
 
-/// FAULTS O10: an offset of 10^12 was taken, with a lag of 0 and no word.
+/// Seen once: an offset of 10^12 was taken, with a lag of 0 and no word.
 #[tokio::test]
 async fn o10_committed_offsets_beyond_the_end_are_notes_of_health() {
     let cluster = Cluster::start(3, 5_450).await;
