@@ -1,5 +1,6 @@
 //! The contracts of consensus: B2, M1, M7, M8, M10, M12 to M18 and N5. What a contract is, and where the
-//! others are: `src/storage/contracts.rs`.
+//! others are: `src/storage/contracts.rs`. How an election, an append, a snapshot and a transfer go, step by
+//! step, is told in [`story`](super::story).
 //!
 //! ## B2: a leadership transfer is prepared, watched and repeated
 //!

@@ -1,6 +1,8 @@
 //! Consensus: the only module that says `openraft`. It runs many Raft groups on one node over one
 //! stream per ordered pair of nodes, and knows nothing of Kafka's words.
 //!
+//! How it goes, step by step, is told in [`story`]; what must hold, and why, in [`contracts`].
+//!
 //! [`RaftNode`] is a node's side of it, [`Replica`] one replica. Below them `log_store` and `driver`
 //! adapt storage and state machines to openraft, and `network`, `link`, `server` and `wire` carry
 //! its messages.
@@ -30,6 +32,7 @@ mod rpc;
 mod seeded;
 mod server;
 mod session;
+pub mod story;
 #[cfg(test)]
 mod tests;
 mod transfer;
