@@ -132,7 +132,7 @@
 //! queue that grows, and with nobody who notices.
 //!
 //! **Kept by** `src/storage/writer.rs` (the bound), `src/raft/core.rs` (`is_stalled`),
-//! `src/broker/upkeep/stall.rs`, `src/cli/server/watchdog.rs`.
+//! `src/broker/upkeep/stall.rs`, `src/server/watchdog.rs`.
 //!
 //! **Fails without it:** `reserve_waits_while_the_queue_is_over_its_bound`,
 //! `a_disk_that_hangs_shows_and_evicts_nothing_that_is_not_written`,

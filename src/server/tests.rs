@@ -17,7 +17,7 @@ async fn refused(config: &ServerConfig) -> ServerFailed {
     Server::start(config, descriptors, &LifeSigns::default()).await.err().expect("it must not start")
 }
 
-/// Operator's review S4: a data directory was created and preallocated before the address was tried.
+/// Seen once: a data directory was created and preallocated before the address was tried.
 #[tokio::test]
 async fn s4_what_the_settings_make_impossible_leaves_no_data_directory_behind() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -85,7 +85,7 @@ fn one_broker_forms_its_cluster_stops_and_comes_back() {
     for _ in 0..2 {
         in_its_runtime(&|runtime| runtime.block_on(starts_and_stops(&config)));
     }
-    // Operator's review S4: the directory is broker 1's.
+    // The directory is broker 1's.
     let other = ServerConfig { id: BrokerId(2), ..config };
     in_its_runtime(&|runtime| {
         let failed = runtime.block_on(refused(&other));

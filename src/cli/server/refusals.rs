@@ -66,7 +66,7 @@ mod tests {
         types::BrokerId,
     };
 
-    /// Operator's review: a privileged port was to be made "a free address".
+    /// Seen once: a privileged port was to be made "a free address".
     #[test]
     fn an_address_that_cannot_be_bound_is_usage_and_each_reason_has_its_own_advice() {
         for (kind, advice) in [
