@@ -113,7 +113,7 @@ impl Draft {
     }
 }
 
-/// Who joins.
+/// The member that joins, as far as it is known.
 enum Who {
     New,
     Known,
@@ -283,7 +283,7 @@ impl ClassicMember {
     }
 }
 
-/// Those that all speak.
+/// The protocols that all members speak.
 pub(super) fn common_protocols<'a>(mut offers: impl Iterator<Item = &'a Vec<(String, Vec<u8>)>>) -> BTreeSet<&'a str> {
     let names = |offer: &'a Vec<(String, Vec<u8>)>| offer.iter().map(|(name, _)| name.as_str());
     let mut common: BTreeSet<&str> = offers.next().map(|offer| names(offer).collect()).unwrap_or_default();

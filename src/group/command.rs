@@ -66,13 +66,13 @@ pub struct Join {
 pub struct Report {
     pub group: String,
     pub member: String,
-    /// Of the last answer that the member had.
+    /// The epoch of the last answer that the member had.
     pub epoch: i32,
     /// Partitions that it has let go of: [`ServerMember::released_by`](super::ServerMember::released_by).
     pub released: PartitionSet,
-    /// None: unchanged.
+    /// The member's new subscription. None: it is the same as before.
     pub subscription: Option<Subscription>,
-    /// As in [`Join`]; looked at only with a new subscription.
+    /// The topics that the pattern matches, as in [`Join`]. Looked at only with a new subscription.
     pub resolved: Vec<String>,
 }
 
@@ -130,7 +130,7 @@ pub struct JoinClassic {
     pub session_timeout_ms: u32,
     pub rebalance_timeout_ms: u32,
     pub protocol_type: String,
-    /// In the member's order of preference: name and opaque subscription.
+    /// The protocols that the member speaks, the preferred ones first: name and opaque subscription.
     pub protocols: Vec<(String, Vec<u8>)>,
 }
 
@@ -153,7 +153,7 @@ pub struct SyncClassic {
     pub assignments: Vec<(String, Vec<u8>)>,
 }
 
-/// What one request commits.
+/// The offsets that one request commits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
     pub group: String,

@@ -119,7 +119,7 @@ impl Group {
         Group { empty_since: Some(now), usage, ..Group::default() }
     }
 
-    /// Neither members nor offsets.
+    /// Whether the group has neither members nor offsets.
     pub(super) fn is_nothing(&self) -> bool {
         self.member_count() == 0 && self.offsets.is_empty()
     }

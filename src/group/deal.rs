@@ -286,7 +286,7 @@ impl ServerMember {
         true
     }
 
-    /// Itself, if it awaited the partition.
+    /// Takes the partition from what the member awaits. Returns the member, if it awaited it.
     fn stop_awaiting(&mut self, topic: &str, partition: PartitionId) -> Option<&mut ServerMember> {
         let partitions = self.awaiting.get_mut(topic)?;
         let i = partitions.binary_search(&partition).ok()?;

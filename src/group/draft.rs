@@ -6,7 +6,7 @@ use super::outcome::{GroupOutcome, GroupRefusal};
 use super::state::{ClassicPhase, Group, Members, ServerMember};
 use super::types::PartitionCounts;
 
-/// From here on nobody may join: what happens to the members that are there must still find epochs.
+/// The epoch from which on nobody may join: what happens to the members that are there must still find epochs.
 pub(super) const EPOCH_MAX: i32 = i32::MAX - 1_000_000;
 
 /// A group without its offsets.

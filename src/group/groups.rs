@@ -32,7 +32,7 @@ impl Groups {
         self.by_name.get(name)
     }
 
-    /// By name.
+    /// All groups, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Group)> {
         self.by_name.iter().map(|(name, group)| (&**name, group))
     }
@@ -169,8 +169,8 @@ impl Groups {
         });
     }
 
-    /// As [`Groups::edit`], for what may bring a pattern of the group up to date: topics that it has come to match
-    /// were created while the group ran.
+    /// Does what [`Groups::edit`] does, for what may bring a pattern of the group up to date: topics that it has come
+    /// to match were created while the group ran.
     fn edit_pattern(
         &mut self,
         now: WallMs,

@@ -31,7 +31,7 @@ pub const ASSIGNED_MAX: usize = 500_000;
 /// Every partition that a cluster may have.
 pub const OFFSETS_PER_GROUP_MAX: usize = 100_000;
 pub const OFFSETS_MAX: usize = 1_000_000;
-/// Kafka's default for `offset.metadata.max.bytes`.
+/// The bytes that a commit may add to an offset: Kafka's default for `offset.metadata.max.bytes`.
 pub const OFFSET_METADATA_BYTES_MAX: usize = 4_096;
 /// Classic: subscriptions and assignment of one member.
 pub const CLASSIC_MEMBER_BYTES_MAX: usize = 256 * 1024;

@@ -12,15 +12,15 @@ use crate::types::{LeaderEpoch, Offset, PartitionId, TopicPartition, WallMs};
 pub struct CommittedOffset {
     /// The next offset to read.
     pub offset: Offset,
-    /// Of the last record read, if the member said so.
+    /// The leader epoch of the last record that was read, if the member said so.
     pub leader_epoch: Option<LeaderEpoch>,
     /// The application's, at most 4,096 bytes.
     pub metadata: String,
-    /// By the entry's clock.
+    /// When it was committed, by the clock of the entry.
     pub committed_at: WallMs,
 }
 
-/// By topic and partition. No topic is without a partition.
+/// The committed offsets of a group, by topic and partition. No topic is without a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Offsets {
@@ -82,7 +82,7 @@ impl Offsets {
         before - self.len()
     }
 
-    /// Whether there were any.
+    /// Drops the offsets of a topic. True if there were any.
     pub fn drop_topic(&mut self, topic: &str) -> bool {
         let Some(partitions) = self.by_topic.remove(topic) else { return false };
         let gone = partitions.values().map(usage_of).fold(Usage::of_offsets(0, text(topic)), Usage::plus);
@@ -90,7 +90,7 @@ impl Offsets {
         true
     }
 
-    /// Builds what is derived.
+    /// Counts anew what is derived from the offsets.
     pub fn count(&mut self) {
         let topics = self.by_topic.keys().map(|topic| Usage::of_offsets(0, text(topic)));
         let each = self.by_topic.values().flat_map(BTreeMap::values).map(usage_of);

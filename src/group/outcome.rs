@@ -6,18 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::PartitionId;
 
-/// Done.
+/// What was done: the answer to a command that was taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GroupOutcome {
     /// The member is in the group, at this epoch.
     Joined {
         epoch: i32,
     },
-    /// The member's epoch afterwards.
+    /// A heartbeat was taken: the member's epoch afterwards.
     Reported {
         epoch: i32,
     },
-    /// In the order of the leavers: None where it left.
+    /// Members left. One result for each of them, in their order: None where it left.
     Left {
         refused: Vec<Option<GroupRefusal>>,
     },
@@ -32,12 +32,13 @@ pub enum GroupOutcome {
         generation: Option<i32>,
     },
     SyncedClassic,
-    /// In the order of the commits: the refused ones by their place in `offsets`, or why all are refused.
+    /// Offsets were committed. One result for each commit, in their order: those that were refused by their place in
+    /// `offsets`, or why all were.
     Committed {
         results: Vec<CommitResult>,
     },
     GroupDeleted,
-    /// By topic and partition; those not listed are gone.
+    /// Offsets were deleted. What is listed, by topic and partition, stayed; the others are gone.
     OffsetsDeleted {
         refused: Vec<(String, PartitionId, OffsetRefusal)>,
     },
@@ -59,7 +60,7 @@ pub enum ClassicJoinEnd {
     Current,
 }
 
-/// Not done, and nothing changed.
+/// Why a command was refused. Nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum GroupRefusal {
     #[error("invalid request: {detail}")]

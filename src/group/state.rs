@@ -36,7 +36,7 @@ pub struct Group {
 /// Who is in a group, by the protocol they use. An empty group may change it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Members {
-    /// Only committed offsets.
+    /// Nobody: the group has only committed offsets.
     #[default]
     None,
     Server(ServerMembers),
@@ -49,7 +49,7 @@ pub enum Members {
 /// awaited by one member and held by another; every held or awaited one exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerMembers {
-    /// By member id.
+    /// The members, by member id.
     pub members: BTreeMap<String, ServerMember>,
     /// Patterns of the subscriptions and the topics they match, sorted.
     pub patterns: BTreeMap<String, Vec<String>>,
@@ -97,7 +97,7 @@ pub struct ClassicMembers {
     /// The group leader: the first member to join. Empty before the first join phase has ended.
     pub leader: String,
     pub phase: ClassicPhase,
-    /// By member id.
+    /// The members, by member id.
     pub members: BTreeMap<String, ClassicMember>,
     /// Order of the next new member.
     pub next_order: u64,
@@ -125,7 +125,7 @@ pub struct ClassicMember {
     pub client_host: String,
     pub session_timeout_ms: u32,
     pub rebalance_timeout_ms: u32,
-    /// In the member's order of preference: name and opaque subscription.
+    /// The protocols that the member speaks, the preferred ones first: name and opaque subscription.
     pub protocols: Vec<(String, Vec<u8>)>,
     /// Opaque, from the group leader; empty until it has synced.
     pub assignment: Vec<u8>,
@@ -239,7 +239,7 @@ impl Group {
         member.is_none() || report.subscription.as_ref().is_some_and(is_new) || !report.released.is_empty()
     }
 
-    /// By topic and partition.
+    /// All committed offsets, by topic and partition.
     pub fn offsets(&self) -> impl Iterator<Item = (TopicPartition, &CommittedOffset)> {
         self.offsets.iter()
     }

@@ -18,7 +18,7 @@ pub enum Assignor {
     /// Changes as little as possible, then evens out.
     #[default]
     Sticky,
-    /// Per topic, in ranges.
+    /// Each topic is dealt by itself, in ranges of its partitions.
     Range,
     /// One by one over all topics.
     RoundRobin,
@@ -46,7 +46,7 @@ impl Subscription {
 /// How far a group is with dealing out its partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GroupPhase {
-    /// No members.
+    /// The group has no members.
     Empty,
     Stable,
     Rebalancing,

@@ -19,11 +19,11 @@ const LENGTH_BYTES: usize = 6;
 /// A committed offset without its metadata: partition, offset, epoch, time, tag and length.
 pub(super) const OFFSET_BYTES: usize = 36;
 
-/// Of one group, or of all.
+/// What one group takes of the limits, or what all groups do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Usage {
     pub members: usize,
-    /// Of topics that members with assignment on the server read or hold.
+    /// The partitions of topics that members with assignment on the server read or hold.
     pub assigned: usize,
     pub offsets: usize,
     pub bytes: usize,

@@ -23,7 +23,7 @@ pub(super) fn join(wish: &Join) -> Result<Subscription, GroupRefusal> {
     subscription(&wish.subscription)
 }
 
-/// As it is kept: see [`Subscription::normal`].
+/// Checks a subscription and returns it as it is kept: see [`Subscription::normal`].
 pub(super) fn subscription(wish: &Subscription) -> Result<Subscription, GroupRefusal> {
     if wish.topics.len() > SUBSCRIBED_TOPICS_MAX {
         let detail = format!("{} topics are named, {SUBSCRIBED_TOPICS_MAX} may be", wish.topics.len());

@@ -54,7 +54,7 @@ fn decode(slot: &Slot) -> Option<u64> {
 }
 
 struct State {
-    /// Where `raise` writes.
+    /// The slot that `raise` writes to.
     slot: usize,
     /// Something was written since the last sync began.
     is_dirty: bool,
@@ -120,7 +120,7 @@ impl Floor {
 }
 
 impl Drop for Floor {
-    /// Syncs a last time.
+    /// Syncs the floor a last time and ends its thread.
     fn drop(&mut self) {
         self.shared.lock().is_closing = true;
         self.shared.changed.notify_one();

@@ -9,12 +9,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::{EntryKind, Identity, LogEntry, SavedState, Seen, Start, Starts, starts::Begun};
 use crate::types::{BrokerId, EntryPosition, LogIndex, ReplicaId, Term, WallMs};
 
-/// Of every value. A value of a format that changes gets its own.
+/// The format version that every value begins with. A value of a format that changes gets its own.
 const VERSION: u8 = 1;
 /// Its first version said nothing.
 const TOMBSTONE_VERSION: u8 = 2;
 
-/// Version, kind, term.
+/// The bytes before an entry's payload: version, kind and term.
 pub(super) const ENTRY_HEADER_LEN: usize = 10;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +29,7 @@ pub(super) enum FormatError {
 struct Reader(Bytes);
 
 impl Reader {
-    /// Checks the version.
+    /// Begins to read a value whose version is one that this broker knows.
     fn new(value: Bytes) -> Result<Reader, FormatError> {
         let mut reader = Reader(value);
         match reader.array::<1>()? {
@@ -248,7 +248,7 @@ pub(super) fn tombstone(deleted_at: LogIndex) -> Bytes {
     out.freeze()
 }
 
-/// None: an older version did not write it.
+/// The entry that deleted the group; None if an older version wrote the tombstone, which did not say.
 pub(super) fn read_tombstone(value: Bytes) -> Result<Option<LogIndex>, FormatError> {
     if value.first() != Some(&TOMBSTONE_VERSION) {
         return Reader::new(value)?.end().map(|()| None);
@@ -259,7 +259,7 @@ pub(super) fn read_tombstone(value: Bytes) -> Result<Option<LogIndex>, FormatErr
     Ok(Some(deleted_at))
 }
 
-/// Also the format of FLOOR's numbers, which add a magic and a checksum.
+/// The value of a commit number. FLOOR's numbers have the same format, and add a magic and a checksum.
 pub(super) fn commit_no(number: u64) -> Bytes {
     let mut out = BytesMut::with_capacity(9);
     out.put_u8(VERSION);

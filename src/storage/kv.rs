@@ -42,7 +42,7 @@ pub trait Kv: Send + Sync + 'static {
 /// Column families. All share one write-ahead log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
-    /// Raft entries: large values.
+    /// The Raft entries of all logs, which are large values.
     Log,
     /// Small Raft state: votes, purge points, saved commits, identity, `commit_no`.
     State,
@@ -54,7 +54,7 @@ impl Family {
     pub const ALL: [Family; 3] = [Family::Log, Family::State, Family::Applied];
 }
 
-/// Half-open.
+/// All keys from `from` on, up to and without `to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRange {
     pub from: Vec<u8>,
@@ -64,7 +64,7 @@ pub struct KeyRange {
 #[derive(Clone, Copy, Debug)]
 pub struct ScanLimit {
     pub pairs: usize,
-    /// Of values.
+    /// The scan ends once the values that it returns hold so many bytes.
     pub bytes: usize,
 }
 
@@ -73,7 +73,7 @@ pub struct ScanLimit {
 #[derive(Clone, Debug, Default)]
 pub struct WriteBatch {
     pub ops: Vec<WriteOp>,
-    /// Bytes of all values.
+    /// The bytes of all values in the batch.
     pub value_bytes: usize,
 }
 

@@ -26,7 +26,7 @@ const READ_ENTRIES_MAX: usize = 10_000;
 /// row do not happen, and if they do the reader is told of no entry.
 const READ_RETRIES_MAX: usize = 16;
 
-/// Of one step of `read_all`.
+/// The bytes that one step of `read_all` reads.
 const READ_STEP_BYTES: usize = 4 << 20;
 
 /// What an entry is to Raft. Persisted: never renumber.
@@ -90,7 +90,7 @@ pub(super) struct State {
     pub vote: Option<Bytes>,
     pub committed: Option<EntryPosition>,
     pub applied: Option<EntryPosition>,
-    /// The newest one.
+    /// The newest checkpoint.
     pub checkpoint: Option<EntryPosition>,
     pub append_no: AppendNo,
     /// How often entries were removed from the end: a read that saw this change saw two logs.
@@ -450,7 +450,7 @@ impl ReplicaLog {
         drop(group.queue(&state, Write::unsynced(batch)));
     }
 
-    /// As it was saved last; after opening not beyond the last entry.
+    /// The commit that was saved last; after opening it is not beyond the last entry.
     pub fn committed(&self) -> Option<EntryPosition> {
         self.0.lock().committed
     }
@@ -514,7 +514,7 @@ impl ReplicaLog {
         }
     }
 
-    /// As [`ReplicaLog::read`] would return them, if all of them are in memory.
+    /// What [`ReplicaLog::read`] would return, if all of it is in memory.
     pub fn read_recent(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Option<Vec<LogEntry>> {
         match self.find(from, to, bytes_max) {
             Found::InMemory(entries) => Some(entries),

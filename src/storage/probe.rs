@@ -56,9 +56,9 @@ impl Histogram {
 pub struct WriterCounters {
     pub commits: AtomicU64,
     pub synced_commits: AtomicU64,
-    /// Of values and keys, as handed to the disk.
+    /// The bytes of values and keys that were handed to the disk.
     pub bytes: AtomicU64,
-    /// Entries of logs.
+    /// The log entries that were appended.
     pub entries: AtomicU64,
     /// Waiting or being written, now.
     pub queue_bytes: AtomicU64,

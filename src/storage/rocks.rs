@@ -61,7 +61,7 @@ const WRITE_BUFFERS: u64 = 4;
 const WRITE_BUFFER_BYTES_MAX: u64 = 64 << 20;
 /// ... smaller ones are flushed all the time.
 const WRITE_BUFFER_BYTES_MIN: u64 = 4 << 20;
-/// Of a blob file at most, and of as many write buffers: what a small disk can spare at a time.
+/// The most that a blob file holds, and that the write buffers hold together: what a small disk can spare at a time.
 const BLOB_FILE_BYTES_MAX: u64 = 256 << 20;
 /// The write-ahead logs' part of a disk too small for the usual size of them.
 const WAL_DISK_PART: u64 = 16;
@@ -69,7 +69,7 @@ const WAL_DISK_PART: u64 = 16;
 /// What of RocksDB's settings depends on the disk, and what a test changes.
 #[derive(Clone, Debug)]
 pub struct RocksOptions {
-    /// Of the log family; the others have an eighth.
+    /// The size of a write buffer of the log family; those of the others are an eighth of it.
     pub write_buffer_bytes: usize,
     /// A family that is seldom written keeps old write-ahead logs alive; beyond this it is flushed,
     /// and their files are recycled. About as much again is kept for recycling.
@@ -87,7 +87,7 @@ impl Default for RocksOptions {
 }
 
 impl RocksOptions {
-    /// For a disk of this size, as far as it is known. `wal_bytes_max`: None: 256 MiB, or a sixteenth of
+    /// The options for a disk of this size, as far as it is known. `wal_bytes_max`: None: 256 MiB, or a sixteenth of
     /// a disk of less than 4 GiB.
     pub fn new(disk_bytes: Option<u64>, wal_bytes_max: Option<u64>) -> RocksOptions {
         let usual = WRITE_BUFFERS * WRITE_BUFFER_BYTES_MAX;
@@ -284,7 +284,7 @@ pub fn fail_stop(path: impl Into<PathBuf>) -> OnFailure {
     })
 }
 
-/// Of a process whose store failed: not one of the CLI's own codes.
+/// The exit code of a process whose store failed. It is none of the codes of the command line.
 pub const STORE_FAILED_EXIT_CODE: i32 = 74;
 
 fn name(family: Family) -> &'static str {
@@ -309,7 +309,7 @@ fn open_db(directory: &Directory, options: &RocksOptions) -> Result<DB, StoreErr
     opened.map_err(|error| open_failed(&path, &error))
 }
 
-/// Of a directory of which nothing may change; see `rocks_read_only`.
+/// Opens the database of a directory in which nothing may change; see `rocks_read_only`.
 pub(super) fn open_db_read_only(path: &Path) -> Result<DB, StoreError> {
     let given = RocksOptions::default();
     let mut options = db_options(false, &given);

@@ -37,7 +37,7 @@ pub struct ReadOnlyKv {
     /// First, so that it is closed before its links and the lock go.
     db: Arc<DB>,
     _view: View,
-    /// None: the directory has no LOCK, so nobody has it open.
+    /// The lock of the directory. None: it has no LOCK file, so nobody has it open.
     _lock: Option<File>,
 }
 

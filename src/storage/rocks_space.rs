@@ -230,7 +230,7 @@ fn blob_files(db: &DB) -> Result<Vec<(u64, BlobFile)>, Error> {
     Ok(read_blob_files(&text.unwrap_or_default()))
 }
 
-/// From the only property that tells of single files, which is text for people; a test holds that this
+/// Reads the only property that tells of single files, which is text for people; a test holds that this
 /// version of RocksDB still writes it so. What is not understood is left out: less is collected then.
 fn read_blob_files(text: &str) -> Vec<(u64, BlobFile)> {
     let file = |line: &str| {

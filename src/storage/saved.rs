@@ -23,7 +23,7 @@ const BISECTIONS_MAX: usize = 64;
 /// A state machine's state after the entry at `position`, with the membership in force there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedState {
-    /// None before the first entry.
+    /// The last entry that the state holds. None before the first entry.
     pub position: Option<EntryPosition>,
     pub membership: Bytes,
     pub state: Bytes,
@@ -274,7 +274,7 @@ impl ReplicaLog {
         }
     }
 
-    /// By bisection: the largest timestamp so far never decreases along the log.
+    /// Finds a written point by bisection: the largest timestamp so far never decreases along the log.
     async fn find_written_time(&self, ts: WallMs) -> Result<Option<(Offset, LogIndex)>, StoreFailed> {
         let Some(last) = self.point_at_most(Offset(i64::MAX)).await? else { return Ok(None) };
         if last.max_ts_before < ts {

@@ -49,7 +49,7 @@ type Table = BTreeMap<Vec<u8>, Bytes>;
 #[derive(Clone, Debug, Default)]
 struct Tables {
     families: BTreeMap<Family, Table>,
-    /// Synced commits in it.
+    /// The number of synced commits that the disk holds.
     commit_no: u64,
 }
 

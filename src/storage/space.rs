@@ -35,11 +35,11 @@ const RESTS: u32 = 3;
 const RESTS_HIGH: u32 = 1;
 const GARBAGE_PERCENT_HIGH: u64 = 50;
 
-/// One blob file.
+/// A blob file, as far as the decision needs to know it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct BlobFile {
     pub bytes: u64,
-    /// Of values that nothing refers to any more.
+    /// The bytes of values that nothing refers to any more.
     pub garbage_bytes: u64,
 }
 
@@ -56,9 +56,9 @@ pub(super) struct View {
     pub blobs: BlobFile,
     /// How long the oldest deletion waits that was not settled; None: there is none.
     pub deleted_for: Option<Duration>,
-    /// Since the last settle or pass ended.
+    /// The time since the last settling or pass ended.
     pub rested: Duration,
-    /// How long that took.
+    /// How long that settling or pass took.
     pub took: Duration,
     pub is_collecting: bool,
     /// The disk is nearly full: space goes before latency.
@@ -124,18 +124,18 @@ pub struct SpaceProbe(Arc<SpaceCounters>);
 
 #[derive(Debug, Default)]
 pub struct SpaceCounters {
-    /// Of all blob files, now.
+    /// The bytes of all blob files, now.
     pub blob_bytes: AtomicU64,
-    /// Of these, what nothing refers to any more, as far as compaction has found out.
+    /// The part of `blob_bytes` that nothing refers to any more, as far as compaction has found out.
     pub garbage_bytes: AtomicU64,
     /// Blob files of versions that readers still hold are in this and not in `blob_bytes`.
     pub held_bytes: AtomicU64,
     pub is_collecting: AtomicBool,
     pub settles: AtomicU64,
     pub passes: AtomicU64,
-    /// Alive, moved by passes.
+    /// The live bytes that passes have moved.
     pub moved_bytes: AtomicU64,
-    /// Garbage that passes dropped.
+    /// The bytes of garbage that passes have dropped.
     pub freed_bytes: AtomicU64,
     /// Spent in settles and passes.
     pub busy_us: AtomicU64,

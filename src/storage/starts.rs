@@ -16,15 +16,15 @@ const STARTS_MAX: usize = 1_024;
 /// Brokers of whom something is kept: as many as a cluster may have.
 pub const SEEN_MAX: usize = 1_000;
 
-/// Of what a broker says of itself before it stops.
+/// The length of what a broker says of itself before it stops.
 pub const ALARM_BYTES_MAX: usize = 1_024;
 
 /// One start of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// From 1, one more with each start on this directory.
+    /// Counts the starts on this directory, from 1.
     pub number: u64,
-    /// Drawn at random.
+    /// Drawn at random, so that no other start has it.
     pub id: u128,
 }
 
@@ -47,7 +47,7 @@ pub struct Starts {
 /// What a broker keeps of another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Of the other's directory. Nothing is proven about a directory with another one: the cluster's
+    /// The storage id of the other's directory. Nothing is proven about a directory with another one: the cluster's
     /// registration refuses it.
     pub storage_id: u128,
     pub start: Start,
@@ -79,7 +79,7 @@ impl Starts {
         starts
     }
 
-    /// None: no directory of ours has these.
+    /// The starts that a directory has written down. None: no broker of ours wrote these.
     pub(super) fn from_parts(oldest: u64, begun: Vec<Begun>) -> Option<Starts> {
         let last = oldest.checked_add(begun.len() as u64)?;
         (!begun.is_empty() && begun.len() <= STARTS_MAX && last < u64::MAX).then_some(Starts { oldest, begun })
@@ -93,7 +93,7 @@ impl Starts {
         &self.begun
     }
 
-    /// The start that runs.
+    /// The start of the process that runs now.
     pub fn current(&self) -> Start {
         let last = self.begun.last().expect("never empty");
         Start { number: self.oldest + self.begun.len() as u64 - 1, id: last.id }

@@ -29,9 +29,9 @@ pub type OnFailure = Arc<dyn Fn(&StoreFailed) + Send + Sync>;
 
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// Of recent entries held in memory, all groups together.
+    /// The bytes of recent entries that are kept in memory, all groups together.
     pub tail_bytes_max: usize,
-    /// Of writes waiting for the disk; `ReplicaLog::reserve` waits above it.
+    /// The bytes of writes that may wait for the disk; above it `ReplicaLog::reserve` waits.
     pub queue_bytes_max: usize,
 }
 
@@ -45,7 +45,7 @@ impl Default for StoreOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub broker: BrokerId,
-    /// None until the broker has joined a cluster.
+    /// The cluster that the directory belongs to. None until the broker has joined one.
     pub cluster_id: Option<u128>,
     /// Drawn when the directory was new; registered with the cluster, so that an emptied directory
     /// is told from the one the broker had.
@@ -74,12 +74,12 @@ impl Identity {
 #[derive(Clone)]
 pub struct Store(pub(super) Arc<Shared>);
 
-/// What logs share.
+/// What the logs of all groups share: the writer, the disk, the memory.
 pub(super) struct Shared {
     kv: Arc<dyn Kv>,
     pub writer: Arc<Writer>,
     pub budget: Budget,
-    /// Groups open now.
+    /// The groups whose logs are open now.
     open: Mutex<BTreeMap<RaftGroupId, Open>>,
 }
 
@@ -117,7 +117,7 @@ impl Shared {
         self.kv.scan(family, range, limit, reverse).await.map_err(|error| self.failed(error.into()))
     }
 
-    /// Nothing is served by a store that has failed (SAFETY B9).
+    /// Refuses whatever is asked of a store that has failed (SAFETY B9).
     fn check(&self) -> Result<(), StoreFailed> {
         self.writer.failure().map_or(Ok(()), Err)
     }
@@ -289,7 +289,7 @@ impl Store {
         result
     }
 
-    /// None: the directory is new, or was emptied. Which of the two, only the cluster knows.
+    /// Whose directory this is. None: it is new, or was emptied; which of the two, only the cluster knows.
     pub async fn identity(&self) -> Result<Option<Identity>, StoreError> {
         let value = self.0.get(Family::State, keys::IDENTITY).await?;
         let identity = value.map(formats::read_identity).transpose();
@@ -332,7 +332,7 @@ impl Store {
         pairs.collect()
     }
 
-    /// Durable when it returns.
+    /// Keeps what was seen of a broker. Durable when it returns.
     pub async fn save_seen(&self, broker: BrokerId, seen: &Seen) -> Result<(), StoreError> {
         let (done, wait) = waiter();
         if let Err(refused) = self.0.writer.queue(Write::synced(seen_batch(broker, seen), done).quiet()) {
@@ -341,7 +341,7 @@ impl Store {
         Ok(wait_done(wait).await?)
     }
 
-    /// As [`Store::save_seen`], with the next write that is synced anyway, so that it costs no fsync of its own.
+    /// Keeps what was seen of a broker with the next write that is synced anyway, so that it costs no fsync of its own.
     /// [`Store::sync_seen`] with what this returns makes it durable if no such write comes.
     pub fn queue_seen(&self, broker: BrokerId, seen: &Seen) -> u64 {
         if let Err(refused) = self.0.writer.queue(Write::unsynced(seen_batch(broker, seen)).quiet()) {

@@ -43,7 +43,7 @@ impl Store {
         Ok(self.0.writer.write(batch, false).await?)
     }
 
-    /// As version 1 left them.
+    /// Leaves a tombstone as version 1 did, without the entry that deleted the group.
     #[cfg(test)]
     pub(crate) async fn undated_tombstone(&self, group: RaftGroupId) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();

@@ -9,7 +9,7 @@ use rocksdb::{DB, WriteOptions};
 
 use super::{Family, keys, rocks::cf};
 
-/// Of one write. Small, because the kernel caches a file in units as large as the writes that made it,
+/// The bytes of one write. Small, because the kernel caches a file in units as large as the writes that made it,
 /// and writes whole units back: after writes of 256 KiB an fsync of 1 KiB wrote 80.
 const PIECE_BYTES: usize = 3 << 10;
 /// The first log becomes free to recycle when the second is begun, and is used for the third.

@@ -39,7 +39,7 @@ const WRITE_OVERHEAD: usize = 128;
 pub(super) struct Write {
     pub batch: WriteBatch,
     pub is_synced: bool,
-    /// Nothing that peers need to hear of, see [`Writer::loud_commit_no`].
+    /// Whether it holds nothing that peers need to hear of, see [`Writer::loud_commit_no`].
     pub is_quiet: bool,
     /// Points of the sparse index to drop, see [`drop_points`]. Takes effect with the batch.
     pub drop_points: Option<(RaftGroupId, Offset)>,
@@ -103,7 +103,7 @@ struct Waiting {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
-    /// Of what waits and of what is being committed.
+    /// The bytes of what waits and of what is being committed.
     bytes: usize,
     synced: usize,
     is_committing: bool,
@@ -116,9 +116,9 @@ struct Queue {
 enum Due {
     Now,
     At(Instant),
-    /// Not before a write is queued.
+    /// Nothing is due before a write is queued.
     Never,
-    /// Closed and empty.
+    /// The queue is closed and empty: the writer ends.
     End,
 }
 

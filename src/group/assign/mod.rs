@@ -24,7 +24,7 @@ pub(super) struct Deal {
     pub members: usize,
     /// Members by equal subscriptions, each member once, rising. As many as [`Readers`] has bits at most.
     pub subscriptions: Vec<Vec<usize>>,
-    /// In the order in which they are dealt.
+    /// The topics, in the order in which they are dealt.
     pub topics: Vec<TopicToDeal>,
 }
 
@@ -45,7 +45,7 @@ impl Deal {
         }
     }
 
-    /// Rising.
+    /// The members whose subscriptions are among `readers`, in rising order.
     fn readers_of(&self, readers: Readers) -> Vec<usize> {
         let read = self.subscriptions.iter().enumerate().filter(|(i, _)| includes(readers, *i));
         let mut members: Vec<usize> = read.flat_map(|(_, members)| members.iter().copied()).collect();
@@ -53,7 +53,7 @@ impl Deal {
         members
     }
 
-    /// Each member's subscription.
+    /// Which subscription each member has.
     pub fn subscription_by_member(&self) -> Vec<usize> {
         let mut by_member = vec![0; self.members];
         for (i, members) in self.subscriptions.iter().enumerate() {

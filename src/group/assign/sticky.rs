@@ -23,9 +23,9 @@ pub(super) fn owners(deal: &Deal) -> Vec<Vec<Option<usize>>> {
 type Slot = (usize, usize);
 
 struct Table {
-    /// The result so far.
+    /// Who has each partition, as far as they are dealt.
     owners: Vec<Vec<Option<usize>>>,
-    /// Each member's subscription.
+    /// Which subscription each member has.
     subscription: Vec<usize>,
     /// What each member has, by who else could read it. No list is empty.
     holdings: Vec<BTreeMap<Readers, Vec<Slot>>>,
