@@ -7,11 +7,12 @@ use std::{
 
 use super::{
     cluster::{neighbours, setback},
-    inner::Inner,
     limits,
-    peers::calls::{Answer, Call, Hello, decode, encode},
+    parts::Parts,
+    peers::calls::{Answer, Call, decode, encode},
 };
 use crate::{metrics::Limit, raft::CallHandler, types::BrokerId};
+use tokio::sync::Semaphore;
 
 /// The other side waits no longer than it said, and never longer than an admin request may.
 fn within(ms: u32) -> Duration {
@@ -19,15 +20,16 @@ fn within(ms: u32) -> Duration {
 }
 
 /// Answers other nodes' requests once the broker behind `slot` is there.
-pub fn handler(slot: Arc<OnceLock<Weak<Inner>>>) -> CallHandler {
+pub fn handler(slot: Arc<OnceLock<Weak<Parts>>>) -> CallHandler {
+    let turns = Arc::new(Semaphore::new(limits::CALLS_MAX));
     Arc::new(move |from, bytes| {
-        let inner = slot.get().and_then(Weak::upgrade);
+        let (parts, turns) = (slot.get().and_then(Weak::upgrade), Arc::clone(&turns));
         Box::pin(async move {
-            let answer = match (inner, decode::<Call>(&bytes)) {
-                (Some(inner), Some(call)) => match inner.call_turns.try_acquire() {
-                    Ok(_turn) => Arc::clone(&inner).handle(from, call).await,
+            let answer = match (parts, decode::<Call>(&bytes)) {
+                (Some(parts), Some(call)) => match turns.try_acquire() {
+                    Ok(_turn) => answer(&parts, from, call).await,
                     Err(_) => {
-                        inner.intake.refused_at(Limit::BrokerCalls);
+                        parts.node.intake.refused_at(Limit::BrokerCalls);
                         Answer::Unavailable
                     }
                 },
@@ -42,47 +44,39 @@ pub fn handler(slot: Arc<OnceLock<Weak<Inner>>>) -> CallHandler {
     })
 }
 
-impl Inner {
-    async fn handle(self: Arc<Inner>, from: BrokerId, call: Call) -> Answer {
-        match call {
-            Call::Hello { peers_hash: _ } => Answer::Hello(self.hello()),
-            Call::Change { change, within_ms } => Answer::Change(self.change_here(change, within(within_ms)).await),
-            Call::MetadataIndex => Answer::MetadataIndex(self.confirmed_index().await),
-            Call::Stats { groups } => Answer::Stats(self.stats_here(&groups)),
-            Call::Trim { group, before, dry_run, within_ms } => {
-                Answer::Trim(self.trim_here(group, before, dry_run, within(within_ms)).await)
-            }
-            Call::Transfer { group, to, within_ms } => {
-                Answer::Transfer(self.transfer_here(group, to, within(within_ms)).await)
-            }
-            Call::Health => Answer::Health(self.health_here()),
-            Call::Clock => Answer::Clock(self.clock.wall()),
-            Call::Group { call, within_ms } => Answer::Group(self.coordinate(*call, within(within_ms)).await),
-            Call::Lag { readers } => Answer::Lag(self.lag_here(&readers).await),
-            Call::GroupNotes => Answer::GroupNotes(self.notes_here()),
-            Call::Console(call) => Answer::Console(self.console_answer(call).await),
-            Call::LayoutInUse { index, within_ms } => {
-                Answer::LayoutInUse(self.uses_layout(index, within(within_ms)).await)
-            }
-            Call::Recall => Answer::Recalled(setback::recall(&self, from).await),
-            Call::Remember { told, after } => {
-                let kept = setback::remember(&self, from, told, after).await;
-                kept.map_or(Answer::Unavailable, Answer::Remembered)
-            }
-            Call::Alarm { text } => {
-                setback::take_alarm(&self, from, text).await.map_or(Answer::Unavailable, |()| Answer::Alarmed)
-            }
-            Call::Where => Answer::Where(neighbours::addresses_here(&self)),
-            Call::Introduce => Answer::Introduced(self.cluster_id().map(|_| self.card())),
-            Call::Leads { group, within_ms } => Answer::Leads(self.leads_here(group, within(within_ms)).await),
-            Call::RetentionNotes { groups } => Answer::RetentionNotes(self.retention_notes_here(&groups)),
+async fn answer(parts: &Parts, from: BrokerId, call: Call) -> Answer {
+    let Parts { node, metadata, replicas, memory, notes, transfers, topics, groups, .. } = parts;
+    match call {
+        Call::Hello { peers_hash: _ } => Answer::Hello(parts.forming.hello()),
+        Call::Change { change, within_ms } => Answer::Change(metadata.change_here(change, within(within_ms)).await),
+        Call::MetadataIndex => Answer::MetadataIndex(metadata.confirmed_index().await),
+        Call::Stats { groups } => Answer::Stats(topics.stats_here(&groups)),
+        Call::Trim { group, before, dry_run, within_ms } => {
+            Answer::Trim(topics.trim_here(group, before, dry_run, within(within_ms)).await)
         }
-    }
-
-    fn hello(&self) -> Hello {
-        let cluster_id = self.identity.lock().expect("no holder panics").cluster_id;
-        let is_empty = *self.is_empty.borrow() && cluster_id.is_none();
-        let (broker, peers_hash, peers) = (self.me(), self.peers_hash(), self.peers_text());
-        Hello { broker, peers_hash, is_empty, cluster_id, peers }
+        Call::Transfer { group, to, within_ms } => {
+            Answer::Transfer(transfers.transfer_here(group, to, within(within_ms)).await)
+        }
+        Call::Health => Answer::Health(parts.views.health_here()),
+        Call::Clock => Answer::Clock(node.clock.wall()),
+        Call::Group { call, within_ms } => Answer::Group(groups.coordinate(*call, within(within_ms)).await),
+        Call::Lag { readers } => Answer::Lag(groups.lag.here(&readers).await),
+        Call::GroupNotes => Answer::GroupNotes(notes.here()),
+        Call::Console(call) => Answer::Console(parts.consoles.answer(call).await),
+        Call::LayoutInUse { index, within_ms } => {
+            Answer::LayoutInUse(replicas.uses_layout(index, within(within_ms)).await)
+        }
+        Call::Recall => Answer::Recalled(setback::recall(memory, from).await),
+        Call::Remember { told, after } => {
+            let kept = setback::remember(memory, from, told, after).await;
+            kept.map_or(Answer::Unavailable, Answer::Remembered)
+        }
+        Call::Alarm { text } => {
+            setback::take_alarm(memory, from, text).await.map_or(Answer::Unavailable, |()| Answer::Alarmed)
+        }
+        Call::Where => Answer::Where(neighbours::addresses_here(node)),
+        Call::Introduce => Answer::Introduced(node.cluster_id().map(|_| node.card())),
+        Call::Leads { group, within_ms } => Answer::Leads(transfers.leads_here(group, within(within_ms)).await),
+        Call::RetentionNotes { groups } => Answer::RetentionNotes(notes.of_here(&groups)),
     }
 }

@@ -4,37 +4,57 @@
 //! Pages travel between brokers on the links that carry Raft, so they are small and few at once.
 //! Leaves out: decoding, which is the console's.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
 
 use super::{
-    Broker, FetchError, FetchRequest, OffsetAt,
-    inner::Inner,
+    disk::DiskGuard,
+    errors::FetchError,
+    fetch::Fetches,
     limits,
+    node::Node,
     peers::{
         calls::{Answer, Call},
         console_calls::{BrowseFrom, BrowseRequest, Browsed, ConsoleAnswer, ConsoleCall, NodeFigures},
     },
+    requests::{FetchRequest, OffsetAt},
 };
 use crate::{
     metrics::{History, Limit, Metrics, SAMPLE_EVERY},
     types::{BrokerId, Offset},
 };
 
-impl Broker {
-    pub fn id(&self) -> BrokerId {
-        self.inner.me()
+/// A broker's part in consoles.
+pub struct Consoles {
+    node: Arc<Node>,
+    disk: Arc<DiskGuard>,
+    fetches: Arc<Fetches>,
+    /// The recent past of this node.
+    history: Mutex<History>,
+    /// Turns of pages of records that are being read.
+    pub turns: Semaphore,
+}
+
+impl Consoles {
+    pub fn new(node: Arc<Node>, disk: Arc<DiskGuard>, fetches: Arc<Fetches>) -> Consoles {
+        Consoles { node, disk, fetches, history: Mutex::default(), turns: Semaphore::new(limits::BROWSES_MAX) }
     }
 
     /// A page of records, read by the partition's leader wherever that is.
     pub async fn browse(&self, request: BrowseRequest) -> Result<Browsed, FetchError> {
         let leader = match self.browse_here(&request).await {
-            Err(FetchError::NotLeader { leader: Some(hint), .. }) if hint.broker != self.id() => hint.broker,
+            Err(FetchError::NotLeader { leader: Some(hint), .. }) if hint.broker != self.node.me() => hint.broker,
             answered => return answered,
         };
         let call = Call::Console(ConsoleCall::Browse(request));
-        match self.inner.call(leader, &call, limits::FETCH_CONFIRM_MAX + limits::CALL_WITHIN).await {
+        match self.node.call(leader, &call, limits::FETCH_CONFIRM_MAX + limits::CALL_WITHIN).await {
             Ok(Answer::Console(ConsoleAnswer::Browsed(page))) => page,
             Ok(_) | Err(_) => Err(FetchError::Unavailable { reason: format!("its leader, {leader}, does not answer") }),
         }
@@ -42,34 +62,36 @@ impl Broker {
 
     /// A node's figures, or None if it does not answer.
     pub async fn figures(&self, of: BrokerId, history: bool) -> Option<NodeFigures> {
-        if of == self.id() {
-            return Some(self.inner.figures_here(history));
+        if of == self.node.me() {
+            return Some(self.figures_here(history));
         }
         let call = Call::Console(ConsoleCall::Figures { history });
-        match self.inner.call(of, &call, limits::CALL_WITHIN).await {
+        match self.node.call(of, &call, limits::CALL_WITHIN).await {
             Ok(Answer::Console(ConsoleAnswer::Figures(figures))) => Some(figures),
             Ok(_) | Err(_) => None,
         }
     }
 
     async fn browse_here(&self, request: &BrowseRequest) -> Result<Browsed, FetchError> {
-        let turn = timeout(limits::FETCH_CONFIRM_MAX, self.inner.console.turns.acquire()).await;
+        let turn = timeout(limits::FETCH_CONFIRM_MAX, self.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else {
-            self.inner.intake.refused_at(Limit::ConsolePages);
+            self.node.intake.refused_at(Limit::ConsolePages);
             return Err(FetchError::Unavailable { reason: "too many pages of records are read at once".into() });
         };
         let BrowseRequest { topic, partition, from, bytes_max } = request;
         let offset = match from {
             BrowseFrom::Offset(offset) => *offset,
-            BrowseFrom::Start => self.find_offset(topic, None, *partition, OffsetAt::Earliest).await?.offset,
-            BrowseFrom::Time(time) => self.find_offset(topic, None, *partition, OffsetAt::Time(*time)).await?.offset,
+            BrowseFrom::Start => self.fetches.look_up(topic, None, *partition, OffsetAt::Earliest).await?.offset,
+            BrowseFrom::Time(time) => {
+                self.fetches.look_up(topic, None, *partition, OffsetAt::Time(*time)).await?.offset
+            }
             BrowseFrom::BeforeEnd(records) => {
-                let end = self.find_offset(topic, None, *partition, OffsetAt::Latest).await?.offset;
-                let log_start = self.hosted_for_read(topic, None, *partition).await?.bounds().log_start;
+                let end = self.fetches.look_up(topic, None, *partition, OffsetAt::Latest).await?.offset;
+                let log_start = self.fetches.hosted_for_read(topic, None, *partition).await?.bounds().log_start;
                 Offset(end.0.saturating_sub(i64::from(*records)).max(log_start.0))
             }
         };
-        let fetched = self.fetch(FetchRequest {
+        let fetched = self.fetches.fetch(FetchRequest {
             topic: topic.clone(),
             topic_id: None,
             partition: *partition,
@@ -77,24 +99,22 @@ impl Broker {
             bytes_max: usize::try_from(*bytes_max).unwrap_or(usize::MAX).clamp(1, limits::BROWSE_BYTES_MAX),
             wait: Duration::ZERO,
         });
-        Ok(Browsed { leader: self.id(), offset, fetched: fetched.await? })
+        Ok(Browsed { leader: self.node.me(), offset, fetched: fetched.await? })
     }
-}
 
-impl Inner {
     /// Answers another broker's console.
-    pub async fn console_answer(self: Arc<Inner>, call: ConsoleCall) -> ConsoleAnswer {
+    pub async fn answer(&self, call: ConsoleCall) -> ConsoleAnswer {
         match call {
             ConsoleCall::Figures { history } => ConsoleAnswer::Figures(self.figures_here(history)),
             ConsoleCall::Browse(request) => {
-                let page = Broker { inner: self }.browse_here(&request).await;
+                let page = self.browse_here(&request).await;
                 ConsoleAnswer::Browsed(page.and_then(sendable))
             }
         }
     }
 
     fn figures_here(&self, history: bool) -> NodeFigures {
-        let samples = || self.console.history.lock().expect("no holder panics").samples();
+        let samples = || self.history.lock().expect("no holder panics").samples();
         NodeFigures {
             disk_free_bytes: self.disk.free_bytes(),
             disk_reserve_bytes: self.disk.reserve_bytes(),
@@ -117,15 +137,15 @@ fn sendable(page: Browsed) -> Result<Browsed, FetchError> {
 }
 
 /// Fills the history for as long as the broker lives.
-pub async fn sample(inner: Arc<Inner>, metrics: Metrics) {
-    *inner.console.history.lock().expect("no holder panics") = History::starting_at(metrics.totals());
+pub async fn sample(consoles: Arc<Consoles>, metrics: Metrics) {
+    *consoles.history.lock().expect("no holder panics") = History::starting_at(metrics.totals());
     let mut last = Instant::now();
     loop {
         tokio::time::sleep(SAMPLE_EVERY).await;
         let now = Instant::now();
         let totals = metrics.totals();
-        let mut history = inner.console.history.lock().expect("no holder panics");
-        history.add(inner.clock.wall(), now - last, totals);
+        let mut history = consoles.history.lock().expect("no holder panics");
+        history.add(consoles.node.clock.wall(), now - last, totals);
         last = now;
     }
 }

@@ -3,21 +3,26 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
 
 use super::{
-    Broker, FetchError, FetchRequest, Fetched, FoundOffset, OffsetAt, limits,
+    errors::FetchError,
+    limits,
+    metadata_group::MetadataGroup,
+    node::Node,
     replica::{
         Bounds, PartitionReplica,
-        cursors::Cursor,
-        walk::{WalkError, Walker, batches_of},
+        read::{LookUps, NoTurn, page},
+        walk::WalkError,
     },
-    routes::Found,
+    replicas::{Found, Replicas},
+    requests::{FetchRequest, Fetched, FoundOffset, OffsetAt},
 };
 use crate::{
     metrics::Limit,
-    record::{BatchHeader, DECODED_BYTES_MAX_DEFAULT, iter_records},
     seam::CpuTurns,
     types::{Offset, PartitionId, TopicId, WallMs},
 };
@@ -29,8 +34,28 @@ enum Place {
     AtEnd,
 }
 
-impl Broker {
-    pub(super) async fn fetch_batches(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+/// A broker's part in reading: of partitions that it leads.
+pub struct Fetches {
+    node: Arc<Node>,
+    metadata: Arc<MetadataGroup>,
+    replicas: Arc<Replicas>,
+    look_ups: Arc<LookUps>,
+    /// Turns of fetches that read.
+    reads: Semaphore,
+}
+
+impl Fetches {
+    pub fn new(metadata: Arc<MetadataGroup>, replicas: Arc<Replicas>, look_ups: Arc<LookUps>) -> Fetches {
+        let reads = Semaphore::new(limits::FETCH_READS_MAX);
+        Fetches { node: Arc::clone(&metadata.node), metadata, replicas, look_ups, reads }
+    }
+
+    /// The node's turns at long computations.
+    pub fn cpu_turns(&self) -> CpuTurns {
+        self.look_ups.cpu.clone()
+    }
+
+    pub async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
         let arrived = Instant::now();
         let hosted = self.hosted_for_read(&request.topic, request.topic_id, request.partition).await?;
         let FetchRequest { offset, wait, .. } = request;
@@ -56,7 +81,7 @@ impl Broker {
         let bytes = fetched.batches.iter().map(|batch| batch.len() as u64).sum();
         // Offsets are dense.
         let records = u64::try_from(fetched.next_offset.0 - offset.0).unwrap_or(0);
-        self.inner.probe.fetch_answered(records, bytes, arrived.elapsed().saturating_sub(waited));
+        self.node.probe.fetch_answered(records, bytes, arrived.elapsed().saturating_sub(waited));
         hosted.traffic.consumed(records, bytes);
         Ok(fetched)
     }
@@ -130,9 +155,9 @@ impl Broker {
         offset: Offset,
         bytes_max: usize,
     ) -> Result<Fetched, FetchError> {
-        let turn = timeout(limits::FETCH_CONFIRM_MAX, self.inner.reads.acquire()).await;
+        let turn = timeout(limits::FETCH_CONFIRM_MAX, self.reads.acquire()).await;
         let Ok(Ok(_turn)) = turn else {
-            self.inner.intake.refused_at(Limit::FetchReads);
+            self.node.intake.refused_at(Limit::FetchReads);
             return Err(FetchError::Unavailable { reason: "too many fetches read from disk at once".into() });
         };
         let mut tried = 0;
@@ -157,7 +182,7 @@ impl Broker {
         }
     }
 
-    pub(super) async fn look_up(
+    pub async fn look_up(
         &self,
         topic: &str,
         topic_id: Option<TopicId>,
@@ -178,37 +203,31 @@ impl Broker {
         Ok(FoundOffset { offset, epoch: hosted.status().term.epoch() })
     }
 
-    /// The first record of this time or later, whatever retention does meanwhile. With a turn and a deadline: it
-    /// may read and decompress much.
+    /// The first record of this time or later, whatever retention does meanwhile.
     async fn find_time(&self, hosted: &PartitionReplica, time: WallMs) -> Result<Offset, FetchError> {
         let unavailable = |reason: String| FetchError::Unavailable { reason };
-        let turn = timeout(limits::FIND_TIME_WITHIN, self.inner.look_ups.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
-            self.inner.intake.refused_at(Limit::TimeLookUps);
-            return Err(unavailable("too many look-ups by time at once".into()));
-        };
-        match timeout(limits::FIND_TIME_WITHIN, find_time(hosted, &self.inner.cpu, time)).await {
+        match self.look_ups.first_at(hosted, time).await {
             Ok(found) => found.map_err(|error| unavailable(format!("looking for {time} in {}: {error}", hosted.name))),
-            Err(_) => {
-                let within = limits::FIND_TIME_WITHIN.as_secs();
-                Err(unavailable(format!("{time} was not found in {} within {within} s", hosted.name)))
+            Err(NoTurn) => {
+                self.node.intake.refused_at(Limit::TimeLookUps);
+                Err(unavailable("too many look-ups by time at once".into()))
             }
         }
     }
 
     /// `meant`: the topic that the reader began with; its namesake is not read instead (SAFETY M11).
-    pub(super) async fn hosted_for_read(
+    pub async fn hosted_for_read(
         &self,
         topic: &str,
         meant: Option<TopicId>,
         partition: PartitionId,
     ) -> Result<Arc<PartitionReplica>, FetchError> {
-        match self.inner.routes.find(topic, meant, partition) {
+        match self.replicas.find(topic, meant, partition) {
             Found::UnknownTopic => Err(FetchError::UnknownTopic { topic: topic.into() }),
             Found::OtherTopic(known) => Err(self.other_topic(topic, meant.unwrap_or(known)).await),
             Found::UnknownPartition => Err(FetchError::UnknownPartition { topic: topic.into(), partition }),
             Found::Elsewhere(group) => {
-                let leader = self.inner.leader_hint(group);
+                let leader = self.node.leader_hint(group);
                 Err(FetchError::NotLeader { topic: topic.into(), partition, leader })
             }
             Found::Here(hosted) => Ok(hosted),
@@ -217,8 +236,8 @@ impl Broker {
 
     /// Another topic has the name here: that is news from this broker, or for it.
     async fn other_topic(&self, topic: &str, meant: TopicId) -> FetchError {
-        let confirmed = timeout(limits::STALE_WAIT, self.inner.confirmed_metadata()).await;
-        let Ok(Ok(metadata)) = confirmed else {
+        let confirmed = self.metadata.confirmed(limits::STALE_WAIT).await;
+        let Ok(metadata) = confirmed else {
             let reason = format!("whether topic {topic:?} of id {meant} is there cannot be confirmed");
             return FetchError::Unavailable { reason };
         };
@@ -233,7 +252,7 @@ impl Broker {
 
     fn not_leader(&self, hosted: &PartitionReplica) -> FetchError {
         let no_hint = hosted.status().without_quorum;
-        let leader = self.inner.hint_elsewhere(&hosted.group).filter(|_| !no_hint);
+        let leader = self.node.hint_elsewhere(&hosted.group).filter(|_| !no_hint);
         FetchError::NotLeader { topic: hosted.name.topic.clone(), partition: hosted.name.partition, leader }
     }
 }
@@ -248,127 +267,4 @@ fn out_of_range(hosted: &PartitionReplica, offset: Offset, bounds: Bounds) -> Fe
     let Bounds { log_start, high_watermark } = bounds;
     let (topic, partition) = (hosted.name.topic.clone(), hosted.name.partition);
     FetchError::OffsetOutOfRange { topic, partition, offset, log_start, high_watermark }
-}
-
-/// Whole batches from `offset`, at least one, and the reader's next place remembered.
-async fn page(hosted: &PartitionReplica, offset: Offset, bytes_max: usize) -> Result<Fetched, WalkError> {
-    let mut walker = Walker::to_offset(hosted, offset).await?;
-    let (mut batches, mut bytes, mut next_offset) = (Vec::new(), 0, offset);
-    let mut cursor = walker.cursor();
-    'filling: while bytes < bytes_max {
-        let entries = walker.next(bytes_max - bytes).await?;
-        if entries.is_empty() {
-            break;
-        }
-        for entry in entries {
-            cursor = Cursor { index: entry.index, expect: entry.append.base_offset };
-            if entry.append.end_offset() <= offset {
-                continue;
-            }
-            for batch in batches_of(&entry.append) {
-                let (header, batch) = batch?;
-                if header.last_offset() < offset {
-                    continue;
-                }
-                if !batches.is_empty() && bytes + batch.len() > bytes_max {
-                    break 'filling;
-                }
-                bytes += batch.len();
-                next_offset = Offset(header.last_offset().0 + 1);
-                batches.push(batch);
-            }
-        }
-        cursor = walker.cursor();
-    }
-    let Bounds { log_start, high_watermark } = hosted.bounds();
-    if next_offset > offset {
-        hosted.cursors.moved(offset, next_offset, cursor);
-    }
-    Ok(Fetched { batches, high_watermark, log_start, next_offset })
-}
-
-/// The first record of this time or later, whatever retention does meanwhile.
-async fn find_time(hosted: &PartitionReplica, cpu: &CpuTurns, time: WallMs) -> Result<Offset, WalkError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match first_at(hosted, cpu, time, hosted.bounds().log_start).await {
-            // The log start moves only forward: the next try begins where there are records.
-            Err(WalkError::Purged) if tries < limits::FIND_TIME_TRIES => {}
-            found => return found,
-        }
-    }
-}
-
-/// The first offset at or after the log start whose record has this timestamp or a later one; else the end of what
-/// was looked at, which is the high watermark of that moment or a later one.
-async fn first_at(
-    hosted: &PartitionReplica,
-    cpu: &CpuTurns,
-    time: WallMs,
-    log_start: Offset,
-) -> Result<Offset, WalkError> {
-    let point = hosted.group.log().find_time(time).await.map_err(|e| WalkError::Failed(e.to_string()))?;
-    let mut walker = Walker::from_point(hosted, point, log_start).await;
-    let mut looked_through = 0;
-    loop {
-        let entries = walker.next(limits::FIND_TIME_READ_BYTES).await?;
-        if entries.is_empty() {
-            return Ok(walker.cursor().expect.max(log_start));
-        }
-        for entry in entries {
-            if entry.append.max_timestamp < time || entry.append.end_offset() <= log_start {
-                continue;
-            }
-            looked_through += entry.append.batches.len();
-            for batch in batches_of(&entry.append) {
-                let (header, batch) = batch?;
-                if header.max_timestamp < time || header.last_offset() < log_start {
-                    continue;
-                }
-                if let Some(offset) = first_record_at(cpu, header, batch, time, log_start).await {
-                    return Ok(offset);
-                }
-            }
-        }
-        if looked_through > limits::FIND_TIME_BYTES_MAX {
-            let why = format!(
-                "{looked_through} bytes of batches up to offset {} claim records of that time or later, and have none",
-                walker.cursor().expect
-            );
-            return Err(WalkError::Failed(why));
-        }
-    }
-}
-
-/// Within one batch. A batch that cannot be decoded is found as a whole: its reader will say why.
-async fn first_record_at(
-    cpu: &CpuTurns,
-    header: BatchHeader,
-    batch: Bytes,
-    time: WallMs,
-    log_start: Offset,
-) -> Option<Offset> {
-    if header.is_log_append_time() {
-        return Some(header.base_offset.max(log_start));
-    }
-    let is_long = header.codec().is_ok_and(|codec| codec.expands_to_max(batch.len()) > limits::DECODED_INLINE_BYTES);
-    match is_long {
-        true => cpu.run(move || first_decoded_at(&header, &batch, time, log_start)).await,
-        false => first_decoded_at(&header, &batch, time, log_start),
-    }
-}
-
-fn first_decoded_at(header: &BatchHeader, batch: &Bytes, time: WallMs, log_start: Offset) -> Option<Offset> {
-    let whole = Some(header.base_offset.max(log_start));
-    let Ok(records) = iter_records(batch, DECODED_BYTES_MAX_DEFAULT) else { return whole };
-    for record in records {
-        match record {
-            Ok((offset, record)) if record.timestamp >= time && offset >= log_start => return Some(offset),
-            Ok(_) => {}
-            Err(_) => return whole,
-        }
-    }
-    // The header's max timestamp promised one, but it lies below the log start, or lied.
-    None
 }

@@ -12,19 +12,19 @@ mod disk;
 mod errors;
 mod fetch;
 pub mod groups;
-mod inner;
 mod limits;
 mod metadata_group;
 mod node;
 mod notes;
-mod pages;
+mod parts;
 mod peers;
 mod produce;
 mod replica;
+mod replicas;
 mod requests;
-mod routes;
 mod serving;
 mod start;
+mod stop;
 mod tasks;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -35,8 +35,13 @@ use std::sync::Arc;
 
 use crate::{
     seam::CpuTurns,
-    types::{Offset, PartitionId, TopicId, WallMs},
+    types::{BrokerId, Offset, PartitionId, TopicId, TopicPartition, WallMs},
 };
+use groups::{
+    ClassicBeat, ClassicJoin, ClassicJoined, ClassicSync, ClassicSynced, CommitRequest, CommittedOffsets,
+    GroupDescription, GroupError, GroupSummary, HeartbeatAnswer, HeartbeatRequest, Leaver,
+};
+use parts::Parts;
 
 pub use budget::ProduceBudget;
 pub use disk::FreeBytes;
@@ -56,25 +61,25 @@ pub use start::BrokerDeps;
 /// One node's whole behaviour behind its listeners. Cheap to clone.
 #[derive(Clone)]
 pub struct Broker {
-    inner: Arc<inner::Inner>,
+    parts: Arc<Parts>,
 }
 
 impl Broker {
     /// Waits until the node-wide produce budget has room for a batch of this size: the back-pressure
     /// of a produce stream, which must not read on meanwhile. Larger than the budget: all of it.
     pub async fn reserve_produce(&self, bytes: usize) -> ProduceBudget {
-        self.inner.budget.reserve(bytes).await
+        self.parts.budget.reserve(bytes).await
     }
 
     /// Checks the batch and queues it for the partition's appender. Batches of one partition are
     /// appended in call order. An error here had no effect.
     pub fn produce(&self, request: ProduceRequest, budget: ProduceBudget) -> Result<Waiting, ProduceError> {
-        self.enqueue(request, budget)
+        self.parts.produces.enqueue(request, budget)
     }
 
     /// Whole batches from an offset; waits for the first record at the high watermark. SAFETY B7 holds.
     pub async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
-        self.fetch_batches(request).await
+        self.parts.fetches.fetch(request).await
     }
 
     /// Earliest, latest or by time, confirmed with a majority. Leader only.
@@ -86,73 +91,73 @@ impl Broker {
         partition: PartitionId,
         at: OffsetAt,
     ) -> Result<FoundOffset, FetchError> {
-        self.look_up(topic, topic_id, partition, at).await
+        self.parts.fetches.look_up(topic, topic_id, partition, at).await
     }
 
     pub async fn create_topic(&self, request: CreateTopicRequest) -> Result<TopicDescription, AdminError> {
-        self.create(request).await
+        self.parts.topics.create(request).await
     }
 
     pub async fn list_topics(&self) -> Result<Vec<TopicSummary>, AdminError> {
-        self.list().await
+        self.parts.topics.list().await
     }
 
     pub async fn describe_topic(&self, name: &str) -> Result<TopicDescription, AdminError> {
-        self.describe(name).await
+        self.parts.topics.describe(name).await
     }
 
     pub async fn alter_topic(&self, request: AlterTopicRequest) -> Result<TopicDescription, AdminError> {
-        self.alter(request).await
+        self.parts.topics.alter(request).await
     }
 
     pub async fn add_partitions(&self, request: AddPartitionsRequest) -> Result<TopicDescription, AdminError> {
-        self.add(request).await
+        self.parts.topics.add(request).await
     }
 
     /// The new log start offset.
     pub async fn trim_partition(&self, request: TrimRequest) -> Result<Offset, AdminError> {
-        self.trim(request).await
+        self.parts.topics.trim(request).await
     }
 
     pub async fn delete_topic(&self, request: DeleteTopicRequest) -> Result<TopicSummary, AdminError> {
-        self.delete(request).await
+        self.parts.topics.delete(request).await
     }
 
     /// A producer id that was never given out before.
     pub async fn init_producer_id(&self) -> Result<ProducerIdentity, AdminError> {
-        self.next_producer_id().await
+        self.parts.producer_ids.next().await
     }
 
     /// Waits up to 500 ms when a named topic is unknown here (SAFETY M9).
     pub async fn cluster_view(&self, topics: TopicsWanted) -> ClusterView {
-        self.view(topics).await
+        self.parts.views.view(topics).await
     }
 
     pub async fn health(&self) -> HealthReport {
-        self.health_report().await
+        self.parts.views.health().await
     }
 
     pub async fn transfer_leader(&self, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {
-        self.transfer(request).await
+        self.parts.transfers.transfer(request).await
     }
 
     pub fn readiness(&self) -> Readiness {
-        self.inner.readiness()
+        self.parts.node.readiness()
     }
 
     /// The node's turns at long computations: what a face decompresses or compresses waits for them too.
     pub fn cpu_turns(&self) -> CpuTurns {
-        self.inner.cpu.clone()
+        self.parts.fetches.cpu_turns()
     }
 
     /// This broker's wall clock, for records without a timestamp.
     pub fn now(&self) -> WallMs {
-        self.inner.clock.wall()
+        self.parts.node.clock.wall()
     }
 
     /// Resolves when the broker must not go on; the process prints why and exits.
     pub async fn failed(&self) -> BrokerFailed {
-        let mut failed = self.inner.failed.subscribe();
+        let mut failed = self.parts.node.failed.subscribe();
         let first = failed.wait_for(Option::is_some).await.map(|failed| failed.clone());
         match first {
             Ok(Some(failed)) => failed,
@@ -163,6 +168,96 @@ impl Broker {
 
     /// SAFETY M13, bounded. Afterwards the process may exit.
     pub async fn shutdown(&self) {
-        self.stop().await
+        self.parts.stop().await
+    }
+
+    pub fn id(&self) -> BrokerId {
+        self.parts.node.me()
+    }
+
+    /// A page of records, read by the partition's leader wherever that is.
+    pub async fn browse(&self, request: BrowseRequest) -> Result<Browsed, FetchError> {
+        self.parts.consoles.browse(request).await
+    }
+
+    /// A node's figures, or None if it does not answer.
+    pub async fn figures(&self, of: BrokerId, history: bool) -> Option<NodeFigures> {
+        self.parts.consoles.figures(of, history).await
+    }
+}
+
+/// Consumer groups.
+impl Broker {
+    /// One beat of a member with assignment on the server; without a member id it joins.
+    pub async fn group_heartbeat(&self, beat: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
+        self.parts.groups.heartbeat(beat).await
+    }
+
+    /// The first beat of a member. Its id is the client's, so that repeating this is the same join; drawn if empty.
+    pub async fn group_join(&self, beat: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
+        self.parts.groups.join(beat).await
+    }
+
+    /// Members of either protocol leave at once; per member, why it could not.
+    pub async fn group_leave(
+        &self,
+        group: &str,
+        leavers: Vec<Leaver>,
+    ) -> Result<Vec<(Leaver, Option<GroupError>)>, GroupError> {
+        self.parts.groups.leave(group, leavers).await
+    }
+
+    /// Answered when the offsets are fsynced on a majority. The refused ones; all others are committed.
+    ///
+    /// A client that gives up before [`GroupError::OutcomeUnknown`] or another answer comes (5 s at most)
+    /// must not commit again at once: its first commit may be applied after the second.
+    pub async fn commit_offsets(&self, commit: CommitRequest) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
+        self.parts.groups.commit_offsets(commit).await
+    }
+
+    /// Never older than any commit acknowledged before the call (SAFETY M9). None: of all partitions.
+    pub async fn fetch_offsets(
+        &self,
+        group: &str,
+        at: Option<Vec<TopicPartition>>,
+    ) -> Result<CommittedOffsets, GroupError> {
+        self.parts.groups.committed_offsets(group, at).await
+    }
+
+    pub async fn list_groups(&self) -> Result<Vec<GroupSummary>, GroupError> {
+        self.parts.groups.list().await
+    }
+
+    pub async fn describe_group(&self, group: &str) -> Result<GroupDescription, GroupError> {
+        self.parts.groups.describe(group).await
+    }
+
+    /// Only without members.
+    pub async fn delete_group(&self, group: &str, dry_run: bool) -> Result<(), GroupError> {
+        self.parts.groups.delete(group, dry_run).await
+    }
+
+    /// Forgets committed offsets of partitions that no member holds. The refused ones.
+    pub async fn delete_offsets(
+        &self,
+        group: &str,
+        at: Vec<TopicPartition>,
+    ) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
+        self.parts.groups.delete_offsets(group, at).await
+    }
+
+    /// Kafka's JoinGroup: answered when the rebalance that it belongs to is complete.
+    pub async fn classic_join(&self, join: ClassicJoin) -> Result<ClassicJoined, GroupError> {
+        self.parts.groups.classic_join(join).await
+    }
+
+    /// Kafka's SyncGroup: answered when the group leader has sent its assignments.
+    pub async fn classic_sync(&self, sync: ClassicSync) -> Result<ClassicSynced, GroupError> {
+        self.parts.groups.sync_classic(sync).await
+    }
+
+    /// Kafka's Heartbeat.
+    pub async fn classic_heartbeat(&self, beat: ClassicBeat) -> Result<(), GroupError> {
+        self.parts.groups.classic_heartbeat(beat).await
     }
 }

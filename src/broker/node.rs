@@ -9,7 +9,11 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{BrokerFailed, LeaderHint, tasks::Tasks};
+use super::{
+    errors::{BrokerFailed, LeaderHint},
+    requests::LeaderNow,
+    tasks::Tasks,
+};
 use crate::{
     config::{Peer, founders, peers_hash, peers_text},
     metadata::{Metadata, RegisterBroker},
@@ -169,6 +173,30 @@ impl Node {
 
     pub fn is_alive(&self, broker: BrokerId) -> bool {
         broker == self.me() || self.raft.peer_alive(broker)
+    }
+
+    /// Registered, and not alive as this broker sees it.
+    pub fn dead_brokers(&self) -> Vec<BrokerId> {
+        let Some(metadata) = self.metadata() else { return Vec::new() };
+        let brokers: Vec<BrokerId> = metadata.read(|state| state.brokers().map(|broker| broker.id).collect());
+        brokers.into_iter().filter(|broker| !self.is_alive(*broker)).collect()
+    }
+
+    /// Who was announced last, for clients to ask: it may be dead by now, and they find out.
+    pub fn leader_now(&self, group: RaftGroupId) -> Option<LeaderNow> {
+        let leader = self.raft.leader_of(group)?;
+        Some(LeaderNow { broker: leader.broker, epoch: leader.term.epoch() })
+    }
+
+    /// Who is to be asked about partitions: those whose leader is known.
+    pub fn by_leader(&self, groups: &[RaftGroupId]) -> BTreeMap<BrokerId, Vec<RaftGroupId>> {
+        let mut by_leader: BTreeMap<BrokerId, Vec<RaftGroupId>> = BTreeMap::new();
+        for group in groups {
+            if let Some(leader) = self.raft.leader_of(*group) {
+                by_leader.entry(leader.broker).or_default().push(*group);
+            }
+        }
+        by_leader
     }
 
     pub fn is_stopping(&self) -> bool {

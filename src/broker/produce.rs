@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -13,11 +14,14 @@ use tokio::{
 };
 
 use super::{
-    Broker, ProduceError, ProduceRequest, Receipt,
     budget::ProduceBudget,
+    disk::DiskGuard,
+    errors::ProduceError,
     limits,
+    node::Node,
     replica::appender::{Produce, Reply},
-    routes::Found,
+    replicas::{Found, Replicas},
+    requests::{ProduceRequest, Receipt},
 };
 use crate::{
     metrics::Limit,
@@ -47,14 +51,26 @@ impl Future for Waiting {
     }
 }
 
-impl Broker {
-    pub(super) fn enqueue(&self, request: ProduceRequest, budget: ProduceBudget) -> Result<Waiting, ProduceError> {
+/// A broker's part in taking records: into partitions that it leads.
+pub struct Produces {
+    node: Arc<Node>,
+    replicas: Arc<Replicas>,
+    disk: Arc<DiskGuard>,
+}
+
+impl Produces {
+    pub fn new(node: Arc<Node>, replicas: Arc<Replicas>, disk: Arc<DiskGuard>) -> Produces {
+        Produces { node, replicas, disk }
+    }
+
+    /// Checks the batch and queues it for its partition's appender. An error here had no effect.
+    pub fn enqueue(&self, request: ProduceRequest, budget: ProduceBudget) -> Result<Waiting, ProduceError> {
         let ProduceRequest { topic, partition, acks: _, timeout, batch, expected_offset } = request;
-        let hosted = match self.inner.routes.find(&topic, None, partition) {
+        let hosted = match self.replicas.find(&topic, None, partition) {
             Found::UnknownTopic | Found::OtherTopic(_) => return Err(ProduceError::UnknownTopic { topic }),
             Found::UnknownPartition => return Err(ProduceError::UnknownPartition { topic, partition }),
             Found::Elsewhere(group) => {
-                let leader = self.inner.leader_hint(group);
+                let leader = self.node.leader_hint(group);
                 return Err(ProduceError::NotLeader { topic, partition, leader });
             }
             Found::Here(hosted) => hosted,
@@ -64,13 +80,13 @@ impl Broker {
         let header = validate_batch(&batch, &limits).map_err(|error| refused(error, &topic))?;
         // One of an idempotent producer may be a copy of what is in the log already: its appender knows.
         if !header.is_idempotent()
-            && let Some(shortage) = self.inner.disk.shortage_for(&self.inner.raft, &hosted.group)
+            && let Some(shortage) = self.disk.shortage_for(&self.node.raft, &hosted.group)
         {
             return Err(shortage.into());
         }
         let latest = header.max_timestamp;
         if let Some(retention_ms) = rules.retention_ms.filter(|_| !rules.log_append_time && latest.0 >= 0)
-            && latest.0 < self.inner.clock.wall().0.saturating_sub(retention_ms)
+            && latest.0 < self.node.clock.wall().0.saturating_sub(retention_ms)
         {
             hosted.note_outdated(u64::try_from(header.count).unwrap_or(0), latest);
         }
@@ -82,7 +98,7 @@ impl Broker {
         match sent {
             Ok(()) => Ok(Waiting { answer: wait, topic, partition, since }),
             Err(TrySendError::Full(_)) => {
-                self.inner.intake.refused_at(Limit::ProduceQueue);
+                self.node.intake.refused_at(Limit::ProduceQueue);
                 let reason = format!("{} batches of {topic}-{partition} wait already", limits::QUEUE_BATCHES_MAX);
                 Err(ProduceError::Unavailable { reason })
             }

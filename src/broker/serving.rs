@@ -5,7 +5,10 @@
 
 use std::fmt;
 
-use super::{LeaderNow, node::Node};
+use super::{
+    node::{Node, Stage},
+    requests::{LeaderNow, Readiness},
+};
 use crate::{
     raft::{Leader, Replica},
     replicated::Replicated,
@@ -76,5 +79,20 @@ impl Node {
 
     pub fn serving_metadata(&self) -> Serving {
         self.metadata().map_or(Serving::Unknown, |metadata| self.serving(&metadata))
+    }
+
+    pub fn readiness(&self) -> Readiness {
+        if let Some(failed) = &*self.failed.borrow() {
+            return Readiness::NotReady(failed.to_string());
+        }
+        match &*self.stage.borrow() {
+            Stage::Forming(why) | Stage::Joining(why) => return Readiness::NotReady(why.clone()),
+            Stage::Stopping => return Readiness::NotReady("this broker is stopping".into()),
+            Stage::Running => {}
+        }
+        match self.serving_metadata() {
+            Serving::Served(_) => Readiness::Ready,
+            why => Readiness::NotReady(format!("the metadata group {why}")),
+        }
     }
 }

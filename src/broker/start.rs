@@ -2,25 +2,42 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, Weak, atomic::AtomicU64},
+    sync::{Arc, Mutex, OnceLock, Weak},
 };
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::{
-    Broker, BrokerFailed, answer,
+    Broker, answer,
     budget::Budget,
-    cluster::{forming, neighbours, past::Past, reconcile, setback},
-    console,
+    cluster::{
+        forming::{self, Forming},
+        health::Views,
+        neighbours,
+        past::{Memory, Past},
+        reconcile, setback,
+        transfer::Transfers,
+    },
+    console::{self, Consoles},
     disk::{self, DiskGuard, FreeBytes},
-    groups::{self, handles::GroupHandles},
-    inner::Inner,
-    limits,
+    errors::BrokerFailed,
+    fetch::Fetches,
+    groups::{
+        coordinator,
+        lag::{self, Lag},
+        lag_table::LagTable,
+        part::Groups,
+    },
+    metadata_group::MetadataGroup,
     node::{BrokerSettings, Node, Stage, storage_failed},
-    pages::Pages,
-    routes::Routes,
+    notes::Notes,
+    parts::Parts,
+    produce::Produces,
+    replica::{Ground, read::LookUps},
+    replicas::Replicas,
     tasks::Tasks,
-    upkeep::{self, clock::ClockView},
+    topics::{Topics, producer_ids::ProducerIds},
+    upkeep::{self, clock::ClockView, majorities::Unserved, retention::Retention},
 };
 use crate::{
     metrics::Metrics,
@@ -60,7 +77,7 @@ impl Broker {
         let groups = store.groups().await.map_err(storage_failed)?;
         // Before anybody hears of this process.
         let past = Past::begin(&store, rng.u128(), identity.cluster_id.is_some()).await?;
-        let slot: Arc<OnceLock<Weak<Inner>>> = Arc::default();
+        let slot: Arc<OnceLock<Weak<Parts>>> = Arc::default();
         let raft = RaftNode::start(NodeDeps {
             store: store.clone(),
             net,
@@ -86,36 +103,56 @@ impl Broker {
             failed: watch::Sender::new(None),
             tasks: Tasks::default(),
         });
-        let (me, reserve_bytes) = (node.settings.broker, node.settings.disk_reserve_bytes);
-        let inner = Arc::new(Inner {
-            disk: Arc::new(DiskGuard::new(me, free_bytes, reserve_bytes)),
-            budget: Budget::new(node.settings.produce_bytes_max),
-            node,
-            routes: Routes::default(),
-            reads: Semaphore::new(limits::FETCH_READS_MAX),
-            look_ups: Semaphore::new(limits::FIND_TIMES_MAX),
-            cpu: CpuTurns::default(),
-            call_turns: Semaphore::new(limits::CALLS_MAX),
-            is_empty: watch::Sender::new(groups.is_empty() && identity.cluster_id.is_none()),
-            past,
-            layout_in_use: watch::Sender::new(None),
-            reconciled: AtomicU64::new(0),
-            orphans: Mutex::default(),
-            stopped: Mutex::default(),
-            producer_ids: tokio::sync::Mutex::new(0..0),
-            clock_view: watch::Sender::default(),
-            groups: GroupHandles::new(metrics.groups()),
-            console: Pages::default(),
-        });
+        let parts = Arc::new(assemble(node, past, free_bytes, &metrics, groups.is_empty()));
         // Until clients and brokers are sent to where it is now.
-        inner.raft.set_campaign(false);
-        let _ = slot.set(Arc::downgrade(&inner));
-        export(&metrics, &inner);
-        groups::start(&inner, &metrics);
+        parts.node.raft.set_campaign(false);
+        let _ = slot.set(Arc::downgrade(&parts));
+        export(&metrics, &parts);
         let replica = groups.iter().find(|(group, _)| *group == METADATA_GROUP).map(|(_, replica)| *replica);
-        spawn_tasks(&inner, replica);
-        inner.tasks.spawn(console::sample(Arc::clone(&inner), metrics));
-        Ok(Broker { inner })
+        spawn_tasks(&parts, replica, metrics);
+        Ok(Broker { parts })
+    }
+}
+
+/// Parts from the ground up: each is given those that it stands on.
+fn assemble(node: Arc<Node>, past: Past, free_bytes: FreeBytes, metrics: &Metrics, holds_no_groups: bool) -> Parts {
+    let is_empty = holds_no_groups && node.cluster_id().is_none();
+    let disk = Arc::new(DiskGuard::new(node.me(), free_bytes, node.settings.disk_reserve_bytes));
+    let replicas = Arc::new(Replicas::default());
+    let metadata = Arc::new(MetadataGroup::new(Arc::clone(&node)));
+    let memory = Arc::new(Memory { node: Arc::clone(&node), past });
+    let look_ups = Arc::new(LookUps::new(CpuTurns::default()));
+    let (table, clock_view) = (Arc::new(LagTable::default()), watch::Sender::default());
+    let notes = Arc::new(Notes::new(Arc::clone(&node), Arc::clone(&replicas), Arc::clone(&table)));
+    let lag = Lag::new(Arc::clone(&node), Arc::clone(&replicas), Arc::clone(&look_ups), table);
+    let fetches = Arc::new(Fetches::new(Arc::clone(&metadata), Arc::clone(&replicas), look_ups));
+    let views = Views {
+        node: Arc::clone(&node),
+        metadata: Arc::clone(&metadata),
+        replicas: Arc::clone(&replicas),
+        disk: Arc::clone(&disk),
+        memory: Arc::clone(&memory),
+        notes: Arc::clone(&notes),
+        clock_view: clock_view.subscribe(),
+    };
+    Parts {
+        forming: Arc::new(Forming::new(Arc::clone(&metadata), Arc::clone(&memory), is_empty)),
+        transfers: Arc::new(Transfers::new(Arc::clone(&metadata), Arc::clone(&replicas))),
+        retention: Arc::new(Retention::new(Arc::clone(&node), Arc::clone(&replicas), clock_view)),
+        budget: Budget::new(node.settings.produce_bytes_max),
+        produces: Produces::new(Arc::clone(&node), Arc::clone(&replicas), Arc::clone(&disk)),
+        consoles: Arc::new(Consoles::new(Arc::clone(&node), Arc::clone(&disk), Arc::clone(&fetches))),
+        topics: Topics::new(Arc::clone(&metadata), Arc::clone(&replicas), Arc::clone(&disk), Arc::clone(&notes)),
+        producer_ids: Arc::new(ProducerIds::new(Arc::clone(&metadata))),
+        groups: Arc::new(Groups::new(Arc::clone(&metadata), Arc::new(lag), metrics.groups())),
+        node,
+        metadata,
+        replicas,
+        disk,
+        memory,
+        notes,
+        fetches,
+        views,
     }
 }
 
@@ -131,29 +168,33 @@ fn raft_settings(settings: &BrokerSettings, cluster: Option<u128>) -> RaftSettin
     }
 }
 
-fn spawn_tasks(inner: &Arc<Inner>, replica: Option<ReplicaId>) {
-    inner.set_seed_peers();
-    let forming = Arc::clone(inner);
-    inner.tasks.spawn(async move {
+/// What runs by itself, until the broker stops.
+fn spawn_tasks(parts: &Arc<Parts>, replica: Option<ReplicaId>, metrics: Metrics) {
+    let Parts { node, metadata, replicas, disk, memory, transfers, retention, groups, .. } = &**parts;
+    let tasks = &node.tasks;
+    node.set_seed_peers();
+    let (forming, of) = (Arc::clone(&parts.forming), Arc::clone(node));
+    tasks.spawn(async move {
         if let Err(failed) = forming::join_cluster(&forming, replica).await {
-            forming.fail(failed);
+            of.fail(failed);
         }
     });
-    inner.tasks.spawn(setback::run(Arc::clone(inner)));
-    inner.tasks.spawn(neighbours::run(Arc::clone(inner)));
-    inner.tasks.spawn(reconcile::run(Arc::clone(inner)));
-    inner.tasks.spawn(upkeep::retention::run(Arc::clone(inner)));
-    let producers = Arc::clone(inner);
-    inner.tasks.spawn(async move {
-        loop {
-            producers.keep_producer_ids().await;
-            tokio::time::sleep(limits::RECONCILE_EVERY).await;
-        }
-    });
-    inner.tasks.spawn(upkeep::disk::run(Arc::clone(inner)));
-    inner.tasks.spawn(upkeep::disk::run_hand_over(Arc::clone(inner)));
-    inner.tasks.spawn(upkeep::majorities::run(Arc::clone(inner)));
-    inner.tasks.spawn(upkeep::stall::run(Arc::clone(inner)));
+    let clock_view = || parts.views.clock_view.clone();
+    let ground = Ground { node: Arc::clone(node), disk: Arc::clone(disk), clock_view: clock_view() };
+    tasks.spawn(setback::run(Arc::clone(memory)));
+    tasks.spawn(neighbours::run(Arc::clone(metadata)));
+    tasks.spawn(reconcile::run(ground, Arc::clone(replicas), Arc::clone(metadata)));
+    tasks.spawn(upkeep::retention::run(Arc::clone(retention)));
+    let producer_ids = Arc::clone(&parts.producer_ids);
+    tasks.spawn(async move { producer_ids.run().await });
+    tasks.spawn(upkeep::disk::run(Arc::clone(node), Arc::clone(disk)));
+    tasks.spawn(upkeep::disk::run_hand_over(Arc::clone(transfers), Arc::clone(disk)));
+    tasks.spawn(upkeep::majorities::run(Arc::clone(node), Arc::clone(replicas)));
+    tasks.spawn(upkeep::stall::run(Arc::clone(transfers)));
+    let (tenure, probe) = (groups.tenure.clone(), groups.probe.clone());
+    tasks.spawn(coordinator::tenure::run(Arc::clone(node), tenure, probe, clock_view()));
+    tasks.spawn(lag::run(Arc::clone(&groups.lag)));
+    tasks.spawn(console::sample(Arc::clone(&parts.consoles), metrics));
 }
 
 fn check(settings: &BrokerSettings) -> Result<(), BrokerFailed> {
@@ -178,35 +219,38 @@ async fn identify(store: &Store, settings: &BrokerSettings, rng: &Rng) -> Result
     Ok(identity)
 }
 
-fn export(metrics: &Metrics, inner: &Arc<Inner>) {
-    let weak = Arc::downgrade(inner);
+fn export(metrics: &Metrics, parts: &Arc<Parts>) {
+    let lag = Arc::downgrade(&parts.groups.lag);
+    metrics.export_lag(move || lag.upgrade().map(|lag| lag.latest()).unwrap_or_default());
+    let weak = Arc::downgrade(parts);
     metrics.on_scrape(move |gauges| {
-        let Some(inner) = weak.upgrade() else { return };
+        let Some(parts) = weak.upgrade() else { return };
+        let Parts { node, replicas, disk, .. } = &*parts;
         let level = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        gauges.produce_bytes_in_flight.set(level(inner.budget.bytes_in_use() as u64));
-        gauges.disk_free_bytes.set(level(inner.disk.free_bytes().unwrap_or(0)));
-        gauges.disk_reserve_bytes.set(level(inner.disk.reserve_bytes()));
-        gauges.disk_full.set(i64::from(inner.disk.shortage().is_some()));
-        if let ClockView::Ahead(ms) = *inner.clock_view.borrow() {
+        gauges.produce_bytes_in_flight.set(level(parts.budget.bytes_in_use() as u64));
+        gauges.disk_free_bytes.set(level(disk.free_bytes().unwrap_or(0)));
+        gauges.disk_reserve_bytes.set(level(disk.reserve_bytes()));
+        gauges.disk_full.set(i64::from(disk.shortage().is_some()));
+        if let ClockView::Ahead(ms) = *parts.views.clock_view.borrow() {
             gauges.clock_ahead_seconds.set(ms as f64 / 1_000.0);
         }
-        let Some(metadata) = inner.metadata() else { return };
+        let Some(metadata) = node.metadata() else { return };
         let brokers: Vec<BrokerId> = metadata.read(|state| state.brokers().map(|broker| broker.id).collect());
         gauges.brokers.set(brokers.len() as i64);
-        gauges.brokers_alive.set(brokers.iter().filter(|broker| inner.is_alive(**broker)).count() as i64);
-        let hosted = inner.routes.hosted();
+        gauges.brokers_alive.set(brokers.iter().filter(|broker| node.is_alive(**broker)).count() as i64);
+        let hosted = replicas.hosted();
         gauges.raft_groups.set(hosted.len() as i64 + 1);
         gauges.raft_groups_led.set(hosted.iter().filter(|hosted| hosted.status().leads).count() as i64);
-        let unserved = inner.unserved();
+        let unserved = Unserved::look(node, replicas);
         gauges.raft_groups_leaderless.set(unserved.groups.len() as i64);
         gauges.raft_groups_without_majority.set(unserved.without_majority as i64);
-        let live = |(broker, entries)| if inner.is_alive(broker) { entries } else { 0 };
+        let live = |(broker, entries)| if node.is_alive(broker) { entries } else { 0 };
         let behind = hosted.iter().flat_map(|hosted| hosted.group.followers_behind()).map(live);
         gauges.raft_lag_entries_max.set(level(behind.max().unwrap_or(0)));
         let apply_behind = hosted.iter().map(|hosted| hosted.group.apply_behind()).max();
         gauges.raft_apply_lag_entries_max.set(level(apply_behind.unwrap_or(0)));
         gauges
             .partitions_under_replicated
-            .set(hosted.iter().filter(|hosted| inner.is_under_replicated(hosted)).count() as i64);
+            .set(hosted.iter().filter(|hosted| hosted.is_under_replicated(node)).count() as i64);
     });
 }

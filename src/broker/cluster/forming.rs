@@ -12,19 +12,20 @@
 //! What this leaves open: a founder whose directory is emptied in the moments between its first vote
 //! and its registration.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
 
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
-use super::{neighbours, setback, waiting::Waiting};
+use super::{neighbours, past::Memory, setback, waiting::Waiting};
 use crate::{
     broker::{
-        BrokerFailed,
-        inner::Inner,
-        limits,
-        metadata_group::change::ChangeFailed,
-        node::{Stage, storage_failed},
+        BrokerFailed, limits,
+        metadata_group::{MetadataGroup, change::ChangeFailed},
+        node::{Node, Stage, storage_failed},
         peers::calls::{Answer, Call, Hello},
     },
     config,
@@ -36,36 +37,59 @@ use crate::{
 /// For a warning while the cluster is not formed.
 const FORM_TO_DO: &str = "start the brokers named, give all the same `peers` list, and check that each address in it can \
                           be reached from here";
+/// How this broker becomes part of a cluster.
+pub struct Forming {
+    node: Arc<Node>,
+    metadata: Arc<MetadataGroup>,
+    memory: Arc<Memory>,
+    /// The directory held no Raft state and no cluster id when this process started, and still does.
+    is_empty: AtomicBool,
+}
+
+impl Forming {
+    pub fn new(metadata: Arc<MetadataGroup>, memory: Arc<Memory>, is_empty: bool) -> Forming {
+        Forming { node: Arc::clone(&metadata.node), metadata, memory, is_empty: AtomicBool::new(is_empty) }
+    }
+
+    /// What another broker is told that asks whether it may found, or follow.
+    pub fn hello(&self) -> Hello {
+        let node = &self.node;
+        let cluster_id = node.cluster_id();
+        let is_empty = self.is_empty.load(SeqCst) && cluster_id.is_none();
+        Hello { broker: node.me(), peers_hash: node.peers_hash(), is_empty, cluster_id, peers: node.peers_text() }
+    }
+}
+
 /// Ends when this broker is registered and running.
-pub async fn join_cluster(inner: &Arc<Inner>, here: Option<ReplicaId>) -> Result<(), BrokerFailed> {
-    let is_new = *inner.is_empty.borrow();
-    if !is_new {
-        setback::ask_peers(inner).await?;
+pub async fn join_cluster(forming: &Forming, here: Option<ReplicaId>) -> Result<(), BrokerFailed> {
+    let node = &forming.node;
+    if !forming.is_empty.load(SeqCst) {
+        setback::ask_peers(&forming.memory).await?;
     }
     let metadata = match here {
-        Some(replica) => open(inner, replica).await?,
-        None => enter(inner).await?,
+        Some(replica) => open(forming, replica).await?,
+        None => enter(forming).await?,
     };
-    inner.is_empty.send_replace(false);
-    inner.metadata.send_replace(Some(metadata.clone()));
-    inner.stage.send_replace(Stage::Joining("this broker is not registered yet".into()));
-    let cluster_id = learn_cluster(inner, &metadata).await?;
-    remember_cluster(inner, cluster_id).await?;
+    forming.is_empty.store(false, SeqCst);
+    node.metadata.send_replace(Some(metadata.clone()));
+    node.stage.send_replace(Stage::Joining("this broker is not registered yet".into()));
+    let cluster_id = learn_cluster(forming, &metadata).await?;
+    remember_cluster(node, cluster_id).await?;
     // As the cluster knows it already: it can go on before it has told its version and rack.
     let is_reachable =
-        |state: &Metadata| state.broker(inner.me()).is_some_and(|known| neighbours::is_reachable(known, &inner.card()));
+        |state: &Metadata| state.broker(node.me()).is_some_and(|known| neighbours::is_reachable(known, &node.card()));
     if metadata.read(is_reachable) {
-        begin_to_run(inner);
+        begin_to_run(node);
     }
-    register(inner).await?;
-    begin_to_run(inner);
-    tracing::info!(broker = %inner.me(), cluster = %format_args!("{cluster_id:032x}"), "part of the cluster");
+    register(forming).await?;
+    begin_to_run(node);
+    tracing::info!(broker = %node.me(), cluster = %format_args!("{cluster_id:032x}"), "part of the cluster");
     Ok(())
 }
 
 /// Clients are sent to where this broker is: from now on it may lead.
-fn begin_to_run(inner: &Inner) {
-    let is_begun = inner.stage.send_if_modified(|stage| {
+fn begin_to_run(node: &Node) {
+    let is_begun = node.stage.send_if_modified(|stage| {
         let joining = matches!(stage, Stage::Joining(_));
         if joining {
             *stage = Stage::Running;
@@ -73,7 +97,7 @@ fn begin_to_run(inner: &Inner) {
         joining
     });
     if is_begun {
-        inner.raft.set_campaign(true);
+        node.raft.set_campaign(true);
     }
 }
 
@@ -150,7 +174,7 @@ fn decide(me: &Myself<'_>, hellos: &[Hello]) -> Step {
     }
 }
 
-impl Inner {
+impl Node {
     fn decide(&self, has_begun: bool, hellos: &[Hello]) -> Step {
         let others: Vec<BrokerId> = self.other_peers().map(|peer| peer.id).collect();
         let founders = self.founders();
@@ -187,43 +211,44 @@ impl Inner {
     }
 }
 
-async fn enter(inner: &Arc<Inner>) -> Result<Replica<Metadata>, BrokerFailed> {
-    let mut waiting = Waiting::new(inner, Stage::Forming);
+async fn enter(forming: &Forming) -> Result<Replica<Metadata>, BrokerFailed> {
+    let node = &forming.node;
+    let mut waiting = Waiting::new(node, Stage::Forming);
     loop {
-        let hellos = ask_all(inner).await;
-        match inner.decide(false, &hellos) {
+        let hellos = ask_all(node).await;
+        match node.decide(false, &hellos) {
             Step::Register { cluster_id } => {
-                if let Some(found) = inner.cluster_id().filter(|known| *known != cluster_id) {
+                if let Some(found) = node.cluster_id().filter(|known| *known != cluster_id) {
                     return Err(BrokerFailed::WrongCluster { found, expected: cluster_id });
                 }
-                inner.raft.set_cluster(cluster_id);
-                let replica = register(inner).await?;
-                remember_cluster(inner, cluster_id).await?;
-                return open(inner, replica).await;
+                node.raft.set_cluster(cluster_id);
+                let replica = register(forming).await?;
+                remember_cluster(node, cluster_id).await?;
+                return open(forming, replica).await;
             }
             Step::Found => {
-                tracing::info!(broker = %inner.me(), founders = ?inner.founders(), "founding the cluster");
-                let metadata = open(inner, ReplicaId(inner.me().0)).await?;
+                tracing::info!(broker = %node.me(), founders = ?node.founders(), "founding the cluster");
+                let metadata = open(forming, ReplicaId(node.me().0)).await?;
                 metadata.initialize().await.map_err(raft_failed)?;
                 return Ok(metadata);
             }
-            Step::Follow => return open(inner, ReplicaId(inner.me().0)).await,
-            Step::Alone => return Err(alone(inner)),
+            Step::Follow => return open(forming, ReplicaId(node.me().0)).await,
+            Step::Alone => return Err(alone(node)),
             Step::Wait(wait) => {
-                waiting.goes_on(&inner.reason(&wait), FORM_TO_DO);
+                waiting.goes_on(&node.reason(&wait), FORM_TO_DO);
                 sleep(limits::FORMING_EVERY).await;
             }
         }
     }
 }
 
-fn alone(inner: &Inner) -> BrokerFailed {
-    BrokerFailed::InvalidSetting { detail: config::alone(&inner.settings.peers) }
+fn alone(node: &Node) -> BrokerFailed {
+    BrokerFailed::InvalidSetting { detail: config::alone(&node.settings.peers) }
 }
 
-async fn ask_all(inner: &Arc<Inner>) -> Vec<Hello> {
-    let hello = Call::Hello { peers_hash: inner.peers_hash() };
-    let asked = inner.other_peers().map(|other| inner.call(other.id, &hello, limits::CALL_WITHIN));
+async fn ask_all(node: &Node) -> Vec<Hello> {
+    let hello = Call::Hello { peers_hash: node.peers_hash() };
+    let asked = node.other_peers().map(|other| node.call(other.id, &hello, limits::CALL_WITHIN));
     let answers = join_all(asked).await;
     let hellos = answers.into_iter().filter_map(|answer| match answer {
         Ok(Answer::Hello(hello)) => Some(hello),
@@ -232,12 +257,13 @@ async fn ask_all(inner: &Arc<Inner>) -> Vec<Hello> {
     hellos.collect()
 }
 
-async fn open(inner: &Arc<Inner>, replica: ReplicaId) -> Result<Replica<Metadata>, BrokerFailed> {
-    let initial = inner.founders().into_iter().map(|founder| (ReplicaId(founder.0), founder)).collect();
+async fn open(forming: &Forming, replica: ReplicaId) -> Result<Replica<Metadata>, BrokerFailed> {
+    let node = &forming.node;
+    let initial = node.founders().into_iter().map(|founder| (ReplicaId(founder.0), founder)).collect();
     let spec = ReplicaSpec { group: METADATA_GROUP, replica, initial };
     // From here on this directory is not empty, whatever a peer asks.
-    inner.is_empty.send_replace(false);
-    inner.raft.open(spec, Metadata::new()).await.map_err(raft_failed)
+    forming.is_empty.store(false, SeqCst);
+    node.raft.open(spec, Metadata::new()).await.map_err(raft_failed)
 }
 
 fn raft_failed(error: crate::raft::OpenError) -> BrokerFailed {
@@ -245,20 +271,21 @@ fn raft_failed(error: crate::raft::OpenError) -> BrokerFailed {
 }
 
 /// The founder with the lowest id makes the cluster id up, nobody else; all others wait for it.
-async fn learn_cluster(inner: &Arc<Inner>, metadata: &Replica<Metadata>) -> Result<u128, BrokerFailed> {
+async fn learn_cluster(forming: &Forming, metadata: &Replica<Metadata>) -> Result<u128, BrokerFailed> {
+    let node = &forming.node;
     let mut applied = metadata.applied();
-    let mut waiting = Waiting::new(inner, Stage::Joining);
-    let others: Vec<BrokerId> = inner.other_peers().map(|peer| peer.id).collect();
+    let mut waiting = Waiting::new(node, Stage::Joining);
+    let others: Vec<BrokerId> = node.other_peers().map(|peer| peer.id).collect();
     loop {
         applied.borrow_and_update();
         if let Some(cluster_id) = metadata.read(|state| state.cluster_id()) {
             return Ok(cluster_id);
         }
-        let founders = inner.founders();
-        if founders.first() == Some(&inner.me()) && inner.cluster_id().is_none() {
-            found_on(inner, metadata, &mut waiting).await?;
-            let found = Change::Found(Found { cluster_id: inner.rng.u128(), founders });
-            if let Err(error) = inner.change(found, limits::FORMING_EVERY).await {
+        let founders = node.founders();
+        if founders.first() == Some(&node.me()) && node.cluster_id().is_none() {
+            found_on(node, metadata, &mut waiting).await?;
+            let found = Change::Found(Found { cluster_id: node.rng.u128(), founders });
+            if let Err(error) = forming.metadata.change(found, limits::FORMING_EVERY).await {
                 tracing::debug!(?error, "founding goes on");
                 sleep(limits::FORMING_EVERY).await;
             }
@@ -269,7 +296,7 @@ async fn learn_cluster(inner: &Arc<Inner>, metadata: &Replica<Metadata>) -> Resu
             // Stopped: nothing changes any more.
             Ok(Err(_)) => std::future::pending().await,
             Err(_) => {
-                let who = neighbours::missing(inner, &others);
+                let who = neighbours::missing(node, &others);
                 waiting.goes_on(&format!("the cluster is not founded yet; there are {who}"), FORM_TO_DO);
             }
         }
@@ -278,25 +305,25 @@ async fn learn_cluster(inner: &Arc<Inner>, metadata: &Replica<Metadata>) -> Resu
 
 /// The lowest founder may have ended between opening its replica and giving it its first members: nobody else
 /// does that, so it does it now. Where it had done so, nothing happens.
-async fn found_on(inner: &Arc<Inner>, metadata: &Replica<Metadata>, waiting: &mut Waiting) -> Result<(), BrokerFailed> {
+async fn found_on(node: &Node, metadata: &Replica<Metadata>, waiting: &mut Waiting) -> Result<(), BrokerFailed> {
     if metadata.status().borrow().leader.is_some() {
         return Ok(());
     }
-    match inner.decide(true, &ask_all(inner).await) {
+    match node.decide(true, &ask_all(node).await) {
         Step::Found => metadata.initialize().await.map_err(raft_failed),
-        Step::Alone => Err(alone(inner)),
+        Step::Alone => Err(alone(node)),
         // The others are further than this replica: their leader brings what it missed.
         Step::Register { .. } | Step::Follow => Ok(()),
         Step::Wait(wait) => {
-            waiting.goes_on(&inner.reason(&wait), FORM_TO_DO);
+            waiting.goes_on(&node.reason(&wait), FORM_TO_DO);
             sleep(limits::FORMING_EVERY).await;
             Ok(())
         }
     }
 }
 
-async fn remember_cluster(inner: &Arc<Inner>, cluster_id: u128) -> Result<(), BrokerFailed> {
-    let mut identity = *inner.identity.lock().expect("no holder panics");
+async fn remember_cluster(node: &Node, cluster_id: u128) -> Result<(), BrokerFailed> {
+    let mut identity = *node.identity.lock().expect("no holder panics");
     match identity.cluster_id {
         Some(known) if known != cluster_id => {
             return Err(BrokerFailed::WrongCluster { found: known, expected: cluster_id });
@@ -304,25 +331,26 @@ async fn remember_cluster(inner: &Arc<Inner>, cluster_id: u128) -> Result<(), Br
         Some(_) => {}
         None => {
             identity.cluster_id = Some(cluster_id);
-            inner.store.save_identity(identity).await.map_err(storage_failed)?;
-            *inner.identity.lock().expect("no holder panics") = identity;
+            node.store.save_identity(identity).await.map_err(storage_failed)?;
+            *node.identity.lock().expect("no holder panics") = identity;
         }
     }
-    inner.raft.set_cluster(cluster_id);
+    node.raft.set_cluster(cluster_id);
     Ok(())
 }
 
 /// Until the cluster's metadata says of this broker what it says of itself, by its own request or because the
 /// leader asked for it; or until refused for good. Returns this broker's replica of the metadata group.
-async fn register(inner: &Arc<Inner>) -> Result<ReplicaId, BrokerFailed> {
-    let card = inner.card();
-    let mut waiting = Waiting::new(inner, Stage::Joining);
+async fn register(forming: &Forming) -> Result<ReplicaId, BrokerFailed> {
+    let node = &forming.node;
+    let card = node.card();
+    let mut waiting = Waiting::new(node, Stage::Joining);
     loop {
-        let known = inner.metadata().and_then(|metadata| metadata.read(|state| state.broker(inner.me()).cloned()));
+        let known = node.metadata().and_then(|metadata| metadata.read(|state| state.broker(node.me()).cloned()));
         if let Some(known) = known.filter(|known| neighbours::is_same(known, &card)) {
             return Ok(known.metadata_replica);
         }
-        match inner.change(Change::RegisterBroker(card.clone()), limits::REGISTER_WITHIN).await {
+        match forming.metadata.change(Change::RegisterBroker(card.clone()), limits::REGISTER_WITHIN).await {
             Ok(changed) => match changed.outcome {
                 Outcome::BrokerRegistered { metadata_replica } => return Ok(metadata_replica),
                 other => return Err(BrokerFailed::Raft { detail: format!("registration was answered {other:?}") }),
@@ -336,9 +364,9 @@ async fn register(inner: &Arc<Inner>) -> Result<ReplicaId, BrokerFailed> {
                 return Err(BrokerFailed::InvalidSetting { detail: refusal.to_string() });
             }
             Err(ChangeFailed::NoLeader { .. } | ChangeFailed::Unknown { .. }) => {
-                let others: Vec<BrokerId> = inner.other_peers().map(|peer| peer.id).collect();
-                let leader = neighbours::metadata_leader(inner);
-                let who = neighbours::missing(inner, &others);
+                let others: Vec<BrokerId> = node.other_peers().map(|peer| peer.id).collect();
+                let leader = neighbours::metadata_leader(node);
+                let who = neighbours::missing(node, &others);
                 let why = format!("the metadata group has not taken this broker's registration: {leader}; {who}");
                 waiting.goes_on(&why, neighbours::REGISTER_TO_DO);
             }

@@ -14,10 +14,9 @@ use tokio::time::{Instant, sleep};
 use super::waiting::{Log, WaitLog};
 use crate::{
     broker::{
-        BrokerFailed,
-        inner::Inner,
-        limits,
-        node::Stage,
+        BrokerFailed, limits,
+        metadata_group::MetadataGroup,
+        node::{Node, Stage},
         peers::calls::{Answer, Call},
     },
     metadata::{Change, RegisterBroker},
@@ -30,35 +29,36 @@ pub const REGISTER_TO_DO: &str = "a majority of the first brokers must run with 
                               were emptied or replaced, stop those brokers and put their own ones back";
 
 /// Runs until the broker stops.
-pub async fn run(inner: Arc<Inner>) {
+pub async fn run(metadata: Arc<MetadataGroup>) {
+    let node = &*metadata.node;
     // The life of the link in which a broker was last asked for its registration, and when.
     let mut asked: BTreeMap<BrokerId, (u64, Instant)> = BTreeMap::new();
     let mut leaderless = None;
     loop {
         sleep(limits::RECONCILE_EVERY).await;
-        if inner.is_stopping() || inner.failed.borrow().is_some() {
+        if node.is_stopping() || node.failed.borrow().is_some() {
             return;
         }
-        if let Some(failed) = foreigner(&inner) {
-            return inner.fail(failed);
+        if let Some(failed) = foreigner(node) {
+            return node.fail(failed);
         }
-        watch_leader(&inner, &mut leaderless);
-        look_for_missing(&inner).await;
-        take_registrations(&inner, &mut asked).await;
+        watch_leader(node, &mut leaderless);
+        look_for_missing(node).await;
+        take_registrations(&metadata, &mut asked).await;
     }
 }
 
 /// A registered broker has nothing to wait for, and yet nothing can be changed while nobody leads.
-fn watch_leader(inner: &Inner, leaderless: &mut Option<WaitLog>) {
-    let leader = inner.raft.leader_of(METADATA_GROUP);
-    if *inner.stage.borrow() != Stage::Running || leader.is_some_and(|leader| inner.is_alive(leader.broker)) {
+fn watch_leader(node: &Node, leaderless: &mut Option<WaitLog>) {
+    let leader = node.raft.leader_of(METADATA_GROUP);
+    if *node.stage.borrow() != Stage::Running || leader.is_some_and(|leader| node.is_alive(leader.broker)) {
         *leaderless = None;
         return;
     }
-    let others: Vec<BrokerId> = inner.other_peers().map(|peer| peer.id).collect();
-    let why = format!("{}; {}", metadata_leader(inner), missing(inner, &others));
+    let others: Vec<BrokerId> = node.other_peers().map(|peer| peer.id).collect();
+    let why = format!("{}; {}", metadata_leader(node), missing(node, &others));
     let (log, waited) = leaderless
-        .get_or_insert_with(|| WaitLog::new(Instant::now(), inner.settings.warn_after))
+        .get_or_insert_with(|| WaitLog::new(Instant::now(), node.settings.warn_after))
         .goes_on(&why, Instant::now());
     if log == Log::Warning {
         tracing::warn!(why, waited_s = waited.as_secs(), "nobody leads the metadata group: {}", REGISTER_TO_DO);
@@ -66,27 +66,27 @@ fn watch_leader(inner: &Inner, leaderless: &mut Option<WaitLog>) {
 }
 
 /// The addresses of the peers that this broker is linked to: they work, at least from here.
-pub fn addresses_here(inner: &Inner) -> Vec<(BrokerId, String)> {
-    let peers = inner.raft.peers().into_iter();
-    let known = peers.filter_map(|peer| Some((peer, inner.raft.address_of(peer)?)));
+pub fn addresses_here(node: &Node) -> Vec<(BrokerId, String)> {
+    let peers = node.raft.peers().into_iter();
+    let known = peers.filter_map(|peer| Some((peer, node.raft.address_of(peer)?)));
     known.take(limits::ADDRESSES_TOLD_MAX).collect()
 }
 
 /// Asks the peers that are linked where those are that are not.
-async fn look_for_missing(inner: &Arc<Inner>) {
-    let mut known: BTreeSet<BrokerId> = inner.raft.peers().into_iter().collect();
-    known.extend(inner.other_peers().map(|peer| peer.id));
-    let linked: Vec<BrokerId> = known.iter().copied().filter(|peer| inner.raft.session_with(*peer).is_some()).collect();
-    let is_running = *inner.stage.borrow() == Stage::Running;
+async fn look_for_missing(node: &Node) {
+    let mut known: BTreeSet<BrokerId> = node.raft.peers().into_iter().collect();
+    known.extend(node.other_peers().map(|peer| peer.id));
+    let linked: Vec<BrokerId> = known.iter().copied().filter(|peer| node.raft.session_with(*peer).is_some()).collect();
+    let is_running = *node.stage.borrow() == Stage::Running;
     if linked.is_empty() || (is_running && linked.len() == known.len()) {
         return;
     }
-    let asked = linked.iter().map(|peer| inner.call(*peer, &Call::Where, limits::CALL_WITHIN));
+    let asked = linked.iter().map(|peer| node.call(*peer, &Call::Where, limits::CALL_WITHIN));
     for answer in join_all(asked).await {
         let Ok(Answer::Where(addresses)) = answer else { continue };
         for (broker, address) in addresses.into_iter().take(limits::ADDRESSES_TOLD_MAX) {
             if !linked.contains(&broker) {
-                inner.raft.set_peer(broker, address);
+                node.raft.set_peer(broker, address);
             }
         }
     }
@@ -94,8 +94,9 @@ async fn look_for_missing(inner: &Arc<Inner>) {
 
 /// As metadata leader: registers what brokers say of themselves, once in each life of the link to them and again
 /// from time to time.
-async fn take_registrations(inner: &Arc<Inner>, asked: &mut BTreeMap<BrokerId, (u64, Instant)>) {
-    let Some(metadata) = inner.metadata() else { return };
+async fn take_registrations(group: &MetadataGroup, asked: &mut BTreeMap<BrokerId, (u64, Instant)>) {
+    let node = &*group.node;
+    let Some(metadata) = node.metadata() else { return };
     let status = metadata.status().borrow().clone();
     if !status.leads || !status.ready {
         asked.clear();
@@ -104,10 +105,10 @@ async fn take_registrations(inner: &Arc<Inner>, asked: &mut BTreeMap<BrokerId, (
     let due = |peer: &BrokerId, session: u64| {
         asked.get(peer).is_none_or(|(then, at)| *then != session || at.elapsed() >= limits::REGISTRATION_AGAIN)
     };
-    let peers = inner.raft.peers().into_iter();
-    let peers = peers.filter_map(|peer| Some((peer, inner.raft.session_with(peer)?)));
+    let peers = node.raft.peers().into_iter();
+    let peers = peers.filter_map(|peer| Some((peer, node.raft.session_with(peer)?)));
     let peers: Vec<(BrokerId, u64)> = peers.filter(|(peer, session)| due(peer, *session)).collect();
-    let answers = peers.iter().map(|(peer, _)| inner.call(*peer, &Call::Introduce, limits::CALL_WITHIN));
+    let answers = peers.iter().map(|(peer, _)| node.call(*peer, &Call::Introduce, limits::CALL_WITHIN));
     let answers = join_all(answers).await;
     for ((peer, session), answer) in peers.into_iter().zip(answers) {
         let Ok(Answer::Introduced(card)) = answer else { continue };
@@ -116,7 +117,7 @@ async fn take_registrations(inner: &Arc<Inner>, asked: &mut BTreeMap<BrokerId, (
         if !metadata.read(|state| state.broker(peer).is_some_and(|known| is_same(known, &card))) {
             tracing::info!(broker = %peer, peer_address = card.peer_address, "registering a broker");
             // A refusal, of a wrong directory say, reaches the broker by its own request.
-            let _ = inner.change(Change::RegisterBroker(card), limits::CALL_WITHIN).await;
+            let _ = group.change(Change::RegisterBroker(card), limits::CALL_WITHIN).await;
         }
     }
 }
@@ -136,11 +137,11 @@ pub fn is_reachable(known: &crate::metadata::Broker, card: &RegisterBroker) -> b
 
 /// This broker is the stranger among the brokers of its own list: a majority of the others answered, and all
 /// of them belong to other clusters. It can do nothing here, and must not look as if it did.
-fn foreigner(inner: &Inner) -> Option<BrokerFailed> {
-    let found = inner.cluster_id()?;
-    let others: Vec<BrokerId> = inner.other_peers().map(|peer| peer.id).collect();
-    let foreign = inner.raft.foreign_peers();
-    let expected = outnumbered(&others, &foreign, |peer| inner.raft.session_with(peer).is_some())?;
+fn foreigner(node: &Node) -> Option<BrokerFailed> {
+    let found = node.cluster_id()?;
+    let others: Vec<BrokerId> = node.other_peers().map(|peer| peer.id).collect();
+    let foreign = node.raft.foreign_peers();
+    let expected = outnumbered(&others, &foreign, |peer| node.raft.session_with(peer).is_some())?;
     Some(BrokerFailed::WrongCluster { found, expected })
 }
 
@@ -156,33 +157,33 @@ fn outnumbered(
 }
 
 /// Why peers are missed, each with its reason, for a message: "broker 2 (10.0.0.2:7071: Connection refused)".
-pub fn missing(inner: &Inner, peers: &[BrokerId]) -> String {
-    let named = peers.iter().map(|peer| match inner.raft.trouble_with(*peer) {
-        Some(trouble) if inner.raft.hears(*peer) => {
+pub fn missing(node: &Node, peers: &[BrokerId]) -> String {
+    let named = peers.iter().map(|peer| match node.raft.trouble_with(*peer) {
+        Some(trouble) if node.raft.hears(*peer) => {
             format!("broker {peer} ({}, though it reaches this broker)", trouble.reason)
         }
         Some(trouble) => format!("broker {peer} ({})", trouble.reason),
-        None if inner.raft.session_with(*peer).is_some() => format!("broker {peer} (linked)"),
+        None if node.raft.session_with(*peer).is_some() => format!("broker {peer} (linked)"),
         None => format!("broker {peer} (not answering yet)"),
     });
     named.collect::<Vec<_>>().join(" and ")
 }
 
 /// Links that work one way only, one sentence each.
-pub fn one_way(inner: &Inner) -> Vec<String> {
-    let peers = inner.raft.peers().into_iter();
-    let found = peers.filter(|peer| inner.raft.hears(*peer)).filter_map(|peer| {
-        let trouble = inner.raft.trouble_with(peer).filter(|trouble| trouble.tries >= limits::ONE_WAY_AFTER_TRIES)?;
-        Some(format!("broker {} cannot link to broker {peer} ({}), which links to it", inner.me(), trouble.reason))
+pub fn one_way(node: &Node) -> Vec<String> {
+    let peers = node.raft.peers().into_iter();
+    let found = peers.filter(|peer| node.raft.hears(*peer)).filter_map(|peer| {
+        let trouble = node.raft.trouble_with(peer).filter(|trouble| trouble.tries >= limits::ONE_WAY_AFTER_TRIES)?;
+        Some(format!("broker {} cannot link to broker {peer} ({}), which links to it", node.me(), trouble.reason))
     });
     found.take(limits::PROBLEMS_MAX).collect()
 }
 
 /// Who leads the metadata group, as a reason to wait.
-pub fn metadata_leader(inner: &Inner) -> String {
-    match inner.raft.leader_of(METADATA_GROUP) {
-        Some(leader) if inner.is_alive(leader.broker) => format!("its leader is broker {}", leader.broker),
-        Some(leader) => format!("its last known leader is {}", missing(inner, &[leader.broker])),
+pub fn metadata_leader(node: &Node) -> String {
+    match node.raft.leader_of(METADATA_GROUP) {
+        Some(leader) if node.is_alive(leader.broker) => format!("its leader is broker {}", leader.broker),
+        Some(leader) => format!("its last known leader is {}", missing(node, &[leader.broker])),
         None => "no leader of it is known".to_string(),
     }
 }

@@ -1,12 +1,24 @@
 //! What a broker keeps of its own starts and of those of others, so that a directory that was set back is noticed.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use crate::{
-    broker::{BrokerFailed, node::storage_failed},
+    broker::{
+        BrokerFailed,
+        node::{Node, storage_failed},
+    },
     storage::{Seen, Starts, Store},
     types::BrokerId,
 };
+
+/// A broker's part in what brokers remember of one another.
+pub struct Memory {
+    pub node: Arc<Node>,
+    pub past: Past,
+}
 
 /// This broker's own starts, and what it keeps of others.
 pub struct Past {

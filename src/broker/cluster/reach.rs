@@ -1,9 +1,9 @@
 //! Whether this broker is in touch with its cluster. One that is not goes on answering, since a client may reach
 //! nobody else, but says that its routes are stale and keeps nobody waiting for what it cannot do.
 
-use crate::{broker::inner::Inner, types::BrokerId};
+use crate::{broker::node::Node, types::BrokerId};
 
-impl Inner {
+impl Node {
     /// This broker hears from no majority of the brokers, or knows of no metadata leader: leaders may have moved, and
     /// topics may have been made, without its knowing. False is no proof of the contrary: a cut takes a second to
     /// be noticed, and news of a leader may be on its way.

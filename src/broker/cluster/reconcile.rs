@@ -17,12 +17,11 @@ use tokio::{
 
 use crate::{
     broker::{
-        BrokerFailed,
-        inner::Inner,
-        limits,
-        node::storage_failed,
-        replica::{PartitionReplica, rules::TopicRules},
-        routes::{PartitionRoute, TopicRoute},
+        BrokerFailed, limits,
+        metadata_group::MetadataGroup,
+        node::{Node, storage_failed},
+        replica::{Ground, PartitionReplica, rules::TopicRules},
+        replicas::{PartitionRoute, Replicas, TopicRoute},
         upkeep::tombstones::Tombstones,
     },
     metadata::{Change, DeletedPlacement, ForgetDeleted, Metadata, PartitionPlacement},
@@ -50,7 +49,11 @@ struct TopicWanted {
 }
 
 struct Reconciler {
-    inner: Arc<Inner>,
+    /// What replicas stand on that are opened.
+    ground: Ground,
+    node: Arc<Node>,
+    replicas: Arc<Replicas>,
+    changes: Arc<MetadataGroup>,
     metadata: Replica<Metadata>,
     hosted: BTreeMap<RaftGroupId, Arc<PartitionReplica>>,
     opening: BTreeSet<RaftGroupId>,
@@ -75,17 +78,21 @@ struct Opened {
 }
 
 /// Runs until the broker stops.
-pub async fn run(inner: Arc<Inner>) {
-    let mut metadata = inner.metadata.subscribe();
+pub async fn run(ground: Ground, replicas: Arc<Replicas>, changes: Arc<MetadataGroup>) {
+    let node = Arc::clone(&ground.node);
+    let mut metadata = node.metadata.subscribe();
     let Ok(group) = metadata.wait_for(Option::is_some).await.map(|group| group.clone()) else { return };
     let Some(metadata) = group else { return };
     let (opened_tx, opened) = mpsc::channel(limits::OPENING_MAX);
-    let found = match inner.store.groups().await {
+    let found = match node.store.groups().await {
         Ok(groups) => groups.into_iter().map(|(group, _)| group).filter(|group| *group != METADATA_GROUP).collect(),
-        Err(error) => return inner.fail(storage_failed(error)),
+        Err(error) => return node.fail(storage_failed(error)),
     };
     let mut reconciler = Reconciler {
-        inner,
+        ground,
+        node,
+        replicas,
+        changes,
         metadata,
         hosted: BTreeMap::new(),
         opening: BTreeSet::new(),
@@ -104,10 +111,10 @@ pub async fn run(inner: Arc<Inner>) {
 impl Reconciler {
     async fn run(&mut self) {
         let mut applied = self.metadata.applied();
-        let mut stage = self.inner.stage.subscribe();
+        let mut stage = self.node.stage.subscribe();
         let mut again = Instant::now();
         loop {
-            if self.inner.is_stopping() {
+            if self.node.is_stopping() {
                 return;
             }
             applied.borrow_and_update();
@@ -120,7 +127,7 @@ impl Reconciler {
                 self.settled = Some(layout);
                 again = Instant::now() + limits::RECONCILE_EVERY;
             }
-            self.inner.layout_in_use.send_replace(index);
+            self.replicas.goes_by(index);
             tokio::select! {
                 biased;
                 changed = stage.changed() => if changed.is_err() { return },
@@ -138,11 +145,11 @@ impl Reconciler {
     }
 
     async fn pass(&mut self) {
-        self.inner.reconciled.fetch_add(1, Relaxed);
+        self.replicas.reconciled.fetch_add(1, Relaxed);
         self.close_failed().await;
         let wanted = self.wanted();
         for (broker, address) in &wanted.addresses {
-            self.inner.raft.set_peer(*broker, address.clone());
+            self.node.raft.set_peer(*broker, address.clone());
         }
         self.add_learners(&wanted.learners).await;
         // Nothing leads to what is deleted by the time it is (SAFETY M11).
@@ -161,8 +168,7 @@ impl Reconciler {
     async fn close_failed(&mut self) {
         let failure = |status: Status| status.failure.filter(|_| status.stopped);
         if let Some(reason) = failure(self.metadata.status().borrow().clone()) {
-            self.inner
-                .fail(BrokerFailed::Raft { detail: format!("the replica of the metadata has stopped: {reason}") });
+            self.node.fail(BrokerFailed::Raft { detail: format!("the replica of the metadata has stopped: {reason}") });
         }
         let failed =
             |(group, hosted): (&RaftGroupId, &Arc<PartitionReplica>)| Some((*group, failure(hosted.status())?));
@@ -170,14 +176,14 @@ impl Reconciler {
         for (group, reason) in failed {
             let Some(hosted) = self.hosted.remove(&group) else { continue };
             tracing::error!(partition = %hosted.name, %group, %reason, "a replica has stopped, and is opened again");
-            self.inner.stopped.lock().expect("no holder panics").insert(group, (hosted.name.clone(), reason));
-            self.inner.raft.close(group).await;
+            self.replicas.stopped().insert(group, (hosted.name.clone(), reason));
+            self.node.raft.close(group).await;
             self.retry.insert(group, Instant::now() + limits::REOPEN_AFTER);
         }
     }
 
     fn wanted(&self) -> Wanted {
-        let me = self.inner.me();
+        let me = self.node.me();
         self.metadata.read(|state| Wanted {
             addresses: state.brokers().filter(|b| b.id != me).map(|b| (b.id, b.peer_address.clone())).collect(),
             learners: state.brokers().map(|broker| (broker.metadata_replica, broker.id)).collect(),
@@ -223,11 +229,11 @@ impl Reconciler {
             return; // The next pass, which an opened group starts, takes the next ones.
         }
         self.opening.insert(group);
-        let (inner, opened) = (Arc::clone(&self.inner), self.opened_tx.clone());
-        self.inner.tasks.spawn(async move {
+        let (node, opened) = (Arc::clone(&self.node), self.opened_tx.clone());
+        self.node.tasks.spawn(async move {
             let spec = ReplicaSpec { group, replica: placement.replica, initial: placement.initial.clone() };
             // The same on every replica and for ever, whatever the topic's configs become.
-            let result = inner.raft.open(spec, Partition::new(PartitionLimits::default())).await;
+            let result = node.raft.open(spec, Partition::new(PartitionLimits::default())).await;
             let _ = opened.send(Opened { placement, result }).await;
         });
     }
@@ -242,7 +248,7 @@ impl Reconciler {
             Ok(group) => group,
             Err(error @ OpenError::Damaged { .. }) => {
                 // Its acks and votes would be those of someone who forgot (SAFETY B5).
-                self.inner.fail(BrokerFailed::Raft { detail: error.to_string() });
+                self.node.fail(BrokerFailed::Raft { detail: error.to_string() });
                 return;
             }
             Err(error @ (OpenError::Failed { .. } | OpenError::Tombstoned(_))) => {
@@ -253,10 +259,10 @@ impl Reconciler {
         };
         let rules = self.metadata.read(|state| state.topic(&name.topic).map(|topic| TopicRules::from(&topic.config())));
         let Some(rules) = rules else { return }; // Deleted meanwhile: the tombstone removes it.
-        self.inner.stopped.lock().expect("no holder panics").remove(&id);
-        let hosted = PartitionReplica::start(self.inner.ground(), name, group.clone(), rules);
+        self.replicas.stopped().remove(&id);
+        let hosted = PartitionReplica::start(self.ground.clone(), name, group.clone(), rules);
         self.hosted.insert(id, Arc::new(hosted));
-        self.inner.tasks.spawn(initialize(Arc::clone(&self.inner), group, placement));
+        self.node.tasks.spawn(initialize(Arc::clone(&self.node), group, placement));
     }
 
     async fn delete(&mut self, deleted: &[DeletedPlacement]) {
@@ -272,10 +278,10 @@ impl Reconciler {
             if let Some(hosted) = self.hosted.remove(&group) {
                 tracing::info!(partition = %hosted.name, %group, "partition deleted");
             }
-            match self.inner.raft.delete(group, deleted_at).await {
+            match self.node.raft.delete(group, deleted_at).await {
                 Ok(()) => {
                     self.found.remove(&group);
-                    self.inner.stopped.lock().expect("no holder panics").remove(&group);
+                    self.replicas.stopped().remove(&group);
                     gone.push(group);
                 }
                 Err(error) => {
@@ -285,14 +291,14 @@ impl Reconciler {
             }
         }
         if !gone.is_empty() {
-            self.inner.tasks.spawn(confirm_deleted(Arc::clone(&self.inner), gone));
+            self.node.tasks.spawn(confirm_deleted(Arc::clone(&self.changes), gone));
         }
     }
 
     async fn forget_deleted(&mut self) {
         let log = self.metadata.log();
         let [purged, last] = [log.purged(), log.last()].map(|at| at.map(|at| at.index));
-        if let Err(error) = self.tombstones.pass(&self.inner.store, purged, last).await {
+        if let Err(error) = self.tombstones.pass(&self.node.store, purged, last).await {
             tracing::warn!(%error, "tombstones of deleted groups stay for now");
         }
     }
@@ -302,7 +308,7 @@ impl Reconciler {
         let kept = (wanted.topics.iter().map(|topic| topic.groups.len()).sum(), wanted.groups_below);
         if std::mem::replace(&mut self.kept, kept) != kept {
             let existing = wanted.topics.iter().flat_map(|topic| topic.groups.iter().copied()).collect();
-            self.inner.raft.keep_leaders(existing, wanted.groups_below);
+            self.node.raft.keep_leaders(existing, wanted.groups_below);
         }
     }
 
@@ -319,7 +325,7 @@ impl Reconciler {
             let partitions = partitions.collect();
             routes.insert(topic.name, TopicRoute { id: topic.id, partitions });
         }
-        self.inner.routes.replace(routes);
+        self.replicas.replace(routes);
         self.note_orphans();
     }
 
@@ -330,25 +336,25 @@ impl Reconciler {
         };
         let here = self.hosted.keys().chain(&self.found);
         let orphans: BTreeSet<RaftGroupId> = here.filter(|group| !known(group)).copied().collect();
-        *self.inner.orphans.lock().expect("no holder panics") = orphans;
+        self.replicas.set_orphans(orphans);
     }
 }
 
 /// Tells metadata that deleted data is gone. Repeated at the next start if it fails.
-async fn confirm_deleted(inner: Arc<Inner>, groups: Vec<RaftGroupId>) {
-    let forget = Change::ForgetDeleted(ForgetDeleted { broker: inner.me(), groups });
-    if let Err(error) = inner.change(forget, limits::ADMIN_TIMEOUT).await {
+async fn confirm_deleted(changes: Arc<MetadataGroup>, groups: Vec<RaftGroupId>) {
+    let forget = Change::ForgetDeleted(ForgetDeleted { broker: changes.node.me(), groups });
+    if let Err(error) = changes.change(forget, limits::ADMIN_TIMEOUT).await {
         tracing::warn!(?error, "deleted partitions could not be confirmed");
     }
 }
 
 /// SAFETY B6: the first of `initial` initialises at once; each later one only if no leader was heard
 /// of for another two seconds. A replica with any state does nothing.
-pub(in crate::broker) async fn initialize(inner: Arc<Inner>, group: Replica<Partition>, placement: PartitionPlacement) {
-    let me = (placement.replica, inner.me());
+pub(in crate::broker) async fn initialize(node: Arc<Node>, group: Replica<Partition>, placement: PartitionPlacement) {
+    let me = (placement.replica, node.me());
     let Some(turn) = placement.initial.iter().position(|member| *member == me) else { return };
     let turn = u32::try_from(turn).unwrap_or(u32::MAX);
-    if turn > 0 && led_within(&inner, &group, limits::INITIALIZE_AFTER.saturating_mul(turn)).await {
+    if turn > 0 && led_within(&node, &group, limits::INITIALIZE_AFTER.saturating_mul(turn)).await {
         return;
     }
     if let Err(error) = group.initialize().await {
@@ -357,13 +363,13 @@ pub(in crate::broker) async fn initialize(inner: Arc<Inner>, group: Replica<Part
 }
 
 /// Whether a leader of the group is heard of in time.
-async fn led_within(inner: &Inner, group: &Replica<Partition>, within: Duration) -> bool {
-    let (mut leaders, mut status) = (inner.raft.leaders_changed(), group.status());
+async fn led_within(node: &Node, group: &Replica<Partition>, within: Duration) -> bool {
+    let (mut leaders, mut status) = (node.raft.leaders_changed(), group.status());
     let heard = async {
         loop {
             leaders.borrow_and_update();
             let led = { status.borrow_and_update().leader.is_some() };
-            if led || inner.raft.leader_of(group.id()).is_some() {
+            if led || node.raft.leader_of(group.id()).is_some() {
                 return;
             }
             tokio::select! {

@@ -23,11 +23,10 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio::time::{Duration, Instant, sleep};
 
+use super::past::Memory;
 use crate::{
     broker::{
-        BrokerFailed,
-        inner::Inner,
-        limits,
+        BrokerFailed, limits,
         node::Stage,
         peers::calls::{Answer, Call, Told},
     },
@@ -38,17 +37,18 @@ use crate::{
 
 /// Before any replica is opened: what peers that can be reached know of this broker, and then the same the
 /// other way round, this start.
-pub async fn ask_peers(inner: &Arc<Inner>) -> Result<(), BrokerFailed> {
+pub async fn ask_peers(memory: &Memory) -> Result<(), BrokerFailed> {
     let deadline = Instant::now() + limits::ASK_PEERS_WITHIN;
-    let asked = inner.other_peers().map(|peer| ask_one(inner, peer.id, deadline));
+    let asked = memory.node.other_peers().map(|peer| ask_one(memory, peer.id, deadline));
     join_all(asked).await.into_iter().collect()
 }
 
-async fn ask_one(inner: &Arc<Inner>, peer: BrokerId, deadline: Instant) -> Result<(), BrokerFailed> {
+async fn ask_one(memory: &Memory, peer: BrokerId, deadline: Instant) -> Result<(), BrokerFailed> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let is_away = inner.raft.trouble_with(peer).is_some_and(|trouble| trouble.tries >= limits::AWAY_AFTER_TRIES);
-        if left.is_zero() || is_away || exchange(inner, peer, left).await? {
+        let is_away =
+            memory.node.raft.trouble_with(peer).is_some_and(|trouble| trouble.tries >= limits::AWAY_AFTER_TRIES);
+        if left.is_zero() || is_away || exchange(memory, peer, left).await? {
             return Ok(());
         }
         sleep(limits::ASK_AGAIN).await;
@@ -56,105 +56,105 @@ async fn ask_one(inner: &Arc<Inner>, peer: BrokerId, deadline: Instant) -> Resul
 }
 
 /// Asks a peer what it knows of this broker and tells it of this start. False: it did not answer.
-async fn exchange(inner: &Arc<Inner>, peer: BrokerId, within: Duration) -> Result<bool, BrokerFailed> {
-    let Some(session) = inner.raft.session_with(peer) else { return Ok(false) };
-    let Ok(Answer::Recalled(known)) = inner.call(peer, &Call::Recall, within).await else { return Ok(false) };
-    judge(inner, peer, known.as_ref()).await?;
-    if !is_known(inner) {
+async fn exchange(memory: &Memory, peer: BrokerId, within: Duration) -> Result<bool, BrokerFailed> {
+    let Some(session) = memory.node.raft.session_with(peer) else { return Ok(false) };
+    let Ok(Answer::Recalled(known)) = memory.node.call(peer, &Call::Recall, within).await else { return Ok(false) };
+    judge(memory, peer, known.as_ref()).await?;
+    if !is_known(memory) {
         return Ok(true);
     }
-    tell(inner, peer, session, known.map(|known| known.start), within).await
+    tell(memory, peer, session, known.map(|known| known.start), within).await
 }
 
 /// Others may keep something of this broker: its directory is one that the cluster has registered. A
 /// new one, or one that was emptied, says nothing before, so that it cannot overwrite what is known of its
 /// predecessor.
-fn is_known(inner: &Inner) -> bool {
-    inner.past.had_cluster || matches!(*inner.stage.borrow(), Stage::Running | Stage::Stopping)
+fn is_known(memory: &Memory) -> bool {
+    memory.past.had_cluster || matches!(*memory.node.stage.borrow(), Stage::Running | Stage::Stopping)
 }
 
 async fn tell(
-    inner: &Arc<Inner>,
+    memory: &Memory,
     peer: BrokerId,
     session: u64,
     after: Option<(u64, u128)>,
     within: Duration,
 ) -> Result<bool, BrokerFailed> {
-    let start = inner.past.starts.current();
-    let commit_no = inner.store.commit_no();
-    let seen = Seen { storage_id: inner.storage_id(), start, commit_no, alarm: String::new() };
-    match inner.call(peer, &Call::Remember { told: Told::of(&seen), after }, within).await {
+    let start = memory.past.starts.current();
+    let commit_no = memory.node.store.commit_no();
+    let seen = Seen { storage_id: memory.node.storage_id(), start, commit_no, alarm: String::new() };
+    match memory.node.call(peer, &Call::Remember { told: Told::of(&seen), after }, within).await {
         Ok(Answer::Remembered(None)) => {
-            inner.past.told.lock().expect("no holder panics").insert(peer, (session, commit_no));
+            memory.past.told.lock().expect("no holder panics").insert(peer, (session, commit_no));
             Ok(true)
         }
         Ok(Answer::Remembered(Some(other))) => {
-            judge(inner, peer, Some(&other)).await?;
-            inner.past.told.lock().expect("no holder panics").remove(&peer);
+            judge(memory, peer, Some(&other)).await?;
+            memory.past.told.lock().expect("no holder panics").remove(&peer);
             Ok(false)
         }
         Ok(_) | Err(_) => Ok(false),
     }
 }
 
-async fn judge(inner: &Arc<Inner>, peer: BrokerId, known: Option<&Told>) -> Result<(), BrokerFailed> {
+async fn judge(memory: &Memory, peer: BrokerId, known: Option<&Told>) -> Result<(), BrokerFailed> {
     let Some(known) = known else { return Ok(()) };
-    let Err(proof) = inner.past.starts.check(inner.storage_id(), &known.seen()) else { return Ok(()) };
+    let Err(proof) = memory.past.starts.check(memory.node.storage_id(), &known.seen()) else { return Ok(()) };
     let failed = BrokerFailed::SetBack { peer, proof: proof.to_string() };
     // First of all: whatever happens next, this directory is not used again.
-    inner.store.condemn(&format!("it was set back to an older copy; broker {peer} says: {proof}"));
-    raise_alarm(inner, &failed).await;
+    memory.node.store.condemn(&format!("it was set back to an older copy; broker {peer} says: {proof}"));
+    raise_alarm(memory, &failed).await;
     Err(failed)
 }
 
 /// Lets every peer that can be reached keep why this broker stops, for their health reports.
-async fn raise_alarm(inner: &Arc<Inner>, failed: &BrokerFailed) {
+async fn raise_alarm(memory: &Memory, failed: &BrokerFailed) {
     let mut text = failed.to_string();
     clip(&mut text);
     let alarm = Call::Alarm { text };
-    let peers = inner.raft.peers();
-    join_all(peers.iter().map(|peer| inner.call(*peer, &alarm, limits::LAST_WORDS_WITHIN))).await;
+    let peers = memory.node.raft.peers();
+    join_all(peers.iter().map(|peer| memory.node.call(*peer, &alarm, limits::LAST_WORDS_WITHIN))).await;
 }
 
 /// Until the broker stops: tells peers of commits, asks those whose link came up, and watches for
 /// contradictions.
-pub async fn run(inner: Arc<Inner>) {
-    let mut contradicted = inner.raft.contradicted();
+pub async fn run(memory: Arc<Memory>) {
+    let mut contradicted = memory.node.raft.contradicted();
     let mut last_tell = Instant::now();
     loop {
         tokio::select! {
             biased;
             found = async { contradicted.wait_for(Option::is_some).await.map(|found| *found) } => {
                 let Ok(Some(found)) = found else { return };
-                let failed = contradiction(&inner, found);
-                raise_alarm(&inner, &failed).await;
-                return inner.fail(failed);
+                let failed = contradiction(&memory, found);
+                raise_alarm(&memory, &failed).await;
+                return memory.node.fail(failed);
             }
             () = sleep(limits::LOOK_FOR_LINKS_EVERY) => {}
         }
-        if inner.is_stopping() || inner.failed.borrow().is_some() {
+        if memory.node.is_stopping() || memory.node.failed.borrow().is_some() {
             return;
         }
         let tells = last_tell.elapsed() >= limits::TELL_EVERY;
         if tells {
             last_tell = Instant::now();
-            sync_what_was_heard(&inner).await;
+            sync_what_was_heard(&memory).await;
         }
-        if is_known(&inner)
-            && let Err(failed) = round(&inner, tells).await
+        if is_known(&memory)
+            && let Err(failed) = round(&memory, tells).await
         {
-            return inner.fail(failed);
+            return memory.node.fail(failed);
         }
     }
 }
 
 /// Makes durable what others told, unless a commit of this broker's own has done so meanwhile.
-async fn sync_what_was_heard(inner: &Inner) {
-    let queued = *inner.past.queued.lock().expect("no holder panics");
+async fn sync_what_was_heard(memory: &Memory) {
+    let queued = *memory.past.queued.lock().expect("no holder panics");
     let Some(queued) = queued else { return };
     // A store that fails ends the process.
-    if inner.store.sync_seen(queued).await.is_ok() {
-        let mut now = inner.past.queued.lock().expect("no holder panics");
+    if memory.node.store.sync_seen(queued).await.is_ok() {
+        let mut now = memory.past.queued.lock().expect("no holder panics");
         // Unless more was heard meanwhile.
         if *now == Some(queued) {
             *now = None;
@@ -164,41 +164,41 @@ async fn sync_what_was_heard(inner: &Inner) {
 
 /// Asks peers that this broker has not spoken to since their link came up; with `tells`, tells the others what
 /// is new.
-async fn round(inner: &Arc<Inner>, tells: bool) -> Result<(), BrokerFailed> {
-    let commit_no = inner.store.commit_no();
-    let peers = inner.raft.peers();
+async fn round(memory: &Memory, tells: bool) -> Result<(), BrokerFailed> {
+    let commit_no = memory.node.store.commit_no();
+    let peers = memory.node.raft.peers();
     let spoken = peers.into_iter().filter_map(|peer| {
-        let session = inner.raft.session_with(peer)?;
-        let told = inner.past.told.lock().expect("no holder panics").get(&peer).copied();
+        let session = memory.node.raft.session_with(peer)?;
+        let told = memory.past.told.lock().expect("no holder panics").get(&peer).copied();
         match told {
             Some((then, told)) if then == session => (tells && told < commit_no).then_some((peer, session, false)),
             Some(_) | None => Some((peer, session, true)),
         }
     });
     let spoken: Vec<(BrokerId, u64, bool)> = spoken.collect();
-    let start = inner.past.starts.current();
+    let start = memory.past.starts.current();
     let speak = spoken.into_iter().map(|(peer, session, is_new)| async move {
         if is_new {
-            exchange(inner, peer, limits::TELL_WITHIN).await
+            exchange(memory, peer, limits::TELL_WITHIN).await
         } else {
-            tell(inner, peer, session, Some((start.number, start.id)), limits::TELL_WITHIN).await
+            tell(memory, peer, session, Some((start.number, start.id)), limits::TELL_WITHIN).await
         }
     });
     join_all(speak).await.into_iter().collect::<Result<Vec<bool>, _>>().map(drop)
 }
 
 /// The last commit of this life, to whoever can be reached.
-pub async fn say_goodbye(inner: &Arc<Inner>) {
-    if is_known(inner)
-        && let Err(failed) = round(inner, true).await
+pub async fn say_goodbye(memory: &Memory) {
+    if is_known(memory)
+        && let Err(failed) = round(memory, true).await
     {
-        inner.fail(failed);
+        memory.node.fail(failed);
     }
 }
 
-fn contradiction(inner: &Inner, found: Contradiction) -> BrokerFailed {
+fn contradiction(memory: &Memory, found: Contradiction) -> BrokerFailed {
     let Contradiction { group, leader, leads_in, differs } = found;
-    let name = inner.metadata().and_then(|metadata| metadata.read(|state| state.partition_of(group)));
+    let name = memory.node.metadata().and_then(|metadata| metadata.read(|state| state.partition_of(group)));
     let of = match name {
         _ if group == METADATA_GROUP => "the metadata".to_string(),
         Some(at) => at.to_string(),
@@ -220,36 +220,36 @@ fn contradiction(inner: &Inner, found: Contradiction) -> BrokerFailed {
 }
 
 /// What this broker keeps of the asker.
-pub async fn recall(inner: &Inner, from: BrokerId) -> Option<Told> {
-    inner.past.seen.lock().await.get(&from).map(Told::of)
+pub async fn recall(memory: &Memory, from: BrokerId) -> Option<Told> {
+    memory.past.seen.lock().await.get(&from).map(Told::of)
 }
 
 /// Keeps what a broker tells of itself, durably if it is a new start. None if it is kept; otherwise what is
 /// known instead. An error: nothing was kept.
 pub async fn remember(
-    inner: &Inner,
+    memory: &Memory,
     from: BrokerId,
     told: Told,
     after: Option<(u64, u128)>,
 ) -> Result<Option<Told>, NotKept> {
     let mut seen = told.seen();
-    let mut all = inner.past.seen.lock().await;
+    let mut all = memory.past.seen.lock().await;
     match all.get(&from).filter(|known| known.storage_id == seen.storage_id) {
         Some(known) if known.start == seen.start => {
             if seen.commit_no <= known.commit_no {
                 return Ok(None);
             }
             seen.alarm.clone_from(&known.alarm);
-            let queued = inner.store.queue_seen(from, &seen);
-            *inner.past.queued.lock().expect("no holder panics") = Some(queued);
+            let queued = memory.node.store.queue_seen(from, &seen);
+            *memory.past.queued.lock().expect("no holder panics") = Some(queued);
         }
         Some(known) if after != Some((known.start.number, known.start.id)) => return Ok(Some(Told::of(known))),
         Some(_) | None => {
             if all.len() >= SEEN_MAX && !all.contains_key(&from) {
                 return Err(NotKept);
             }
-            inner.store.save_seen(from, &seen).await.map_err(|_| NotKept)?;
-            inner.past.note_alarm(from, "");
+            memory.node.store.save_seen(from, &seen).await.map_err(|_| NotKept)?;
+            memory.past.note_alarm(from, "");
         }
     }
     all.insert(from, seen);
@@ -257,14 +257,14 @@ pub async fn remember(
 }
 
 /// Keeps why a broker stops for good.
-pub async fn take_alarm(inner: &Inner, from: BrokerId, mut text: String) -> Result<(), NotKept> {
+pub async fn take_alarm(memory: &Memory, from: BrokerId, mut text: String) -> Result<(), NotKept> {
     clip(&mut text);
     tracing::error!(broker = %from, alarm = text, "a broker stops for good");
-    let mut all = inner.past.seen.lock().await;
+    let mut all = memory.past.seen.lock().await;
     let Some(known) = all.get_mut(&from) else { return Err(NotKept) };
     known.alarm.clone_from(&text);
-    inner.past.note_alarm(from, &text);
-    inner.store.save_seen(from, known).await.map_err(|_| NotKept)
+    memory.past.note_alarm(from, &text);
+    memory.node.store.save_seen(from, known).await.map_err(|_| NotKept)
 }
 
 /// What was told could not be kept: the store has failed, or there are too many brokers.

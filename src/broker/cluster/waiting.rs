@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
 
-use crate::broker::{inner::Inner, node::Stage};
+use crate::broker::node::{Node, Stage};
 
 /// A warning is repeated, twice as seldom each time, up to this.
 const WARN_AGAIN_MAX: Duration = Duration::from_secs(600);
 
 pub struct Waiting {
-    inner: Arc<Inner>,
+    node: Arc<Node>,
     stage: fn(String) -> Stage,
     log: WaitLog,
 }
 
 impl Waiting {
     /// `stage` is what readiness shows with the reason.
-    pub fn new(inner: &Arc<Inner>, stage: fn(String) -> Stage) -> Waiting {
-        Waiting { inner: Arc::clone(inner), stage, log: WaitLog::new(Instant::now(), inner.settings.warn_after) }
+    pub fn new(node: &Arc<Node>, stage: fn(String) -> Stage) -> Waiting {
+        Waiting { node: Arc::clone(node), stage, log: WaitLog::new(Instant::now(), node.settings.warn_after) }
     }
 
     /// The wait goes on, and why. `to_do` is for whoever reads the warning.
@@ -31,7 +31,7 @@ impl Waiting {
             Log::Warning => tracing::warn!(why, waited_s = waited.as_secs(), "still waiting: {to_do}"),
         }
         let news = (self.stage)(why.to_string());
-        self.inner.stage.send_if_modified(|stage| {
+        self.node.stage.send_if_modified(|stage| {
             let is_waiting = matches!(stage, Stage::Forming(_) | Stage::Joining(_));
             let changed = is_waiting && *stage != news;
             if changed {

@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::{coordinator::answer::check_classic, limits};
+use super::{coordinator::answer::check_classic, limits, part::Groups};
 use crate::{
     broker::{
-        inner::Inner,
         peers::group_calls::{GroupCall, GroupReply},
         requests::groups::{ClassicBeat, ClassicJoin, ClassicJoined, ClassicSync, ClassicSynced, GroupError},
     },
@@ -33,7 +32,7 @@ enum JoinEnd {
     LeftBehind,
 }
 
-impl Inner {
+impl Groups {
     pub async fn join_classic(&self, mut join: ClassicJoin) -> Result<ClassicJoined, GroupError> {
         let is_new = join.member.is_empty();
         if is_new {
@@ -74,12 +73,12 @@ impl Inner {
             "" => "member",
             prefix => prefix,
         };
-        format!("{prefix}-{:032x}", self.rng.u128())
+        format!("{prefix}-{:032x}", self.node.rng.u128())
     }
 
     /// As this broker knows it; a member that it does not know yet is looked after as the shortest.
     fn session_of(&self, group: &str, member: &str) -> Duration {
-        let known = self.metadata().and_then(|metadata| {
+        let known = self.node.metadata().and_then(|metadata| {
             metadata.read(|state| {
                 let member = state.group(group)?.classic()?.members.get(member)?;
                 Some(Duration::from_millis(member.session_timeout_ms.into()))
@@ -99,8 +98,8 @@ impl Inner {
     ) -> Result<T, GroupError> {
         let started = Instant::now();
         let lost = || GroupError::NoCoordinator { waited_ms: ms_u64(started.elapsed()) };
-        let metadata = self.metadata().ok_or_else(lost)?;
-        if !self.wait_metadata(index, started + limits::ANSWER_WITHIN).await {
+        let metadata = self.node.metadata().ok_or_else(lost)?;
+        if !self.metadata.wait_applied(index, started + limits::ANSWER_WITHIN).await {
             return Err(lost());
         }
         let looking = async {

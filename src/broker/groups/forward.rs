@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::limits;
+use super::{limits, part::Groups};
 use crate::{
     broker::{
-        inner::Inner,
         limits::CHANGE_RETRY,
         peers::{
             calls::{Answer, Call, NoAnswer},
@@ -18,7 +17,7 @@ use crate::{
     types::{METADATA_GROUP, ms_u32, ms_u64},
 };
 
-impl Inner {
+impl Groups {
     /// Answered by the coordinator, or refused without effect, or of unknown outcome, in
     /// [`limits::ANSWER_WITHIN`].
     pub async fn ask_coordinator(&self, call: GroupCall) -> Result<GroupReply, GroupError> {
@@ -42,21 +41,21 @@ impl Inner {
                     false => GroupError::NoCoordinator { waited_ms },
                 });
             }
-            self.wait_retry().await;
+            self.metadata.wait_retry().await;
         }
     }
 
     async fn try_coordinator(&self, call: &GroupCall, deadline: Instant) -> GroupAttempt {
-        let Some(leader) = self.raft.leader_of(METADATA_GROUP) else { return GroupAttempt::NotDone };
-        if leader.broker == self.me() {
+        let Some(leader) = self.node.raft.leader_of(METADATA_GROUP) else { return GroupAttempt::NotDone };
+        if leader.broker == self.node.me() {
             return self.coordinate(call.clone(), limits::TRY_WITHIN).await;
         }
-        let turn = timeout_at(deadline, self.groups.forwarded.acquire()).await;
+        let turn = timeout_at(deadline, self.forwarded.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return GroupAttempt::NotDone };
         let left = deadline.saturating_duration_since(Instant::now());
         let within = left.min(limits::TRY_WITHIN);
         let call = Call::Group { call: Box::new(call.clone()), within_ms: ms_u32(within) };
-        match self.call(leader.broker, &call, within).await {
+        match self.node.call(leader.broker, &call, within).await {
             Ok(Answer::Group(attempt)) => attempt,
             Ok(_) | Err(NoAnswer::Unknown) => GroupAttempt::Unknown,
             Err(NoAnswer::NotDone) => GroupAttempt::NotDone,
@@ -65,7 +64,7 @@ impl Inner {
 
     /// Answers as the coordinator, if this broker is it now.
     pub async fn coordinate(&self, call: GroupCall, within: Duration) -> GroupAttempt {
-        let tenure = self.groups.tenure.borrow().clone();
+        let tenure = self.tenure.borrow().clone();
         match tenure {
             Some(tenure) => tenure.answer(call, Instant::now() + within).await,
             None => GroupAttempt::NotDone,
@@ -81,11 +80,11 @@ mod tests {
     #[tokio::test]
     async fn calls_on_their_way_to_the_coordinator_are_bounded_and_more_wait_their_turn() {
         let cluster = Cluster::start(3, 5_950).await;
-        let coordinates = |id: &u64| cluster.broker(*id).inner.groups.tenure.borrow().is_some();
+        let coordinates = |id: &u64| cluster.broker(*id).parts.groups.tenure.borrow().is_some();
         until("somebody coordinates", || async { (1..=3).any(|id| coordinates(&id)) }).await;
         let broker = cluster.broker((1..=3).find(|id| !coordinates(id)).expect("one of three coordinates"));
         let unknown = Err(GroupError::UnknownGroup { group: "g".into() });
-        let turns = &broker.inner.groups.forwarded;
+        let turns = &broker.parts.groups.forwarded;
         let all = turns.acquire_many(limits::FORWARDED_MAX as u32 - 1).await.expect("it is never closed");
         assert_eq!(broker.delete_group("g", false).await, unknown, "one turn is left");
         let last = turns.try_acquire().expect("it is given back");

@@ -6,30 +6,25 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{beyond::BeyondEnd, limits};
+use super::{beyond::BeyondEnd, lag_table::LagTable, limits};
 use crate::{
     broker::{
-        inner::Inner,
-        limits::{CALL_WITHIN, FETCH_CONFIRM_MAX},
+        limits::CALL_WITHIN,
+        node::Node,
         peers::{
             calls::{Answer, Call},
             group_calls::{PartitionLag, Unread},
         },
-        replica::{
-            Bounds, PartitionReplica,
-            rules::TopicRules,
-            walk::{Walker, batches_of},
-        },
+        replica::{Bounds, PartitionReplica, read::LookUps, rules::TopicRules},
+        replicas::Replicas,
         requests::groups::GroupPartition,
     },
     metadata::Metadata,
     metrics::LagSample,
     raft::Replica,
-    record::{BatchHeader, DECODED_BYTES_MAX_DEFAULT, iter_records},
     types::{BrokerId, Offset, RaftGroupId, TopicPartition, WallMs},
 };
 
@@ -50,17 +45,34 @@ fn threatens(behind: &Behind, rules: &TopicRules) -> bool {
     behind.records > 0 && (old || large)
 }
 
-impl Inner {
+/// A broker's part in lag: of the partitions that it leads.
+pub struct Lag {
+    node: Arc<Node>,
+    replicas: Arc<Replicas>,
+    look_ups: Arc<LookUps>,
+    table: Arc<LagTable>,
+}
+
+impl Lag {
+    pub fn new(node: Arc<Node>, replicas: Arc<Replicas>, look_ups: Arc<LookUps>, table: Arc<LagTable>) -> Lag {
+        Lag { node, replicas, look_ups, table }
+    }
+
+    /// The figures that were taken last.
+    pub fn latest(&self) -> Arc<Vec<LagSample>> {
+        self.table.latest()
+    }
+
     /// Asks the leaders, all at once, about the partitions of a group.
-    pub async fn fill_in_lag(&self, partitions: &mut [GroupPartition]) {
-        let Some(metadata) = self.metadata() else { return };
+    pub async fn fill_in(&self, partitions: &mut [GroupPartition]) {
+        let Some(metadata) = self.node.metadata() else { return };
         let groups: Vec<Option<RaftGroupId>> = metadata.read(|state| {
             partitions.iter().map(|partition| state.partition(&partition.at).map(|info| info.group)).collect()
         });
         let mut by_leader: BTreeMap<BrokerId, Vec<(usize, RaftGroupId, Option<Offset>)>> = BTreeMap::new();
         for (place, group) in groups.into_iter().enumerate() {
             let Some(group) = group else { continue };
-            if let Some(leader) = self.raft.leader_of(group) {
+            if let Some(leader) = self.node.raft.leader_of(group) {
                 by_leader.entry(leader.broker).or_default().push((place, group, partitions[place].committed));
             }
         }
@@ -84,10 +96,10 @@ impl Inner {
     }
 
     async fn lag_of(&self, leader: BrokerId, readers: Vec<(RaftGroupId, Option<Offset>)>) -> Vec<Option<PartitionLag>> {
-        if leader == self.me() {
-            return self.lag_here(&readers).await;
+        if leader == self.node.me() {
+            return self.here(&readers).await;
         }
-        match self.call(leader, &Call::Lag { readers }, CALL_WITHIN).await {
+        match self.node.call(leader, &Call::Lag { readers }, CALL_WITHIN).await {
             Ok(Answer::Lag(lag)) => lag,
             Ok(_) | Err(_) => Vec::new(),
         }
@@ -95,7 +107,7 @@ impl Inner {
 
     /// Of those partitions that this broker leads. Looks up as many timestamps as half the asker's
     /// patience allows; the others' ages are unknown.
-    pub async fn lag_here(&self, readers: &[(RaftGroupId, Option<Offset>)]) -> Vec<Option<PartitionLag>> {
+    pub async fn here(&self, readers: &[(RaftGroupId, Option<Offset>)]) -> Vec<Option<PartitionLag>> {
         let until = Instant::now() + CALL_WITHIN / 2;
         let led = self.led();
         let mut answers = Vec::with_capacity(readers.len().min(limits::LAG_CALL_MAX));
@@ -110,7 +122,7 @@ impl Inner {
                 Some(committed) => {
                     let from = (*committed).max(log_start);
                     let timestamp = match from < high_watermark && Instant::now() < until {
-                        true => timeout_at(until, self.timestamp_at(hosted, from)).await.ok().flatten(),
+                        true => timeout_at(until, self.look_ups.timestamp_at(hosted, from)).await.ok().flatten(),
                         false => None,
                     };
                     Some(self.unread(hosted, from, timestamp))
@@ -122,8 +134,7 @@ impl Inner {
     }
 
     fn led(&self) -> BTreeMap<RaftGroupId, Arc<PartitionReplica>> {
-        let hosted = self.routes.hosted().into_iter().filter(|hosted| hosted.is_ready());
-        hosted.map(|hosted| (hosted.group.id(), hosted)).collect()
+        self.replicas.led().into_iter().map(|hosted| (hosted.group.id(), hosted)).collect()
     }
 
     /// What lies behind `from`, which is not below the log start. `timestamp`: of the first record there.
@@ -132,47 +143,11 @@ impl Inner {
         let records = (end.0 - from.0).max(0);
         let age_ms = match records {
             0 => Some(0),
-            _ => timestamp.map(|timestamp| u64::try_from(self.clock.wall().0.saturating_sub(timestamp.0)).unwrap_or(0)),
+            _ => timestamp
+                .map(|timestamp| u64::try_from(self.node.clock.wall().0.saturating_sub(timestamp.0)).unwrap_or(0)),
         };
         let retention_threatens = threatens(&Behind { records, age_ms, bytes }, &hosted.rules());
         Unread { records, age_ms, retention_threatens }
-    }
-
-    /// The timestamp of the record at an offset that exists. None: it has none, or could not be read now.
-    async fn timestamp_at(&self, hosted: &PartitionReplica, offset: Offset) -> Option<WallMs> {
-        let _turn = timeout(FETCH_CONFIRM_MAX, self.look_ups.acquire()).await.ok()?.ok()?;
-        let mut walker = Walker::to_offset(hosted, offset).await.ok()?;
-        loop {
-            let entries = walker.next(1).await.ok()?;
-            if entries.is_empty() {
-                return None;
-            }
-            for entry in entries.iter().filter(|entry| entry.append.end_offset() > offset) {
-                for batch in batches_of(&entry.append) {
-                    let (header, batch) = batch.ok()?;
-                    if header.last_offset() >= offset {
-                        return self.timestamp_in(header, batch, offset).await.filter(|timestamp| timestamp.0 >= 0);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Of the first record at or after an offset in a batch. Decompresses it only for a record in its middle,
-    /// where readers seldom stop.
-    async fn timestamp_in(&self, header: BatchHeader, batch: Bytes, offset: Offset) -> Option<WallMs> {
-        if header.is_log_append_time() {
-            return Some(header.max_timestamp);
-        }
-        if offset <= header.base_offset {
-            return Some(header.base_timestamp);
-        }
-        let decode = move || {
-            let records = iter_records(&batch, DECODED_BYTES_MAX_DEFAULT).ok()?;
-            let mut at = records.flatten().filter(|(found, _)| *found >= offset);
-            at.next().map(|(_, record)| record.timestamp)
-        };
-        self.cpu.run(decode).await
     }
 }
 
@@ -188,18 +163,18 @@ struct Reader {
 type Known = BTreeMap<(String, TopicPartition), (Offset, Option<WallMs>)>;
 
 /// Keeps [`LagTable`] up to date until the broker stops.
-pub async fn run(inner: Arc<Inner>) {
+pub async fn run(lag: Arc<Lag>) {
     let mut known = Known::new();
     loop {
         let began = Instant::now();
-        if inner.is_stopping() {
+        if lag.node.is_stopping() {
             return;
         }
-        if let Some(metadata) = inner.metadata() {
-            let readers = readers(&inner, &metadata, limits::LAG_SERIES_MAX);
-            *inner.groups.lag.beyond.lock().expect("no code that holds this lock panics") = beyond(&readers);
-            let samples = sample(&inner, readers, &mut known, limits::LAG_READS_MAX).await;
-            *inner.groups.lag.samples.lock().expect("no code that holds this lock panics") = Arc::new(samples);
+        if let Some(metadata) = lag.node.metadata() {
+            let readers = readers(&lag, &metadata, limits::LAG_SERIES_MAX);
+            *lag.table.beyond.lock().expect("no code that holds this lock panics") = beyond(&readers);
+            let samples = sample(&lag, readers, &mut known, limits::LAG_READS_MAX).await;
+            *lag.table.samples.lock().expect("no code that holds this lock panics") = Arc::new(samples);
         }
         // At most a tenth of the time is spent on this.
         sleep(limits::LAG_EVERY.max(began.elapsed() * 9)).await;
@@ -207,9 +182,9 @@ pub async fn run(inner: Arc<Inner>) {
 }
 
 /// The places of all groups in the partitions led here, `max` at most.
-fn readers(inner: &Inner, metadata: &Replica<Metadata>, max: usize) -> Vec<Reader> {
+fn readers(lag: &Lag, metadata: &Replica<Metadata>, max: usize) -> Vec<Reader> {
     let led: BTreeMap<TopicPartition, Arc<PartitionReplica>> =
-        inner.led().into_values().map(|hosted| (hosted.name.clone(), hosted)).collect();
+        lag.led().into_values().map(|hosted| (hosted.name.clone(), hosted)).collect();
     let mut readers = Vec::new();
     if led.is_empty() {
         return readers;
@@ -243,7 +218,7 @@ fn beyond(readers: &[Reader]) -> Vec<BeyondEnd> {
 }
 
 /// Looks up `reads_max` timestamps at most.
-async fn sample(inner: &Inner, readers: Vec<Reader>, known: &mut Known, reads_max: usize) -> Vec<LagSample> {
+async fn sample(lag: &Lag, readers: Vec<Reader>, known: &mut Known, reads_max: usize) -> Vec<LagSample> {
     let mut reads = 0;
     let mut before = std::mem::take(known);
     let mut samples = Vec::with_capacity(readers.len());
@@ -258,14 +233,14 @@ async fn sample(inner: &Inner, readers: Vec<Reader>, known: &mut Known, reads_ma
             last if reads >= reads_max => last,
             _ => {
                 reads += 1;
-                Some((from, inner.timestamp_at(&hosted, from).await))
+                Some((from, lag.look_ups.timestamp_at(&hosted, from).await))
             }
         };
         if let Some(found) = found {
             known.insert(key, found);
         }
         let timestamp = found.and_then(|(_, timestamp)| timestamp);
-        let Unread { records, age_ms, retention_threatens } = inner.unread(&hosted, from, timestamp);
+        let Unread { records, age_ms, retention_threatens } = lag.unread(&hosted, from, timestamp);
         let TopicPartition { topic, partition } = at;
         let partition = partition.0;
         samples.push(LagSample { group, topic, partition, records, age_ms, retention_threatens });
@@ -303,21 +278,22 @@ mod tests {
             commit(&cluster, group, 0).await;
             commit(&cluster, group, 1).await;
         }
-        let inner = &cluster.broker(1).inner;
-        let metadata = inner.metadata().expect("it is ready");
-        assert_eq!([1, 3, 4, 5].map(|max| readers(inner, &metadata, max).len()), [1, 3, 4, 4]);
+        let broker = cluster.broker(1);
+        let lag = &broker.parts.groups.lag;
+        let metadata = lag.node.metadata().expect("it is ready");
+        assert_eq!([1, 3, 4, 5].map(|max| readers(lag, &metadata, max).len()), [1, 3, 4, 4]);
 
         // One record is unread by both, in partition 0. Its timestamp is looked up for one of them a round.
         let mut known = Known::new();
         let mut ages = async |reads_max| {
-            let samples = sample(inner, readers(inner, &metadata, 9), &mut known, reads_max).await;
+            let samples = sample(lag, readers(lag, &metadata, 9), &mut known, reads_max).await;
             samples.iter().filter(|sample| sample.records > 0 && sample.age_ms.is_some()).count()
         };
         assert_eq!([ages(0).await, ages(1).await, ages(1).await], [0, 1, 2]);
 
         let asked = |count| vec![(RaftGroupId(u64::MAX), None); count];
-        assert_eq!(inner.lag_here(&asked(limits::LAG_CALL_MAX)).await.len(), limits::LAG_CALL_MAX);
-        assert_eq!(inner.lag_here(&asked(limits::LAG_CALL_MAX + 1)).await.len(), limits::LAG_CALL_MAX);
+        assert_eq!(lag.here(&asked(limits::LAG_CALL_MAX)).await.len(), limits::LAG_CALL_MAX);
+        assert_eq!(lag.here(&asked(limits::LAG_CALL_MAX + 1)).await.len(), limits::LAG_CALL_MAX);
     }
 
     fn rules(retention_ms: Option<i64>, retention_bytes: Option<u64>) -> TopicRules {

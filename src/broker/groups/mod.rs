@@ -14,21 +14,18 @@ pub(super) mod coordinator;
 #[cfg(test)]
 mod fixture;
 mod forward;
-pub(super) mod handles;
-mod lag;
-mod lag_table;
+pub(super) mod lag;
+pub(super) mod lag_table;
 pub(super) mod limits;
 mod namesakes;
+pub(super) mod part;
 mod reads;
 mod refusals;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use super::{Broker, inner::Inner, metadata_group::rounds::Rounds};
-use crate::{
-    metrics::Metrics,
-    types::{TopicPartition, ms_u64},
-};
+use crate::types::{TopicPartition, ms_u64};
+use part::Groups;
 use refusals::Subject;
 
 pub use super::peers::group_calls::PartitionLag;
@@ -39,55 +36,40 @@ pub use super::requests::groups::{
     HeartbeatRequest, Leaver, OffsetToCommit,
 };
 
-/// Starts everything that runs by itself.
-pub fn start(inner: &Arc<Inner>, metrics: &Metrics) {
-    let asked = Arc::downgrade(inner);
-    let rounds = Rounds::start(move || {
-        let inner = asked.upgrade();
-        Box::pin(async move { inner?.confirm_anywhere().await })
-    });
-    let _ = inner.groups.reads.set(rounds);
-    let read = Arc::downgrade(inner);
-    metrics.export_lag(move || read.upgrade().map(|inner| inner.groups.lag.latest()).unwrap_or_default());
-    let (slot, probe) = (inner.groups.tenure.clone(), inner.groups.probe.clone());
-    inner.tasks.spawn(coordinator::tenure::run(inner.node.clone(), slot, probe, inner.clock_view.subscribe()));
-    inner.tasks.spawn(lag::run(Arc::clone(inner)));
-}
-
-impl Broker {
+impl Groups {
     /// One beat of a member with assignment on the server; without a member id it joins.
-    pub async fn group_heartbeat(&self, beat: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
+    pub async fn heartbeat(&self, beat: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
         if beat.member.is_empty() {
-            return self.group_join(beat).await;
+            return self.join(beat).await;
         }
         self.beat(beat, false).await
     }
 
     /// The first beat of a member. Its id is the client's, so that repeating this is the same join; drawn if empty.
-    pub async fn group_join(&self, mut beat: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
+    pub async fn join(&self, mut beat: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
         beat.session_timeout = given_or(beat.session_timeout, limits::SESSION_DEFAULT);
         beat.rebalance_timeout = given_or(beat.rebalance_timeout, limits::REBALANCE_DEFAULT);
         check_session(beat.session_timeout, limits::SESSION_MIN)?;
         if beat.member.is_empty() {
-            beat.member = self.inner.draw_member_id(beat.instance.as_deref().unwrap_or(&beat.client_id));
+            beat.member = self.draw_member_id(beat.instance.as_deref().unwrap_or(&beat.client_id));
         }
         self.beat(beat, true).await
     }
 
     async fn beat(&self, beat: HeartbeatRequest, is_new: bool) -> Result<HeartbeatAnswer, GroupError> {
-        match self.inner.ask_coordinator(GroupCall::Beat { beat, is_new }).await? {
+        match self.ask_coordinator(GroupCall::Beat { beat, is_new }).await? {
             GroupReply::Beat(answer) => Ok(answer),
             other => Err(strange("a heartbeat", &other)),
         }
     }
 
     /// Members of either protocol leave at once; per member, why it could not.
-    pub async fn group_leave(
+    pub async fn leave(
         &self,
         group: &str,
         leavers: Vec<Leaver>,
     ) -> Result<Vec<(Leaver, Option<GroupError>)>, GroupError> {
-        match self.inner.ask_coordinator(GroupCall::Leave { group: group.into(), leavers }).await? {
+        match self.ask_coordinator(GroupCall::Leave { group: group.into(), leavers }).await? {
             GroupReply::Left(left) => Ok(left),
             other => Err(strange("leaving", &other)),
         }
@@ -101,7 +83,7 @@ impl Broker {
         reads::check_count(commit.offsets.len())?;
         let (group, member) = (commit.group.clone(), commit.member.clone());
         let places: Vec<TopicPartition> = commit.offsets.iter().map(|offset| offset.at.clone()).collect();
-        match self.inner.ask_coordinator(GroupCall::Commit(commit)).await? {
+        match self.ask_coordinator(GroupCall::Commit(commit)).await? {
             GroupReply::Refused(refused) => {
                 Ok(refusals::named(refused, &places, Subject { group: &group, member: &member }))
             }
@@ -109,29 +91,12 @@ impl Broker {
         }
     }
 
-    /// Never older than any commit acknowledged before the call (SAFETY M9). None: of all partitions.
-    pub async fn fetch_offsets(
-        &self,
-        group: &str,
-        at: Option<Vec<TopicPartition>>,
-    ) -> Result<CommittedOffsets, GroupError> {
-        self.inner.committed_offsets(group, at).await
-    }
-
-    pub async fn list_groups(&self) -> Result<Vec<GroupSummary>, GroupError> {
-        self.inner.groups_listed().await
-    }
-
-    pub async fn describe_group(&self, group: &str) -> Result<GroupDescription, GroupError> {
-        self.inner.group_described(group).await
-    }
-
     /// Only without members.
-    pub async fn delete_group(&self, group: &str, dry_run: bool) -> Result<(), GroupError> {
+    pub async fn delete(&self, group: &str, dry_run: bool) -> Result<(), GroupError> {
         if dry_run {
-            return self.inner.check_group_deletion(group).await;
+            return self.check_group_deletion(group).await;
         }
-        self.inner.ask_coordinator(GroupCall::Delete { group: group.into() }).await.map(|_| ())
+        self.ask_coordinator(GroupCall::Delete { group: group.into() }).await.map(|_| ())
     }
 
     /// Forgets committed offsets of partitions that no member holds. The refused ones.
@@ -142,7 +107,7 @@ impl Broker {
     ) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
         reads::check_count(at.len())?;
         let call = GroupCall::DeleteOffsets { group: group.into(), at: at.clone() };
-        match self.inner.ask_coordinator(call).await? {
+        match self.ask_coordinator(call).await? {
             GroupReply::Refused(refused) => Ok(refusals::named(refused, &at, Subject { group, member: "" })),
             other => Err(strange("deleting offsets", &other)),
         }
@@ -151,17 +116,12 @@ impl Broker {
     /// Kafka's JoinGroup: answered when the rebalance that it belongs to is complete.
     pub async fn classic_join(&self, join: ClassicJoin) -> Result<ClassicJoined, GroupError> {
         check_session(join.session_timeout, limits::CLASSIC_SESSION_MIN)?;
-        self.inner.join_classic(join).await
-    }
-
-    /// Kafka's SyncGroup: answered when the group leader has sent its assignments.
-    pub async fn classic_sync(&self, sync: ClassicSync) -> Result<ClassicSynced, GroupError> {
-        self.inner.sync_classic(sync).await
+        self.join_classic(join).await
     }
 
     /// Kafka's Heartbeat.
     pub async fn classic_heartbeat(&self, beat: ClassicBeat) -> Result<(), GroupError> {
-        self.inner.ask_coordinator(GroupCall::BeatClassic(beat)).await.map(|_| ())
+        self.ask_coordinator(GroupCall::BeatClassic(beat)).await.map(|_| ())
     }
 }
 

@@ -5,66 +5,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tokio::time::Instant;
-
 use super::{
     limits,
+    part::Groups,
     refusals::{Subject, refused},
 };
 use crate::{
     broker::{
-        inner::Inner,
-        limits::{CALL_WITHIN, CHANGE_RETRY},
-        peers::calls::{Answer, Call},
+        metadata_group::NotConfirmed,
         requests::groups::{
             CommittedOffset, CommittedOffsets, GroupDescription, GroupError, GroupMember, GroupPartition, GroupSummary,
         },
     },
     group::{self, Assignor, Group, Members, Subscription},
-    metadata::Metadata,
-    raft,
-    types::{LogIndex, METADATA_GROUP, TopicPartition, ms_u64},
+    types::{METADATA_GROUP, TopicPartition, ms_u64},
 };
 
-impl Inner {
-    /// The metadata as it is at least, whoever changed it, when this is called.
-    pub async fn confirmed_metadata(&self) -> Result<raft::Replica<Metadata>, GroupError> {
-        let started = Instant::now();
-        let deadline = started + limits::ANSWER_WITHIN;
-        loop {
-            let rounds = self.groups.reads.get();
-            if let (Some(metadata), Some(rounds)) = (self.metadata(), rounds)
-                && let Some(confirmed) = rounds.next().await
-                && self.wait_metadata(confirmed.index, deadline).await
-            {
-                return Ok(metadata);
-            }
-            if Instant::now() + CHANGE_RETRY >= deadline {
-                return Err(GroupError::NoCoordinator { waited_ms: ms_u64(started.elapsed()) });
-            }
-            self.wait_retry().await;
-        }
-    }
-
-    /// One question to whoever leads the metadata group, which asks its majority.
-    pub async fn confirm_anywhere(&self) -> Option<LogIndex> {
-        let leader = self.raft.leader_of(METADATA_GROUP)?;
-        if leader.broker == self.me() {
-            return self.confirmed_index().await;
-        }
-        match self.call(leader.broker, &Call::MetadataIndex, CALL_WITHIN).await {
-            Ok(Answer::MetadataIndex(index)) => index,
-            Ok(_) | Err(_) => None,
-        }
-    }
-
+impl Groups {
     pub async fn committed_offsets(
         &self,
         group: &str,
         at: Option<Vec<TopicPartition>>,
     ) -> Result<CommittedOffsets, GroupError> {
         check_count(at.as_ref().map_or(0, Vec::len))?;
-        let metadata = self.confirmed_metadata().await?;
+        let metadata = self.metadata.confirmed(limits::ANSWER_WITHIN).await?;
         Ok(metadata.read(|state| {
             let names: BTreeSet<&str> = at.iter().flatten().map(|at| at.topic.as_str()).collect();
             let topics = names.into_iter().filter_map(|name| Some((name.to_string(), state.topic(name)?.id))).collect();
@@ -84,26 +48,32 @@ impl Inner {
         }))
     }
 
-    pub async fn groups_listed(&self) -> Result<Vec<GroupSummary>, GroupError> {
-        let metadata = self.confirmed_metadata().await?;
+    pub async fn list(&self) -> Result<Vec<GroupSummary>, GroupError> {
+        let metadata = self.metadata.confirmed(limits::ANSWER_WITHIN).await?;
         Ok(metadata.read(|state| state.groups().iter().map(|(name, group)| summary(name, group)).collect()))
     }
 
-    pub async fn group_described(&self, name: &str) -> Result<GroupDescription, GroupError> {
-        let metadata = self.confirmed_metadata().await?;
+    pub async fn describe(&self, name: &str) -> Result<GroupDescription, GroupError> {
+        let metadata = self.metadata.confirmed(limits::ANSWER_WITHIN).await?;
         let mut description = metadata
             .read(|state| state.group(name).map(|group| describe(name, group)))
             .ok_or_else(|| GroupError::UnknownGroup { group: name.to_string() })?;
-        description.coordinator = self.raft.leader_of(METADATA_GROUP).map(|leader| leader.broker);
-        self.fill_in_lag(&mut description.partitions).await;
+        description.coordinator = self.node.raft.leader_of(METADATA_GROUP).map(|leader| leader.broker);
+        self.lag.fill_in(&mut description.partitions).await;
         Ok(description)
     }
 
     /// Whether a group could be deleted now.
     pub async fn check_group_deletion(&self, name: &str) -> Result<(), GroupError> {
-        let metadata = self.confirmed_metadata().await?;
+        let metadata = self.metadata.confirmed(limits::ANSWER_WITHIN).await?;
         let checked = metadata.read(|state| state.groups().check_delete(name));
         checked.map_err(|refusal| refused(refusal, Subject { group: name, member: "" }))
+    }
+}
+
+impl From<NotConfirmed> for GroupError {
+    fn from(NotConfirmed { waited }: NotConfirmed) -> GroupError {
+        GroupError::NoCoordinator { waited_ms: ms_u64(waited) }
     }
 }
 

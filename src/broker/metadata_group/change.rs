@@ -2,21 +2,20 @@
 //! had an effect. Every change is safe to repeat (ids are drawn by the asker), so it is retried
 //! until its deadline even when one try's outcome is unknown.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
-use futures_util::future::join_all;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+use super::access::MetadataGroup;
 use crate::{
     broker::{
-        AdminError, Effect,
-        inner::Inner,
+        errors::{AdminError, Effect},
         limits,
         peers::calls::{Answer, Attempt, Call, NoAnswer},
     },
     metadata::{Change, Command, Outcome, Refusal, decode_response},
     raft::ProposalEnd,
-    types::{BrokerId, LogIndex, METADATA_GROUP, RaftGroupId, ms_u32, ms_u64},
+    types::{LogIndex, METADATA_GROUP, ms_u32, ms_u64},
 };
 
 /// What a change came to.
@@ -42,7 +41,7 @@ pub enum ChangeFailed {
     },
 }
 
-impl Inner {
+impl MetadataGroup {
     /// Tries until applied, refused, or out of time. On success the change is applied on this broker
     /// too, if it runs the metadata group and time allows.
     pub async fn change(&self, change: Change, within: Duration) -> Result<Changed, ChangeFailed> {
@@ -52,19 +51,19 @@ impl Inner {
         loop {
             match self.change_once(&change, deadline).await {
                 Attempt::Applied { index, response: Ok(outcome) } => {
-                    self.wait_metadata(index, deadline).await;
+                    self.wait_applied(index, deadline).await;
                     return Ok(Changed { index, outcome });
                 }
                 // A leader's registration of the cluster is moments away.
                 Attempt::Applied { response: Err(Refusal::NotFounded), .. } | Attempt::NoEffect => {}
                 Attempt::Applied { index, response: Err(refusal) } => {
-                    self.wait_metadata(index, deadline).await;
+                    self.wait_applied(index, deadline).await;
                     return Err(ChangeFailed::Refused { refusal, after_unknown });
                 }
                 Attempt::Unknown => after_unknown = true,
             }
             let waited = started.elapsed();
-            if !after_unknown && waited >= limits::CUT_OFF_PATIENCE && self.is_cut_off() {
+            if !after_unknown && waited >= limits::CUT_OFF_PATIENCE && self.node.is_cut_off() {
                 return Err(ChangeFailed::NoLeader { waited });
             }
             if Instant::now() + limits::CHANGE_RETRY >= deadline {
@@ -77,24 +76,17 @@ impl Inner {
         }
     }
 
-    /// A moment, or sooner if leadership moved.
-    pub async fn wait_retry(&self) {
-        let mut leaders = self.raft.leaders_changed();
-        leaders.borrow_and_update();
-        let _ = timeout(limits::CHANGE_RETRY, leaders.changed()).await;
-    }
-
     async fn change_once(&self, change: &Change, deadline: Instant) -> Attempt {
         let left = deadline.saturating_duration_since(Instant::now());
-        let Some(leader) = self.raft.leader_of(METADATA_GROUP) else { return Attempt::NoEffect };
-        if leader.broker == self.me() {
+        let Some(leader) = self.node.raft.leader_of(METADATA_GROUP) else { return Attempt::NoEffect };
+        if leader.broker == self.node.me() {
             return self.change_here(change.clone(), left).await;
         }
         // One try gets a part of the time: a leader that fell silent must not use up all of it.
         let within = left.min(limits::CALL_WITHIN);
         let within_ms = ms_u32(within);
         let call = Call::Change { change: change.clone(), within_ms };
-        match self.call(leader.broker, &call, within).await {
+        match self.node.call(leader.broker, &call, within).await {
             Ok(Answer::Change(attempt)) => attempt,
             Ok(_) | Err(NoAnswer::Unknown) => Attempt::Unknown,
             Err(NoAnswer::NotDone) => Attempt::NoEffect,
@@ -103,14 +95,14 @@ impl Inner {
 
     /// Proposes on this broker, if it leads the metadata group.
     pub async fn change_here(&self, change: Change, within: Duration) -> Attempt {
-        let Some(metadata) = self.metadata() else { return Attempt::NoEffect };
+        let Some(metadata) = self.node.metadata() else { return Attempt::NoEffect };
         let status = metadata.status().borrow().clone();
         if !status.leads || !status.ready {
             return Attempt::NoEffect;
         }
         let deadline = Instant::now() + within;
-        let change = change.on_live(self.dead_brokers());
-        let command = Command::new(self.clock.wall(), change).encode();
+        let change = change.on_live(self.node.dead_brokers());
+        let command = Command::new(self.node.clock.wall(), change).encode();
         // Not bounded by the deadline: a proposal dropped on its way in would be neither here nor there.
         let pending = metadata.propose(status.term, command).await;
         match timeout_at(deadline, pending).await {
@@ -123,68 +115,6 @@ impl Inner {
             },
             Ok(Err(ProposalEnd::Refused(_))) => Attempt::NoEffect,
             Ok(Err(ProposalEnd::Unknown)) | Err(_) => Attempt::Unknown,
-        }
-    }
-
-    /// Until the metadata applied here reaches `index`, or `deadline`. Whether it did.
-    pub async fn wait_metadata(&self, index: LogIndex, deadline: Instant) -> bool {
-        let Some(metadata) = self.metadata() else { return false };
-        let mut applied = metadata.applied();
-        let reached = applied.wait_for(|applied| applied.is_some_and(|applied| applied >= index));
-        matches!(timeout_at(deadline, reached).await, Ok(Ok(_)))
-    }
-
-    /// Until what this broker does goes by the metadata up to `index`. Whether it does in time.
-    pub async fn uses_layout(&self, index: LogIndex, within: Duration) -> bool {
-        let mut in_use = self.layout_in_use.subscribe();
-        let reached = in_use.wait_for(|used| used.is_some_and(|used| used >= index));
-        matches!(timeout(within, reached).await, Ok(Ok(_)))
-    }
-
-    /// Until the leaders of a topic's partitions go by the metadata up to `index`, for a bounded time.
-    pub async fn wait_in_use(&self, topic: &str, groups: Vec<RaftGroupId>, index: LogIndex) {
-        let leaders = groups.into_iter().filter_map(|group| self.raft.leader_of(group));
-        let leaders: BTreeSet<BrokerId> = leaders.map(|leader| leader.broker).collect();
-        let asked = leaders.into_iter().map(|leader| async move {
-            let within = limits::CALL_WITHIN;
-            if leader == self.me() {
-                return (leader, self.uses_layout(index, within).await);
-            }
-            let within_ms = ms_u32(within);
-            let answer = self.call(leader, &Call::LayoutInUse { index, within_ms }, within).await;
-            (leader, matches!(answer, Ok(Answer::LayoutInUse(true))))
-        });
-        let silent: Vec<BrokerId> =
-            join_all(asked).await.into_iter().filter(|(_, uses)| !uses).map(|(leader, _)| leader).collect();
-        if !silent.is_empty() {
-            // It is decided, and holds as soon as they hear of it: whoever leads in their place may already know.
-            tracing::warn!(topic, ?silent, "leaders that did not say in time that they go by the new rules");
-        }
-    }
-
-    /// As metadata leader: an index that covers every change committed before now.
-    pub async fn confirmed_index(&self) -> Option<LogIndex> {
-        let metadata = self.metadata()?;
-        timeout(limits::CALL_WITHIN, metadata.read_index()).await.ok()?.ok()
-    }
-
-    /// Brings the local metadata up to what was committed before now, within the bound of SAFETY M9.
-    /// False: it goes on with what is there, which may be old.
-    pub async fn refresh_metadata(&self) -> bool {
-        let deadline = Instant::now() + limits::STALE_WAIT;
-        let ask = async {
-            let leader = self.raft.leader_of(METADATA_GROUP)?;
-            if leader.broker == self.me() {
-                return self.confirmed_index().await;
-            }
-            match self.call(leader.broker, &Call::MetadataIndex, limits::STALE_WAIT).await {
-                Ok(Answer::MetadataIndex(index)) => index,
-                Ok(_) | Err(_) => None,
-            }
-        };
-        match timeout_at(deadline, ask).await {
-            Ok(Some(index)) => self.wait_metadata(index, deadline).await,
-            Ok(None) | Err(_) => false,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod appender;
 pub mod cursors;
+pub mod read;
 pub mod rules;
 pub mod walk;
 
@@ -33,6 +34,7 @@ pub struct PartitionReplica {
 }
 
 /// What a replica stands on.
+#[derive(Clone)]
 pub struct Ground {
     pub node: Arc<Node>,
     pub disk: Arc<DiskGuard>,
@@ -129,6 +131,13 @@ impl PartitionReplica {
 
     pub fn status(&self) -> Status {
         self.group.status().borrow().clone()
+    }
+
+    /// It is led here and misses a replica, or has one that is far behind.
+    pub fn is_under_replicated(&self, node: &Node) -> bool {
+        self.is_ready()
+            && (self.group.voters().iter().any(|(_, broker)| !node.is_alive(*broker))
+                || self.group.followers_behind().iter().any(|(_, entries)| *entries > limits::LAG_ENTRIES_MAX))
     }
 
     pub fn is_ready(&self) -> bool {

@@ -66,8 +66,9 @@ async fn figures_come_from_living_brokers_and_a_missing_replica_is_counted() {
     }
     let leader = cluster.led_by("t").await;
     let broker = cluster.broker(leader);
-    let under_replicated =
-        || broker.inner.routes.hosted().iter().filter(|hosted| broker.inner.is_under_replicated(hosted)).count();
+    let under_replicated = || {
+        broker.parts.replicas.hosted().iter().filter(|hosted| hosted.is_under_replicated(&broker.parts.node)).count()
+    };
     until("all replicas caught up", || async { under_replicated() == 0 }).await;
     let follower = leader % 3 + 1;
     cluster.kill(follower, 801);
@@ -82,7 +83,7 @@ async fn only_so_many_pages_are_read_at_once() {
     cluster.create_on("t", 1, 1).await;
     cluster.produce("t", 0).await;
     let broker = cluster.broker(1);
-    let turns = &broker.inner.console.turns;
+    let turns = &broker.parts.consoles.turns;
     let others = turns.acquire_many(limits::BROWSES_MAX as u32 - 1).await.unwrap();
     broker.browse(browse(BrowseFrom::Start)).await.expect("one turn is left");
     let last = turns.try_acquire().expect("it is given back");

@@ -67,7 +67,7 @@ async fn s3_a_wait_names_whom_it_waits_for_and_why() {
 
     cluster.lists.insert(2, cluster.peers[..2].to_vec());
     cluster.run(2).await;
-    let (all, some) = (cluster.broker(1).inner.peers_text(), cluster.broker(2).inner.peers_text());
+    let (all, some) = (cluster.broker(1).parts.node.peers_text(), cluster.broker(2).parts.node.peers_text());
     says(&cluster, vec!["broker 2 has another `peers` list".into(), all, format!("there it is {some};")]).await;
 }
 

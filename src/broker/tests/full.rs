@@ -23,7 +23,7 @@ fn free(cluster: &Cluster, id: u64, bytes: u64) {
 }
 
 fn last_index(cluster: &Cluster, id: u64) -> Option<LogIndex> {
-    cluster.broker(id).inner.routes.hosted()[0].group.log().last().map(|last| last.index)
+    cluster.broker(id).parts.replicas.hosted()[0].group.log().last().map(|last| last.index)
 }
 
 /// By how many entries the slowest follower is behind, as this broker's metrics say.
@@ -106,7 +106,7 @@ async fn a_full_follower_takes_no_more_and_catches_up_when_it_has_room() {
     free(&cluster, full, FULL);
     let mut sequence = 1;
     produce_until(&cluster, &mut sequence, || {
-        let room = cluster.broker(id).inner.raft.room_of(BrokerId(full));
+        let room = cluster.broker(id).parts.node.raft.room_of(BrokerId(full));
         room.is_some_and(|room| room.level == RoomLevel::Full)
     })
     .await;
@@ -181,7 +181,7 @@ async fn d8_a_full_follower_frees_what_others_purged_before_the_trim_reaches_it(
     let full = id % 3 + 1;
     until("it follows", || async { last_index(&cluster, full) == last_index(&cluster, id) }).await;
     free(&cluster, full, FULL);
-    let room = || cluster.broker(id).inner.raft.room_of(BrokerId(full));
+    let room = || cluster.broker(id).parts.node.raft.room_of(BrokerId(full));
     until("its leader knows of its disk", || async { room().is_some_and(|room| room.level == RoomLevel::Full) }).await;
     for _ in 0..20 {
         cluster.produce("t", sequence).await;
@@ -192,7 +192,7 @@ async fn d8_a_full_follower_frees_what_others_purged_before_the_trim_reaches_it(
     until("the leader purges", || async { purged(&cluster.broker(id)).is_some() }).await;
     let point = purged(&cluster.broker(id));
     until("the full one purges as well", || async { purged(&cluster.broker(full)) == point }).await;
-    let log_start = |id| cluster.broker(id).inner.routes.hosted()[0].bounds().log_start;
+    let log_start = |id| cluster.broker(id).parts.replicas.hosted()[0].bounds().log_start;
     assert!(last_index(&cluster, full) < last_index(&cluster, id), "it is still full");
     assert_eq!((log_start(full), log_start(id)), (Offset(0), Offset(35)), "the trim has not reached it");
 
@@ -200,7 +200,7 @@ async fn d8_a_full_follower_frees_what_others_purged_before_the_trim_reaches_it(
     cluster.kill(full, 8);
     cluster.run(full).await;
     cluster.wait_ready(full).await;
-    until("it is open", || async { !cluster.broker(full).inner.routes.hosted().is_empty() }).await;
+    until("it is open", || async { !cluster.broker(full).parts.replicas.hosted().is_empty() }).await;
     until("it is purged, or again", || async { purged(&cluster.broker(full)) == point }).await;
     free(&cluster, full, ROOM);
     until("it has caught up", || async { last_index(&cluster, full) == last_index(&cluster, id) }).await;

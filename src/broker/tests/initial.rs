@@ -6,15 +6,15 @@ use tokio::time::Instant;
 
 use super::rig::{Cluster, try_produce_to, until};
 use crate::{
-    broker::{cluster::reconcile::initialize, inner::Inner, limits::INITIALIZE_AFTER},
+    broker::{cluster::reconcile::initialize, limits::INITIALIZE_AFTER, node::Node},
     metadata::PartitionPlacement,
     partition::{Partition, PartitionLimits},
     raft::ReplicaSpec,
     types::{BrokerId, Offset, PartitionId, RaftGroupId, ReplicaId, TopicId},
 };
 
-fn inner(cluster: &Cluster, id: u64) -> Arc<Inner> {
-    Arc::clone(&cluster.nodes[&id].broker.inner)
+fn node(cluster: &Cluster, id: u64) -> Arc<Node> {
+    Arc::clone(&cluster.nodes[&id].broker.parts.node)
 }
 
 /// Its first member is away. The second one begins the group, with the same members, and not before the first had
@@ -32,7 +32,7 @@ async fn b6_the_second_initial_member_begins_a_group_whose_first_is_away() {
         cluster.kill(AWAY, tries);
         let began = Instant::now();
         cluster.create(&topic, 3).await;
-        let of = inner(&cluster, 1).metadata().unwrap();
+        let of = node(&cluster, 1).metadata().unwrap();
         let partitions = of.read(|state| state.topic(&topic).unwrap().partitions.clone());
         let mut numbered = (0..).map(PartitionId).zip(partitions);
         if let Some((number, partition)) = numbered.find(|(_, found)| found.initial[0].1 == BrokerId(AWAY)) {
@@ -40,10 +40,9 @@ async fn b6_the_second_initial_member_begins_a_group_whose_first_is_away() {
         }
         cluster.run(AWAY).await;
         cluster.wait_ready(AWAY).await;
-        until("it counts as alive", || async { (1..AWAY).all(|id| inner(&cluster, id).is_alive(BrokerId(AWAY))) })
-            .await;
+        until("it counts as alive", || async { (1..AWAY).all(|id| node(&cluster, id).is_alive(BrokerId(AWAY))) }).await;
     };
-    let raft = &inner(&cluster, 1).raft;
+    let raft = &node(&cluster, 1).raft;
     until("the group has a leader", || async { raft.leader_of(partition.group).is_some() }).await;
     assert!(began.elapsed() >= INITIALIZE_AFTER, "its first member had {:?}", began.elapsed());
     let leader = raft.leader_of(partition.group).unwrap().broker.0;
@@ -52,8 +51,7 @@ async fn b6_the_second_initial_member_begins_a_group_whose_first_is_away() {
         .await;
 
     cluster.run(AWAY).await;
-    let back = inner(&cluster, AWAY);
-    let hosted = || back.hosted_group(partition.group);
+    let hosted = || cluster.broker(AWAY).parts.replicas.hosted_group(partition.group);
     until("it has the record", || async { hosted().is_some_and(|hosted| hosted.bounds().high_watermark == Offset(1)) })
         .await;
     let mut members = hosted().unwrap().group.members();
@@ -67,15 +65,15 @@ async fn b6_the_second_initial_member_begins_a_group_whose_first_is_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn b6_a_replica_that_was_added_later_never_begins_its_group() {
     let cluster = Cluster::start(3, 9_200).await;
-    let inner = inner(&cluster, 1);
+    let node = node(&cluster, 1);
     let (group, replica) = (RaftGroupId(77_777), ReplicaId(99_004));
     // The brokers of the first members are gone: no leader is ever heard of.
     let initial = vec![(ReplicaId(99_001), BrokerId(2)), (ReplicaId(99_002), BrokerId(3))];
     let spec = ReplicaSpec { group, replica, initial: initial.clone() };
-    let later = inner.raft.open(spec, Partition::new(PartitionLimits::default())).await.expect("opens");
+    let later = node.raft.open(spec, Partition::new(PartitionLimits::default())).await.expect("opens");
     let (topic, topic_id) = ("t".to_string(), TopicId(1));
     let placement = PartitionPlacement { topic, topic_id, partition: PartitionId(0), group, replica, initial };
-    initialize(Arc::clone(&inner), later.clone(), placement).await;
+    initialize(Arc::clone(&node), later.clone(), placement).await;
     assert_eq!((later.members(), later.log().last()), (vec![], None), "it is as empty as it was");
-    assert!(inner.raft.leader_of(group).is_none());
+    assert!(node.raft.leader_of(group).is_none());
 }

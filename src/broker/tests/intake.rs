@@ -46,7 +46,7 @@ async fn commits_of_groups_do_not_make_a_broker_look_at_all_that_it_hosts() {
     let cluster = Cluster::start(1, 2_100).await;
     cluster.create_on("t", 1, 1).await;
     let broker = cluster.any();
-    let (began, before) = (Instant::now(), broker.inner.reconciled.load(Relaxed));
+    let (began, before) = (Instant::now(), broker.parts.replicas.reconciled.load(Relaxed));
     for offset in 0..200 {
         let at = TopicPartition { topic: "t".into(), partition: PartitionId(0) };
         let offset =
@@ -54,7 +54,7 @@ async fn commits_of_groups_do_not_make_a_broker_look_at_all_that_it_hosts() {
         let request = CommitRequest { group: "g".into(), offsets: vec![offset], ..CommitRequest::default() };
         broker.commit_offsets(request).await.unwrap();
     }
-    let passes = broker.inner.reconciled.load(Relaxed) - before;
+    let passes = broker.parts.replicas.reconciled.load(Relaxed) - before;
     // It looks again each second for what failed.
     assert!(passes <= 3 + began.elapsed().as_secs(), "{passes} passes in {:?}", began.elapsed());
 }
@@ -84,7 +84,7 @@ async fn an_entry_that_cannot_be_applied_stops_its_replica_and_not_the_process()
     let cluster = Cluster::start(1, 2_300).await;
     cluster.create_on("t", 2, 1).await;
     let broker = cluster.any();
-    let hosted = broker.inner.routes.hosted();
+    let hosted = broker.parts.replicas.hosted();
     let poisoned = hosted.iter().find(|hosted| hosted.name.partition == PartitionId(0)).unwrap();
     produce_to(&broker, 0, batch(1, 1)).await.unwrap();
     let command = Bytes::from_static(&[1, 9, 0, 0]);
@@ -114,8 +114,8 @@ async fn d11_a_leader_whose_clock_is_a_day_ahead_takes_no_retry_twice_and_leaves
     assert!(retry.duplicate && retry.base_offset == Offset(2), "{retry:?}");
     // Under a leader whose clock is right again, times of tomorrow are refused as ever.
     let broker = lead(&cluster, good).await;
-    retention::round(&broker.inner).await;
-    assert!(broker.inner.clock_view.borrow().agrees());
+    retention::round(&broker.parts.retention).await;
+    assert!(broker.parts.views.clock_view.borrow().agrees());
     let tomorrow = broker.now().0 + DAY_MS / 2;
     let refused = produce_to(&broker, 0, batch(1, tomorrow)).await;
     assert!(matches!(refused, Err(ProduceError::InvalidTimestamp { .. })), "{refused:?}");
@@ -127,7 +127,7 @@ async fn lead(cluster: &Cluster, to: u64) -> Broker {
     let request = TransferLeaderRequest { partition, to: Some(BrokerId(to)), timeout: Duration::from_secs(5) };
     until(&format!("{to} leads"), || async {
         let _ = cluster.any().transfer_leader(request.clone()).await;
-        cluster.leader("t").await == Some(to) && cluster.broker(to).inner.routes.hosted()[0].is_ready()
+        cluster.leader("t").await == Some(to) && cluster.broker(to).parts.replicas.hosted()[0].is_ready()
     })
     .await;
     cluster.broker(to)

@@ -61,7 +61,7 @@ async fn p2_one_broker_comes_back_elsewhere_while_the_others_run() {
 #[tokio::test]
 async fn o2_the_others_are_found_through_any_member() {
     let mut cluster = Cluster::start(3, 43_000).await;
-    let leader = cluster.any().inner.raft.leader_of(METADATA_GROUP).unwrap().broker.0;
+    let leader = cluster.any().parts.node.raft.leader_of(METADATA_GROUP).unwrap().broker.0;
     let (id, member) = (leader % 3 + 1, (leader + 1) % 3 + 1);
     // What it has registered of the leader is old as well: the leader moves while it is away.
     cluster.kill(id, 1);
@@ -92,7 +92,7 @@ async fn s11_a_broker_that_cannot_reach_the_leader_is_registered_by_it() {
     cluster.cuts.cut(2, 3);
     cluster.run(1).await;
     // It is part of the cluster; that nothing can be changed through it while it reaches no leader is another matter.
-    until("it is registered", || async { *cluster.broker(1).inner.stage.borrow() == Stage::Running }).await;
+    until("it is registered", || async { *cluster.broker(1).parts.node.stage.borrow() == Stage::Running }).await;
     let of_leader = cluster.broker(3).cluster_view(TopicsWanted::None).await;
     let known = of_leader.brokers.iter().find(|broker| broker.id == BrokerId(1)).unwrap();
     assert_eq!(known.peer_address, cluster.peers[0].address);
@@ -117,12 +117,12 @@ async fn o2_a_broker_that_is_not_registered_does_not_campaign() {
     cluster.relocate(moved).await;
     // Two of three: the moved one is registered as soon as the metadata has a leader, and serves then.
     cluster.run(moved).await;
-    until("its partition is open", || async { cluster.broker(moved).inner.metadata().is_some() }).await;
-    let inner = cluster.broker(moved).inner;
+    until("its partition is open", || async { cluster.broker(moved).parts.node.metadata().is_some() }).await;
+    let node = cluster.broker(moved).parts.node.clone();
     assert!(matches!(cluster.broker(moved).readiness(), Readiness::NotReady(_)));
-    assert!(!inner.raft.may_campaign(), "it is not registered where it is");
+    assert!(!node.raft.may_campaign(), "it is not registered where it is");
     cluster.run(leader).await;
     cluster.wait_ready(moved).await;
-    assert!(inner.raft.may_campaign());
+    assert!(node.raft.may_campaign());
     cluster.produce("t", 1).await;
 }

@@ -128,7 +128,7 @@ async fn m11_a_broker_that_is_late_does_not_call_the_new_topic_replaced() {
 
 /// Two passes of the reconciler: one that began after this call is among them.
 async fn two_passes(cluster: &Cluster, id: u64) {
-    let passes = &cluster.nodes[&id].broker.inner.reconciled;
+    let passes = &cluster.nodes[&id].broker.parts.replicas.reconciled;
     let before = passes.load(Relaxed);
     until("two passes", || async { passes.load(Relaxed) >= before + 2 }).await;
 }
@@ -140,7 +140,7 @@ async fn m11_a_tombstone_stays_until_the_log_of_metadata_is_purged_past_the_dele
     let mut cluster = Cluster::start(3, 8_300).await;
     cluster.create("t", 1).await;
     cluster.produce("t", 0).await;
-    let metadata = |cluster: &Cluster, id: u64| cluster.nodes[&id].broker.inner.metadata().unwrap();
+    let metadata = |cluster: &Cluster, id: u64| cluster.nodes[&id].broker.parts.node.metadata().unwrap();
     let group = metadata(&cluster, 1).read(|state| state.topic("t").unwrap().partitions[0].group);
     for id in 1..=3 {
         // Below the deletion: that it is purged at all allows nothing.
@@ -155,7 +155,7 @@ async fn m11_a_tombstone_stays_until_the_log_of_metadata_is_purged_past_the_dele
     cluster.kill(3, 1);
     cluster.run(3).await;
     cluster.wait_ready(3).await;
-    let store = |cluster: &Cluster, id: u64| cluster.nodes[&id].broker.inner.store.clone();
+    let store = |cluster: &Cluster, id: u64| cluster.nodes[&id].broker.parts.node.store.clone();
     for id in 1..=3 {
         two_passes(&cluster, id).await;
         assert!(store(&cluster, id).tombstoned(group).await.unwrap(), "broker {id} may apply the deletion again");
@@ -171,7 +171,7 @@ async fn m11_a_tombstone_stays_until_the_log_of_metadata_is_purged_past_the_dele
     cluster.run(3).await;
     cluster.wait_ready(3).await;
     two_passes(&cluster, 3).await;
-    assert!(cluster.nodes[&3].broker.inner.hosted_group(group).is_none(), "nothing brings the group back");
+    assert!(cluster.nodes[&3].broker.parts.replicas.hosted_group(group).is_none(), "nothing brings the group back");
     let groups = store(&cluster, 3).groups().await.unwrap();
     assert!(groups.iter().all(|(known, _)| *known != group), "{groups:?}");
 }

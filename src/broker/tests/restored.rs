@@ -12,17 +12,18 @@ use crate::{
 
 /// The number of the start, and the commit, that one broker keeps of another.
 async fn known(cluster: &Cluster, by: u64, of: u64) -> Option<(u64, u64)> {
-    let told = setback::recall(&cluster.broker(by).inner, BrokerId(of)).await?;
+    let told = setback::recall(&cluster.broker(by).parts.memory, BrokerId(of)).await?;
     Some((told.start.0, told.commit_no))
 }
 
 /// Until all others that run keep of a broker what it is at now.
 async fn wait_told(cluster: &Cluster, of: u64) {
-    let inner = cluster.broker(of).inner;
-    let now = (inner.past.starts.current().number, inner.store.commit_no());
+    let parts = cluster.broker(of).parts;
+    let now = (parts.memory.past.starts.current().number, parts.node.store.commit_no());
     for by in cluster.nodes.keys().copied().filter(|by| *by != of) {
         until(&format!("broker {by} knows of {now:?} of broker {of}"), || async {
-            known(cluster, by, of).await.is_some_and(|known| known >= now) && cluster.broker(by).inner.past.is_durable()
+            known(cluster, by, of).await.is_some_and(|known| known >= now)
+                && cluster.broker(by).parts.memory.past.is_durable()
         })
         .await;
     }
@@ -40,7 +41,7 @@ async fn assert_refused(cluster: &Cluster, id: u64) {
     assert_ne!(*peer, BrokerId(id));
     let text = failed.to_string();
     assert!(text.contains("older copy") && text.contains("that this broker had last"), "{text}");
-    assert!(cluster.broker(id).inner.metadata().is_none(), "no replica was opened");
+    assert!(cluster.broker(id).parts.node.metadata().is_none(), "no replica was opened");
     let mark = cluster.disks[&id].condemned();
     assert!(mark.as_ref().is_some_and(|mark| mark.contains("older copy")), "{mark:?}");
 }
@@ -169,7 +170,7 @@ async fn p1_6_of_two_lives_that_begin_on_one_copy_the_second_is_refused() {
     cluster.disks.insert(id, copy);
     cluster.run(id).await;
     assert_refused(&cluster, id).await;
-    assert_eq!(cluster.broker(id).inner.past.starts.current().number, first, "the counter alone would not tell");
+    assert_eq!(cluster.broker(id).parts.memory.past.starts.current().number, first, "the counter alone would not tell");
 }
 
 /// Nobody who could know was reachable at start, so it runs; restarts of it hide nothing; who knows comes back.
@@ -187,11 +188,11 @@ async fn p1_7_a_peer_that_was_away_at_start_is_asked_when_it_comes_back() {
     cluster.disks.insert(id, copy);
     for life in 0..3 {
         cluster.run(id).await;
-        until("its replica is open", || async { cluster.broker(id).inner.metadata().is_some() }).await;
+        until("its replica is open", || async { cluster.broker(id).parts.node.metadata().is_some() }).await;
         cluster.kill(id, 10 + life);
     }
     cluster.run(id).await;
-    until("its replica is open", || async { cluster.broker(id).inner.metadata().is_some() }).await;
+    until("its replica is open", || async { cluster.broker(id).parts.node.metadata().is_some() }).await;
     assert_eq!(first.condemned(), None, "nobody could tell");
     cluster.run(leader).await;
     let failed = end_of(&cluster, id).await;

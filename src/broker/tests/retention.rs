@@ -34,12 +34,12 @@ async fn lead(cluster: &Cluster, to: u64) -> Broker {
     })
     .await;
     let broker = cluster.broker(to);
-    until("it is ready", || async { broker.inner.routes.hosted()[0].is_ready() }).await;
+    until("it is ready", || async { broker.parts.replicas.hosted()[0].is_ready() }).await;
     broker
 }
 
 fn log_start(broker: &Broker) -> Offset {
-    broker.inner.routes.hosted()[0].bounds().log_start
+    broker.parts.replicas.hosted()[0].bounds().log_start
 }
 
 fn ahead(cluster: &Cluster, id: u64, ms: i64) {
@@ -56,8 +56,8 @@ async fn m4_a_leader_whose_clock_jumps_an_hour_trims_nothing() {
     let id = cluster.led_by("t").await;
     let leader = cluster.broker(id);
     ahead(&cluster, id, HOUR_MS);
-    retention::round(&leader.inner).await;
-    assert!(leader.inner.clock_view.borrow().is_off());
+    retention::round(&leader.parts.retention).await;
+    assert!(leader.parts.views.clock_view.borrow().is_off());
     let health = leader.health().await;
     assert!(health.problems.iter().any(|p| p.contains("clock is 3") && p.contains("ahead of")), "{health:?}");
     let text = cluster.nodes[&id].metrics.encode();
@@ -67,14 +67,14 @@ async fn m4_a_leader_whose_clock_jumps_an_hour_trims_nothing() {
     // What it appends meanwhile carries its time, and is not kept the less for it.
     cluster.produce("t", 20).await;
     ahead(&cluster, id, 0);
-    retention::round(&leader.inner).await;
-    assert!(leader.inner.clock_view.borrow().agrees());
+    retention::round(&leader.parts.retention).await;
+    assert!(leader.parts.views.clock_view.borrow().agrees());
     assert_eq!(log_start(&leader), Offset(0));
     // An hour later by all clocks they are too old.
     for id in 1..=3 {
         ahead(&cluster, id, 2 * HOUR_MS);
     }
-    retention::round(&leader.inner).await;
+    retention::round(&leader.parts.retention).await;
     assert_eq!(log_start(&leader), Offset(21));
 }
 
@@ -92,23 +92,23 @@ async fn m4_a_lagging_replica_that_leads_with_a_jumped_clock_wipes_nothing() {
     cluster.run(late).await;
     cluster.wait_ready(late).await;
     let leader = lead(&cluster, late).await;
-    retention::round(&leader.inner).await;
+    retention::round(&leader.parts.retention).await;
     assert_eq!(log_start(&leader), Offset(0));
     let all: Vec<(i64, i32)> = (0..60).map(|n| (i64::from(n), n)).collect();
     assert_eq!(cluster.read_all("t").await, all);
     // Its clock is right again: still nothing is too old.
     ahead(&cluster, late, 0);
-    retention::round(&leader.inner).await;
+    retention::round(&leader.parts.retention).await;
     assert_eq!(log_start(&leader), Offset(0));
     // With one peer gone there are two clocks, and no telling which of them is wrong.
     let gone = late % 3 + 1;
     cluster.kill(gone, 7);
     ahead(&cluster, late, HOUR_MS);
-    retention::round(&leader.inner).await;
+    retention::round(&leader.parts.retention).await;
     assert_eq!(log_start(&leader), Offset(0));
     ahead(&cluster, gone % 3 + 1, HOUR_MS);
     until("both are an hour later, and it is trimmed", || async {
-        retention::round(&leader.inner).await;
+        retention::round(&leader.parts.retention).await;
         log_start(&leader) == Offset(60)
     })
     .await;
@@ -125,11 +125,11 @@ async fn segments_of_a_topic_change_on_every_replica_by_an_entry() {
     let alter = AlterTopicRequest { name: "t".into(), set, ..AlterTopicRequest::default() };
     cluster.any().alter_topic(alter).await.unwrap();
     let wanted = SegmentLimits { bytes: 1 << 20, ms: 1_000 };
-    let has = |broker: &Broker| broker.inner.routes.hosted()[0].group.read(|state| state.segment_limits()) == wanted;
+    let has = |broker: &Broker| broker.parts.replicas.hosted()[0].group.read(|state| state.segment_limits()) == wanted;
     let leader = cluster.led_by("t").await;
     let asked = cluster.broker(leader);
     until("the leader has heard of it", || async {
-        retention::round(&asked.inner).await;
+        retention::round(&asked.parts.retention).await;
         has(&asked)
     })
     .await;
@@ -142,9 +142,9 @@ async fn segments_of_a_topic_change_on_every_replica_by_an_entry() {
     let next = cluster.led_by("t").await;
     assert!(next != leader && has(&cluster.broker(next)));
     // The first round trims: these records are from 1970. After it nothing is left to say.
-    let last = || cluster.broker(next).inner.routes.hosted()[0].group.log().last();
-    retention::round(&cluster.broker(next).inner).await;
+    let last = || cluster.broker(next).parts.replicas.hosted()[0].group.log().last();
+    retention::round(&cluster.broker(next).parts.retention).await;
     let before = last();
-    retention::round(&cluster.broker(next).inner).await;
+    retention::round(&cluster.broker(next).parts.retention).await;
     assert_eq!(last(), before);
 }

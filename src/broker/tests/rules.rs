@@ -21,7 +21,7 @@ fn fetch_at(offset: i64, wait: Duration) -> FetchRequest {
 
 /// The only partition's replica on a broker.
 pub(super) fn purged(broker: &Broker) -> Option<LogIndex> {
-    broker.inner.routes.hosted()[0].group.log().purged().map(|at| at.index)
+    broker.parts.replicas.hosted()[0].group.log().purged().map(|at| at.index)
 }
 
 /// One partition whose segments end after a second, by the leader's clock.
@@ -50,7 +50,7 @@ pub(super) async fn lead(cluster: &Cluster, to: u64) {
     let request = TransferLeaderRequest { partition, to: Some(BrokerId(to)), timeout: Duration::from_secs(5) };
     until(&format!("{to} leads"), || async {
         let _ = cluster.any().transfer_leader(request.clone()).await;
-        cluster.leader("t").await == Some(to) && cluster.broker(to).inner.routes.hosted()[0].is_ready()
+        cluster.leader("t").await == Some(to) && cluster.broker(to).parts.replicas.hosted()[0].is_ready()
     })
     .await;
 }
@@ -58,8 +58,8 @@ pub(super) async fn lead(cluster: &Cluster, to: u64) {
 /// The leader's next look proposes what the topic says.
 pub(super) async fn shorten_segments(leader: &Broker) {
     until("its segments end after a second", || async {
-        retention::round(&leader.inner).await;
-        leader.inner.routes.hosted()[0].group.read(|state| state.segment_limits().ms) == 1_000
+        retention::round(&leader.parts.retention).await;
+        leader.parts.replicas.hosted()[0].group.read(|state| state.segment_limits().ms) == 1_000
     })
     .await;
 }
@@ -85,7 +85,7 @@ async fn m5_a_node_behind_the_purge_starts_from_the_checkpoint_and_leads_with_al
         }
     }
     let leader = cluster.broker(cluster.led_by("t").await);
-    let last_index = leader.inner.routes.hosted()[0].group.log().last().unwrap().index;
+    let last_index = leader.parts.replicas.hosted()[0].group.log().last().unwrap().index;
     let trim = TrimRequest { topic: "t".into(), partition: ONE, before: Some(Offset(45)), dry_run: false };
     assert_eq!(cluster.any().trim_partition(trim).await, Ok(Offset(45)));
     until("the log is purged below the log start", || async { purged(&leader).is_some() }).await;
@@ -98,14 +98,14 @@ async fn m5_a_node_behind_the_purge_starts_from_the_checkpoint_and_leads_with_al
     let returned = cluster.broker(late);
     let end = Offset(i64::from(sequence) + 1);
     until("the returned node has all of it", || async {
-        let hosted = returned.inner.routes.hosted();
+        let hosted = returned.parts.replicas.hosted();
         hosted.first().is_some_and(|hosted| hosted.bounds().high_watermark == end)
     })
     .await;
     assert_eq!(purged(&returned), Some(point), "it was given the checkpoint, not the entries below it");
     // The rest came as entries: nothing that is retained was skipped.
     let (next, end_of_it) = (LogIndex(point.0 + 1), LogIndex(point.0 + 2));
-    let first_kept = returned.inner.routes.hosted()[0].group.log().read(next, end_of_it, 1).await;
+    let first_kept = returned.parts.replicas.hosted()[0].group.log().read(next, end_of_it, 1).await;
     assert_eq!(first_kept.unwrap().len(), 1, "the entry behind the checkpoint is in its log");
     cluster.kill(late, 7);
     cluster.run(late).await;
@@ -157,13 +157,13 @@ async fn m13_a_stopped_broker_was_replaced_before_it_ended() {
     cluster.produce("t", 0).await;
     let stopping = cluster.led_by("t").await;
     let broker = cluster.broker(stopping);
-    let led = || broker.inner.routes.hosted().into_iter().filter(|hosted| hosted.is_ready()).collect::<Vec<_>>();
+    let led = || broker.parts.replicas.hosted().into_iter().filter(|hosted| hosted.is_ready()).collect::<Vec<_>>();
     until("it leads some partitions", || async { !led().is_empty() }).await;
     let groups: Vec<_> = led().iter().map(|hosted| hosted.group.id()).collect();
     timeout(PATIENCE, broker.shutdown()).await.expect("a stop is bounded");
     let other = cluster.broker(stopping % 3 + 1);
     for group in &groups {
-        let leader = other.inner.raft.leader_of(*group).map(|leader| leader.broker.0);
+        let leader = other.parts.node.raft.leader_of(*group).map(|leader| leader.broker.0);
         assert!(leader.is_some_and(|leader| leader != stopping), "group {group} still has leader {leader:?}");
     }
     let text = cluster.nodes[&stopping].metrics.encode();

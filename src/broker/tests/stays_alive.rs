@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout};
 
 use super::rig::{Cluster, PATIENCE, try_produce, try_produce_to, until};
 use crate::{
-    broker::{FetchError, FetchRequest, inner::Inner},
+    broker::{FetchError, FetchRequest, parts::Parts},
     metadata::{AllocateProducerIds, Change},
     storage::sim::SimFault,
     types::{BrokerId, METADATA_GROUP, Offset, PartitionId, RaftGroupId},
@@ -15,17 +15,17 @@ use crate::{
 /// Long enough for a transfer to begin, and shorter than it waits for a voter to catch up.
 const SHORT: Duration = Duration::from_millis(50);
 
-fn inner(cluster: &Cluster, id: u64) -> Arc<Inner> {
-    Arc::clone(&cluster.nodes[&id].broker.inner)
+fn parts(cluster: &Cluster, id: u64) -> Arc<Parts> {
+    Arc::clone(&cluster.nodes[&id].broker.parts)
 }
 
 fn group(cluster: &Cluster, id: u64, topic: &str, partition: usize) -> RaftGroupId {
-    let metadata = inner(cluster, id).metadata().unwrap();
+    let metadata = parts(cluster, id).node.metadata().unwrap();
     metadata.read(|state| state.topic(topic).unwrap().partitions[partition].group)
 }
 
 async fn leader_of(cluster: &Cluster, id: u64, group: RaftGroupId) -> u64 {
-    let raft = &inner(cluster, id).raft;
+    let raft = &parts(cluster, id).node.raft;
     until("a leader is known", || async { raft.leader_of(group).is_some() }).await;
     raft.leader_of(group).unwrap().broker.0
 }
@@ -42,14 +42,14 @@ async fn transfers_that_are_cancelled_leave_partitions_and_metadata_writable() {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let leader = leader_of(&cluster, 1, group).await;
-            let (slow, inner) = (leader % 3 + 1, inner(&cluster, leader));
-            until("the voter is alive", || async { inner.is_alive(BrokerId(slow)) }).await;
+            let (slow, parts) = (leader % 3 + 1, parts(&cluster, leader));
+            until("the voter is alive", || async { parts.node.is_alive(BrokerId(slow)) }).await;
             // It answers and acknowledges nothing new, until it says that its disk stalls. From then on it is
             // refused at once, and on a slow machine this is to be tried again.
             cluster.disks[&slow].plant(SimFault::StallsCommits);
             write(&cluster, leader, sequence).await;
             sequence += 1;
-            let ended = timeout(SHORT, inner.transfer_here(group, Some(BrokerId(slow)), PATIENCE)).await;
+            let ended = timeout(SHORT, parts.transfers.transfer_here(group, Some(BrokerId(slow)), PATIENCE)).await;
             cluster.disks[&slow].heal();
             if ended.is_err() {
                 break;
@@ -64,9 +64,9 @@ async fn transfers_that_are_cancelled_leave_partitions_and_metadata_writable() {
 /// One more entry of the partition, and one of the metadata through this broker.
 async fn write(cluster: &Cluster, through: u64, sequence: i32) {
     cluster.produce("t", sequence).await;
-    let inner = inner(cluster, through);
-    let change = Change::AllocateProducerIds(AllocateProducerIds { broker: inner.me() });
-    assert!(inner.change(change, PATIENCE).await.is_ok(), "the metadata takes changes");
+    let parts = parts(cluster, through);
+    let change = Change::AllocateProducerIds(AllocateProducerIds { broker: parts.node.me() });
+    assert!(parts.metadata.change(change, PATIENCE).await.is_ok(), "the metadata takes changes");
 }
 
 /// SAFETY M7: it cannot know whether others lead and have more by now.
@@ -98,17 +98,17 @@ async fn a_replica_whose_core_has_stopped_is_opened_again() {
     cluster.produce("t", 0).await;
     let group = group(&cluster, 1, "t", 0);
     for id in 1..=3 {
-        inner(&cluster, id).hosted_group(group).unwrap().group.break_core().await;
+        parts(&cluster, id).replicas.hosted_group(group).unwrap().group.break_core().await;
     }
     let receipt = cluster.produce("t", 1).await;
     assert_eq!(receipt.base_offset, Offset(1));
     for id in 1..=3 {
-        let inner = inner(&cluster, id);
+        let parts = parts(&cluster, id);
         until("all have caught up", || async {
-            inner.hosted_group(group).is_some_and(|hosted| hosted.bounds().high_watermark == Offset(2))
+            parts.replicas.hosted_group(group).is_some_and(|hosted| hosted.bounds().high_watermark == Offset(2))
         })
         .await;
-        assert!(inner.stopped.lock().unwrap().is_empty(), "and it is no problem any more");
+        assert!(parts.replicas.stopped().is_empty(), "and it is no problem any more");
     }
 }
 
@@ -128,7 +128,7 @@ async fn a_broker_whose_disk_stalls_gives_all_its_leaderships_away_and_comes_bac
     for group in &groups {
         let leader = leader_of(&cluster, 1, *group).await;
         if leader != 1 {
-            let moved = inner(&cluster, leader).transfer_here(*group, Some(BrokerId(1)), PATIENCE).await;
+            let moved = parts(&cluster, leader).transfers.transfer_here(*group, Some(BrokerId(1)), PATIENCE).await;
             assert_eq!(moved.expect("all are alive").broker, BrokerId(1));
         }
     }
@@ -147,7 +147,7 @@ async fn a_broker_whose_disk_stalls_gives_all_its_leaderships_away_and_comes_bac
     }
     let began = Instant::now();
     cluster.disks[&1].plant(SimFault::StallsCommits);
-    let raft = &inner(&cluster, 2).raft;
+    let raft = &parts(&cluster, 2).node.raft;
     let led_by_others = || groups.iter().filter(|group| raft.leader_of(**group).unwrap().broker.0 != 1).count();
     let mut sequence = 1;
     until("others lead all of them", || async { led_by_others() == groups.len() }).await;
@@ -159,15 +159,15 @@ async fn a_broker_whose_disk_stalls_gives_all_its_leaderships_away_and_comes_bac
         }
         sequence += 1;
     }
-    assert!(inner(&cluster, 1).raft.is_stalled() && !raft.peer_alive(BrokerId(1)));
+    assert!(parts(&cluster, 1).node.raft.is_stalled() && !raft.peer_alive(BrokerId(1)));
     cluster.disks[&1].heal();
     until("it counts as alive again", || async { raft.peer_alive(BrokerId(1)) }).await;
     for (partition, group) in (0..).zip(&groups) {
         let next = if partition < 4 { sequence } else { 1 };
         let receipt = produce(2, partition, next).await;
-        let inner = inner(&cluster, 1);
+        let parts = parts(&cluster, 1);
         until("its replicas follow", || async {
-            let hosted = inner.hosted_group(*group).unwrap();
+            let hosted = parts.replicas.hosted_group(*group).unwrap();
             hosted.bounds().high_watermark.0 > receipt.base_offset.0
         })
         .await;

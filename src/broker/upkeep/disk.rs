@@ -6,10 +6,11 @@ use tokio::time::sleep;
 
 use crate::{
     broker::{
-        disk::Shortage,
+        cluster::transfer::Transfers,
+        disk::{DiskGuard, Shortage},
         errors::{AdminError, ProduceError},
-        inner::Inner,
         limits,
+        node::Node,
         replica::PartitionReplica,
     },
     raft::RoomLevel,
@@ -17,25 +18,25 @@ use crate::{
 };
 
 /// Looks at the disk until the broker stops.
-pub async fn run(inner: Arc<Inner>) {
+pub async fn run(node: Arc<Node>, disk: Arc<DiskGuard>) {
     loop {
         sleep(limits::DISK_CHECK_EVERY).await;
-        inner.disk.check();
-        inner.raft.set_room(inner.disk.room());
-        inner.disk.hear_of_peers(inner.raft.any_peer_short());
+        disk.check();
+        node.raft.set_room(disk.room());
+        disk.hear_of_peers(node.raft.any_peer_short());
     }
 }
 
 /// Moves leaderships away from a disk that stays short.
-pub async fn run_hand_over(inner: Arc<Inner>) {
+pub async fn run_hand_over(transfers: Arc<Transfers>, disk: Arc<DiskGuard>) {
     loop {
         sleep(limits::HAND_OVER_AFTER).await;
-        if inner.is_stopping() {
+        if transfers.node.is_stopping() {
             return;
         }
-        for hosted in inner.routes.hosted() {
-            if inner.disk.should_hand_over() && hosted.is_ready() {
-                inner.hand_over(&hosted).await;
+        for hosted in transfers.replicas.hosted() {
+            if disk.should_hand_over() && hosted.is_ready() {
+                hand_over(&transfers, &hosted).await;
             }
         }
     }
@@ -54,16 +55,15 @@ impl From<Shortage> for AdminError {
     }
 }
 
-impl Inner {
-    async fn hand_over(&self, hosted: &PartitionReplica) {
-        let voters = hosted.group.voters().into_iter().map(|(_, broker)| broker);
-        let with_room = |broker: &BrokerId| {
-            *broker != self.me() && self.raft.room_of(*broker).is_some_and(|room| room.level == RoomLevel::Enough)
-        };
-        let Some(to) = voters.into_iter().find(with_room) else { return };
-        match self.transfer_here(hosted.group.id(), Some(to), limits::TRANSFER_TIMEOUT).await {
-            Ok(leader) => tracing::info!(partition = %hosted.name, to = %leader.broker, "handed over for want of disk"),
-            Err(error) => tracing::debug!(partition = %hosted.name, %error, "not handed over yet"),
-        }
+async fn hand_over(transfers: &Transfers, hosted: &PartitionReplica) {
+    let node = &transfers.node;
+    let voters = hosted.group.voters().into_iter().map(|(_, broker)| broker);
+    let with_room = |broker: &BrokerId| {
+        *broker != node.me() && node.raft.room_of(*broker).is_some_and(|room| room.level == RoomLevel::Enough)
+    };
+    let Some(to) = voters.into_iter().find(with_room) else { return };
+    match transfers.transfer_here(hosted.group.id(), Some(to), limits::TRANSFER_TIMEOUT).await {
+        Ok(leader) => tracing::info!(partition = %hosted.name, to = %leader.broker, "handed over for want of disk"),
+        Err(error) => tracing::debug!(partition = %hosted.name, %error, "not handed over yet"),
     }
 }

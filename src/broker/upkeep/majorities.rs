@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use tokio::time::sleep;
 
 use crate::{
-    broker::{inner::Inner, limits, node::Node, serving::Serving},
+    broker::{limits, node::Node, replicas::Replicas, serving::Serving},
     raft::Replica,
     replicated::Replicated,
-    types::{BrokerId, RaftGroupId},
+    types::RaftGroupId,
 };
 
 /// Groups with a replica here that take no writes, the metadata group among them.
@@ -27,39 +27,32 @@ impl Unserved {
         }
         self.without_majority += usize::from(serving == Serving::NoMajority);
     }
-}
 
-impl Inner {
-    pub fn unserved(&self) -> Unserved {
+    /// What this broker sees now.
+    pub fn look(node: &Node, replicas: &Replicas) -> Unserved {
         let mut unserved = Unserved::default();
-        if let Some(metadata) = self.metadata() {
-            unserved.count(self, &metadata);
+        if let Some(metadata) = node.metadata() {
+            unserved.count(node, &metadata);
         }
-        for hosted in self.routes.hosted() {
-            unserved.count(self, &hosted.group);
+        for hosted in replicas.hosted() {
+            unserved.count(node, &hosted.group);
         }
         unserved
-    }
-
-    fn silent_brokers(&self) -> Vec<BrokerId> {
-        let brokers: Vec<BrokerId> =
-            self.metadata().map_or(Vec::new(), |m| m.read(|state| state.brokers().map(|broker| broker.id).collect()));
-        brokers.into_iter().filter(|broker| !self.is_alive(*broker)).collect()
     }
 }
 
 /// Says when groups led from here lose their majority, and when they have it again.
-pub async fn run(inner: Arc<Inner>) {
+pub async fn run(node: Arc<Node>, replicas: Arc<Replicas>) {
     let mut last = 0;
     loop {
         sleep(limits::MAJORITY_CHECK_EVERY).await;
-        if inner.is_stopping() {
+        if node.is_stopping() {
             return;
         }
-        let now = inner.unserved().without_majority;
+        let now = Unserved::look(&node, &replicas).without_majority;
         match (last, now) {
             (0, 1..) => {
-                let silent = inner.silent_brokers();
+                let silent = node.dead_brokers();
                 tracing::warn!(groups = now, ?silent, "no majority answers groups led from here: they take no writes");
             }
             (1.., 0) => tracing::info!(groups = last, "majorities answer again"),

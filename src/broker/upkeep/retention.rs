@@ -5,41 +5,58 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
-use super::clock;
+use super::clock::{self, ClockView};
 use crate::{
-    broker::{inner::Inner, limits, replica::PartitionReplica},
+    broker::{limits, node::Node, replica::PartitionReplica, replicas::Replicas},
     partition::{RESIZE_FEATURE_LEVEL, encode_resize, encode_trim},
 };
 
-pub async fn run(inner: Arc<Inner>) {
+/// A broker's part in retention: of the partitions that it leads.
+pub struct Retention {
+    node: Arc<Node>,
+    replicas: Arc<Replicas>,
+    /// Our wall clock beside our peers' (SAFETY M4).
+    clock_view: watch::Sender<ClockView>,
+}
+
+impl Retention {
+    pub fn new(node: Arc<Node>, replicas: Arc<Replicas>, clock_view: watch::Sender<ClockView>) -> Retention {
+        Retention { node, replicas, clock_view }
+    }
+}
+
+/// Looks around until the broker stops.
+pub async fn run(retention: Arc<Retention>) {
     loop {
         sleep(limits::RETENTION_EVERY).await;
-        if inner.is_stopping() {
+        if retention.node.is_stopping() {
             return;
         }
-        round(&inner).await;
+        round(&retention).await;
     }
 }
 
 /// Looks once at all that this broker leads.
-pub async fn round(inner: &Inner) {
-    let agrees = clock::look(inner, &inner.clock_view).await;
-    let level = inner.metadata().map_or(0, |metadata| metadata.read(|state| state.feature_level()));
-    for hosted in inner.routes.hosted() {
-        if hosted.is_ready() {
-            if level >= RESIZE_FEATURE_LEVEL {
-                resize_segments(inner, &hosted).await;
-            }
-            trim_expired(inner, &hosted, agrees).await;
+pub async fn round(retention: &Retention) {
+    let Retention { node, replicas, clock_view } = retention;
+    let agrees = clock::look(node, clock_view).await;
+    let level = node.metadata().map_or(0, |metadata| metadata.read(|state| state.feature_level()));
+    for hosted in replicas.led() {
+        if level >= RESIZE_FEATURE_LEVEL {
+            resize_segments(node, &hosted).await;
         }
+        trim_expired(node, &hosted, agrees).await;
     }
 }
 
-async fn resize_segments(inner: &Inner, hosted: &PartitionReplica) {
+async fn resize_segments(node: &Node, hosted: &PartitionReplica) {
     let wanted = hosted.rules().segment;
-    let now = inner.clock.wall();
+    let now = node.clock.wall();
     let command = hosted
         .group
         .read(|state| (state.segment_limits() != wanted).then(|| encode_resize(state.append_time(now), wanted)));
@@ -50,10 +67,10 @@ async fn resize_segments(inner: &Inner, hosted: &PartitionReplica) {
     }
 }
 
-async fn trim_expired(inner: &Inner, hosted: &PartitionReplica, clock_agrees: bool) {
+async fn trim_expired(node: &Node, hosted: &PartitionReplica, clock_agrees: bool) {
     let rules = hosted.rules();
     let retention_ms = rules.retention_ms.filter(|_| clock_agrees);
-    let now = inner.clock.wall();
+    let now = node.clock.wall();
     let found = hosted.group.read(|state| {
         let before = state.retention_offset(now, retention_ms, rules.retention_bytes);
         before.filter(|before| *before > state.log_start()).map(|before| (before, state.append_time(now)))

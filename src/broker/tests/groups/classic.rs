@@ -179,7 +179,7 @@ async fn joins_and_syncs_that_wait_survive_the_coordinators_crash() {
     // One joins anew with another subscription, and waits for the other.
     let changed = ClassicJoin { protocols: vec![("range".into(), b"others".to_vec())], ..join("g", &joined[0].member) };
     let waiting = joining(cluster.broker(2), changed);
-    let state = cluster.broker(3).inner.metadata().unwrap();
+    let state = cluster.broker(3).parts.node.metadata().unwrap();
     let phase = || state.read(|state| state.group("g").and_then(|group| Some(group.classic()?.phase)));
     until("a round has begun", || async { phase() == Some(ClassicPhase::Joining) }).await;
     cluster.kill(1, 44);
@@ -295,7 +295,7 @@ async fn who_missed_the_end_of_a_round_takes_part_in_the_next_one() {
     let leads = coordinator(&cluster).await;
     let behind = leads % 3 + 1;
     let joined_at = |broker: &Broker| {
-        broker.inner.metadata().unwrap().read(|state| {
+        broker.parts.node.metadata().unwrap().read(|state| {
             let classic = state.group("g").and_then(|group| group.classic().cloned());
             classic.map(|classic| (classic.phase, classic.members.values().filter(|m| m.joined).count()))
         })

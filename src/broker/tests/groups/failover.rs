@@ -119,8 +119,8 @@ async fn m9_a_deposed_coordinator_hands_out_nothing_old() {
     assert_eq!(committed(&other, "g").await, Ok(Some(20)));
 
     // What an unconfirmed answer would be made of.
-    let believes = deposed.inner.groups.tenure.borrow().is_some();
-    let in_state = deposed.inner.metadata().unwrap().read(|state| {
+    let believes = deposed.parts.groups.tenure.borrow().is_some();
+    let in_state = deposed.parts.node.metadata().unwrap().read(|state| {
         state.group("g").and_then(|group| group.offset("t", place("t", 0).partition)).map(|found| found.offset.0)
     });
     assert_eq!((believes, in_state), (true, Some(10)), "the test shows something only then");
@@ -140,7 +140,7 @@ async fn m9_a_decision_of_an_old_term_is_refused() {
     cluster.create("t", 1).await;
     move_coordinator(&cluster, Some(1)).await;
     until("it coordinates", || async { coordinator(&cluster).await == 1 }).await;
-    let tenure = |cluster: &Cluster| cluster.broker(1).inner.groups.tenure.borrow().clone();
+    let tenure = |cluster: &Cluster| cluster.broker(1).parts.groups.tenure.borrow().clone();
     let old: Arc<Tenure> = tenure(&cluster).unwrap();
     let mut member = Member::join(cluster.broker(2), "g", topics(&["t"])).await;
     move_coordinator(&cluster, Some(2)).await;
@@ -172,7 +172,7 @@ async fn m9_all_sessions_start_in_full_in_a_new_term() {
     // Away and back again: timers of the first term must not go on in the third.
     move_coordinator(&cluster, Some(2)).await;
     move_coordinator(&cluster, Some(1)).await;
-    let state = cluster.broker(3).inner.metadata().unwrap();
+    let state = cluster.broker(3).parts.node.metadata().unwrap();
     until("it is expired", || async { state.read(|state| state.group("g").is_none()) }).await;
     let took = moved.elapsed();
     assert!(took >= SESSION, "expired {took:?} after the change: {} had a session begun before it", member.id);

@@ -48,7 +48,7 @@ async fn move_coordinator(cluster: &Cluster, to: Option<u64>) {
 async fn coordinator(cluster: &Cluster) -> u64 {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let found = cluster.nodes.iter().find(|(_, node)| node.broker.inner.groups.tenure.borrow().is_some());
+        let found = cluster.nodes.iter().find(|(_, node)| node.broker.parts.groups.tenure.borrow().is_some());
         if let Some((id, _)) = found {
             return *id;
         }

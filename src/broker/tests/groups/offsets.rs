@@ -245,7 +245,7 @@ async fn offsets_of_a_group_without_members_expire() {
     }
     cluster.create("t", 1).await;
     // Clocks are compared every ten seconds; before that nothing expires.
-    let agreed = |id: u64| cluster.broker(id).inner.clock_view.borrow().agrees();
+    let agreed = |id: u64| cluster.broker(id).parts.views.clock_view.borrow().agrees();
     until("the clocks agree", || async { (1..=3).all(agreed) }).await;
     let mut member = Member::join(cluster.broker(1), "used", topics(&["t"])).await;
     member.beat().await.unwrap();

@@ -1,0 +1,254 @@
+//! Topics: create, list, describe, alter, add partitions, delete; beside it trims, sizes and producer ids.
+
+pub mod producer_ids;
+mod stats;
+mod trim;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    cluster::placed,
+    disk::DiskGuard,
+    errors::AdminError,
+    limits,
+    metadata_group::{
+        MetadataGroup,
+        change::{ChangeFailed, refused},
+    },
+    node::Node,
+    notes::Notes,
+    replicas::Replicas,
+    requests::{
+        AddPartitionsRequest, AlterTopicRequest, CreateTopicRequest, DeleteTopicRequest, PartitionDescription,
+        PartitionStats, TopicDescription, TopicSummary, or_default,
+    },
+};
+use crate::{
+    metadata::{AddPartitions, AlterTopic, Change, CreateTopic, DeleteTopic, Refusal, Topic, TopicConfig},
+    types::{PartitionId, RaftGroupId, TopicId, ms_u64},
+};
+
+/// A broker's part in topics: any broker takes any of these requests.
+pub struct Topics {
+    node: Arc<Node>,
+    metadata: Arc<MetadataGroup>,
+    replicas: Arc<Replicas>,
+    disk: Arc<DiskGuard>,
+    notes: Arc<Notes>,
+}
+
+impl Topics {
+    pub fn new(
+        metadata: Arc<MetadataGroup>,
+        replicas: Arc<Replicas>,
+        disk: Arc<DiskGuard>,
+        notes: Arc<Notes>,
+    ) -> Topics {
+        Topics { node: Arc::clone(&metadata.node), metadata, replicas, disk, notes }
+    }
+
+    pub async fn create(&self, request: CreateTopicRequest) -> Result<TopicDescription, AdminError> {
+        let deadline = Instant::now() + or_default(request.timeout, limits::ADMIN_TIMEOUT);
+        let wish = CreateTopic {
+            name: request.name.clone(),
+            topic_id: TopicId(self.node.rng.u128()),
+            partitions: number("partitions", request.partitions)?,
+            replication_factor: number("replication factor", request.replication_factor)?,
+            configs: request.configs,
+        };
+        if request.dry_run {
+            let metadata = self.metadata.refreshed().await?;
+            let dead = self.node.dead_brokers();
+            let topic = metadata.read(|state| state.check_create(&wish, &dead)).map_err(refused)?;
+            return Ok(self.describe_new(&topic, 0));
+        }
+        if let Some(shortage) = self.disk.shortage() {
+            return Err(shortage.into());
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let what = format!("topic {:?}", request.name);
+        self.metadata.change(Change::CreateTopic(wish), left).await.map_err(|failed| failed.into_admin(&what))?;
+        let stats = match request.wait {
+            true => self.wait_answers(&request.name, deadline).await?,
+            false => BTreeMap::new(),
+        };
+        let topic = self.known(&request.name)?;
+        Ok(with_stats(self.describe_new(&topic, 0), &stats))
+    }
+
+    /// Until every partition of a topic has a leader that tells its size: it takes records then.
+    async fn wait_answers(
+        &self,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<BTreeMap<RaftGroupId, PartitionStats>, AdminError> {
+        let started = Instant::now();
+        let mut leaders = self.node.raft.leaders_changed();
+        loop {
+            leaders.borrow_and_update();
+            let groups = self.known_groups(name);
+            let stats = self.stats_of(&groups).await;
+            if !groups.is_empty() && stats.len() == groups.len() {
+                return Ok(stats);
+            }
+            // Also looks again by itself: the topic may reach this broker's metadata after its leaders do.
+            let look_again = Instant::now() + limits::CHANGE_RETRY * 2;
+            let _ = timeout_at(deadline.min(look_again), leaders.changed()).await;
+            if Instant::now() >= deadline {
+                let missing = groups.len().saturating_sub(stats.len());
+                let what =
+                    format!("topic {name:?} is created, but leaders of {missing} partitions do not answer yet; it");
+                return Err(AdminError::OutcomeUnknown { what, waited_ms: ms_u64(started.elapsed()) });
+            }
+        }
+    }
+
+    pub async fn list(&self) -> Result<Vec<TopicSummary>, AdminError> {
+        let metadata = self.metadata.refreshed().await?;
+        Ok(metadata.read(|state| state.topics().map(summary).collect()))
+    }
+
+    pub async fn describe(&self, name: &str) -> Result<TopicDescription, AdminError> {
+        self.metadata.topic(name).await?;
+        let deadline = Instant::now() + limits::STATS_WITHIN;
+        let mut leaders = self.node.raft.leaders_changed();
+        loop {
+            leaders.borrow_and_update();
+            let groups = self.known_groups(name);
+            let (stats, notes) = tokio::join!(self.stats_of(&groups), self.notes.of(&groups));
+            // Leaders that are being elected are waited for, a moment; those that are dead are not.
+            let description = self.describe_known(&self.known(name)?);
+            let is_whole = |p: &PartitionDescription| p.leader.is_some() && stats.contains_key(&p.raft_group);
+            if description.partitions.iter().all(is_whole) || Instant::now() >= deadline {
+                return Ok(with_stats(TopicDescription { notes, ..description }, &stats));
+            }
+            let look_again = Instant::now() + limits::CHANGE_RETRY;
+            let _ = timeout_at(deadline.min(look_again), leaders.changed()).await;
+        }
+    }
+
+    pub async fn alter(&self, request: AlterTopicRequest) -> Result<TopicDescription, AdminError> {
+        let AlterTopicRequest { name, set, unset, dry_run } = request;
+        let topic_id = self.metadata.topic(&name).await?.id;
+        let wish = AlterTopic { name: name.clone(), topic_id, set, unset };
+        if dry_run {
+            let topic = self.metadata.refreshed().await?.read(|state| state.check_alter(&wish)).map_err(refused)?;
+            return Ok(self.describe_known(&topic));
+        }
+        let what = format!("the change of topic {name:?}");
+        let changed = self.metadata.change(Change::AlterTopic(wish), limits::ADMIN_TIMEOUT).await;
+        let changed = changed.map_err(|failed| failed.into_admin(&what))?;
+        self.wait_in_use(&name, self.known_groups(&name), changed.index).await;
+        Ok(self.describe_known(&self.known(&name)?))
+    }
+
+    pub async fn add(&self, request: AddPartitionsRequest) -> Result<TopicDescription, AdminError> {
+        let AddPartitionsRequest { name, partitions, dry_run } = request;
+        let topic = self.metadata.topic(&name).await?;
+        let (topic_id, have) = (topic.id, topic.partitions.len());
+        let partitions = number("partitions", Some(partitions))?;
+        let wish = AddPartitions { name: name.clone(), topic_id, partitions };
+        if dry_run {
+            let metadata = self.metadata.refreshed().await?;
+            let dead = self.node.dead_brokers();
+            let topic = metadata.read(|state| state.check_add_partitions(&wish, &dead)).map_err(refused)?;
+            return Ok(self.describe_new(&topic, have));
+        }
+        match self.metadata.change(Change::AddPartitions(wish), limits::ADMIN_TIMEOUT).await {
+            Ok(_) => {}
+            // An earlier try of ours did it.
+            Err(ChangeFailed::Refused {
+                refusal: Refusal::PartitionsNotMore { have, asked, .. },
+                after_unknown: true,
+            }) if have == asked => {}
+            Err(failed) => return Err(failed.into_admin(&format!("adding partitions to topic {name:?}"))),
+        }
+        Ok(self.describe_new(&self.known(&name)?, have))
+    }
+
+    pub async fn delete(&self, request: DeleteTopicRequest) -> Result<TopicSummary, AdminError> {
+        let DeleteTopicRequest { name, dry_run } = request;
+        let topic = self.metadata.topic(&name).await?;
+        if dry_run {
+            return Ok(summary(&topic));
+        }
+        let wish = DeleteTopic { name: name.clone(), topic_id: topic.id };
+        match self.metadata.change(Change::DeleteTopic(wish), limits::ADMIN_TIMEOUT).await {
+            Ok(_) => {}
+            // An earlier try of ours did it: the id is that of no other topic.
+            Err(ChangeFailed::Refused { refusal: Refusal::UnknownTopic { .. }, after_unknown: true }) => {}
+            Err(failed) => return Err(failed.into_admin(&format!("deleting topic {name:?}"))),
+        }
+        Ok(summary(&topic))
+    }
+
+    fn known_groups(&self, name: &str) -> Vec<RaftGroupId> {
+        let Some(metadata) = self.node.metadata() else { return Vec::new() };
+        metadata.read(|state| {
+            let partitions = state.topic(name).into_iter().flat_map(|topic| &topic.partitions);
+            partitions.map(|partition| partition.group).collect()
+        })
+    }
+
+    fn known(&self, name: &str) -> Result<Topic, AdminError> {
+        self.metadata.known(name).ok_or_else(|| AdminError::UnknownTopic { topic: name.to_string() })
+    }
+
+    /// A topic whose partitions from number `first` on are new: with notes about where they stand.
+    fn describe_new(&self, topic: &Topic, first: usize) -> TopicDescription {
+        let new = topic.partitions.get(first..).unwrap_or_default();
+        let brokers = self.node.metadata().map_or(0, |metadata| metadata.read(|state| state.brokers().count()));
+        let notes = placed::notes(new, topic.replication_factor, &self.node.dead_brokers(), brokers);
+        TopicDescription { notes, ..self.describe_known(topic) }
+    }
+
+    /// With the leaders that take writes now: for people, whom a dead one would mislead (SAFETY M7).
+    fn describe_known(&self, topic: &Topic) -> TopicDescription {
+        let hosted = self.replicas.hosted_groups();
+        let serving = |group| match hosted.get(&group) {
+            Some(hosted) => self.node.serving(&hosted.group),
+            None => self.node.serving_elsewhere(group),
+        };
+        let partitions = topic.partitions.iter().zip(0..).map(|(info, number)| PartitionDescription {
+            partition: PartitionId(number),
+            leader: serving(info.group).leader(),
+            replicas: info.replicas.iter().map(|(_, broker)| *broker).collect(),
+            raft_group: info.group,
+            stats: None,
+        });
+        TopicDescription {
+            name: topic.name.clone(),
+            id: topic.id,
+            configs: TopicConfig::all(&topic.configs),
+            partitions: partitions.collect(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+fn with_stats(mut of: TopicDescription, stats: &BTreeMap<RaftGroupId, PartitionStats>) -> TopicDescription {
+    for partition in &mut of.partitions {
+        partition.stats = stats.get(&partition.raft_group).copied();
+    }
+    of
+}
+
+fn summary(topic: &Topic) -> TopicSummary {
+    TopicSummary {
+        name: topic.name.clone(),
+        partitions: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
+        replication_factor: u32::try_from(topic.replication_factor).unwrap_or(0),
+    }
+}
+
+/// Metadata counts in i32 and takes 0 for its default.
+fn number(what: &str, asked: Option<u32>) -> Result<i32, AdminError> {
+    match asked {
+        None => Ok(0),
+        Some(0) => Err(AdminError::InvalidRequest { detail: format!("{what}: 0 asked for, at least 1 is needed") }),
+        Some(n) => i32::try_from(n)
+            .map_err(|_| AdminError::InvalidRequest { detail: format!("{what}: {n} asked for, that is too many") }),
+    }
+}
