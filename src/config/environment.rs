@@ -6,9 +6,9 @@ use super::args::KEYS;
 
 const PREFIX: &str = "FLOTILLA_";
 
-/// Of the command line, and of its tests.
+/// Variables of the command line, and of its tests.
 const OTHERS: [&str; 3] = ["FLOTILLA_CONFIG", "FLOTILLA_BROKERS", "FLOTILLA_BIN"];
-/// Of tests, and of container platforms, which tell where a service named flotilla is.
+/// Beginnings of variables of tests, and of container platforms, which tell where a service named flotilla is.
 const FAMILIES: [&str; 3] = ["FLOTILLA_TEST_", "FLOTILLA_SERVICE_", "FLOTILLA_PORT"];
 
 /// A sentence for each variable that begins like a setting and that nobody reads: most likely a slip of the pen.

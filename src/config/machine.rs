@@ -11,7 +11,7 @@ use super::{ConfigError, ServerConfig, args, validate::rule};
 pub struct Machine {
     /// That this process may use.
     pub memory_bytes: Option<u64>,
-    /// Of the file system of the data directory.
+    /// The size of the file system of the data directory.
     pub disk_bytes: Option<u64>,
 }
 
@@ -62,7 +62,7 @@ pub fn memory_bytes() -> Option<u64> {
     [of_machine, of_group].into_iter().flatten().min()
 }
 
-/// From `/proc/meminfo`, whose kB are 1,024 bytes.
+/// The memory of the machine, out of `/proc/meminfo`, whose kB are 1,024 bytes.
 fn total(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;

@@ -29,12 +29,13 @@ const RESERVE_DISK_PART: u64 = 4;
 pub struct ServerConfig {
     pub id: BrokerId,
     pub data_dir: PathBuf,
-    /// By id. Before founding it is the seed list (SAFETY B6); afterwards a hint where to look.
+    /// The brokers to look for, in the order of their ids. Before founding it is the seed list (SAFETY B6); afterwards
+    /// a hint where to look.
     pub peers: Vec<Peer>,
     /// Whether this broker may found a cluster of itself alone.
     pub single: Switch,
     pub rack: Option<String>,
-    /// Clients' gRPC.
+    /// Where clients speak gRPC.
     pub client: ListenerConfig,
     /// Node to node.
     pub peer: ListenerConfig,
@@ -62,7 +63,7 @@ pub struct ServerConfig {
     pub disk_reserve_bytes: Option<u64>,
     pub groups: GroupConfig,
     pub log_format: LogFormat,
-    /// In tracing's filter syntax.
+    /// What is logged, in tracing's filter syntax.
     pub log_filter: String,
     /// Where to dial a peer instead of its address. Tests put proxies there.
     pub peer_override: BTreeMap<BrokerId, String>,
@@ -70,7 +71,7 @@ pub struct ServerConfig {
     pub clock_file: Option<PathBuf>,
 }
 
-/// Consumer groups.
+/// What is configured of consumer groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupConfig {
     /// How long the committed offsets of a group without members are kept.
@@ -79,7 +80,7 @@ pub struct GroupConfig {
     pub initial_rebalance_delay_ms: u64,
 }
 
-/// One listener.
+/// Where one listener binds, and where others find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerConfig {
     /// host:port to listen on; port 0 lets the system choose.
@@ -95,8 +96,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Something that is there or not. Words, so that it reads the same as a flag, a variable and a key; true and
-/// false are taken as well.
+/// Whether something is there or not. Words, so that it reads the same as a flag, a variable and a key; true and false
+/// are taken as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Switch {
     #[value(alias = "true")]

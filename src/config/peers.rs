@@ -11,7 +11,7 @@ pub const FOUNDERS_MAX: usize = 5;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Peer {
     pub id: BrokerId,
-    /// Of its peer listener.
+    /// The address of the peer's listener for other brokers.
     pub address: String,
 }
 
@@ -49,7 +49,7 @@ pub fn alone(peers: &[Peer]) -> String {
     )
 }
 
-/// For people.
+/// The list of peers, for people.
 pub fn peers_text(peers: &[Peer]) -> String {
     peers.iter().map(Peer::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -220,7 +220,7 @@ fn readable(bytes: &[u8], is_cut: bool) -> Option<&str> {
     text.chars().all(|c| !c.is_control() || is_layout(c)).then_some(text)
 }
 
-/// As hex dumps look, eight bytes a line so that a phone shows it.
+/// Shows bytes as hex dumps do, eight a line so that a phone shows it.
 fn hex(bytes: &[u8]) -> String {
     let mut text = String::new();
     for (line, chunk) in bytes.chunks(8).enumerate() {

@@ -22,7 +22,7 @@ use crate::{
 /// Offsets and sizes where the leader could not be asked.
 const NOT_ASKED: i64 = -1;
 
-/// `cluster health`.
+/// The JSON of `cluster health`.
 pub fn health(report: &HealthReport) -> Value {
     json!({
         "healthy": report.healthy, "problems": report.problems, "notes": report.notes,
@@ -32,7 +32,7 @@ pub fn health(report: &HealthReport) -> Value {
     })
 }
 
-/// `cluster nodes`.
+/// The JSON of `cluster nodes`.
 pub fn nodes(view: &ClusterView) -> Value {
     let broker = |broker: &BrokerView| {
         json!({
@@ -53,7 +53,7 @@ pub fn cluster_id(view: &ClusterView) -> String {
     view.cluster_id.map(|id| format!("{id:032x}")).unwrap_or_default()
 }
 
-/// `topic list`.
+/// The JSON of `topic list`.
 pub fn topics(topics: &[TopicSummary]) -> Value {
     let topic = |topic: &TopicSummary| {
         json!({
@@ -63,7 +63,7 @@ pub fn topics(topics: &[TopicSummary]) -> Value {
     json!({ "topics": topics.iter().map(topic).collect::<Vec<_>>() })
 }
 
-/// `topic describe`.
+/// The JSON of `topic describe`.
 pub fn topic(topic: &TopicDescription) -> Value {
     let partition = |partition: &PartitionDescription| {
         let (leader, epoch) = partition.leader.map(|leader| (leader.broker, leader.epoch)).unwrap_or_default();
@@ -86,7 +86,7 @@ pub fn configs(topic: &TopicDescription) -> Value {
     json!({"name": topic.name, "configs": topic.configs})
 }
 
-/// `group list`.
+/// The JSON of `group list`.
 pub fn groups(groups: &[GroupSummary]) -> Value {
     let group = |group: &GroupSummary| {
         json!({
@@ -127,7 +127,7 @@ fn group_partition(partition: &GroupPartition) -> Value {
     })
 }
 
-/// As the wire and the CLI call it.
+/// The phase of a group, as the wire and the CLI call it.
 pub fn state(phase: GroupPhase) -> &'static str {
     match phase {
         GroupPhase::Empty => "empty",

@@ -4,7 +4,7 @@ use bytesize::ByteSize;
 
 use crate::types::WallMs;
 
-/// As the CLI prints sizes.
+/// A size, as the CLI prints it.
 pub fn bytes(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()
 }

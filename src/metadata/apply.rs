@@ -273,7 +273,7 @@ impl Metadata {
         self.cluster_id.map(|_| ()).ok_or(Refusal::NotFounded)
     }
 
-    /// By name and id: a late command must not reach a namesake (SAFETY M11).
+    /// The topic with this name and id: a late command must not reach a namesake (SAFETY M11).
     fn named(&self, name: &str, id: TopicId) -> Result<&Topic, Refusal> {
         let topic = self.topics.get(name).filter(|topic| topic.id == id);
         topic.ok_or_else(|| Refusal::UnknownTopic { name: clip(name) })

@@ -40,12 +40,13 @@ pub enum Change {
     ForgetDeleted(ForgetDeleted),
     /// Consumer groups and their committed offsets.
     Group(GroupCommand),
-    /// As `CreateTopic`, and says who is dead. Only the metadata leader proposes it: out of a `CreateTopic`.
+    /// Does what `CreateTopic` does, and says who is dead. Only the metadata leader proposes it: out of a
+    /// `CreateTopic`.
     CreateTopicOnLive {
         wish: CreateTopic,
         dead: Vec<BrokerId>,
     },
-    /// As `AddPartitions`, likewise.
+    /// Does what `AddPartitions` does, and says who is dead.
     AddPartitionsOnLive {
         wish: AddPartitions,
         dead: Vec<BrokerId>,
@@ -70,7 +71,7 @@ pub struct RegisterBroker {
     pub peer_address: String,
     pub http_address: String,
     pub rack: Option<String>,
-    /// Of the broker's software.
+    /// The version of the broker's software.
     pub version: String,
 }
 
@@ -79,7 +80,7 @@ pub struct CreateTopic {
     pub name: String,
     /// Drawn by the proposer. A repetition with the same id answers as the first did.
     pub topic_id: TopicId,
-    /// 0: one.
+    /// How many partitions the topic gets. 0: one.
     pub partitions: i32,
     /// 0: three, or all brokers if there are fewer (founders that have yet to register included).
     pub replication_factor: i32,

@@ -71,7 +71,7 @@ struct Rack {
 
 struct Node {
     id: BrokerId,
-    /// As the proposer of the command saw it.
+    /// Whether the broker was dead, as the proposer of the command saw it.
     is_dead: bool,
     replicas: u64,
     /// Partitions whose first replica it has.
@@ -83,7 +83,7 @@ struct Node {
 type Slot = (usize, usize);
 
 impl Placer {
-    /// For partitions of `count` replicas each.
+    /// Looks at the brokers, to place partitions of `count` replicas each.
     pub(super) fn new(state: &Metadata, count: usize, dead: &[BrokerId]) -> Placer {
         let is_dead = |broker: BrokerId| dead.contains(&broker);
         let has_enough = state.brokers().filter(|broker| !is_dead(broker.id)).count() >= count;

@@ -15,7 +15,7 @@ pub const RESPONSE_VERSION: u8 = 1;
 /// The answer to a command.
 pub type Response = Result<Outcome, Refusal>;
 
-/// Done.
+/// What was done: the answer to a change that was taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     Founded {
@@ -46,7 +46,7 @@ pub enum Outcome {
     Group(GroupOutcome),
 }
 
-/// Not done, and nothing changed.
+/// Why a change was refused. Nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     #[error("the metadata command cannot be read: {detail}")]

@@ -57,7 +57,7 @@ pub struct Metadata {
     /// Derived: what each broker carries.
     #[serde(skip)]
     pub(super) loads: Loads,
-    /// Not part of the state: see [`Metadata::layout_changed_at`].
+    /// When the layout changed last. It is no part of the state: see [`Metadata::layout_changed_at`].
     #[serde(skip)]
     pub(super) layout: LayoutMark,
 }
@@ -92,15 +92,15 @@ pub struct Broker {
     pub registered_at: WallMs,
 }
 
-/// A topic.
+/// A topic: its partitions, and what its user set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topic {
     pub name: String,
     pub id: TopicId,
-    /// As the user set them; [`Topic::config`] says what they mean.
+    /// The configs as the user set them; [`Topic::config`] says what they mean.
     pub configs: BTreeMap<String, String>,
     pub replication_factor: i32,
-    /// By partition number, without gaps.
+    /// The partitions by their numbers, without gaps.
     pub partitions: Vec<PartitionInfo>,
     pub created_at: WallMs,
 }
@@ -146,7 +146,7 @@ pub struct DeletedPlacement {
 }
 
 impl Metadata {
-    /// Of a cluster that is not founded yet.
+    /// The state of a cluster that is not founded yet.
     pub fn new() -> Metadata {
         Metadata {
             applied: None,
@@ -169,7 +169,7 @@ impl Metadata {
         }
     }
 
-    /// None until founded.
+    /// The id of the cluster. None until it is founded.
     pub fn cluster_id(&self) -> Option<u128> {
         self.cluster_id
     }
@@ -187,7 +187,7 @@ impl Metadata {
         &self.founders
     }
 
-    /// By id.
+    /// All brokers, in the order of their ids.
     pub fn brokers(&self) -> impl Iterator<Item = &Broker> {
         self.brokers.values()
     }
@@ -196,7 +196,7 @@ impl Metadata {
         self.brokers.get(&id)
     }
 
-    /// By name.
+    /// All topics, in the order of their names.
     pub fn topics(&self) -> impl Iterator<Item = &Topic> {
         self.topics.values()
     }
@@ -220,7 +220,7 @@ impl Metadata {
         Some(TopicPartition { topic: topic.clone(), partition: *partition })
     }
 
-    /// Consumer groups.
+    /// The consumer groups.
     pub fn groups(&self) -> &Groups {
         &self.groups
     }
@@ -229,7 +229,7 @@ impl Metadata {
         self.groups.get(name)
     }
 
-    /// Of the whole cluster.
+    /// How many partitions the whole cluster has.
     pub fn partitions_total(&self) -> usize {
         self.by_group.len()
     }

@@ -12,18 +12,19 @@ use super::response::Refusal;
 pub struct TopicConfig {
     /// Records older than this may be trimmed. None: never.
     pub retention_ms: Option<u64>,
-    /// Of one partition. None: no bound.
+    /// How many bytes one partition keeps. None: there is no bound.
     pub retention_bytes: Option<u64>,
     /// The largest record batch accepted.
     pub max_message_bytes: u32,
     /// A segment is closed after so many bytes; retention drops whole segments.
     pub segment_bytes: u64,
-    /// And after so long.
+    /// A segment is also closed after so long.
     pub segment_ms: u64,
     pub timestamp_type: TimestampType,
     /// How far a client's timestamp may lie ahead of the leader's clock.
     pub timestamp_after_max_ms: u64,
-    /// At most the majority of the replicas; an acknowledged record is on a majority anyway (SAFETY B8).
+    /// How many replicas must have a record: at most the majority of them. An acknowledged record is on a majority
+    /// anyway (SAFETY B8).
     pub min_insync_replicas: u32,
 }
 
@@ -66,8 +67,8 @@ const SEGMENT_BYTES_MIN: i64 = 1 << 20;
 
 const LOG_APPEND_TIME: &str = "LogAppendTime";
 
-/// In key order. Defaults are Kafka's, save the bound on timestamps and the smaller segments: retention gives
-/// space back by whole segments.
+/// The keys that a topic may set, in their order. Defaults are Kafka's, save the bound on timestamps and the smaller
+/// segments: retention gives space back by whole segments.
 const KEYS: [Key; 10] = [
     Key { name: "cleanup.policy", default: "delete", rule: Rule::OneOf(&["delete"]) },
     Key { name: "compression.type", default: "producer", rule: Rule::OneOf(&["producer"]) },
@@ -134,7 +135,7 @@ impl TopicConfig {
         KEYS.iter().map(entry).collect()
     }
 
-    /// As [`TopicConfig::entries`], by key.
+    /// What [`TopicConfig::entries`] lists, by key.
     pub fn all(configs: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         TopicConfig::entries(configs).into_iter().map(|entry| (entry.key.to_string(), entry.value)).collect()
     }

@@ -75,7 +75,7 @@ pub(super) struct Latency(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Seconds, rising.
+    /// The upper bounds of the buckets in seconds, rising.
     bounds: Vec<f64>,
     /// One more than bounds; not cumulative.
     counts: Vec<AtomicU64>,

@@ -25,7 +25,7 @@ pub struct Totals {
     /// Sent to consumers.
     pub consumed_bytes: u64,
     pub consumed_records: u64,
-    /// From a produce's arrival to its acknowledgement.
+    /// The time from a produce's arrival to its acknowledgement.
     pub produce_seconds: HistogramSnapshot,
     /// The log writer's commits, fsync included.
     pub write_seconds: HistogramSnapshot,
@@ -40,9 +40,9 @@ pub struct Sample {
     pub produced_records_per_s: f64,
     pub consumed_bytes_per_s: f64,
     pub consumed_records_per_s: f64,
-    /// None: nothing was acknowledged.
+    /// The 99th percentile of that time. None: nothing was acknowledged.
     pub produce_p99_s: Option<f64>,
-    /// None: nothing was written.
+    /// The median of the time of a commit. None: nothing was written.
     pub write_p50_s: Option<f64>,
     pub write_p99_s: Option<f64>,
 }

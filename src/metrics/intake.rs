@@ -58,7 +58,7 @@ impl Limit {
         Limit::Decoded,
     ];
 
-    /// As in the metric's label.
+    /// The limit's name in the metric's label.
     pub fn name(self) -> &'static str {
         match self {
             Limit::ProduceQueue => "produce_queue",

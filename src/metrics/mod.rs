@@ -49,7 +49,7 @@ pub use space::SpaceSnapshot;
 pub use traffic::TopicTraffic;
 pub use writer::WriterSnapshot;
 
-/// Of what [`Metrics::encode`] returns.
+/// The content type of what [`Metrics::encode`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Every name of ours begins with this.
@@ -82,23 +82,23 @@ type Fill = Box<dyn Fn(&Gauges) + Send + Sync>;
 pub struct Gauges {
     pub produce_bytes_in_flight: Gauge,
     pub fetch_bytes_in_flight: Gauge,
-    /// Of messages that have begun to arrive.
+    /// The bytes of messages that have begun to arrive.
     pub receive_bytes_in_flight: Gauge,
-    /// Of batches that were decompressed for their readers and are not sent yet.
+    /// The bytes of batches that were decompressed for their readers and are not sent yet.
     pub decoded_bytes_in_flight: Gauge,
     pub disk_free_bytes: Gauge,
     /// Produces are refused while the disk has less than this free.
     pub disk_reserve_bytes: Gauge,
     /// 1 while produces are refused because the disk is nearly full.
     pub disk_full: Gauge,
-    /// By how many seconds this broker's clock is ahead of the median of the cluster's; 0 until known.
+    /// How many seconds this broker's clock is ahead of the median of the cluster's; 0 until known.
     pub clock_ahead_seconds: Gauge<f64, AtomicU64>,
     pub raft_groups: Gauge,
     pub raft_groups_led: Gauge,
     /// Groups with a replica here that take no writes as far as this broker sees: no leader is known, it does
     /// not answer, or it is this broker and no majority answers it.
     pub raft_groups_leaderless: Gauge,
-    /// Of those, the groups led from here without a majority (SAFETY M7).
+    /// How many of those groups are led from here without a majority (SAFETY M7).
     pub raft_groups_without_majority: Gauge,
     /// The furthest a live follower of a group led here is behind, in entries.
     pub raft_lag_entries_max: Gauge,
@@ -161,7 +161,7 @@ impl RaftProbe {
         self.links.dec();
     }
 
-    /// So many bytes more are held of entries that were read for followers; less, if negative.
+    /// Notes that so many bytes more of entries that were read for followers are held; less, if negative.
     pub fn read_bytes_held(&self, change: i64) {
         self.read_bytes.inc_by(change);
     }

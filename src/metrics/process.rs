@@ -20,7 +20,7 @@ pub struct ProcessSnapshot {
     /// The soft limit of open descriptors. None: there is none.
     pub fds_max: Option<u64>,
     pub threads: u64,
-    /// Since 1970.
+    /// When the process started, in seconds since 1970.
     pub start_seconds: f64,
 }
 

@@ -14,9 +14,9 @@ use prometheus_client::{
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SpaceSnapshot {
     pub blob_bytes: u64,
-    /// Of these, what belongs to purged entries.
+    /// The part of those bytes that belongs to purged entries.
     pub garbage_bytes: u64,
-    /// Of files that only readers still hold open.
+    /// The bytes of files that only readers still hold open.
     pub held_bytes: u64,
     pub is_collecting: bool,
     pub settles: u64,

@@ -21,13 +21,13 @@ pub struct WriterSnapshot {
     pub synced_commits: u64,
     /// Handed to the database.
     pub bytes: u64,
-    /// Of all groups' logs.
+    /// The entries that were appended to the logs of all groups.
     pub entries: u64,
     /// Waiting or being written, now.
     pub queue_bytes: u64,
     /// Recent entries held in memory, now.
     pub tail_bytes: u64,
-    /// From the call to its return, fsync included.
+    /// The time of a commit from the call to its return, fsync included.
     pub commit_seconds: HistogramSnapshot,
     /// Queued writes that shared one commit.
     pub writes_per_commit: HistogramSnapshot,

@@ -75,7 +75,7 @@ pub struct AppendView {
     /// Offset of the first record; the entry is dead unless it was the next offset at apply.
     /// Invariant: not negative, and `end_offset` does not overflow.
     pub base_offset: Offset,
-    /// At least 1.
+    /// How many records the entry has, at least 1.
     pub record_count: u32,
     /// The largest of the batches' max timestamps.
     pub max_timestamp: WallMs,
@@ -93,13 +93,13 @@ pub struct TrimView {
 /// When a segment is closed by a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentLimits {
-    /// After so many bytes of batches. Positive.
+    /// A segment is closed after so many bytes of batches. Positive.
     pub bytes: u64,
-    /// After so long by append time. Positive.
+    /// A segment is closed after so long by append time. Positive.
     pub ms: i64,
 }
 
-/// From here on segments are closed by these limits.
+/// A command by which segments are closed by other limits from here on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResizeView {
     pub append_time: WallMs,

@@ -29,7 +29,7 @@ struct StateV1<'a> {
     epochs: Cow<'a, [EpochStart]>,
     checkpoints: Cow<'a, [Checkpoint]>,
     segment: Segment,
-    /// In order of id.
+    /// The producers, in order of their ids.
     producers: Vec<(i64, Cow<'a, Producer>)>,
     producers_evicted: u64,
 }

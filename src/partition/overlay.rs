@@ -27,7 +27,7 @@ pub struct CheckParams {
     pub record_now: WallMs,
     /// Compare-and-append: the batch is taken only at this offset.
     pub expected_offset: Option<Offset>,
-    /// None: client timestamps are not looked at (`LogAppendTime`).
+    /// How far a client's timestamp may be ahead. None: it is not looked at (`LogAppendTime`).
     pub timestamp_after_max_ms: Option<i64>,
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Remembered {
     pub position: EntryPosition,
 }
 
-/// One producer.
+/// What is remembered of one producer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Producer {
     pub epoch: i16,
@@ -53,7 +53,7 @@ impl Producers {
         Producers { by_id, by_age }
     }
 
-    /// In order of id.
+    /// All producers, in order of their ids.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&i64, &Producer)> {
         self.by_id.iter()
     }

@@ -160,7 +160,7 @@ impl Partition {
         self.max_timestamp
     }
 
-    /// From the purge point on, oldest first.
+    /// The checkpoints from the purge point on, oldest first.
     pub fn checkpoints(&self) -> &[Checkpoint] {
         &self.checkpoints
     }
@@ -170,7 +170,7 @@ impl Partition {
         self.producers_evicted
     }
 
-    /// Producers remembered.
+    /// How many producers are remembered.
     pub fn producer_count(&self) -> usize {
         self.producers.len()
     }
@@ -199,7 +199,7 @@ impl Partition {
         self.producers.get(id, aged_to, self.limits.producer_expiry_ms)
     }
 
-    /// By how much an entry with this append time moves the clock without making producers older.
+    /// The part of what an entry with this append time moves the clock by that makes producers no older.
     ///
     /// One leader whose clock is a day ahead must not make the partition forget who sent what: a retry that was
     /// on its way would be appended twice. So no single entry makes a producer older than a part of its life;
@@ -286,7 +286,7 @@ impl Partition {
         PartitionResponse::Resized
     }
 
-    /// By which segments are closed now.
+    /// The limits by which segments are closed now.
     pub fn segment_limits(&self) -> SegmentLimits {
         SegmentLimits { bytes: self.limits.checkpoint_bytes, ms: self.limits.segment_ms }
     }
@@ -355,9 +355,9 @@ impl Replicated for Partition {
         Ok(Applied { response: response.encode(), index_point })
     }
 
-    /// Before a live append that would extend a full or old segment; and before a trim into the current
-    /// segment, because no checkpoint at or below its log start could ever be near it otherwise. Never
-    /// twice without a live entry in between: the second would say the same.
+    /// True before a live append that would extend a full or old segment; and before a trim into the current segment,
+    /// because no checkpoint at or below its log start could ever be near it otherwise. Never twice without a live
+    /// entry in between: the second would say the same.
     fn checkpoint_due(&self, command: &Bytes) -> bool {
         match CommandView::parse(command) {
             Ok(CommandView::Append(append)) => {
@@ -387,8 +387,9 @@ impl Replicated for Partition {
         self.bytes_to_point = 0;
     }
 
-    /// None, or an older one, also right after a snapshot was installed, until the trim that follows it
-    /// is applied: the state is what it was *at* the checkpoint, before the log start moved.
+    /// The newest checkpoint at or below the log start. None, or an older one, also right after a snapshot was
+    /// installed, until the trim that follows it is applied: the state is what it was *at* the checkpoint, before the
+    /// log start moved.
     fn purge_point(&self) -> Option<EntryPosition> {
         let newest = self.checkpoints_up_to(self.log_start).checked_sub(1)?;
         Some(self.checkpoints[newest].position)

@@ -75,7 +75,7 @@ pub struct BatchHeader {
 /// What a topic allows of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchLimits {
-    /// `max.message.bytes`.
+    /// How large a batch may be (`max.message.bytes`).
     pub batch_bytes_max: usize,
 }
 
@@ -271,8 +271,8 @@ pub fn append_patched(buffer: &mut BytesMut, batch: &[u8], base_offset: Offset, 
     copy[LEADER_EPOCH_AT..MAGIC_AT].copy_from_slice(&epoch.0.to_be_bytes());
 }
 
-/// As [`append_patched`], and stamps the broker's append time (`message.timestamp.type =
-/// LogAppendTime`): attribute bit and max timestamp, both under the CRC, which is computed again.
+/// Does what [`append_patched`] does, and stamps the broker's append time (`message.timestamp.type = LogAppendTime`):
+/// attribute bit and max timestamp, both under the CRC, which is computed again.
 ///
 /// # Panics
 /// As [`append_patched`].

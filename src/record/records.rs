@@ -18,7 +18,7 @@ const HEADER_BYTES_MIN: usize = 2;
 pub struct Record {
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
-    /// In order; a key may occur more than once.
+    /// The headers in their order; a key may occur more than once.
     pub headers: Vec<(String, Option<Bytes>)>,
     pub timestamp: WallMs,
 }
@@ -68,7 +68,7 @@ pub struct RecordIter {
 }
 
 impl RecordIter {
-    /// Of all its records, read or not: what keeping it, or any record of it, keeps in memory.
+    /// The bytes of all its records, read or not: what keeping it, or any record of it, keeps in memory.
     pub fn decoded_bytes(&self) -> usize {
         self.decoded_bytes
     }

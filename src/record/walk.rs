@@ -10,7 +10,7 @@ pub fn walk(bytes: &[u8]) -> Walk<'_> {
     Walk { bytes, at: 0 }
 }
 
-/// See [`walk`].
+/// The batches of a buffer, one after the other: see [`walk`].
 #[derive(Clone, Debug)]
 pub struct Walk<'a> {
     bytes: &'a [u8],

@@ -28,9 +28,9 @@ impl Clock for SystemClock {
 /// How old what a [`FileClock`] knows of its file may be.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// For tests: the machine's clock, made wrong by a file. It holds milliseconds to add, which may be negative
-/// and may change at any time, or the word `stopped`: time stands still while it is there. Whatever else it
-/// holds, or if it is not there, the clock is right.
+/// The machine's clock, made wrong by a file, for tests. It holds milliseconds to add, which may be negative and may
+/// change at any time, or the word `stopped`: time stands still while it is there. Whatever else it holds, or if it is
+/// not there, the clock is right.
 pub struct FileClock {
     path: PathBuf,
     known: Mutex<Known>,

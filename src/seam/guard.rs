@@ -34,7 +34,7 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 /// What a listener grants a stranger.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// At once, on this listener.
+    /// How many connections there may be at once, on this listener.
     pub connections_max: usize,
     /// Rule for silence.
     pub silence: Silence,
@@ -61,7 +61,7 @@ pub enum AtLimit {
 /// A listener under [`ConnectionLimits`].
 pub struct GuardedListener {
     listener: Box<dyn Listener>,
-    /// For the log.
+    /// What the log calls the listener's clients.
     name: &'static str,
     limits: ConnectionLimits,
     at_limit: AtLimit,
@@ -135,7 +135,7 @@ impl GuardedListener {
     }
 }
 
-/// So that a listener which guards itself can be given an outer limit.
+/// A guarded listener is a listener, so that one which guards itself can be given an outer limit.
 impl Listener for GuardedListener {
     fn accept(&mut self) -> NetFuture<'_, (Box<dyn Stream>, SocketAddr)> {
         Box::pin(async move {
@@ -182,7 +182,7 @@ struct Taken {
 struct Holder {
     /// When a byte last went through.
     last: Instant,
-    /// Of whoever reads; woken when the connection is to end.
+    /// The waker of whoever reads; woken when the connection is to end.
     reader: Option<Waker>,
 }
 
@@ -243,7 +243,7 @@ impl Drop for Place {
 pub struct GuardedStream {
     stream: Box<dyn Stream>,
     silence: Silence,
-    /// None once the rule for silence is fulfilled for good.
+    /// When the connection has been silent for too long. None once the rule for silence is fulfilled for good.
     deadline: Option<Pin<Box<Sleep>>>,
     bytes_read: usize,
     place: Place,

@@ -12,7 +12,7 @@ impl Rng {
         Rng(Mutex::new(StdRng::seed_from_u64(seed)))
     }
 
-    /// From the operating system's entropy.
+    /// Begins with entropy of the operating system.
     pub fn from_system() -> Rng {
         let mut seed = [0; 32];
         rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut seed).expect("the system has entropy");

@@ -25,7 +25,7 @@ impl Default for CpuTurns {
 }
 
 impl CpuTurns {
-    /// So many computations at once.
+    /// Lets so many computations run at once.
     pub fn new(at_once: usize) -> CpuTurns {
         CpuTurns(Arc::new(Semaphore::new(at_once)))
     }

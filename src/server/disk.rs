@@ -20,7 +20,7 @@ const SECONDS_PER_MICRO: f64 = 1e-6;
 /// How large the disk is, and what of it stays free.
 #[derive(Clone, Copy)]
 pub struct Room {
-    /// None: the system does not say.
+    /// The size of the disk. None: the system does not say.
     pub disk_bytes: Option<u64>,
     pub reserve_bytes: u64,
 }

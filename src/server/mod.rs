@@ -48,7 +48,7 @@ const READY_INTERVAL: Duration = Duration::from_millis(20);
 /// broker that does not keep to it, below the 30 s and more that supervisors wait before SIGKILL.
 const BROKER_STOP_MAX: Duration = Duration::from_secs(15);
 
-/// For the last flush: a disk that takes longer hangs.
+/// How long the last flush may take: a disk that takes longer hangs.
 const STORE_CLOSE_MAX: Duration = Duration::from_secs(4);
 
 /// A broker with its disk and its listeners. Dropped without [`Server::stop`] it ends as by a crash.
@@ -142,7 +142,7 @@ impl Server {
     }
 }
 
-/// From here on a disk or a runtime that hangs ends the process (SAFETY M14).
+/// Watches that the disk and the runtime get on: from here on one that hangs ends the process (SAFETY M14).
 fn watch(signs: &LifeSigns, probe: &WriterProbe, beat: &mut JoinSet<()>) -> Result<(), ServerFailed> {
     beat.spawn(signs.clone().beat());
     watchdog::start(signs.clone(), probe.clone()).map_err(ServerFailed::Threads)

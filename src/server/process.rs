@@ -7,7 +7,7 @@ use procfs::{
 
 use crate::metrics::ProcessSnapshot;
 
-/// None where the kernel does not say: another system, or a mount that hides it.
+/// What the kernel tells of this process. None where it does not: another system, or a mount that hides it.
 pub fn read() -> Option<ProcessSnapshot> {
     let process = Process::myself().ok()?;
     let stat = process.stat().ok()?;

@@ -21,10 +21,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// what this broker led: it hands over after 2 s.
 const COMMIT_LOOKS_MAX: u32 = looks(Duration::from_secs(15));
 
-/// Without a task having run.
+/// How many looks the runtime may let pass without having run a task.
 const RUNTIME_LOOKS_MAX: u32 = looks(Duration::from_secs(15));
 
-/// From the signal on: above everything that a clean shutdown waits for, one after the other.
+/// How many looks a shutdown may take from the signal on: above everything that a clean one waits for, one after the
+/// other.
 const STOPPING_LOOKS_MAX: u32 = looks(Duration::from_secs(28));
 
 /// How long the message may take: the log may lie on the disk that hangs.

@@ -49,7 +49,7 @@ id! {
     LogIndex(u64)
 }
 id! {
-    /// Raft's term.
+    /// Raft's term: a number that has one leader at most.
     Term(u64)
 }
 id! {
@@ -122,12 +122,12 @@ pub fn ms_u64(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// As [`ms_u64`].
+/// A duration in milliseconds, as [`ms_u64`] has it.
 pub fn ms_u32(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
-/// As [`ms_u64`].
+/// A duration in milliseconds, as [`ms_u64`] has it.
 pub fn ms_i64(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -81,7 +81,7 @@ fn node(view: &ClusterView, broker: &BrokerView, figures: Option<NodeFigures>) -
     }
 }
 
-/// As `cluster nodes` calls it.
+/// The role of a broker, as `cluster nodes` calls it.
 fn role(leader: Option<BrokerId>, broker: &BrokerView) -> &'static str {
     match (leader == Some(broker.id), broker.metadata_voter) {
         (true, _) => "leader",

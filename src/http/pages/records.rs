@@ -40,7 +40,7 @@ struct Page {
 }
 
 struct Row {
-    /// Of a batch that cannot be read: its first and last.
+    /// The offset; of a batch that cannot be read, its first and last.
     offset: String,
     error: Option<String>,
     time: String,
