@@ -77,7 +77,7 @@
 //!
 //! Leaders announce themselves once they are ready: to everybody at once, in full to whoever connects, and
 //! every 5 s as a digest. A node keeps the highest term that it heard of for each group. Two leaders of one
-//! term are an alarm. An announcement is believed of a member of the group only.
+//! term are an alarm. Where the group runs here, an announcement is believed of its members only.
 //!
 //! **Why.** Announcements cross on their way and arrive in any order; the term orders them.
 //!
@@ -110,13 +110,13 @@
 //! ## M13: who is told to stop hands over first, and a goodbye is certain
 //!
 //! On SIGTERM a broker is not ready any more; it hands its leaderships over, several at once and the metadata
-//! group last, within 5 s; it answers what is pending, says goodbye to its peers, stops its groups, and writes
-//! out what is queued. For whoever hears the goodbye it is dead from then on, and the followers of what it
-//! still led campaign at once, one after the other.
+//! group last, within 5 s; it says goodbye to its peers, stops its groups, by which whatever still waits is
+//! answered, and writes out what is queued. For whoever hears the goodbye it is dead from then on, and the
+//! followers of what it still led campaign at once, one after the other.
 //!
 //! **Why.** An election by timeout costs seconds of writes for each partition; a planned stop need not.
 //!
-//! **Kept by** `src/raft/departed.rs`, `src/raft/node.rs` (`shutdown`), `src/raft/core.rs` (`hear_goodbye`).
+//! **Kept by** `src/broker/stop.rs`, `src/raft/departed.rs`, `src/raft/node.rs` (`shutdown`), `src/raft/core.rs` (`hear_goodbye`).
 //!
 //! **Fails without it:** `m13_a_stopping_broker_hands_its_leaderships_over`,
 //! `m13_a_stopped_broker_was_replaced_before_it_ended`, `who_says_goodbye_is_replaced_at_once`,
