@@ -31,7 +31,7 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Everything in backticks on a line.
-fn quoted(line: &str) -> impl Iterator<Item = &str> {
+pub fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 
@@ -144,16 +144,6 @@ fn check_contract(
     wrong
 }
 
-/// Files that `text` names from the root, in backticks. A pattern names none.
-pub fn named_files(text: &str) -> BTreeSet<&str> {
-    let named = text.lines().flat_map(quoted).filter(|name| {
-        let is_path = name.contains('/') && !name.contains(['*', '{', ' ', '<']) && !name.starts_with(['/', '.', '~']);
-        is_path
-            && ["src/", "jepsen-style-tests/", "scripts/", "proto/", "benches/"].iter().any(|top| name.starts_with(top))
-    });
-    named.collect()
-}
-
 #[cfg(test)]
 mod planted {
     use super::*;
@@ -215,15 +205,5 @@ mod planted {
         assert_eq!(wrong(PAGE, &strange, ""), [] as [String; 0], "one is named for it");
         rejects(&PAGE.replace("`b1_too`", ""), &strange, "", "named for it or stands in a file that cites it");
         rejects(&format!("{PAGE}\n//!\n{PAGE}"), TEST, "", "an id stands twice");
-    }
-
-    #[test]
-    fn files_are_named_from_the_root() {
-        let text =
-            "`src/a.rs` and `src/{b,c}.rs`, `a.rs`,\n`scripts/test` or `docs/x`; src/d.rs `jepsen-style-tests/suite`";
-        assert_eq!(
-            named_files(text).into_iter().collect::<Vec<_>>(),
-            ["jepsen-style-tests/suite", "scripts/test", "src/a.rs"]
-        );
     }
 }
