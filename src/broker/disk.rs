@@ -25,7 +25,8 @@ use crate::{
 /// Free bytes of the data directory's disk; None if that cannot be told. Quick.
 pub type FreeBytes = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
 
-/// Of a directory on a real disk. Asking a disk that hangs takes as long as it does: a thread of its own asks.
+/// Tells what is free on the disk of a directory. Asking one that hangs takes as long as it hangs: a thread of its own
+/// asks.
 pub fn free_bytes_of(directory: std::path::PathBuf) -> FreeBytes {
     refreshed(limits::DISK_CHECK_EVERY, move || {
         let stat = rustix::fs::statvfs(&directory).ok()?;
@@ -110,7 +111,7 @@ impl DiskGuard {
         majority_shortage(&rooms).map(|(broker, room)| self.shortage_of(broker, room))
     }
 
-    /// What peers are told.
+    /// What peers are told of this broker's disk.
     pub fn room(&self) -> Room {
         let now = *self.now.lock().expect("no holder panics");
         Room { level: now.level, free_bytes: now.free_bytes.unwrap_or(0), reserve_bytes: self.reserve_bytes }

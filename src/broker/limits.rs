@@ -20,7 +20,7 @@ pub const WAITERS_PER_BATCH_MAX: usize = 64;
 /// effect. More at once than have batches in one stalled queue only in theory.
 pub const OWED_MAX: usize = 1_000;
 
-/// After a refusal by the lease, when to propose again. A heartbeat round renews the lease.
+/// How long after a refusal by the lease the next proposal is made: a heartbeat round renews the lease.
 pub const REFUSED_RETRY: Duration = Duration::from_millis(20);
 
 /// Refused for this long without an entry getting through: NOT_ENOUGH_REPLICAS (SAFETY B8).
@@ -73,7 +73,7 @@ pub const RECONCILE_EVERY: Duration = Duration::from_secs(1);
 pub const FORMING_EVERY: Duration = Duration::from_millis(200);
 /// How often a broker looks whether majorities answer the groups it leads, to say when they do not.
 pub const MAJORITY_CHECK_EVERY: Duration = Duration::from_secs(1);
-/// Of one try to register, before the reason of the wait is looked at again.
+/// How long one try to register may take, before the reason of the wait is looked at again.
 pub const REGISTER_WITHIN: Duration = Duration::from_secs(1);
 /// How often the metadata leader asks a broker again for its registration while their link stays up.
 pub const REGISTRATION_AGAIN: Duration = Duration::from_secs(30);
@@ -92,7 +92,7 @@ pub const LOOK_FOR_LINKS_EVERY: Duration = Duration::from_millis(100);
 /// How often peers are told of new commits: what they cannot prove of a directory that was set back.
 pub const TELL_EVERY: Duration = Duration::from_millis(250);
 pub const TELL_WITHIN: Duration = Duration::from_millis(500);
-/// For a broker that stops for good, to say why.
+/// How long a broker that stops for good may take to say why.
 pub const LAST_WORDS_WITHIN: Duration = Duration::from_millis(300);
 /// One node-to-node call, unless its request has a deadline of its own.
 pub const CALL_WITHIN: Duration = Duration::from_secs(2);
@@ -141,7 +141,7 @@ pub const BROWSES_MAX: usize = 2;
 /// How often free disk space is read. What is written meanwhile, 80 MB on a fast disk, comes out of the
 /// reserve.
 pub const DISK_CHECK_EVERY: Duration = Duration::from_millis(100);
-/// So much above the reserve, or a tenth of it, a disk that was short has room again: some entries' worth.
+/// A disk that was short has room again so much above the reserve, or a tenth of it: some entries' worth.
 pub const ROOM_AGAIN_BYTES: u64 = 64 << 20;
 /// A disk that is short for this long gives its leaderships away: a trim may be on its way.
 pub const HAND_OVER_AFTER: Duration = Duration::from_secs(5);
@@ -164,14 +164,14 @@ pub const SHUTDOWN_TRANSFERS: Duration = Duration::from_secs(5);
 pub const SHUTDOWN_TASKS: Duration = Duration::from_secs(2);
 /// The last flush of a shutdown: a disk that takes longer stalls.
 pub const SHUTDOWN_FLUSH: Duration = Duration::from_secs(2);
-/// Before one transfer: how long the appender's proposals may take to settle.
+/// How long the appender's proposals may take to settle before a transfer.
 pub const SETTLE_MAX: Duration = Duration::from_secs(1);
-/// Transfers at once.
+/// How many leaderships a broker that stops hands over at once.
 pub const TRANSFERS_AT_ONCE: usize = 8;
 
 /// How often a broker looks whether its disk stalls.
 pub const STALL_CHECK_EVERY: Duration = Duration::from_millis(100);
 /// One hand-over because of it: three tries of the request. Then the next round tries again.
 pub const STALL_TRANSFER_WITHIN: Duration = Duration::from_secs(1);
-/// Of these at once. Many: those whose core waits for the disk take all their time, and others follow.
+/// How many of these run at once. Many, since those whose core waits for the disk take all their time.
 pub const STALL_TRANSFERS_MAX: usize = 256;

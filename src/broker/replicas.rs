@@ -21,7 +21,7 @@ pub struct TopicRoute {
 
 pub struct PartitionRoute {
     pub group: RaftGroupId,
-    /// None: no replica here, or not opened yet.
+    /// The replica that runs here. None: there is none, or it is not opened yet.
     pub hosted: Option<Arc<PartitionReplica>>,
 }
 
@@ -30,7 +30,7 @@ pub enum Found {
     /// The name is this topic's, and another one was meant.
     OtherTopic(TopicId),
     UnknownPartition,
-    /// Not here; the group still tells who leads.
+    /// The partition has no replica here; its group still tells who leads it.
     Elsewhere(RaftGroupId),
     Here(Arc<PartitionReplica>),
 }
@@ -94,7 +94,7 @@ impl Replicas {
         self.layout_in_use.send_replace(index);
     }
 
-    /// Until what this broker does goes by the metadata up to `index`. Whether it does in time.
+    /// Waits until what this broker does goes by the metadata up to `index`. False: it does not in time.
     pub async fn uses_layout(&self, index: LogIndex, within: Duration) -> bool {
         let mut in_use = self.layout_in_use.subscribe();
         let reached = in_use.wait_for(|used| used.is_some_and(|used| used >= index));

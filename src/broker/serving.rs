@@ -53,7 +53,7 @@ impl fmt::Display for Serving {
 }
 
 impl Node {
-    /// Of a group with a replica here.
+    /// Whether a group with a replica here is served.
     pub fn serving<S: Replicated>(&self, group: &Replica<S>) -> Serving {
         match self.serving_elsewhere(group.id()) {
             Serving::Served(leader) if leader.broker == self.me() => {
@@ -68,7 +68,7 @@ impl Node {
         }
     }
 
-    /// Of a group without a replica here: by what was announced.
+    /// Whether a group without a replica here is served, by what was announced.
     pub fn serving_elsewhere(&self, group: RaftGroupId) -> Serving {
         match self.raft.leader_of(group) {
             None => Serving::Unknown,

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 const UNPOISONED: &str = "no code that holds this lock panics";
 
-/// See the module's head.
+/// The tasks of a broker: see the module's head.
 #[derive(Default)]
 pub struct Tasks {
     running: Mutex<JoinSet<()>>,

@@ -40,9 +40,9 @@ type Request = AppendEntriesRequest<Types>;
 
 /// What is sent now, what is held back, and which requests a reply answers. Pure, time is passed in.
 struct Window {
-    /// How long news waits.
+    /// How long the news of a commit waits for entries to travel with.
     hold: Duration,
-    /// Of the last entry that was sent in this exchange, or that its first request followed on.
+    /// The last entry that was sent in this exchange, or that its first request followed on.
     sent: Option<RaftLogId>,
     /// News of a commit, and until when it waits.
     held: Option<(Request, Instant)>,
@@ -110,7 +110,7 @@ impl Window {
         Some(self.send(request))
     }
 
-    /// Until when something is held back.
+    /// When what is held back is to be sent. None: nothing is.
     fn due(&self) -> Option<Instant> {
         self.held.as_ref().map(|(_, until)| *until)
     }

@@ -22,7 +22,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contradiction {
     pub group: RaftGroupId,
-    /// None: the leader is no member that this replica knows.
+    /// The broker of that leader. None: it is no member that this replica knows.
     pub leader: Option<BrokerId>,
     /// The term in which it leads.
     pub leads_in: Term,

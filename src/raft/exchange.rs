@@ -47,7 +47,7 @@ impl Stream for Requests {
     }
 }
 
-/// Until the requests end and all are answered, or the first error.
+/// Runs until the requests end and all are answered, or until the first error.
 pub(super) async fn run(
     member: Arc<dyn Member>,
     head: Frame,

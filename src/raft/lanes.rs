@@ -55,7 +55,7 @@ impl<T: Send + 'static> Lanes<T> {
         }
     }
 
-    /// Before all bulk, if there is room for it: false if not, or if the stream is gone.
+    /// Queues a frame before all bulk. False: there is no room for it, or the stream is gone.
     pub fn send_first(&self, frame: T) -> bool {
         self.urgent.try_send(frame).is_ok()
     }

@@ -251,7 +251,7 @@ impl Session {
         }
     }
 
-    /// None: too many exchanges with the replica have not ended.
+    /// Begins an exchange of appends. None: too many with the replica have not ended.
     fn begin_appends(&mut self, hosted: Hosted, frame: &Frame) -> Result<Option<mpsc::Sender<Incoming>>, String> {
         self.appends.retain(|_, exchange| !exchange.requests.is_closed());
         if self.appends.len() >= EXCHANGES_MAX {

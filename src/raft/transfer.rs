@@ -124,7 +124,7 @@ impl<S: Replicated> Replica<S> {
         None
     }
 
-    /// Voters but this one.
+    /// The voters but this one.
     fn others(&self) -> Vec<(ReplicaId, BrokerId)> {
         self.voters().into_iter().filter(|(replica, _)| *replica != self.replica()).collect()
     }

@@ -75,7 +75,7 @@ pub struct Command(pub Bytes);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer(pub Bytes);
 
-/// Where a replica lives.
+/// The broker that a replica lives on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     pub broker: BrokerId,

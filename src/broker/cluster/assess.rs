@@ -69,9 +69,9 @@ fn lagging(nodes: &[(BrokerId, Option<NodeHealth>)]) -> BTreeMap<RaftGroupId, BT
 #[derive(Default)]
 struct Causes {
     without_leader: Vec<String>,
-    /// By the broker that does not answer.
+    /// Partitions that lack a replica, by the broker that does not answer.
     missing: BTreeMap<BrokerId, Vec<String>>,
-    /// By the broker whose replica is far behind.
+    /// Partitions with a replica that is far behind, by its broker.
     behind: BTreeMap<BrokerId, Vec<String>>,
     /// A partition counts once, however many replicas it misses.
     under_replicated: usize,

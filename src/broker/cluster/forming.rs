@@ -34,7 +34,7 @@ use crate::{
     types::{BrokerId, METADATA_GROUP, ReplicaId},
 };
 
-/// For a warning while the cluster is not formed.
+/// What a warning advises while the cluster is not formed.
 const FORM_TO_DO: &str = "start the brokers named, give all the same `peers` list, and check that each address in it can \
                           be reached from here";
 /// How this broker becomes part of a cluster.
@@ -189,7 +189,7 @@ impl Node {
         decide(&me, hellos)
     }
 
-    /// For people: whom this broker waits for and why.
+    /// Says for people whom this broker waits for, and why.
     fn reason(&self, wait: &Wait) -> String {
         match wait {
             Wait::OtherList { broker, list } => format!(

@@ -23,7 +23,7 @@ use crate::{
     types::{BrokerId, METADATA_GROUP},
 };
 
-/// For a warning while nobody takes the registration, or nobody leads.
+/// What a warning advises while nobody takes the registration, or nobody leads.
 pub const REGISTER_TO_DO: &str = "a majority of the first brokers must run with the data directories that they last had; \
                               without it nothing is lost, and nothing served. Start the brokers named; if directories \
                               were emptied or replaced, stop those brokers and put their own ones back";
@@ -92,7 +92,7 @@ async fn look_for_missing(node: &Node) {
     }
 }
 
-/// As metadata leader: registers what brokers say of themselves, once in each life of the link to them and again
+/// Registers, as the metadata leader, what brokers say of themselves: once in each life of the link to them, and again
 /// from time to time.
 async fn take_registrations(group: &MetadataGroup, asked: &mut BTreeMap<BrokerId, (u64, Instant)>) {
     let node = &*group.node;

@@ -25,13 +25,14 @@ pub struct Past {
     pub starts: Starts,
     /// The directory was part of a cluster when this process began: others may know of it.
     pub had_cluster: bool,
-    /// As on disk. Held while it is written, so that the disk follows the order of what was heard.
+    /// What was seen of others, as it is on disk. Held while it is written, so that the disk follows the order of what
+    /// was heard.
     pub seen: tokio::sync::Mutex<BTreeMap<BrokerId, Seen>>,
     /// Why brokers stopped for good, from `seen`.
     pub alarms: Mutex<BTreeMap<BrokerId, String>>,
     /// The last commit told to each peer, and in which life of the link to it.
     pub told: Mutex<BTreeMap<BrokerId, (u64, u64)>>,
-    /// Something of `seen` is queued and may not be durable yet.
+    /// The last write of `seen` that is queued and may not be durable yet.
     pub queued: Mutex<Option<u64>>,
 }
 

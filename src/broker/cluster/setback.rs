@@ -35,8 +35,8 @@ use crate::{
     types::{BrokerId, METADATA_GROUP},
 };
 
-/// Before any replica is opened: what peers that can be reached know of this broker, and then the same the
-/// other way round, this start.
+/// Asks the peers that can be reached, before any replica is opened, what they know of this broker, and tells them of
+/// this start.
 pub async fn ask_peers(memory: &Memory) -> Result<(), BrokerFailed> {
     let deadline = Instant::now() + limits::ASK_PEERS_WITHIN;
     let asked = memory.node.other_peers().map(|peer| ask_one(memory, peer.id, deadline));
@@ -116,8 +116,7 @@ async fn raise_alarm(memory: &Memory, failed: &BrokerFailed) {
     join_all(peers.iter().map(|peer| memory.node.call(*peer, &alarm, limits::LAST_WORDS_WITHIN))).await;
 }
 
-/// Until the broker stops: tells peers of commits, asks those whose link came up, and watches for
-/// contradictions.
+/// Tells peers of commits, asks those whose link came up, and watches for contradictions, until the broker stops.
 pub async fn run(memory: Arc<Memory>) {
     let mut contradicted = memory.node.raft.contradicted();
     let mut last_tell = Instant::now();
@@ -270,7 +269,7 @@ pub async fn take_alarm(memory: &Memory, from: BrokerId, mut text: String) -> Re
 /// What was told could not be kept: the store has failed, or there are too many brokers.
 pub struct NotKept;
 
-/// To what is kept of an alarm, at a character's end.
+/// Shortens a text to what is kept of an alarm, at a character's end.
 fn clip(text: &mut String) {
     let mut end = text.len().min(ALARM_BYTES_MAX);
     while !text.is_char_boundary(end) {

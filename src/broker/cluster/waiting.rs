@@ -42,11 +42,11 @@ impl Waiting {
     }
 }
 
-/// When to say what.
+/// Decides when a wait is news, and when it is a warning.
 pub struct WaitLog {
     since: Instant,
     why: String,
-    /// Of the wait, until it is a warning.
+    /// How long the wait may take until it is a warning.
     warn_after: Duration,
     warn_at: Instant,
     warn_again: Duration,

@@ -13,7 +13,7 @@ pub struct BeyondEnd {
     pub end: Offset,
 }
 
-/// Sentences for a health report.
+/// The sentences that a health report has about it.
 pub fn notes(found: &[BeyondEnd]) -> Vec<String> {
     let named = found.iter().take(limits::NOTES_MAX).map(|BeyondEnd { group, at, committed, end }| {
         format!(

@@ -76,7 +76,8 @@ impl Groups {
         format!("{prefix}-{:032x}", self.node.rng.u128())
     }
 
-    /// As this broker knows it; a member that it does not know yet is looked after as the shortest.
+    /// The session timeout of a member as this broker knows it. One that it does not know yet is taken for the
+    /// shortest.
     fn session_of(&self, group: &str, member: &str) -> Duration {
         let known = self.node.metadata().and_then(|metadata| {
             metadata.read(|state| {
@@ -87,7 +88,7 @@ impl Groups {
         known.unwrap_or(limits::SESSION_MIN)
     }
 
-    /// Until `look` finds an end in the metadata applied here, at `index` or later.
+    /// Waits until `look` finds an end in the metadata that is applied here, at `index` or later.
     async fn wait_group<T>(
         &self,
         index: LogIndex,

@@ -23,7 +23,7 @@ impl LagTable {
         Arc::clone(&self.samples.lock().expect("no code that holds this lock panics"))
     }
 
-    /// Sentences for a health report.
+    /// The sentences that a health report has about it.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.threats();
         notes.extend(beyond::notes(&self.beyond.lock().expect("no code that holds this lock panics")));

@@ -7,9 +7,9 @@ use crate::group;
 
 /// How long commits are collected into one entry (SAFETY M8). An fsync takes as long on a slow disk.
 pub const COMMIT_EVERY: Duration = Duration::from_millis(5);
-/// Of one entry of commits: well below a node frame, and applied within a heartbeat.
+/// The bytes of one entry of commits: well below a frame between nodes, and applied within a heartbeat.
 pub const COMMIT_ENTRY_BYTES_MAX: usize = 1024 * 1024;
-/// Of all commits that wait on the coordinator; more wait for room before they are queued.
+/// The bytes of all commits that wait on the coordinator; more wait for room, until their time is over.
 pub const COMMIT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Commits waiting for the next entry.
 pub const COMMITS_MAX: usize = 16_384;
@@ -69,10 +69,10 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How often a waiting join joins the next round by itself, having seen nothing of the one before. More says
 /// that this broker is far behind: the client is told to join again.
 pub const REJOINS_MAX: usize = 16;
-/// Of the readable part of a drawn member id; the rest is random.
+/// The bytes of the readable part of a drawn member id; the rest is random.
 pub const MEMBER_PREFIX_BYTES_MAX: usize = 200;
 
-/// Of a compiled pattern, in bytes: generous for names, hostile to explosions.
+/// The bytes of a compiled pattern: generous for names, hostile to explosions.
 pub const PATTERN_COMPILED_BYTES_MAX: usize = 1024 * 1024;
 
 /// How often lag is computed for metrics.

@@ -102,7 +102,7 @@ fn summary(name: &str, group: &Group) -> GroupSummary {
     }
 }
 
-/// Without lag and coordinator, which the state does not know.
+/// Describes a group without its lag and its coordinator, which the state does not know.
 fn describe(name: &str, group: &Group) -> GroupDescription {
     let mut partitions: BTreeMap<TopicPartition, GroupPartition> = BTreeMap::new();
     for (at, found) in group.offsets() {

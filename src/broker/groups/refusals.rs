@@ -6,11 +6,11 @@ use crate::{
     types::TopicPartition,
 };
 
-/// Of whom a refusal speaks.
+/// The group and the member that a refusal speaks of.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     pub group: &'a str,
-    /// Empty: nobody.
+    /// The member. Empty: the refusal speaks of none.
     pub member: &'a str,
 }
 

@@ -73,7 +73,7 @@ impl MetadataGroup {
         }
     }
 
-    /// As metadata leader: an index that covers every change committed before now.
+    /// An index that covers every change committed before now, if this broker leads the metadata.
     pub async fn confirmed_index(&self) -> Option<LogIndex> {
         confirmed_index(&self.node).await
     }

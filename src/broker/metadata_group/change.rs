@@ -120,7 +120,7 @@ impl MetadataGroup {
 }
 
 impl ChangeFailed {
-    /// For admin requests; `what` names the change.
+    /// The error of an admin request; `what` names the change.
     pub fn into_admin(self, what: &str) -> AdminError {
         match self {
             // The last try had no effect; an earlier one may have been what made it be refused.

@@ -15,7 +15,7 @@ use crate::{broker::groups::limits, types::LogIndex};
 pub struct Confirmed {
     /// Covers everything committed before the round began.
     pub index: LogIndex,
-    /// When the round began.
+    /// The moment at which the round began.
     pub began: Instant,
 }
 

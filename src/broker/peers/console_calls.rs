@@ -14,7 +14,7 @@ pub struct BrowseRequest {
     pub topic: String,
     pub partition: PartitionId,
     pub from: BrowseFrom,
-    /// Of batches; one batch is always returned whole.
+    /// How many bytes of batches are returned at most; one batch is always returned whole.
     pub bytes_max: u32,
 }
 
@@ -22,7 +22,7 @@ pub struct BrowseRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BrowseFrom {
     Start,
-    /// So many records before the high watermark, or the log start if that is later.
+    /// The page begins so many records before the high watermark, or at the log start if that is later.
     BeforeEnd(u32),
     Offset(Offset),
     /// The first record with this timestamp or a later one.
@@ -31,7 +31,7 @@ pub enum BrowseFrom {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Browsed {
-    /// Who answered.
+    /// The leader that answered.
     pub leader: BrokerId,
     /// Where the page begins; its first batch may begin below.
     pub offset: Offset,
@@ -41,7 +41,7 @@ pub struct Browsed {
 /// One node's figures that only itself knows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeFigures {
-    /// None: the system does not say.
+    /// What is free on the disk. None: the system does not say.
     pub disk_free_bytes: Option<u64>,
     /// Below this the node refuses writes.
     pub disk_reserve_bytes: u64,

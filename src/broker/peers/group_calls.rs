@@ -17,7 +17,7 @@ use crate::{
 pub struct PartitionLag {
     pub log_start: Offset,
     pub high_watermark: Offset,
-    /// None without a committed offset.
+    /// What of the partition is unread. None: the group has no committed offset there.
     pub unread: Option<Unread>,
 }
 
@@ -53,7 +53,7 @@ pub enum GroupCall {
         join: ClassicJoin,
         is_new: bool,
     },
-    /// For MEMBER_ID_REQUIRED: this drawn id will join.
+    /// A drawn member id that will join, as MEMBER_ID_REQUIRED wants it.
     Promise {
         group: String,
         member: String,
@@ -70,7 +70,7 @@ pub enum GroupCall {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum GroupReply {
     Beat(HeartbeatAnswer),
-    /// In the order asked.
+    /// One for each member that was to leave, in the order asked.
     Left(Vec<(Leaver, Option<GroupError>)>),
     /// The refused ones, of a commit or of a deletion, by their places in the request. Not by name: ten thousand
     /// names of groups, members and topics are more than one answer may hold.
@@ -92,7 +92,7 @@ pub enum RefusedOffset {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum GroupAttempt {
     Answered(Result<GroupReply, GroupError>),
-    /// Not the coordinator, or it could not decide: nothing was done.
+    /// The broker is not the coordinator, or could not decide: nothing was done.
     NotDone,
     Unknown,
 }

@@ -102,7 +102,7 @@ impl LookUps {
         }
     }
 
-    /// Of the first record at or after an offset in a batch. Decompresses it only for a record in its middle,
+    /// The time of the first record at or after an offset in a batch. Decompresses it only for a record in its middle,
     /// where readers seldom stop.
     async fn timestamp_in(&self, header: BatchHeader, batch: Bytes, offset: Offset) -> Option<WallMs> {
         if header.is_log_append_time() {
@@ -174,7 +174,8 @@ async fn first_at(
     }
 }
 
-/// Within one batch. A batch that cannot be decoded is found as a whole: its reader will say why.
+/// The first record of one batch at or after a time. A batch that cannot be decoded is found as a whole: its reader
+/// will say why.
 async fn first_record_at(
     cpu: &CpuTurns,
     header: BatchHeader,

@@ -11,7 +11,7 @@ use crate::{
     types::{LogIndex, Offset},
 };
 
-/// A live entry.
+/// A live entry of the log, and the records that it appended.
 pub struct Live {
     pub index: LogIndex,
     pub append: AppendView,
@@ -37,7 +37,7 @@ pub struct Walker<'a> {
 }
 
 impl<'a> Walker<'a> {
-    /// From the place known to be at or before `offset` and nearest to it.
+    /// Begins at the known place that is at or before `offset` and nearest to it.
     pub async fn to_offset(hosted: &'a PartitionReplica, offset: Offset) -> Result<Walker<'a>, WalkError> {
         let end = hosted.group.state_next();
         let at = match hosted.cursors.get(offset) {
@@ -51,7 +51,7 @@ impl<'a> Walker<'a> {
         Ok(Walker { hosted, at, end })
     }
 
-    /// From the last known place before the first record with a timestamp of `time` or later.
+    /// Begins at the last known place before the first record with a timestamp of `time` or later.
     pub async fn from_point(
         hosted: &'a PartitionReplica,
         point: Option<(Offset, LogIndex)>,

@@ -14,16 +14,16 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeartbeatRequest {
     pub group: String,
-    /// Empty: join.
+    /// The member. Empty: it joins.
     pub member: String,
-    /// Of the last answer.
+    /// The epoch of the last answer that the member had.
     pub epoch: i32,
     pub subscription: Option<Subscription>,
     pub owns: PartitionSet,
     pub instance: Option<String>,
     pub client_id: String,
     pub client_host: String,
-    /// Zero: the default.
+    /// How long the member may be silent. Zero: the default.
     pub session_timeout: Duration,
     pub rebalance_timeout: Duration,
 }
@@ -41,9 +41,9 @@ pub struct HeartbeatAnswer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClassicJoin {
     pub group: String,
-    /// Empty: a new member.
+    /// The member. Empty: a new one.
     pub member: String,
-    /// Since JoinGroup v4 a new dynamic member is first given its id (KIP-394).
+    /// Whether a new dynamic member is first given its id, as JoinGroup has it since v4 (KIP-394).
     pub require_member_id: bool,
     pub instance: Option<String>,
     pub client_id: String,
@@ -51,7 +51,7 @@ pub struct ClassicJoin {
     pub session_timeout: Duration,
     pub rebalance_timeout: Duration,
     pub protocol_type: String,
-    /// In the member's order of preference: name and opaque subscription.
+    /// The protocols that the member speaks, the preferred ones first: name and opaque subscription.
     pub protocols: Vec<(String, Vec<u8>)>,
 }
 
@@ -62,7 +62,7 @@ pub struct ClassicJoined {
     pub protocol_type: String,
     pub protocol: String,
     pub leader: String,
-    /// For the leader: every member with its instance id and subscription. Else empty.
+    /// Every member with its instance id and subscription, for the group leader. Empty for the others.
     pub members: Vec<(String, Option<String>, Vec<u8>)>,
 }
 
@@ -184,7 +184,7 @@ pub struct GroupPartition {
     pub member: Option<String>,
     pub committed: Option<Offset>,
     pub metadata: String,
-    /// None where the leader could not be asked.
+    /// Log start and high watermark. None where the leader could not be asked.
     pub bounds: Option<(Offset, Offset)>,
     /// Records from the committed offset (or the log start, if that is later) to the high watermark.
     pub lag: Option<i64>,

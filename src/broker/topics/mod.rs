@@ -78,7 +78,7 @@ impl Topics {
         Ok(with_stats(self.describe_new(&topic, 0), &stats))
     }
 
-    /// Until every partition of a topic has a leader that tells its size: it takes records then.
+    /// Waits until every partition of a topic has a leader that tells its size: it takes records then.
     async fn wait_answers(
         &self,
         name: &str,
@@ -204,7 +204,7 @@ impl Topics {
         TopicDescription { notes, ..self.describe_known(topic) }
     }
 
-    /// With the leaders that take writes now: for people, whom a dead one would mislead (SAFETY M7).
+    /// Describes a topic with the leaders that take writes now: people would be misled by a dead one (SAFETY M7).
     fn describe_known(&self, topic: &Topic) -> TopicDescription {
         let hosted = self.replicas.hosted_groups();
         let serving = |group| match hosted.get(&group) {

@@ -33,7 +33,7 @@ impl Topics {
         found.filter_map(|(group, stats)| stats.map(|stats| (group, stats))).collect()
     }
 
-    /// Of those that this broker leads.
+    /// The sizes of those partitions that this broker leads.
     pub fn stats_here(&self, groups: &[RaftGroupId]) -> Vec<Option<PartitionStats>> {
         let hosted = self.replicas.hosted_groups();
         let stats = groups.iter().take(limits::CALL_GROUPS_MAX).map(|group| {
@@ -47,7 +47,7 @@ impl Topics {
         stats.collect()
     }
 
-    /// Until the leaders of a topic's partitions go by the metadata up to `index`, for a bounded time.
+    /// Waits, for a bounded time, until the leaders of a topic's partitions go by the metadata up to `index`.
     pub(super) async fn wait_in_use(&self, topic: &str, groups: Vec<RaftGroupId>, index: LogIndex) {
         let leaders = groups.into_iter().filter_map(|group| self.node.raft.leader_of(group));
         let leaders: BTreeSet<BrokerId> = leaders.map(|leader| leader.broker).collect();

@@ -41,7 +41,7 @@ impl Reader {
         Ok(self.0.get_u64())
     }
 
-    /// Shares the frame's buffer.
+    /// Reads so many bytes, which share the frame's buffer.
     pub fn bytes(&mut self, count: usize) -> Result<Bytes, Malformed> {
         self.need(count)?;
         Ok(self.0.split_to(count))

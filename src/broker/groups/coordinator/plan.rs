@@ -72,7 +72,7 @@ fn millis(ms: u32) -> Duration {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     pub command: GroupCommand,
-    /// To be settled when its outcome is known.
+    /// The timers that led to it, to be settled when its outcome is known.
     pub timers: Vec<Timer>,
 }
 

@@ -14,7 +14,7 @@ use crate::{
     types::{LogIndex, Term},
 };
 
-/// See the module's head.
+/// Proposes in one term and in no other: see the module's head.
 #[derive(Clone)]
 pub struct Proposer {
     metadata: Replica<Metadata>,
@@ -32,7 +32,7 @@ pub struct Applied {
 /// Why a command was not, or not as far as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotApplied {
-    /// Never appended.
+    /// The command was never appended, so it had no effect.
     NotDone,
     Unknown,
 }

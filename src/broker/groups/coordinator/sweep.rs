@@ -24,7 +24,7 @@ use crate::{
 pub struct Sweeper {
     /// All topics as the last sweep saw them, in order.
     names: Vec<String>,
-    /// Patterns in use.
+    /// The patterns that groups use, and what they matched.
     patterns: BTreeMap<String, Matched>,
     /// Where the next sweep begins to test patterns: the last one tested by a sweep that stopped early.
     after: Option<String>,

@@ -11,7 +11,7 @@ use crate::group::{ClassicPhase, Group};
 
 #[derive(Debug, Default)]
 pub struct Syncs {
-    /// By group. Without one nobody has synced yet.
+    /// The last generation in which members synced, by group. A group without one has no syncs yet.
     latest: BTreeMap<String, Latest>,
 }
 
@@ -23,7 +23,7 @@ struct Latest {
 
 #[derive(Debug)]
 enum Synced {
-    /// As far as is to be known.
+    /// All members have synced, as far as that is to be known.
     All,
     By(BTreeSet<String>),
 }

@@ -122,7 +122,7 @@ impl Tenure {
         (Arc::new(tenure), queue)
     }
 
-    /// Until this broker is leader in another term, or none.
+    /// Runs until this broker leads in another term, or in none.
     async fn lead(&self, clock_view: &watch::Receiver<ClockView>, status: &mut watch::Receiver<Status>) {
         let mut flights = FuturesUnordered::new();
         let mut sweeper = Sweeper::default();
@@ -199,7 +199,7 @@ impl Tenure {
         }
     }
 
-    /// As [`Proposer::propose`].
+    /// Proposes in the term of this tenure: see [`Proposer::propose`].
     pub async fn propose(&self, command: GroupCommand, deadline: Instant) -> Result<Applied, NotApplied> {
         self.proposer.propose(command, deadline).await
     }

@@ -53,7 +53,7 @@ pub enum Touched {
 
 #[derive(Debug, Default)]
 pub struct Timers {
-    /// By group; none is without a timer.
+    /// The timers that run, by group. No group is without one.
     running: BTreeMap<String, BTreeMap<TimerKind, Running>>,
     due: BTreeSet<(Instant, Timer)>,
 }
@@ -62,7 +62,7 @@ pub struct Timers {
 struct Running {
     mark: i64,
     span: Duration,
-    /// None: handed out, and not settled.
+    /// When it is due. None: it was handed out and is not settled.
     due: Option<Instant>,
 }
 
@@ -91,7 +91,7 @@ impl Timers {
         }
     }
 
-    /// How many run.
+    /// How many timers run.
     pub fn len(&self) -> usize {
         self.running.values().map(BTreeMap::len).sum()
     }
@@ -144,7 +144,7 @@ impl Timers {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Of one that does not run any more.
+    /// Forgets when a timer was due that does not run any more.
     fn forget(&mut self, group: &str, kind: &TimerKind, running: &Running) {
         if let Some(due) = running.due {
             self.due.remove(&(due, Timer { group: group.to_string(), kind: kind.clone() }));

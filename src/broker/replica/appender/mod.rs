@@ -145,7 +145,7 @@ impl Appender {
 struct Task {
     deps: AppenderDeps,
     core: Core<Reply>,
-    /// Of the session.
+    /// The term in which this session leads. None: it does not lead.
     term: Option<Term>,
     arrived: mpsc::Receiver<Produce>,
     settles: mpsc::Receiver<Settle>,
@@ -186,7 +186,8 @@ impl Task {
         self.refuse_rest();
     }
 
-    /// Until this replica is leader-ready (SAFETY M1). None: the group or the handle is gone.
+    /// Waits until this replica is leader-ready (SAFETY M1), and returns the term. None: the group or the handle is
+    /// gone.
     async fn follow(&mut self, status: &mut watch::Receiver<Status>) -> Option<Term> {
         loop {
             let now = status.borrow_and_update().clone();
