@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, WallMs};
+use crate::types::{BrokerId, ClusterId, LeaderEpoch, Offset, PartitionId, StorageId, TopicId, WallMs};
 
 /// What a failed write did to the log. The chaos checker holds us to this answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -257,12 +257,12 @@ impl AdminError {
 pub enum BrokerFailed {
     /// SAFETY B5: its replicas are dead; it must answer nothing for them.
     #[error(
-        "broker {broker} is registered with another data directory (storage id {registered:032x}, this one is {found:032x}): \
+        "broker {broker} is registered with another data directory (storage id {registered}, this one is {found}): \
          put the directory back that it had last (an older copy is refused), or give this machine a new broker id and \
          the address of any running broker in `peers`; the replicas of broker {broker} stay missing meanwhile, since \
          replicas cannot be moved yet"
     )]
-    StorageIdMismatch { broker: BrokerId, registered: u128, found: u128 },
+    StorageIdMismatch { broker: BrokerId, registered: StorageId, found: StorageId },
     /// SAFETY B5: the directory is marked, and its replicas are dead.
     #[error(
         "this data directory was set back to an older copy; broker {peer} knows better: {proof}. It has forgotten votes and \
@@ -278,9 +278,9 @@ pub enum BrokerFailed {
     )]
     Contradicted { what: String },
     #[error(
-        "this directory belongs to cluster {found:032x}, the cluster reached is {expected:032x}; check `peers` and the data directory"
+        "this directory belongs to cluster {found}, the cluster reached is {expected}; check `peers` and the data directory"
     )]
-    WrongCluster { found: u128, expected: u128 },
+    WrongCluster { found: ClusterId, expected: ClusterId },
     #[error("invalid setting: {detail}")]
     InvalidSetting { detail: String },
     #[error("storage: {detail}")]

@@ -22,7 +22,7 @@ use crate::{
     raft::{RaftNode, Replica},
     seam::{Clock, Rng},
     storage::{Identity, Store, StoreError},
-    types::{BrokerId, RaftGroupId},
+    types::{BrokerId, ClusterId, RaftGroupId, StorageId},
 };
 
 /// What an operator may set about groups.
@@ -135,11 +135,11 @@ impl Node {
         }
     }
 
-    pub fn cluster_id(&self) -> Option<u128> {
+    pub fn cluster_id(&self) -> Option<ClusterId> {
         self.identity.lock().expect("no holder panics").cluster_id
     }
 
-    pub fn storage_id(&self) -> u128 {
+    pub fn storage_id(&self) -> StorageId {
         self.identity.lock().expect("no holder panics").storage_id
     }
 

@@ -44,7 +44,7 @@ use crate::{
     raft::{NodeDeps, RaftNode, RaftSettings},
     seam::{Clock, CpuTurns, Listener, Net, Rng},
     storage::{Identity, Store},
-    types::{BrokerId, METADATA_GROUP, ReplicaId},
+    types::{BrokerId, ClusterId, METADATA_GROUP, ReplicaId, StorageId},
 };
 
 /// Everything a broker is made of.
@@ -156,7 +156,7 @@ fn assemble(node: Arc<Node>, past: Past, free_bytes: FreeBytes, metrics: &Metric
     }
 }
 
-fn raft_settings(settings: &BrokerSettings, cluster: Option<u128>) -> RaftSettings {
+fn raft_settings(settings: &BrokerSettings, cluster: Option<ClusterId>) -> RaftSettings {
     RaftSettings {
         broker: settings.broker,
         cluster,
@@ -214,7 +214,7 @@ async fn identify(store: &Store, settings: &BrokerSettings, rng: &Rng) -> Result
         }
         return Ok(identity);
     }
-    let identity = Identity { broker: settings.broker, cluster_id: None, storage_id: rng.u128() };
+    let identity = Identity { broker: settings.broker, cluster_id: None, storage_id: StorageId(rng.u128()) };
     store.save_identity(identity).await.map_err(storage_failed)?;
     Ok(identity)
 }

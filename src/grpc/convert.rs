@@ -64,7 +64,7 @@ pub(super) fn metadata(view: ClusterView) -> v1::GetMetadataResponse {
     let (metadata_leader, metadata_leader_epoch) = leader(view.metadata_leader);
     v1::GetMetadataResponse {
         // Empty before the cluster is formed.
-        cluster_id: view.cluster_id.map(|id| format!("{id:032x}")).unwrap_or_default(),
+        cluster_id: view.cluster_id.map(|id| id.to_string()).unwrap_or_default(),
         metadata_index: view.metadata_index.0,
         metadata_leader,
         metadata_leader_epoch,

@@ -50,7 +50,7 @@ pub fn nodes(view: &ClusterView) -> Value {
 
 /// Empty before the cluster is formed.
 pub fn cluster_id(view: &ClusterView) -> String {
-    view.cluster_id.map(|id| format!("{id:032x}")).unwrap_or_default()
+    view.cluster_id.map(|id| id.to_string()).unwrap_or_default()
 }
 
 /// The JSON of `topic list`.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{self, MalformedBytes};
 use crate::group::GroupCommand;
-use crate::types::{BrokerId, RaftGroupId, TopicId, WallMs};
+use crate::types::{BrokerId, ClusterId, RaftGroupId, StorageId, TopicId, WallMs};
 
 /// Version byte of encoded commands.
 pub const COMMAND_VERSION: u8 = 1;
@@ -56,7 +56,7 @@ pub enum Change {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// Drawn by the founder.
-    pub cluster_id: u128,
+    pub cluster_id: ClusterId,
     /// The first voters of the metadata group; their replica ids in it are their broker ids.
     pub founders: Vec<BrokerId>,
 }
@@ -65,7 +65,7 @@ pub struct Found {
 pub struct RegisterBroker {
     pub id: BrokerId,
     /// The random identity of the broker's data directory (SAFETY B5).
-    pub storage_id: u128,
+    pub storage_id: StorageId,
     /// Advertised addresses, host:port.
     pub client_address: String,
     pub peer_address: String,

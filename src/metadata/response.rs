@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{self, MalformedBytes};
 use crate::group::{GroupOutcome, GroupRefusal};
-use crate::types::{BrokerId, ReplicaId, TopicId};
+use crate::types::{BrokerId, ClusterId, ReplicaId, StorageId, TopicId};
 
 /// Version byte of encoded responses. They travel between brokers of different versions.
 pub const RESPONSE_VERSION: u8 = 1;
@@ -19,7 +19,7 @@ pub type Response = Result<Outcome, Refusal>;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     Founded {
-        cluster_id: u128,
+        cluster_id: ClusterId,
     },
     BrokerRegistered {
         /// The broker's own replica of the metadata group.
@@ -53,19 +53,19 @@ pub enum Refusal {
     Malformed { detail: String },
     #[error("the cluster is not founded yet")]
     NotFounded,
-    #[error("this cluster was founded as {cluster_id:032x} and cannot be founded again")]
-    AlreadyFounded { cluster_id: u128 },
+    #[error("this cluster was founded as {cluster_id} and cannot be founded again")]
+    AlreadyFounded { cluster_id: ClusterId },
     #[error("founders: {rule}")]
     InvalidFounders { rule: String },
     #[error(
-        "broker {broker} is registered with storage id {registered:032x}, but its data directory has {offered:032x}: \
+        "broker {broker} is registered with storage id {registered}, but its data directory has {offered}: \
          the directory was emptied or belongs to another broker. Give it back its directory, or start it under a new id"
     )]
-    StorageIdMismatch { broker: BrokerId, registered: u128, offered: u128 },
+    StorageIdMismatch { broker: BrokerId, registered: StorageId, offered: StorageId },
     #[error("broker {broker}: {field} is {value:?}, {rule}")]
     InvalidBroker { broker: BrokerId, field: String, value: String, rule: String },
-    #[error("storage id {storage_id:032x} of broker {broker} belongs to broker {owner}: a copied data directory")]
-    StorageIdTaken { broker: BrokerId, owner: BrokerId, storage_id: u128 },
+    #[error("storage id {storage_id} of broker {broker} belongs to broker {owner}: a copied data directory")]
+    StorageIdTaken { broker: BrokerId, owner: BrokerId, storage_id: StorageId },
     #[error("broker {broker} is not registered")]
     UnknownBroker { broker: BrokerId },
     #[error("{have} brokers are registered, no more are allowed")]

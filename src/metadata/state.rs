@@ -12,8 +12,8 @@ use super::topic_config::TopicConfig;
 use crate::group::{Group, Groups};
 use crate::replicated::StateDecodeError;
 use crate::types::{
-    ALLOCATED_REPLICA_MIN, BrokerId, EntryPosition, LogIndex, PartitionId, RaftGroupId, ReplicaId, TopicId,
-    TopicPartition, WallMs,
+    ALLOCATED_REPLICA_MIN, BrokerId, ClusterId, EntryPosition, LogIndex, PartitionId, RaftGroupId, ReplicaId,
+    StorageId, TopicId, TopicPartition, WallMs,
 };
 
 /// Version byte of the encoded state. Version 2 added consumer groups; version 1 is still read.
@@ -33,7 +33,7 @@ pub struct Metadata {
     pub(super) applied: Option<EntryPosition>,
     /// The largest leader's clock seen.
     pub(super) clock: WallMs,
-    pub(super) cluster_id: Option<u128>,
+    pub(super) cluster_id: Option<ClusterId>,
     pub(super) feature_level: u32,
     pub(super) founders: Vec<BrokerId>,
     pub(super) brokers: BTreeMap<BrokerId, Broker>,
@@ -79,7 +79,7 @@ impl Eq for LayoutMark {}
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Broker {
     pub id: BrokerId,
-    pub storage_id: u128,
+    pub storage_id: StorageId,
     /// Advertised addresses, host:port.
     pub client_address: String,
     pub peer_address: String,
@@ -170,7 +170,7 @@ impl Metadata {
     }
 
     /// The id of the cluster. None until it is founded.
-    pub fn cluster_id(&self) -> Option<u128> {
+    pub fn cluster_id(&self) -> Option<ClusterId> {
         self.cluster_id
     }
 
@@ -379,7 +379,7 @@ impl Metadata {
 struct StateV1 {
     applied: Option<EntryPosition>,
     clock: WallMs,
-    cluster_id: Option<u128>,
+    cluster_id: Option<ClusterId>,
     feature_level: u32,
     founders: Vec<BrokerId>,
     brokers: BTreeMap<BrokerId, Broker>,

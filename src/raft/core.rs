@@ -26,7 +26,7 @@ use crate::{
     metrics::RaftProbe,
     seam::{Clock, Net, Rng},
     storage::Store,
-    types::{BrokerId, RaftGroupId, ReplicaId},
+    types::{BrokerId, ClusterId, RaftGroupId, ReplicaId},
 };
 
 /// A write that takes this long: the disk may come back, but others had better lead (SAFETY M14).
@@ -71,12 +71,12 @@ pub(super) struct Core {
     /// When a peer's own link last brought a ping here.
     pub inbound: Mutex<BTreeMap<BrokerId, Instant>>,
     /// Peers that said that they belong to another cluster, and to which.
-    pub foreign: Mutex<BTreeMap<BrokerId, u128>>,
+    pub foreign: Mutex<BTreeMap<BrokerId, ClusterId>>,
     /// Whether replicas here may campaign, those of the metadata group apart.
     pub may_campaign: AtomicBool,
     /// The first contradiction of a committed entry.
     pub contradicted: watch::Sender<Option<Contradiction>>,
-    pub cluster: watch::Sender<Option<u128>>,
+    pub cluster: watch::Sender<Option<ClusterId>>,
     /// On this node's disk.
     pub room: RwLock<Room>,
     /// Bytes of appends and snapshots that peers sent and no replica has answered yet.
@@ -88,7 +88,7 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub fn cluster(&self) -> Option<u128> {
+    pub fn cluster(&self) -> Option<ClusterId> {
         *self.cluster.borrow()
     }
 
@@ -134,12 +134,9 @@ impl Core {
             (Some(ours), Some(theirs)) if ours != theirs => {
                 // Once: it comes back twice a second.
                 if foreign.insert(hello.from, theirs) != Some(theirs) {
-                    tracing::error!(peer = %hello.from, "peer belongs to another cluster: {theirs:032x}, ours is {ours:032x}");
+                    tracing::error!(peer = %hello.from, "peer belongs to another cluster: {theirs}, ours is {ours}");
                 }
-                Err(format!(
-                    "broker {} belongs to cluster {theirs:032x}, broker {} to {ours:032x}",
-                    hello.from, hello.to
-                ))
+                Err(format!("broker {} belongs to cluster {theirs}, broker {} to {ours}", hello.from, hello.to))
             }
             _ => {
                 foreign.remove(&hello.from);

@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     proto::internal::{self, node_client::NodeClient},
-    types::{BrokerId, RaftGroupId, ReplicaId},
+    types::{BrokerId, ClusterId, RaftGroupId, ReplicaId},
 };
 
 /// Unacknowledged appends of one group: two to four gave 94 to 97 % of an in-process channel, and
@@ -434,13 +434,13 @@ impl Drop for Exchange {
 struct Connection {
     sender: Lanes<internal::Frame>,
     incoming: Streaming<internal::Frame>,
-    ours: watch::Receiver<Option<u128>>,
+    ours: watch::Receiver<Option<ClusterId>>,
     /// The cluster that the peer named.
-    theirs: Option<u128>,
+    theirs: Option<ClusterId>,
 }
 
 /// Whether our cluster, now that it is known or has changed, is another than the peer named.
-pub(super) async fn becomes_another(ours: &mut watch::Receiver<Option<u128>>, theirs: Option<u128>) -> bool {
+pub(super) async fn becomes_another(ours: &mut watch::Receiver<Option<ClusterId>>, theirs: Option<ClusterId>) -> bool {
     if ours.changed().await.is_err() {
         // The node is gone, and with it this stream.
         std::future::pending::<()>().await;

@@ -44,7 +44,7 @@ use crate::{
     replicated::{Replicated, SnapshotAt},
     seam::{Clock, Listener, Net, Rng},
     storage::{OpenLogError, Store},
-    types::{BrokerId, LogIndex, METADATA_GROUP, RaftGroupId, ReplicaId},
+    types::{BrokerId, ClusterId, LogIndex, METADATA_GROUP, RaftGroupId, ReplicaId},
 };
 
 /// Bytes of a request between the layers above two nodes.
@@ -68,7 +68,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 pub struct RaftSettings {
     pub broker: BrokerId,
     /// Checked in every hello: nodes of different clusters never talk. None until known.
-    pub cluster: Option<u128>,
+    pub cluster: Option<ClusterId>,
     /// Where others can dial this node, host:port: told in every hello. Empty: not told.
     pub advertised: String,
     /// Where to dial a peer whatever anyone says, the peer itself included.
@@ -246,7 +246,7 @@ impl RaftNode {
     }
 
     /// Peers that belong to other clusters, as far as they said lately.
-    pub fn foreign_peers(&self) -> BTreeMap<BrokerId, u128> {
+    pub fn foreign_peers(&self) -> BTreeMap<BrokerId, ClusterId> {
         self.core.foreign.lock().expect("no panic under this lock").clone()
     }
 
@@ -272,7 +272,7 @@ impl RaftNode {
 
     /// From now on nodes of other clusters are refused. Streams to and from peers that did not name this
     /// one end and are begun anew, and what such a peer said of leaders is forgotten (SAFETY B5).
-    pub fn set_cluster(&self, cluster: u128) {
+    pub fn set_cluster(&self, cluster: ClusterId) {
         self.core.cluster.send_if_modified(|known| known.replace(cluster) != Some(cluster));
     }
 

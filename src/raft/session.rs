@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     proto::internal,
-    types::{BrokerId, EntryPosition, TERM_MAX, Term},
+    types::{BrokerId, ClusterId, EntryPosition, TERM_MAX, Term},
 };
 
 /// Append exchanges of one peer at once: one a group and a few in transition.
@@ -76,7 +76,7 @@ pub(super) struct Session {
     core: Arc<Core>,
     peer: BrokerId,
     /// The cluster that the peer named.
-    cluster: Option<u128>,
+    cluster: Option<ClusterId>,
     replies: Replies,
     appends: BTreeMap<u64, Exchange>,
     snapshots: BTreeMap<u64, Arriving>,
@@ -98,7 +98,7 @@ impl Session {
         }
     }
 
-    pub async fn run(mut self, mut incoming: Streaming<internal::Frame>, mut ours: watch::Receiver<Option<u128>>) {
+    pub async fn run(mut self, mut incoming: Streaming<internal::Frame>, mut ours: watch::Receiver<Option<ClusterId>>) {
         let reason = loop {
             let frame = tokio::select! {
                 biased;

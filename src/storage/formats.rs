@@ -7,7 +7,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{EntryKind, Identity, LogEntry, SavedState, Seen, Start, Starts, starts::Begun};
-use crate::types::{BrokerId, EntryPosition, LogIndex, ReplicaId, Term, WallMs};
+use crate::types::{BrokerId, ClusterId, EntryPosition, LogIndex, ReplicaId, StorageId, Term, WallMs};
 
 /// The format version that every value begins with. A value of a format that changes gets its own.
 const VERSION: u8 = 1;
@@ -160,18 +160,18 @@ pub(super) fn identity(identity: &Identity) -> Bytes {
     let mut out = BytesMut::with_capacity(42);
     out.put_u8(VERSION);
     out.put_u64(identity.broker.0);
-    out.put_u128(identity.storage_id);
+    out.put_u128(identity.storage_id.0);
     out.put_u8(identity.cluster_id.is_some().into());
-    out.put_u128(identity.cluster_id.unwrap_or_default());
+    out.put_u128(identity.cluster_id.unwrap_or_default().0);
     out.freeze()
 }
 
 pub(super) fn read_identity(value: Bytes) -> Result<Identity, FormatError> {
     let mut value = Reader::new(value)?;
     let broker = BrokerId(value.u64()?);
-    let storage_id = u128::from_be_bytes(value.array()?);
+    let storage_id = StorageId(u128::from_be_bytes(value.array()?));
     let has_cluster = value.flag()?;
-    let cluster_id = u128::from_be_bytes(value.array()?);
+    let cluster_id = ClusterId(u128::from_be_bytes(value.array()?));
     value.end()?;
     Ok(Identity { broker, storage_id, cluster_id: has_cluster.then_some(cluster_id) })
 }
@@ -206,7 +206,7 @@ pub(super) fn read_starts(value: Bytes) -> Result<Starts, FormatError> {
 pub(super) fn seen(seen: &Seen) -> Bytes {
     let mut out = BytesMut::with_capacity(49 + seen.alarm.len());
     out.put_u8(VERSION);
-    out.put_u128(seen.storage_id);
+    out.put_u128(seen.storage_id.0);
     out.put_u64(seen.start.number);
     out.put_u128(seen.start.id);
     out.put_u64(seen.commit_no);
@@ -216,7 +216,7 @@ pub(super) fn seen(seen: &Seen) -> Bytes {
 
 pub(super) fn read_seen(value: Bytes) -> Result<Seen, FormatError> {
     let mut value = Reader::new(value)?;
-    let storage_id = u128::from_be_bytes(value.array()?);
+    let storage_id = StorageId(u128::from_be_bytes(value.array()?));
     let start = Start { number: value.u64()?, id: u128::from_be_bytes(value.array()?) };
     let commit_no = value.u64()?;
     let alarm = String::from_utf8(value.0.to_vec()).map_err(|_| FormatError::Malformed("its text is not UTF-8"))?;
@@ -304,14 +304,14 @@ mod tests {
         let empty = SavedState { position: None, ..saved };
         assert_eq!(saved_state(&empty).concat(), [&b"\x01\0"[..], &[0; 16], b"\0\0\0\x03whowhat"].concat());
         assert_eq!(replica(ReplicaId(5)), [&b"\x01"[..], term].concat());
-        let whose = Identity { broker: BrokerId(5), cluster_id: Some(9), storage_id: 5 };
+        let whose = Identity { broker: BrokerId(5), cluster_id: Some(ClusterId(9)), storage_id: StorageId(5) };
         assert_eq!(identity(&whose), [&b"\x01"[..], term, &[0; 8], term, b"\x01", &[0; 8], index].concat());
         let begun = vec![Begun { id: 5, commit_no: 9 }, Begun { id: 9, commit_no: 5 }];
         let both = Starts::from_parts(9, begun).expect("possible");
         let bytes = [&b"\x01"[..], index, &[0, 0, 0, 2], &[0; 8], term, index, &[0; 8], index, term].concat();
         assert_eq!(starts(&both), bytes);
         let start = Start { number: 9, id: 5 };
-        let other = Seen { storage_id: 9, start, commit_no: 5, alarm: "why".into() };
+        let other = Seen { storage_id: StorageId(9), start, commit_no: 5, alarm: "why".into() };
         assert_eq!(seen(&other), [&b"\x01"[..], &[0; 8], index, index, &[0; 8], term, term, b"why"].concat());
         assert_eq!(point(LogIndex(9), WallMs(5)), [&b"\x01"[..], index, term].concat());
         assert_eq!(tombstone(LogIndex(9)), [&b"\x02"[..], index].concat());
@@ -342,13 +342,13 @@ mod tests {
             let saved = SavedState { position: some.then_some(at(term, index)), membership: a.into(), state: b.into() };
             prop_assert_eq!(read_saved_state(saved_state(&saved).concat().into()), Ok(saved));
             prop_assert_eq!(read_replica(replica(ReplicaId(term))), Ok(ReplicaId(term)));
-            let whose = Identity { broker: BrokerId(term), cluster_id: some.then_some(wide), storage_id: !wide };
+            let whose = Identity { broker: BrokerId(term), cluster_id: some.then_some(ClusterId(wide)), storage_id: StorageId(!wide) };
             prop_assert_eq!(read_identity(identity(&whose)), Ok(whose));
             let begun = vec![Begun { id: wide, commit_no: index }; 3];
             let three = Starts::from_parts(term >> 1, begun).expect("possible");
             prop_assert_eq!(read_starts(starts(&three)), Ok(three));
             let start = Start { number: term, id: wide };
-            let other = Seen { storage_id: !wide, start, commit_no: index, alarm: format!("{ms}") };
+            let other = Seen { storage_id: StorageId(!wide), start, commit_no: index, alarm: format!("{ms}") };
             prop_assert_eq!(read_seen(seen(&other)), Ok(other));
             prop_assert_eq!(read_point(point(LogIndex(index), WallMs(ms))), Ok((LogIndex(index), WallMs(ms))));
             prop_assert_eq!(read_tombstone(tombstone(LogIndex(index))), Ok(Some(LogIndex(index))));

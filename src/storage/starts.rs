@@ -9,6 +9,8 @@
 //!
 //! Pure: no I/O, no clock, no chance.
 
+use crate::types::StorageId;
+
 /// Starts that a directory remembers: years of daily ones. A peer that was away for longer can prove
 /// nothing by an older one.
 const STARTS_MAX: usize = 1_024;
@@ -49,7 +51,7 @@ pub struct Starts {
 pub struct Seen {
     /// The storage id of the other's directory. Nothing is proven about a directory with another one: the cluster's
     /// registration refuses it.
-    pub storage_id: u128,
+    pub storage_id: StorageId,
     pub start: Start,
     /// The last one that it told in this start.
     pub commit_no: u64,
@@ -101,7 +103,7 @@ impl Starts {
 
     /// Whether what a peer has seen of a directory with this storage id proves that ours is older. Right
     /// at any time, however long this start runs: earlier starts do not change any more.
-    pub fn check(&self, storage_id: u128, seen: &Seen) -> Result<(), SetBack> {
+    pub fn check(&self, storage_id: StorageId, seen: &Seen) -> Result<(), SetBack> {
         if seen.storage_id != storage_id {
             return Ok(());
         }
@@ -128,7 +130,7 @@ impl Starts {
 mod tests {
     use super::*;
 
-    const DIRECTORY: u128 = 77;
+    const DIRECTORY: StorageId = StorageId(77);
 
     /// A directory whose starts have these ids and ended at these commits.
     fn starts(ended: &[(u128, u64)]) -> Starts {
@@ -152,7 +154,7 @@ mod tests {
         for fine in [seen(1, 11, 0), seen(1, 11, 100), seen(2, 12, 200), seen(3, 13, 250), seen(3, 13, 9_999)] {
             assert_eq!(ours.check(DIRECTORY, &fine), Ok(()), "{fine:?}");
         }
-        let other = Seen { storage_id: 78, ..seen(9, 99, 9_999) };
+        let other = Seen { storage_id: StorageId(78), ..seen(9, 99, 9_999) };
         assert_eq!(ours.check(DIRECTORY, &other), Ok(()), "another directory: registration refuses it");
     }
 

@@ -18,7 +18,7 @@ use super::{
     open::{Loader, REPLACE_REPLICA},
     writer::{Write, Writer, wait_done, waiter},
 };
-use crate::types::{BrokerId, LogIndex, RaftGroupId, ReplicaId};
+use crate::types::{BrokerId, ClusterId, LogIndex, RaftGroupId, ReplicaId, StorageId};
 
 /// Groups read from disk at once while they are listed.
 const GROUPS_PER_SCAN: usize = 1_000;
@@ -46,22 +46,22 @@ impl Default for StoreOptions {
 pub struct Identity {
     pub broker: BrokerId,
     /// The cluster that the directory belongs to. None until the broker has joined one.
-    pub cluster_id: Option<u128>,
+    pub cluster_id: Option<ClusterId>,
     /// Drawn when the directory was new; registered with the cluster, so that an emptied directory
     /// is told from the one the broker had.
-    pub storage_id: u128,
+    pub storage_id: StorageId,
 }
 
 impl Identity {
     /// Refuses the directory of another broker or cluster. A cluster id that one side does not know
     /// yet is no difference.
-    pub fn check(&self, broker: BrokerId, cluster_id: Option<u128>) -> Result<(), StoreError> {
+    pub fn check(&self, broker: BrokerId, cluster_id: Option<ClusterId>) -> Result<(), StoreError> {
         let what = if self.broker != broker {
             format!("it is broker {}'s, this is broker {broker}", self.broker)
         } else if let (Some(here), Some(asked)) = (self.cluster_id, cluster_id)
             && here != asked
         {
-            format!("its cluster is {here:032x}, not {asked:032x}")
+            format!("its cluster is {here}, not {asked}")
         } else {
             return Ok(());
         };

@@ -81,14 +81,34 @@ impl Term {
     }
 }
 
-/// A topic's identity over the life of the cluster: a new topic of an old name has a new one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct TopicId(pub u128);
+/// Ids that are drawn at random, shown as 32 hexadecimal digits.
+macro_rules! random_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u128);
 
-impl fmt::Display for TopicId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:032x}", self.0)
+            }
+        }
+    };
+}
+
+random_id! {
+    /// A topic's identity over the life of the cluster: a new topic of an old name has a new one.
+    TopicId
+}
+random_id! {
+    /// A cluster's identity, drawn when it is founded. Nodes of different clusters never talk.
+    ClusterId
+}
+random_id! {
+    /// A data directory's identity, drawn before anything else is written to it. A broker is registered with one,
+    /// so that an emptied or copied directory is noticed.
+    StorageId
 }
 
 /// A partition as clients name it.

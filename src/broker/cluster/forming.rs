@@ -31,7 +31,7 @@ use crate::{
     config,
     metadata::{Change, Found, Metadata, Outcome, Refusal},
     raft::{Replica, ReplicaSpec},
-    types::{BrokerId, METADATA_GROUP, ReplicaId},
+    types::{BrokerId, ClusterId, METADATA_GROUP, ReplicaId},
 };
 
 /// What a warning advises while the cluster is not formed.
@@ -83,7 +83,7 @@ pub async fn join_cluster(forming: &Forming, here: Option<ReplicaId>) -> Result<
     }
     register(forming).await?;
     begin_to_run(node);
-    tracing::info!(broker = %node.me(), cluster = %format_args!("{cluster_id:032x}"), "part of the cluster");
+    tracing::info!(broker = %node.me(), cluster = %cluster_id, "part of the cluster");
     Ok(())
 }
 
@@ -106,7 +106,7 @@ fn begin_to_run(node: &Node) {
 enum Step {
     /// There is a cluster: register, then run the replica it gives us.
     Register {
-        cluster_id: u128,
+        cluster_id: ClusterId,
     },
     /// We are the one who founds, and everything is as it must be.
     Found,
@@ -271,7 +271,7 @@ fn raft_failed(error: crate::raft::OpenError) -> BrokerFailed {
 }
 
 /// The founder with the lowest id makes the cluster id up, nobody else; all others wait for it.
-async fn learn_cluster(forming: &Forming, metadata: &Replica<Metadata>) -> Result<u128, BrokerFailed> {
+async fn learn_cluster(forming: &Forming, metadata: &Replica<Metadata>) -> Result<ClusterId, BrokerFailed> {
     let node = &forming.node;
     let mut applied = metadata.applied();
     let mut waiting = Waiting::new(node, Stage::Joining);
@@ -284,7 +284,7 @@ async fn learn_cluster(forming: &Forming, metadata: &Replica<Metadata>) -> Resul
         let founders = node.founders();
         if founders.first() == Some(&node.me()) && node.cluster_id().is_none() {
             found_on(node, metadata, &mut waiting).await?;
-            let found = Change::Found(Found { cluster_id: node.rng.u128(), founders });
+            let found = Change::Found(Found { cluster_id: ClusterId(node.rng.u128()), founders });
             if let Err(error) = forming.metadata.change(found, limits::FORMING_EVERY).await {
                 tracing::debug!(?error, "founding goes on");
                 sleep(limits::FORMING_EVERY).await;
@@ -322,7 +322,7 @@ async fn found_on(node: &Node, metadata: &Replica<Metadata>, waiting: &mut Waiti
     }
 }
 
-async fn remember_cluster(node: &Node, cluster_id: u128) -> Result<(), BrokerFailed> {
+async fn remember_cluster(node: &Node, cluster_id: ClusterId) -> Result<(), BrokerFailed> {
     let mut identity = *node.identity.lock().expect("no holder panics");
     match identity.cluster_id {
         Some(known) if known != cluster_id => {
@@ -380,7 +380,7 @@ mod tests {
 
     const LIST: u64 = 77;
 
-    fn hello(broker: u64, is_empty: bool, cluster_id: Option<u128>) -> Hello {
+    fn hello(broker: u64, is_empty: bool, cluster_id: Option<ClusterId>) -> Hello {
         Hello { broker: BrokerId(broker), peers_hash: LIST, is_empty, cluster_id, peers: "1@there".into() }
     }
 
@@ -408,7 +408,7 @@ mod tests {
 
     #[test]
     fn b5_an_emptied_founder_asks_the_cluster_instead_of_founding_or_voting() {
-        let cluster_id = 9;
+        let cluster_id = ClusterId(9);
         let formed = [hello(2, false, Some(cluster_id))];
         assert_eq!(step(1, &formed), Step::Register { cluster_id });
         let lowest_and_formed = [hello(1, false, None), hello(3, false, Some(cluster_id))];
@@ -429,7 +429,7 @@ mod tests {
         assert!(matches!(step(2, &[hello(1, true, None)]), Step::Wait(_)));
         assert_eq!(step(2, &[hello(1, false, None)]), Step::Follow);
         assert!(matches!(step(4, &[hello(1, false, None)]), Step::Wait(_)));
-        let cluster_id = 5;
+        let cluster_id = ClusterId(5);
         assert_eq!(step(4, &[hello(1, false, Some(cluster_id))]), Step::Register { cluster_id });
     }
 
@@ -439,8 +439,8 @@ mod tests {
         let followed = [hello(2, false, None), hello(3, true, None), hello(4, true, None)];
         assert_eq!(step_of(1, true, &followed), Step::Found);
         assert!(matches!(step_of(1, true, &followed[..2]), Step::Wait(_)), "all must have the same list");
-        let formed = [hello(2, false, Some(9)), hello(3, true, None), hello(4, true, None)];
-        assert_eq!(step_of(1, true, &formed), Step::Register { cluster_id: 9 });
+        let formed = [hello(2, false, Some(ClusterId(9))), hello(3, true, None), hello(4, true, None)];
+        assert_eq!(step_of(1, true, &formed), Step::Register { cluster_id: ClusterId(9) });
     }
 
     #[test]
@@ -477,6 +477,6 @@ mod tests {
             has_begun: false,
         };
         assert!(matches!(decide(&me, &[]), Step::Wait(Wait::Founder(missing)) if missing == others));
-        assert_eq!(decide(&me, &[hello(2, false, Some(9))]), Step::Register { cluster_id: 9 });
+        assert_eq!(decide(&me, &[hello(2, false, Some(ClusterId(9)))]), Step::Register { cluster_id: ClusterId(9) });
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         peers::calls::{Answer, Call},
     },
     metadata::{Change, RegisterBroker},
-    types::{BrokerId, METADATA_GROUP},
+    types::{BrokerId, ClusterId, METADATA_GROUP},
 };
 
 /// What a warning advises while nobody takes the registration, or nobody leads.
@@ -148,10 +148,10 @@ fn foreigner(node: &Node) -> Option<BrokerFailed> {
 /// Pure: the cluster of the majority of `others`, if it is none of ours.
 fn outnumbered(
     others: &[BrokerId],
-    foreign: &BTreeMap<BrokerId, u128>,
+    foreign: &BTreeMap<BrokerId, ClusterId>,
     is_linked: impl Fn(BrokerId) -> bool,
-) -> Option<u128> {
-    let strange: Vec<u128> = others.iter().filter_map(|peer| foreign.get(peer).copied()).collect();
+) -> Option<ClusterId> {
+    let strange: Vec<ClusterId> = others.iter().filter_map(|peer| foreign.get(peer).copied()).collect();
     let is_alone = !others.iter().any(|peer| is_linked(*peer));
     (is_alone && strange.len() * 2 > others.len()).then(|| strange.first().copied()).flatten()
 }
@@ -195,13 +195,13 @@ mod tests {
     #[test]
     fn s13_only_the_one_among_strangers_leaves() {
         let others = [2, 3].map(BrokerId);
-        let strangers = |ids: &[u64]| ids.iter().map(|id| (BrokerId(*id), 9)).collect::<BTreeMap<_, _>>();
+        let strangers = |ids: &[u64]| ids.iter().map(|id| (BrokerId(*id), ClusterId(9))).collect::<BTreeMap<_, _>>();
         let nobody = |_| false;
-        assert_eq!(outnumbered(&others, &strangers(&[2, 3]), nobody), Some(9));
+        assert_eq!(outnumbered(&others, &strangers(&[2, 3]), nobody), Some(ClusterId(9)));
         assert_eq!(outnumbered(&others, &strangers(&[3]), nobody), None, "broker 2 may be one of ours");
         assert_eq!(outnumbered(&others, &strangers(&[3]), |peer| peer == BrokerId(2)), None);
         assert_eq!(outnumbered(&others, &strangers(&[7, 8]), nobody), None, "they are not in the list");
-        assert_eq!(outnumbered(&others[..1], &strangers(&[2]), nobody), Some(9));
+        assert_eq!(outnumbered(&others[..1], &strangers(&[2]), nobody), Some(ClusterId(9)));
         assert_eq!(outnumbered(&[], &strangers(&[]), nobody), None);
     }
 }

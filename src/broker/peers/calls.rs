@@ -20,7 +20,7 @@ use crate::{
     metadata::{Change, RegisterBroker, Response},
     raft::CallError,
     storage::{Seen, Start},
-    types::{BrokerId, LogIndex, Offset, RaftGroupId, WallMs},
+    types::{BrokerId, ClusterId, LogIndex, Offset, RaftGroupId, StorageId, WallMs},
 };
 
 const VERSION: u8 = 1;
@@ -105,7 +105,7 @@ pub enum Answer {
 /// What a broker tells of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
-    pub storage_id: u128,
+    pub storage_id: StorageId,
     /// Number and id.
     pub start: (u64, u128),
     pub commit_no: u64,
@@ -143,7 +143,7 @@ pub struct Hello {
     pub peers_hash: u64,
     /// It has neither Raft state nor a cluster.
     pub is_empty: bool,
-    pub cluster_id: Option<u128>,
+    pub cluster_id: Option<ClusterId>,
     /// Its list, for people.
     pub peers: String,
 }
@@ -243,7 +243,7 @@ mod tests {
         let browse = Call::Console(ConsoleCall::Browse(browse));
         assert_eq!(&encode(&browse)[..], &[1, 11, 0, 1, b't', 6, 2, 14, 5]);
         assert_eq!(&encode(&Call::Console(ConsoleCall::Figures { history: true }))[..], &[1, 11, 1, 1]);
-        let told = Told { storage_id: 1, start: (2, 3), commit_no: 4 };
+        let told = Told { storage_id: StorageId(1), start: (2, 3), commit_no: 4 };
         let remember = Call::Remember { told: told.clone(), after: Some((5, 6)) };
         assert_eq!(&encode(&Call::Recall)[..], &[1, 13]);
         assert_eq!(&encode(&remember)[..], &[1, 14, 1, 2, 3, 4, 1, 5, 6]);

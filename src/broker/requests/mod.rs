@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::limits;
-use crate::types::{BrokerId, LeaderEpoch, LogIndex, Offset, PartitionId, RaftGroupId, TopicId, WallMs};
+use crate::types::{BrokerId, ClusterId, LeaderEpoch, LogIndex, Offset, PartitionId, RaftGroupId, TopicId, WallMs};
 
 /// How long a request may take that says nothing of it, or more than any may.
 pub fn or_default(asked: Duration, default: Duration) -> Duration {
@@ -206,7 +206,7 @@ pub enum TopicsWanted {
 #[derive(Clone, Debug)]
 pub struct ClusterView {
     /// None before the cluster is formed.
-    pub cluster_id: Option<u128>,
+    pub cluster_id: Option<ClusterId>,
     pub metadata_index: LogIndex,
     pub metadata_leader: Option<LeaderNow>,
     /// The answering broker is cut off: leaders may have moved, and topics may have been made, without its knowing.

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
     use crate::{
         cli::exit::{FAILED, USAGE},
-        types::BrokerId,
+        types::{BrokerId, ClusterId, StorageId},
     };
 
     /// Seen once: a privileged port was to be made "a free address".
@@ -116,8 +116,11 @@ mod tests {
         let detail = String::from("z");
         for (failed, code) in [
             (BrokerFailed::InvalidSetting { detail: detail.clone() }, USAGE),
-            (BrokerFailed::WrongCluster { found: 1, expected: 2 }, USAGE),
-            (BrokerFailed::StorageIdMismatch { broker: BrokerId(1), registered: 1, found: 2 }, FAILED),
+            (BrokerFailed::WrongCluster { found: ClusterId(1), expected: ClusterId(2) }, USAGE),
+            (
+                BrokerFailed::StorageIdMismatch { broker: BrokerId(1), registered: StorageId(1), found: StorageId(2) },
+                FAILED,
+            ),
             (BrokerFailed::Storage { detail }, FAILED),
         ] {
             assert_eq!(of_broker(&failed).code, code, "{failed}");

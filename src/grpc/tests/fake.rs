@@ -25,7 +25,9 @@ use crate::{
     group::{GroupPhase, PartitionSet, Subscription},
     record::{BatchHeader, append_patched},
     seam::CpuTurns,
-    types::{BrokerId, LeaderEpoch, LogIndex, Offset, PartitionId, RaftGroupId, TopicId, TopicPartition, WallMs},
+    types::{
+        BrokerId, ClusterId, LeaderEpoch, LogIndex, Offset, PartitionId, RaftGroupId, TopicId, TopicPartition, WallMs,
+    },
 };
 
 pub const TOPIC: &str = "orders";
@@ -329,7 +331,7 @@ impl Backend for Fake {
 
     async fn cluster_view(&self, _: TopicsWanted) -> ClusterView {
         ClusterView {
-            cluster_id: Some(0xc1),
+            cluster_id: Some(ClusterId(0xc1)),
             metadata_index: LogIndex(5),
             metadata_leader: None,
             routes_stale: false,

@@ -20,7 +20,9 @@ use crate::{
     metrics::Sample,
     record::{BatchBuilder, Codec, Record, append_patched},
     seam::CpuTurns,
-    types::{BrokerId, LeaderEpoch, LogIndex, Offset, PartitionId, RaftGroupId, TopicId, TopicPartition, WallMs},
+    types::{
+        BrokerId, ClusterId, LeaderEpoch, LogIndex, Offset, PartitionId, RaftGroupId, TopicId, TopicPartition, WallMs,
+    },
 };
 
 #[derive(Clone)]
@@ -151,7 +153,7 @@ impl Backend for Fake {
             TopicsWanted::None | TopicsWanted::All => Vec::new(),
         };
         ClusterView {
-            cluster_id: Some(0xabc),
+            cluster_id: Some(ClusterId(0xabc)),
             metadata_index: LogIndex(7),
             metadata_leader: Some(LeaderNow { broker: BrokerId(2), epoch: LeaderEpoch(1) }),
             routes_stale: false,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::replicated::StateDecodeError;
-use crate::types::RaftGroupId;
+use crate::types::{ClusterId, RaftGroupId};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -13,7 +13,10 @@ fn command_bytes_are_frozen() {
     let configs = BTreeMap::from([("retention.ms".to_string(), "9".to_string())]);
     let (name, topic_id) = ("orders".to_string(), TopicId(0x0102));
     for (change, frozen) in [
-        (Change::Found(Found { cluster_id: 300, founders: vec![BrokerId(1), BrokerId(2)] }), "010200ac02020102"),
+        (
+            Change::Found(Found { cluster_id: ClusterId(300), founders: vec![BrokerId(1), BrokerId(2)] }),
+            "010200ac02020102",
+        ),
         (
             Change::RegisterBroker(RegisterBroker { rack: Some("r".to_string()), ..registration(1) }),
             "0102010181a0010d31302e302e302e313a373037300d31302e302e302e313a373037310d31302e302e302e313a3730383001017205302e312e30",

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::replicated::Replicated;
-use crate::types::{BrokerId, EntryPosition, LogIndex, Term, TopicId, WallMs};
+use crate::types::{BrokerId, ClusterId, EntryPosition, LogIndex, StorageId, Term, TopicId, WallMs};
 
 /// A metadata group without Raft: applies one command after another.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +25,7 @@ impl Cluster {
     pub fn founded(brokers: u64, rack: impl Fn(u64) -> Option<String>) -> Cluster {
         let mut cluster = Cluster::default();
         let founders = (1..=brokers.min(3)).map(BrokerId).collect();
-        cluster.apply(Change::Found(Found { cluster_id: 0xC0FFEE, founders })).expect("first founding");
+        cluster.apply(Change::Found(Found { cluster_id: ClusterId(0xC0FFEE), founders })).expect("first founding");
         for id in 1..=brokers {
             let mut broker = registration(id);
             broker.rack = rack(id);
@@ -50,7 +50,7 @@ impl Cluster {
 pub(super) fn registration(id: u64) -> RegisterBroker {
     RegisterBroker {
         id: BrokerId(id),
-        storage_id: 0x5000 + u128::from(id),
+        storage_id: StorageId(0x5000 + u128::from(id)),
         client_address: format!("10.0.0.{id}:7070"),
         peer_address: format!("10.0.0.{id}:7071"),
         http_address: format!("10.0.0.{id}:7080"),

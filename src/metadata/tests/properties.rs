@@ -49,7 +49,7 @@ fn command(state: &Metadata, step: &Step) -> bytes::Bytes {
     let change = match step {
         Step::Register { id, storage, rack } => {
             let mut broker = registration(*id);
-            broker.storage_id += storage;
+            broker.storage_id.0 += storage;
             broker.rack = (*rack > 0).then(|| format!("rack-{rack}"));
             Change::RegisterBroker(broker)
         }

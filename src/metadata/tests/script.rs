@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, error::Error, fmt::Write as _};
 use goldenscript::Context;
 
 use super::*;
-use crate::types::RaftGroupId;
+use crate::types::{ClusterId, RaftGroupId, StorageId};
 
 struct Runner(Cluster);
 
@@ -16,7 +16,7 @@ impl goldenscript::Runner for Runner {
         let mut args = command.consume_args();
         let output = match command.name.as_str() {
             "found" => {
-                let cluster_id = args.take_key("id").unwrap_or("1").parse()?;
+                let cluster_id = ClusterId(args.take_key("id").unwrap_or("1").parse()?);
                 let founders = std::iter::from_fn(|| args.next_pos()).map(str::parse).collect::<Result<Vec<_>, _>>()?;
                 let founders = founders.into_iter().map(BrokerId).collect();
                 self.answer(Change::Found(Found { cluster_id, founders }))
@@ -25,7 +25,7 @@ impl goldenscript::Runner for Runner {
                 let mut broker = registration(args.next_pos().ok_or("which broker")?.parse()?);
                 broker.rack = args.take_key("rack").map(str::to_string);
                 if let Some(id) = args.take_key("storage") {
-                    broker.storage_id = id.parse()?;
+                    broker.storage_id = StorageId(id.parse()?);
                 }
                 if let Some(address) = args.take_key("client") {
                     broker.client_address = address.to_string();

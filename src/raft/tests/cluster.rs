@@ -17,7 +17,7 @@ use crate::{
     },
     seam::{Net, Rng, SystemClock, TcpNet},
     storage::{Kv, Store, StoreOptions, WriterProbe, sim::SimDisk},
-    types::{BrokerId, LogIndex, RaftGroupId, ReplicaId, Term},
+    types::{BrokerId, ClusterId, LogIndex, RaftGroupId, ReplicaId, Term},
 };
 
 pub const GROUP: RaftGroupId = RaftGroupId(1);
@@ -48,7 +48,7 @@ pub struct Knobs {
     pub elections: [Duration; 2],
     pub queue_bytes_max: usize,
     /// That the nodes know to be theirs from the start.
-    pub cluster: Option<u128>,
+    pub cluster: Option<ClusterId>,
 }
 
 impl Default for Knobs {
@@ -58,7 +58,7 @@ impl Default for Knobs {
             heartbeat,
             elections: [min, max],
             queue_bytes_max: StoreOptions::default().queue_bytes_max,
-            cluster: Some(7),
+            cluster: Some(ClusterId(7)),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::{
         types::{Peer, RaftEntry, RaftLogId, RaftStoredMembership, RaftVote, Types, log_id},
         wire::{self, Announced, Frame, Kind, SnapshotHead, encode_control},
     },
-    types::{BrokerId, EntryPosition, LogIndex, RaftGroupId, ReplicaId, TERM_MAX, Term},
+    types::{BrokerId, ClusterId, EntryPosition, LogIndex, RaftGroupId, ReplicaId, TERM_MAX, Term},
 };
 
 fn at(term: u64, index: u64) -> RaftLogId {
@@ -241,7 +241,7 @@ async fn streams_between_clusters_end_once_they_know_what_they_are() {
     let cluster = Cluster::with(Knobs { cluster: None, ..Knobs::default() }).await;
     cluster.write(1).await;
     for (id, named) in [(1, 8), (2, 9), (3, 8)] {
-        cluster.nodes[&id].raft.set_cluster(named);
+        cluster.nodes[&id].raft.set_cluster(ClusterId(named));
     }
     let linked = |from: u64, to: u64| cluster.nodes[&from].raft.peer_alive(BrokerId(to));
     timeout(WITHIN, async {

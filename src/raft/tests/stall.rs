@@ -11,7 +11,7 @@ use super::cluster::{Cluster, GROUP, Knobs, WITHIN, replica};
 use crate::{
     raft::wire::{self, Kind},
     storage::sim::SimFault,
-    types::BrokerId,
+    types::{BrokerId, ClusterId},
 };
 
 /// Ticks come every 4 ms: 1,024 of them fit into 4.2 s.
@@ -19,7 +19,7 @@ const KNOBS: Knobs = Knobs {
     heartbeat: Duration::from_millis(20),
     elections: [Duration::from_millis(150), Duration::from_millis(300)],
     queue_bytes_max: 4 << 10,
-    cluster: Some(7),
+    cluster: Some(ClusterId(7)),
 };
 
 /// Longer than a queue of 1,024 ticks lasts.

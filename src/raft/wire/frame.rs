@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::super::types::Malformed;
-use crate::types::{BrokerId, RaftGroupId, ReplicaId, Term, WallMs};
+use crate::types::{BrokerId, ClusterId, RaftGroupId, ReplicaId, Term, WallMs};
 
 /// A frame holds at most one entry batch of 1 MiB, or one entry of 8 MiB, and its head.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
@@ -157,7 +157,7 @@ impl Frame {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// None until the cluster is founded.
-    pub cluster: Option<u128>,
+    pub cluster: Option<ClusterId>,
     pub from: BrokerId,
     pub to: BrokerId,
     /// Drawn at each start of a process: a new one means that the old process is dead.

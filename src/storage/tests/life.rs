@@ -8,7 +8,7 @@ use crate::{
         Family, Identity, Kv, OpenLogError, ReplicaLog, RocksKv, RocksOptions, SavedState, SimDisk, StoreError,
         StoreOptions,
     },
-    types::{BrokerId, LogIndex, Offset, RaftGroupId, ReplicaId, WallMs},
+    types::{BrokerId, ClusterId, LogIndex, Offset, RaftGroupId, ReplicaId, StorageId, WallMs},
 };
 
 #[test]
@@ -240,16 +240,16 @@ fn an_identity_is_kept_and_a_foreign_one_refused() {
     on_both(|bed| async move {
         let store = bed.store().await;
         assert_eq!(store.identity().await.expect("told"), None);
-        let mine = Identity { broker: BrokerId(1), cluster_id: Some(7), storage_id: 9 };
+        let mine = Identity { broker: BrokerId(1), cluster_id: Some(ClusterId(7)), storage_id: StorageId(9) };
         store.save_identity(mine).await.expect("saved");
         store.close().await.expect("closed");
         drop(store);
         let store = bed.store().await;
         assert_eq!(store.identity().await.expect("told"), Some(mine));
-        mine.check(BrokerId(1), Some(7)).expect("mine");
+        mine.check(BrokerId(1), Some(ClusterId(7))).expect("mine");
         mine.check(BrokerId(1), None).expect("mine, as far as is known");
         for (broker, cluster) in [(2, 7), (1, 8)] {
-            let refused = mine.check(BrokerId(broker), Some(cluster));
+            let refused = mine.check(BrokerId(broker), Some(ClusterId(cluster)));
             assert!(matches!(refused, Err(StoreError::WrongCluster { .. })));
         }
     });

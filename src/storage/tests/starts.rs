@@ -3,10 +3,10 @@
 use super::bed::on_both;
 use crate::{
     storage::{Seen, SetBack, Start},
-    types::BrokerId,
+    types::{BrokerId, StorageId},
 };
 
-const STORAGE: u128 = 7;
+const STORAGE: StorageId = StorageId(7);
 
 fn seen(start: Start, commit_no: u64) -> Seen {
     Seen { storage_id: STORAGE, start, commit_no, alarm: String::new() }
