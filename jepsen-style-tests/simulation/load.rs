@@ -8,7 +8,7 @@ use flotilla::{
     broker::{Acks, Broker, CreateTopicRequest, FetchRequest, ProduceError, ProduceRequest, Readiness, Receipt},
     record::{BatchBuilder, Codec, Producer, Record, decode_records},
     seam::{Clock, Rng},
-    types::{Offset, PartitionId, RaftGroupId, WallMs},
+    types::{Offset, PartitionId, ProducerEpoch, ProducerId, RaftGroupId, Sequence, WallMs},
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -130,17 +130,18 @@ impl Load {
     /// One idempotent producer: one append at a time, tried again until it is acknowledged.
     async fn append_all(self: Rc<Self>, partition: i32, worker: u64) {
         let each = APPENDS as u64 / (self.partitions as u64 * WORKERS_PER_PARTITION);
-        let mut producer = Producer { id: 1_000 * (partition as i64 + 1) + worker as i64, epoch: 0, base_sequence: 0 };
+        let id = ProducerId(1_000 * (partition as i64 + 1) + worker as i64);
+        let mut producer = Producer { id, epoch: ProducerEpoch(0), base_sequence: Sequence(0) };
         let mut at = 1 + self.rng.below(self.nodes.len() as u64);
         for number in 0..each {
             let value = worker * 1_000 + number;
             self.known.borrow_mut().history.sent.insert((partition, value));
             let batch = one_record(producer, value, self.node(1).time.wall());
             if self.append(partition, value, batch, &mut at).await {
-                producer.base_sequence += 1;
+                producer.base_sequence = producer.base_sequence.next();
             } else {
                 // Its sequence is spent: whether it is there is not known.
-                producer = Producer { id: producer.id + 100, epoch: 0, base_sequence: 0 };
+                producer = Producer { id: ProducerId(producer.id.0 + 100), base_sequence: Sequence(0), ..producer };
             }
             sleep(Duration::from_millis(self.rng.below(20))).await; // A user's pace.
         }

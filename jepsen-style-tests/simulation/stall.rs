@@ -20,7 +20,7 @@ use flotilla::{
     record::Producer,
     seam::{Clock, Rng},
     storage::SimFault,
-    types::{BrokerId, PartitionId},
+    types::{BrokerId, PartitionId, ProducerEpoch, ProducerId, Sequence},
 };
 use tokio::time::{Instant, sleep};
 
@@ -156,7 +156,11 @@ impl Run {
     /// One idempotent producer: one append at a time, tried again until it is acknowledged.
     async fn append_all(self: Rc<Self>, partition: i32) {
         let load = &self.load;
-        let mut producer = Producer { id: i64::from(partition) + 1_000, epoch: 0, base_sequence: 0 };
+        let mut producer = Producer {
+            id: ProducerId(i64::from(partition) + 1_000),
+            epoch: ProducerEpoch(0),
+            base_sequence: Sequence(0),
+        };
         let mut at = STALLED;
         for value in 0.. {
             if self.is_over.get() {
@@ -165,7 +169,7 @@ impl Run {
             load.known.borrow_mut().history.sent.insert((partition, value));
             let batch = one_record(producer, value, load.node(STALLED).time.wall());
             assert!(load.append(partition, value, batch, &mut at).await, "{partition}: {value} is refused");
-            producer.base_sequence += 1;
+            producer.base_sequence = producer.base_sequence.next();
             self.acks.borrow_mut().entry(partition).or_default().push((Instant::now(), at));
             sleep(PACE).await; // A user's pace.
         }

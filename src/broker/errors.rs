@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{BrokerId, ClusterId, LeaderEpoch, Offset, PartitionId, StorageId, TopicId, WallMs};
+use crate::types::{
+    BrokerId, ClusterId, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, StorageId, TopicId,
+    WallMs,
+};
 
 /// What a failed write did to the log. The chaos checker holds us to this answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,11 +57,11 @@ pub enum ProduceError {
     #[error("timestamp {timestamp} is more than {} ms ahead of the broker's clock", .ahead_max.as_millis())]
     InvalidTimestamp { timestamp: WallMs, ahead_max: Duration },
     #[error("producer {producer}: sequence {got} arrived where {expected} was expected")]
-    OutOfOrderSequence { producer: i64, expected: i32, got: i32 },
+    OutOfOrderSequence { producer: ProducerId, expected: Sequence, got: Sequence },
     #[error("producer {producer}: epoch {epoch} is older than {current}; a newer instance exists")]
-    FencedProducer { producer: i64, epoch: i16, current: i16 },
+    FencedProducer { producer: ProducerId, epoch: ProducerEpoch, current: ProducerEpoch },
     #[error("producer {producer} is not known here any more (expired or evicted); start a new one")]
-    UnknownProducer { producer: i64 },
+    UnknownProducer { producer: ProducerId },
     #[error("expected next offset {expected}, it is {actual}; nothing was appended")]
     WrongOffset { expected: Offset, actual: Offset },
     #[error("temporarily unavailable: {reason}; nothing was appended")]
@@ -90,7 +93,7 @@ impl ProduceError {
             | Self::DiskFull { .. } => Effect::None,
             // An older sequence than the next one is that of a batch which was taken long ago, as far as can be
             // told: more of them are not remembered.
-            Self::OutOfOrderSequence { expected, got, .. } => match is_before(*got, *expected) {
+            Self::OutOfOrderSequence { expected, got, .. } => match got.is_before(*expected) {
                 true => Effect::Unknown,
                 false => Effect::None,
             },
@@ -287,13 +290,6 @@ pub enum BrokerFailed {
     Storage { detail: String },
     #[error("raft: {detail}")]
     Raft { detail: String },
-}
-
-/// Sequences wrap from 2^31-1 to 0: of two, that one comes first from which the other is nearer going up.
-fn is_before(sequence: i32, other: i32) -> bool {
-    const HALF: i32 = 1 << 30;
-    let ahead = other.wrapping_sub(sequence) & i32::MAX;
-    ahead != 0 && ahead < HALF
 }
 
 fn hint_text(leader: &Option<LeaderHint>) -> String {

@@ -19,7 +19,7 @@ use crate::{
     proto::v1::{self, ErrorCode},
     record::{BATCH_BYTES_MAX_DEFAULT, BatchError, BatchHeader, BatchLimits, append_patched, validate_batch},
     seam::Rng,
-    types::{LeaderEpoch, Offset},
+    types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence},
 };
 
 /// One in so many requests meets this fault; 0: never.
@@ -48,10 +48,10 @@ pub struct Partition {
     pub epoch: i32,
     /// The one thing in `batches` is a whole answer: all there is, as it is.
     pub whole: bool,
-    producer: Option<(i64, i16)>,
-    next_sequence: i32,
+    producer: Option<(ProducerId, ProducerEpoch)>,
+    next_sequence: Sequence,
     /// (sequence, base offset, count)
-    recent: VecDeque<(i32, i64, i32)>,
+    recent: VecDeque<(Sequence, i64, i32)>,
 }
 
 pub struct Shared {
@@ -322,7 +322,7 @@ impl Partition {
             // As Kafka: from a producer that it does not know a broker takes any sequence.
             let expected = match self.producer {
                 Some(known) if known == id => self.next_sequence,
-                Some(known) if known.0 == id.0 => 0,
+                Some(known) if known.0 == id.0 => Sequence(0),
                 Some(_) | None => header.base_sequence,
             };
             if header.base_sequence != expected {
@@ -334,7 +334,7 @@ impl Partition {
             if self.producer != Some(id) {
                 self.recent.clear();
             }
-            (self.producer, self.next_sequence) = (Some(id), header.base_sequence + header.count);
+            (self.producer, self.next_sequence) = (Some(id), header.base_sequence.last_of(header.count).next());
         }
         if is_wrong_offset {
             return Err(ErrorCode::WrongOffset);

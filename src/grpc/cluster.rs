@@ -37,8 +37,8 @@ impl<B: Backend> Cluster for Services<B> {
     ) -> Result<Response<v1::InitProducerIdResponse>, Status> {
         let identity = self.backend.init_producer_id().await;
         let answer = identity.map(|identity| v1::InitProducerIdResponse {
-            producer_id: identity.id,
-            producer_epoch: identity.epoch.into(),
+            producer_id: identity.id.0,
+            producer_epoch: identity.epoch.0.into(),
         });
         self.answer("init_producer_id", answer)
     }

@@ -20,7 +20,7 @@ use super::topic_config::TopicConfig;
 use crate::group::{GroupCommand, Groups, PartitionCounts};
 use crate::replicated::{Applied, CannotApply, Replicated, SnapshotAt, StateDecodeError};
 use crate::types::{
-    ALLOCATED_REPLICA_MIN, BrokerId, EntryPosition, PartitionId, RaftGroupId, ReplicaId, TopicId, WallMs,
+    ALLOCATED_REPLICA_MIN, BrokerId, EntryPosition, PartitionId, ProducerId, RaftGroupId, ReplicaId, TopicId, WallMs,
 };
 
 impl Replicated for Metadata {
@@ -241,7 +241,7 @@ impl Metadata {
             return Err(Refusal::UnknownBroker { broker: wish.broker });
         }
         let first = self.next_producer_id;
-        self.next_producer_id = first.checked_add(PRODUCER_ID_BLOCK).ok_or(Refusal::IdsExhausted)?;
+        self.next_producer_id = first.0.checked_add(PRODUCER_ID_BLOCK).map(ProducerId).ok_or(Refusal::IdsExhausted)?;
         Ok(Outcome::ProducerIds { first, count: PRODUCER_ID_BLOCK })
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{self, MalformedBytes};
 use crate::group::{GroupOutcome, GroupRefusal};
-use crate::types::{BrokerId, ClusterId, ReplicaId, StorageId, TopicId};
+use crate::types::{BrokerId, ClusterId, ProducerId, ReplicaId, StorageId, TopicId};
 
 /// Version byte of encoded responses. They travel between brokers of different versions.
 pub const RESPONSE_VERSION: u8 = 1;
@@ -39,7 +39,7 @@ pub enum Outcome {
     },
     /// `first..first + count` belong to the asking broker for good.
     ProducerIds {
-        first: i64,
+        first: ProducerId,
         count: i64,
     },
     DeletedForgotten,

@@ -12,8 +12,8 @@ use super::topic_config::TopicConfig;
 use crate::group::{Group, Groups};
 use crate::replicated::StateDecodeError;
 use crate::types::{
-    ALLOCATED_REPLICA_MIN, BrokerId, ClusterId, EntryPosition, LogIndex, PartitionId, RaftGroupId, ReplicaId,
-    StorageId, TopicId, TopicPartition, WallMs,
+    ALLOCATED_REPLICA_MIN, BrokerId, ClusterId, EntryPosition, LogIndex, PartitionId, ProducerId, RaftGroupId,
+    ReplicaId, StorageId, TopicId, TopicPartition, WallMs,
 };
 
 /// Version byte of the encoded state. Version 2 added consumer groups; version 1 is still read.
@@ -45,7 +45,7 @@ pub struct Metadata {
     /// The next group id to hand out. Never goes back (SAFETY B5).
     pub(super) next_group: u64,
     /// The first producer id of the next block. Never goes back.
-    pub(super) next_producer_id: i64,
+    pub(super) next_producer_id: ProducerId,
     /// Consumer groups. Since version 2.
     pub(super) groups: Groups,
     /// Derived: which topic and partition each living group is.
@@ -160,7 +160,7 @@ impl Metadata {
             next_replica: ALLOCATED_REPLICA_MIN,
             // 0 is the metadata group itself.
             next_group: 1,
-            next_producer_id: 0,
+            next_producer_id: ProducerId(0),
             groups: Groups::default(),
             by_group: BTreeMap::new(),
             by_id: BTreeMap::new(),
@@ -336,7 +336,7 @@ impl Metadata {
     }
 
     fn check_counters(&self) -> Result<(), String> {
-        if self.next_replica < ALLOCATED_REPLICA_MIN || self.next_group < 1 || self.next_producer_id < 0 {
+        if self.next_replica < ALLOCATED_REPLICA_MIN || self.next_group < 1 || self.next_producer_id < ProducerId(0) {
             let (r, g, p) = (self.next_replica, self.next_group, self.next_producer_id);
             return Err(format!("next ids went back: replica {r}, group {g}, producer {p}"));
         }
@@ -387,7 +387,7 @@ struct StateV1 {
     deleted: BTreeMap<RaftGroupId, DeletedGroup>,
     next_replica: u64,
     next_group: u64,
-    next_producer_id: i64,
+    next_producer_id: ProducerId,
 }
 
 impl StateV1 {

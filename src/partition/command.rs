@@ -10,7 +10,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::record::{self, BATCH_HEADER_BYTES, BatchError, BatchHeader};
-use crate::types::{LeaderEpoch, Offset, WallMs};
+use crate::types::{LeaderEpoch, Offset, ProducerEpoch, Sequence, WallMs};
 
 /// One entry holds at most this many bytes of batches, or one larger batch: large enough that the cost
 /// per entry vanishes, small enough that a follower's append is a matter of milliseconds.
@@ -182,7 +182,8 @@ impl AppendView {
             let dense = header.base_offset == next_offset
                 && header.count > 0
                 && header.last_offset_delta == header.count - 1
-                && (!header.is_idempotent() || (header.base_sequence >= 0 && header.producer_epoch >= 0));
+                && (!header.is_idempotent()
+                    || (header.base_sequence >= Sequence(0) && header.producer_epoch >= ProducerEpoch(0)));
             if !dense || i64::from(header.count) > self.end_offset().0 - next_offset.0 {
                 return Err(wrong);
             }

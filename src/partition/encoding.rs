@@ -12,7 +12,7 @@ use super::producers::{BATCHES_MAX, Producer, Producers};
 use super::state::{Checkpoint, EpochStart, Partition, PartitionLimits, Segment};
 use crate::record::NO_PRODUCER;
 use crate::replicated::StateDecodeError;
-use crate::types::{Offset, WallMs};
+use crate::types::{Offset, ProducerEpoch, ProducerId, Sequence, WallMs};
 
 const VERSION: u8 = 1;
 
@@ -30,7 +30,7 @@ struct StateV1<'a> {
     checkpoints: Cow<'a, [Checkpoint]>,
     segment: Segment,
     /// The producers, in order of their ids.
-    producers: Vec<(i64, Cow<'a, Producer>)>,
+    producers: Vec<(ProducerId, Cow<'a, Producer>)>,
     producers_evicted: u64,
 }
 
@@ -138,13 +138,15 @@ impl StateV1<'_> {
         Offset(0) <= offset && offset <= self.next_offset
     }
 
-    fn allows(&self, id: i64, producer: &Producer) -> bool {
+    fn allows(&self, id: ProducerId, producer: &Producer) -> bool {
         let batches = &producer.batches;
         id > NO_PRODUCER
-            && producer.epoch >= 0
+            && producer.epoch >= ProducerEpoch(0)
             && producer.last_append <= self.clock
             && (1..=BATCHES_MAX).contains(&batches.len())
-            && batches.iter().all(|b| b.base_sequence >= 0 && b.last_sequence >= 0 && self.holds(b.base_offset))
+            && batches
+                .iter()
+                .all(|b| b.base_sequence >= Sequence(0) && b.last_sequence >= Sequence(0) && self.holds(b.base_offset))
             && batches.iter().is_sorted_by(|a, b| a.base_offset < b.base_offset)
     }
 }

@@ -7,9 +7,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::Partition;
-use super::producers::next_sequence;
 use crate::record::BatchHeader;
-use crate::types::{EntryPosition, Offset, WallMs};
+use crate::types::{EntryPosition, Offset, ProducerEpoch, ProducerId, Sequence, WallMs};
 
 /// How far a client's timestamp may lie ahead of the leader's clock (`message.timestamp.after.max.ms`).
 pub const TIMESTAMP_AFTER_MAX_MS_DEFAULT: i64 = 3_600_000;
@@ -41,9 +40,9 @@ pub enum Verdict {
     /// It is on its way: wait for that one's outcome.
     DuplicatePending { ticket: Ticket, base_offset: Offset },
     /// A batch is missing before it, or it is older than all that is remembered.
-    OutOfOrderSequence { expected: i32, got: i32 },
+    OutOfOrderSequence { expected: Sequence, got: Sequence },
     /// A newer producer has this id.
-    Fenced { current_epoch: i16, got: i16 },
+    Fenced { current_epoch: ProducerEpoch, got: ProducerEpoch },
     /// The next offset is another one.
     WrongOffset { expected: Offset, actual: Offset },
     /// The client's clock is ahead by more than is allowed.
@@ -54,9 +53,9 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     ticket: Ticket,
-    epoch: i16,
-    base_sequence: i32,
-    last_sequence: i32,
+    epoch: ProducerEpoch,
+    base_sequence: Sequence,
+    last_sequence: Sequence,
     base_offset: Offset,
 }
 
@@ -65,9 +64,9 @@ struct Pending {
 pub struct Overlay {
     next_offset: Offset,
     /// Every pending batch; its producer's id, if it has one.
-    tickets: BTreeMap<Ticket, Option<i64>>,
+    tickets: BTreeMap<Ticket, Option<ProducerId>>,
     /// Pending batches of each producer that has any, oldest first.
-    producers: BTreeMap<i64, VecDeque<Pending>>,
+    producers: BTreeMap<ProducerId, VecDeque<Pending>>,
 }
 
 impl Overlay {
@@ -99,7 +98,7 @@ impl Overlay {
     }
 
     /// Whether a producer's next sequence follows from its batches, committed or pending.
-    pub fn knows(&self, partition: &Partition, producer: i64, now: WallMs) -> bool {
+    pub fn knows(&self, partition: &Partition, producer: ProducerId, now: WallMs) -> bool {
         self.producers.contains_key(&producer) || partition.producer(producer, now).is_some()
     }
 
@@ -130,7 +129,7 @@ impl Overlay {
         if let Some(copy) = pending.and_then(|batches| batches.iter().find(same)) {
             return Some(Verdict::DuplicatePending { ticket: copy.ticket, base_offset: copy.base_offset });
         }
-        let expected = if epoch > current_epoch { 0 } else { next_sequence(last_sequence) };
+        let expected = if epoch > current_epoch { Sequence(0) } else { last_sequence.next() };
         (got != expected).then_some(Verdict::OutOfOrderSequence { expected, got })
     }
 

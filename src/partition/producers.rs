@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{self, BatchHeader};
-use crate::types::{EntryPosition, Offset, WallMs};
+use crate::record::BatchHeader;
+use crate::types::{EntryPosition, Offset, ProducerEpoch, ProducerId, Sequence, WallMs};
 
 /// Batches remembered of one producer: as many as Kafka's clients keep in flight, and as Kafka keeps.
 pub(super) const BATCHES_MAX: usize = 5;
@@ -13,8 +13,8 @@ pub(super) const BATCHES_MAX: usize = 5;
 /// One batch in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Remembered {
-    pub base_sequence: i32,
-    pub last_sequence: i32,
+    pub base_sequence: Sequence,
+    pub last_sequence: Sequence,
     pub base_offset: Offset,
     /// The entry that holds it, for the receipt of a retry.
     pub position: EntryPosition,
@@ -23,7 +23,7 @@ pub(super) struct Remembered {
 /// What is remembered of one producer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Producer {
-    pub epoch: i16,
+    pub epoch: ProducerEpoch,
     /// Append clock of its last batch: the only time its expiry knows (SAFETY M4).
     pub last_append: WallMs,
     /// Oldest first, all of `epoch`. Invariant: 1 to [`BATCHES_MAX`].
@@ -32,7 +32,7 @@ pub(super) struct Producer {
 
 impl Producer {
     /// The batch with exactly these sequences, if it is remembered.
-    pub(super) fn find(&self, base_sequence: i32, last_sequence: i32) -> Option<&Remembered> {
+    pub(super) fn find(&self, base_sequence: Sequence, last_sequence: Sequence) -> Option<&Remembered> {
         self.batches.iter().find(|b| b.base_sequence == base_sequence && b.last_sequence == last_sequence)
     }
 }
@@ -40,21 +40,21 @@ impl Producer {
 /// All producers of a partition, bounded in number and age.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Producers {
-    by_id: BTreeMap<i64, Producer>,
+    by_id: BTreeMap<ProducerId, Producer>,
     /// The same, oldest first; ids break ties, so that all replicas evict alike.
-    by_age: BTreeSet<(WallMs, i64)>,
+    by_age: BTreeSet<(WallMs, ProducerId)>,
 }
 
 impl Producers {
     /// Puts back what was encoded. The caller has checked it.
-    pub(super) fn from_entries(entries: impl Iterator<Item = (i64, Producer)>) -> Producers {
-        let by_id: BTreeMap<i64, Producer> = entries.collect();
+    pub(super) fn from_entries(entries: impl Iterator<Item = (ProducerId, Producer)>) -> Producers {
+        let by_id: BTreeMap<ProducerId, Producer> = entries.collect();
         let by_age = by_id.iter().map(|(id, producer)| (producer.last_append, *id)).collect();
         Producers { by_id, by_age }
     }
 
     /// All producers, in order of their ids.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&i64, &Producer)> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&ProducerId, &Producer)> {
         self.by_id.iter()
     }
 
@@ -63,7 +63,7 @@ impl Producers {
     }
 
     /// The producer, unless its state would be expired by an entry with this append time.
-    pub(super) fn get(&self, id: i64, clock: WallMs, expiry_ms: i64) -> Option<&Producer> {
+    pub(super) fn get(&self, id: ProducerId, clock: WallMs, expiry_ms: i64) -> Option<&Producer> {
         self.by_id.get(&id).filter(|producer| !expired(producer.last_append, clock, expiry_ms))
     }
 
@@ -130,9 +130,4 @@ impl Producers {
 /// Kafka's rule: state lives while it is younger than the expiry.
 fn expired(last_append: WallMs, clock: WallMs, expiry_ms: i64) -> bool {
     clock.0.saturating_sub(last_append.0) >= expiry_ms
-}
-
-/// The sequence after `last`: after 2^31-1 comes 0.
-pub(super) fn next_sequence(last: i32) -> i32 {
-    record::last_sequence(last, 2)
 }

@@ -8,7 +8,7 @@ use super::producers::{Producer, Producers};
 use super::response::PartitionResponse;
 use crate::record;
 use crate::replicated::{Applied, CannotApply, IndexPoint, Replicated, SnapshotAt, StateDecodeError};
-use crate::types::{EntryPosition, LeaderEpoch, Offset, WallMs};
+use crate::types::{EntryPosition, LeaderEpoch, Offset, ProducerId, WallMs};
 
 /// No segment is smaller than this part of all that is kept: a state names each, and is saved every
 /// second. With segments of 64 MiB it matters from 256 GiB on; beyond, their number grows with the
@@ -194,7 +194,7 @@ impl Partition {
     }
 
     /// The producer as an entry with this append time would find it.
-    pub(super) fn producer(&self, id: i64, now: WallMs) -> Option<&Producer> {
+    pub(super) fn producer(&self, id: ProducerId, now: WallMs) -> Option<&Producer> {
         let aged_to = WallMs(self.append_time(now).0.saturating_sub(self.leap_ms(now)));
         self.producers.get(id, aged_to, self.limits.producer_expiry_ms)
     }

@@ -4,14 +4,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::header::{self, BATCH_BYTES_MAX, BATCH_HEADER_BYTES, NO_PRODUCER};
 use super::{Codec, DECODED_BYTES_MAX_DEFAULT, Record, compress, varint};
-use crate::types::WallMs;
+use crate::types::{ProducerEpoch, ProducerId, Sequence, WallMs};
 
 /// What an idempotent producer writes into a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Producer {
-    pub id: i64,
-    pub epoch: i16,
-    pub base_sequence: i32,
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
+    pub base_sequence: Sequence,
 }
 
 /// Why records cannot be made a batch. Nothing was changed.
@@ -115,7 +115,11 @@ impl BatchBuilder {
         if total > BATCH_BYTES_MAX {
             return Err(EncodeError::TooLarge { got: total, max: BATCH_BYTES_MAX });
         }
-        let producer = self.producer.unwrap_or(Producer { id: NO_PRODUCER, epoch: -1, base_sequence: -1 });
+        let producer = self.producer.unwrap_or(Producer {
+            id: NO_PRODUCER,
+            epoch: ProducerEpoch(-1),
+            base_sequence: Sequence(-1),
+        });
         let mut batch = BytesMut::with_capacity(total);
         batch.put_i64(0); // base offset: the broker's
         batch.put_i32((total - header::LENGTH_END) as i32);
@@ -126,9 +130,9 @@ impl BatchBuilder {
         batch.put_i32(self.count - 1);
         batch.put_i64(self.base_timestamp.0);
         batch.put_i64(self.max_timestamp.0);
-        batch.put_i64(producer.id);
-        batch.put_i16(producer.epoch);
-        batch.put_i32(producer.base_sequence);
+        batch.put_i64(producer.id.0);
+        batch.put_i16(producer.epoch.0);
+        batch.put_i32(producer.base_sequence.0);
         batch.put_i32(self.count);
         batch.put_slice(&records);
         header::seal(&mut batch);

@@ -12,7 +12,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{Codec, DECODED_BYTES_MAX_DEFAULT};
-use crate::types::{LeaderEpoch, Offset, WallMs};
+use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, WallMs};
 
 /// Length of a batch header; the records follow.
 pub const BATCH_HEADER_BYTES: usize = 61;
@@ -32,7 +32,7 @@ const RECORD_BYTES_MIN: usize = 7;
 pub const BATCH_RECORDS_MAX: u32 = (DECODED_BYTES_MAX_DEFAULT / RECORD_BYTES_MIN) as u32;
 
 /// Producer id of a batch without idempotence.
-pub const NO_PRODUCER: i64 = -1;
+pub const NO_PRODUCER: ProducerId = ProducerId(-1);
 
 /// The smallest value of the length field: what is left of a header after it.
 const BATCH_LENGTH_MIN: i32 = (BATCH_HEADER_BYTES - LENGTH_END) as i32;
@@ -65,9 +65,9 @@ pub struct BatchHeader {
     /// The client's, unless [`BatchHeader::is_log_append_time`].
     pub max_timestamp: WallMs,
     /// [`NO_PRODUCER`] without idempotence.
-    pub producer_id: i64,
-    pub producer_epoch: i16,
-    pub base_sequence: i32,
+    pub producer_id: ProducerId,
+    pub producer_epoch: ProducerEpoch,
+    pub base_sequence: Sequence,
     /// Records in the batch, as claimed.
     pub count: i32,
 }
@@ -117,7 +117,7 @@ pub enum BatchError {
     #[error(
         "producer {producer_id} sent epoch {producer_epoch} and base sequence {base_sequence}: neither may be negative"
     )]
-    Producer { producer_id: i64, producer_epoch: i16, base_sequence: i32 },
+    Producer { producer_id: ProducerId, producer_epoch: ProducerEpoch, base_sequence: Sequence },
 }
 
 impl BatchHeader {
@@ -143,9 +143,9 @@ impl BatchHeader {
             last_offset_delta: i32_at(header, 23),
             base_timestamp: WallMs(i64_at(header, 27)),
             max_timestamp: WallMs(i64_at(header, MAX_TIMESTAMP_AT)),
-            producer_id: i64_at(header, 43),
-            producer_epoch: i16_at(header, 51),
-            base_sequence: i32_at(header, 53),
+            producer_id: ProducerId(i64_at(header, 43)),
+            producer_epoch: ProducerEpoch(i16_at(header, 51)),
+            base_sequence: Sequence(i32_at(header, 53)),
             count: i32_at(header, 57),
         })
     }
@@ -163,12 +163,12 @@ impl BatchHeader {
 
     /// Whether the batch takes part in idempotence.
     pub fn is_idempotent(&self) -> bool {
-        self.producer_id >= 0
+        self.producer_id > NO_PRODUCER
     }
 
     /// Sequence of the last record; sequences wrap from 2^31-1 to 0.
-    pub fn last_sequence(&self) -> i32 {
-        last_sequence(self.base_sequence, self.count)
+    pub fn last_sequence(&self) -> Sequence {
+        self.base_sequence.last_of(self.count)
     }
 
     /// How the records are compressed.
@@ -191,13 +191,6 @@ impl BatchHeader {
     pub fn is_transactional(&self) -> bool {
         self.attributes & TRANSACTIONAL != 0
     }
-}
-
-/// The sequence of the last of `count` records from `base` on: after 2^31-1 comes 0.
-pub fn last_sequence(base: i32, count: i32) -> i32 {
-    let last = i64::from(base) + i64::from(count) - 1;
-    // Below 2^31 the mask changes nothing, above it is the wrap.
-    (last & i64::from(i32::MAX)) as i32
 }
 
 /// Every check a broker makes before it takes a client's batch, without reading a record: exactly
@@ -232,7 +225,7 @@ pub fn validate_batch(bytes: &Bytes, limits: &BatchLimits) -> Result<BatchHeader
     if count as u32 > max {
         return Err(BatchError::TooManyRecords { count, max });
     }
-    if header.is_idempotent() && (base_sequence < 0 || producer_epoch < 0) {
+    if header.is_idempotent() && (base_sequence < Sequence(0) || producer_epoch < ProducerEpoch(0)) {
         return Err(BatchError::Producer { producer_id, producer_epoch, base_sequence });
     }
     Ok(header)

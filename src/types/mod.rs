@@ -57,8 +57,41 @@ id! {
     LeaderEpoch(i32)
 }
 id! {
+    /// The identity of an idempotent producer. The metadata group gives each out once; negative ones are nobody's.
+    ProducerId(i64)
+}
+id! {
+    /// The life of a producer that a batch comes from: a later one fences those before it.
+    ProducerEpoch(i16)
+}
+id! {
+    /// The number that a producer gives to a record of one partition: from 0 in each epoch, and after 2^31-1 comes 0.
+    Sequence(i32)
+}
+id! {
     /// Milliseconds since the Unix epoch.
     WallMs(i64)
+}
+
+impl Sequence {
+    /// The sequence of the last of `count` records, the first of which has this one.
+    pub fn last_of(self, count: i32) -> Sequence {
+        let last = i64::from(self.0) + i64::from(count) - 1;
+        // Below 2^31 the mask changes nothing, above it is the wrap.
+        Sequence((last & i64::from(i32::MAX)) as i32)
+    }
+
+    /// The sequence that follows this one.
+    pub fn next(self) -> Sequence {
+        self.last_of(2)
+    }
+
+    /// Whether this sequence comes before another: of two, that one from which the other is nearer going up.
+    pub fn is_before(self, other: Sequence) -> bool {
+        const HALF: i32 = 1 << 30;
+        let ahead = other.0.wrapping_sub(self.0) & i32::MAX;
+        ahead != 0 && ahead < HALF
+    }
 }
 
 /// The metadata group's id on every cluster.
@@ -150,4 +183,13 @@ pub fn ms_u32(duration: Duration) -> u32 {
 /// A duration in milliseconds, as [`ms_u64`] has it.
 pub fn ms_i64(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[test]
+fn sequences_wrap_after_the_largest() {
+    let [zero, last] = [Sequence(0), Sequence(i32::MAX)];
+    assert_eq!((zero.last_of(1), zero.next()), (zero, Sequence(1)));
+    assert_eq!((Sequence(i32::MAX - 1).last_of(2), last.last_of(2), last.next()), (last, zero, zero));
+    assert_eq!(Sequence(i32::MAX - 1).last_of(4), Sequence(1));
+    assert!(last.is_before(zero) && zero.is_before(Sequence(1)) && !zero.is_before(last) && !zero.is_before(zero));
 }

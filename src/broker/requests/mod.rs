@@ -8,7 +8,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::limits;
-use crate::types::{BrokerId, ClusterId, LeaderEpoch, LogIndex, Offset, PartitionId, RaftGroupId, TopicId, WallMs};
+use crate::types::{
+    BrokerId, ClusterId, LeaderEpoch, LogIndex, Offset, PartitionId, ProducerEpoch, ProducerId, RaftGroupId, TopicId,
+    WallMs,
+};
 
 /// How long a request may take that says nothing of it, or more than any may.
 pub fn or_default(asked: Duration, default: Duration) -> Duration {
@@ -153,8 +156,8 @@ pub struct LeaderNow {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProducerIdentity {
-    pub id: i64,
-    pub epoch: i16,
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::{
         TrimRequest,
     },
     storage::SimDisk,
-    types::{BrokerId, Offset, PartitionId, WallMs},
+    types::{BrokerId, Offset, PartitionId, ProducerId, WallMs},
 };
 
 const ONE: PartitionId = PartitionId(0);
@@ -303,7 +303,7 @@ async fn topics_are_made_changed_and_deleted_from_any_broker() {
     let more = AddPartitionsRequest { name: "t".into(), partitions: 3, dry_run: false };
     assert_eq!(cluster.broker(3).add_partitions(more).await.unwrap().partitions.len(), 3);
 
-    let ids: Vec<i64> = [cluster.any().init_producer_id().await, cluster.broker(2).init_producer_id().await]
+    let ids: Vec<ProducerId> = [cluster.any().init_producer_id().await, cluster.broker(2).init_producer_id().await]
         .into_iter()
         .map(|identity| identity.unwrap().id)
         .collect();

@@ -30,7 +30,7 @@ use crate::{
     record::{BatchBuilder, Codec, Producer, Record, decode_records},
     seam::{Clock, Listener, Net, Rng, SystemClock, TcpNet},
     storage::{SimDisk, Store, StoreOptions, WriterProbe},
-    types::{BrokerId, Offset, PartitionId, WallMs},
+    types::{BrokerId, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, WallMs},
 };
 
 /// Longer than any election: what is not true by then is not coming.
@@ -443,7 +443,7 @@ pub async fn try_produce_to(
 /// One record whose value is its sequence, from the one producer of these tests.
 fn batch(sequence: i32) -> Bytes {
     let mut builder = BatchBuilder::new(Codec::None);
-    builder.producer(Producer { id: 5, epoch: 0, base_sequence: sequence });
+    builder.producer(Producer { id: ProducerId(5), epoch: ProducerEpoch(0), base_sequence: Sequence(sequence) });
     let value = Some(Bytes::copy_from_slice(&sequence.to_be_bytes()));
     builder.push(&Record { value, timestamp: WallMs(1_000 + i64::from(sequence)), ..Record::default() }).unwrap();
     builder.build().unwrap()

@@ -7,6 +7,7 @@ use tokio::sync::Mutex;
 use crate::{
     broker::{errors::AdminError, limits, metadata_group::MetadataGroup, requests::ProducerIdentity},
     metadata::{AllocateProducerIds, Change, Outcome},
+    types::{ProducerEpoch, ProducerId},
 };
 
 /// A broker's block of producer ids.
@@ -36,7 +37,7 @@ impl ProducerIds {
             *block = self.allocate(limits::PRODUCER_IDS_WITHIN).await?;
         }
         match block.next() {
-            Some(id) => Ok(ProducerIdentity { id, epoch: 0 }),
+            Some(id) => Ok(ProducerIdentity { id: ProducerId(id), epoch: ProducerEpoch(0) }),
             None => Err(AdminError::Internal { detail: "an empty block of producer ids".into() }),
         }
     }
@@ -46,7 +47,7 @@ impl ProducerIds {
         // A block lost to an unknown outcome is only a gap: ids are never reused.
         let changed = self.metadata.change(change, within).await;
         match changed.map_err(|failed| failed.into_admin("a block of producer ids"))?.outcome {
-            Outcome::ProducerIds { first, count } => Ok(first..first.saturating_add(count)),
+            Outcome::ProducerIds { first, count } => Ok(first.0..first.0.saturating_add(count)),
             other => Err(AdminError::Internal { detail: format!("producer ids were answered {other:?}") }),
         }
     }

@@ -9,6 +9,7 @@ use crate::{
         BatchBuilder, Codec, DECODED_BYTES_MAX_DEFAULT, EncodeError, NO_PRODUCER, Producer as BatchProducer, Record,
         decode_records,
     },
+    types::{ProducerEpoch, ProducerId, Sequence},
 };
 
 /// What a record costs beside its bytes: its tag and its share of a batch.
@@ -37,9 +38,9 @@ impl Batch {
     /// The bytes to send under this stamp: built once, patched if a retry got a new stamp.
     pub fn encode(&mut self, producer_id: Option<i64>, stamp: Option<Stamp>) -> Result<Bytes, ClientError> {
         let producer = |stamp: Stamp| BatchProducer {
-            id: producer_id.unwrap_or(NO_PRODUCER),
-            epoch: stamp.epoch,
-            base_sequence: stamp.sequence,
+            id: producer_id.map_or(NO_PRODUCER, ProducerId),
+            epoch: ProducerEpoch(stamp.epoch),
+            base_sequence: Sequence(stamp.sequence),
         };
         match &mut self.body {
             Body::Built { bytes, stamp: old } => {
@@ -96,9 +97,9 @@ impl Batch {
 /// A copy of a batch under another producer stamp, with its CRC. Happens only after a failure.
 fn restamp(batch: &Bytes, producer: BatchProducer) -> Bytes {
     let mut copy = BytesMut::from(batch.as_ref());
-    copy[43..51].copy_from_slice(&producer.id.to_be_bytes());
-    copy[51..53].copy_from_slice(&producer.epoch.to_be_bytes());
-    copy[53..57].copy_from_slice(&producer.base_sequence.to_be_bytes());
+    copy[43..51].copy_from_slice(&producer.id.0.to_be_bytes());
+    copy[51..53].copy_from_slice(&producer.epoch.0.to_be_bytes());
+    copy[53..57].copy_from_slice(&producer.base_sequence.0.to_be_bytes());
     let crc = crc32c::crc32c(&copy[21..]);
     copy[17..21].copy_from_slice(&crc.to_be_bytes());
     copy.freeze()

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
-use crate::types::{BrokerId, LeaderEpoch, PartitionId, WallMs};
+use crate::types::{BrokerId, LeaderEpoch, PartitionId, ProducerEpoch, ProducerId, Sequence, WallMs};
 
 fn hint() -> Option<LeaderHint> {
     Some(LeaderHint { broker: BrokerId(2), address: "host2:7070".into(), epoch: LeaderEpoch(7) })
@@ -37,11 +37,11 @@ fn table() -> Vec<(v1::Error, ErrorCode, Code)> {
     row(large.into(), C::BatchTooLarge, Code::InvalidArgument);
     let timestamp = P_::InvalidTimestamp { timestamp: WallMs(9), ahead_max: WAITED };
     row(timestamp.into(), C::InvalidTimestamp, Code::InvalidArgument);
-    let sequence = P_::OutOfOrderSequence { producer: 1, expected: 2, got: 3 };
+    let sequence = P_::OutOfOrderSequence { producer: ProducerId(1), expected: Sequence(2), got: Sequence(3) };
     row(sequence.into(), C::OutOfOrderSequence, Code::FailedPrecondition);
-    let fenced = P_::FencedProducer { producer: 1, epoch: 2, current: 3 };
+    let fenced = P_::FencedProducer { producer: ProducerId(1), epoch: ProducerEpoch(2), current: ProducerEpoch(3) };
     row(fenced.into(), C::FencedProducer, Code::FailedPrecondition);
-    row(P_::UnknownProducer { producer: 1 }.into(), C::UnknownProducer, Code::FailedPrecondition);
+    row(P_::UnknownProducer { producer: ProducerId(1) }.into(), C::UnknownProducer, Code::FailedPrecondition);
     let wrong = P_::WrongOffset { expected: Offset(5), actual: Offset(6) };
     row(wrong.into(), C::WrongOffset, Code::Aborted);
     row(P_::Unavailable { reason: "x".into() }.into(), C::Unavailable, Code::Unavailable);

@@ -26,7 +26,8 @@ use crate::{
     record::{BatchHeader, append_patched},
     seam::CpuTurns,
     types::{
-        BrokerId, ClusterId, LeaderEpoch, LogIndex, Offset, PartitionId, RaftGroupId, TopicId, TopicPartition, WallMs,
+        BrokerId, ClusterId, LeaderEpoch, LogIndex, Offset, PartitionId, ProducerEpoch, ProducerId, RaftGroupId,
+        TopicId, TopicPartition, WallMs,
     },
 };
 
@@ -326,7 +327,7 @@ impl Backend for Fake {
     }
 
     async fn init_producer_id(&self) -> Result<ProducerIdentity, AdminError> {
-        Ok(ProducerIdentity { id: 9, epoch: 0 })
+        Ok(ProducerIdentity { id: ProducerId(9), epoch: ProducerEpoch(0) })
     }
 
     async fn cluster_view(&self, _: TopicsWanted) -> ClusterView {

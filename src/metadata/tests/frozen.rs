@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::replicated::StateDecodeError;
-use crate::types::{ClusterId, RaftGroupId};
+use crate::types::{ClusterId, ProducerId, RaftGroupId};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -76,7 +76,7 @@ fn command_bytes_are_frozen() {
 fn response_bytes_are_frozen() {
     let mut cluster = Cluster::founded(1, |_| None);
     for (bytes, frozen) in [
-        (response::encode(&Ok(Outcome::ProducerIds { first: 1_000, count: 1_000 })), "010006d00fd00f"),
+        (response::encode(&Ok(Outcome::ProducerIds { first: ProducerId(1_000), count: 1_000 })), "010006d00fd00f"),
         (response::encode(&Ok(Outcome::DeletedForgotten)), "010007"),
         (response::encode(&Err(Refusal::NotFounded)), "010101"),
         (response::encode(&Err(Refusal::IdsExhausted)), "010113"),
@@ -134,7 +134,7 @@ fn a_state_that_breaks_an_invariant_is_refused() {
         ("is there twice", |s| t(s).partitions[1].replicas[0].0 = t(s).partitions[0].replicas[0].0),
         ("was never allocated", |s| s.next_replica -= 1),
         ("impossible partition", |s| s.next_group -= 1),
-        ("next ids went back", |s| s.next_producer_id = -1),
+        ("next ids went back", |s| s.next_producer_id = ProducerId(-1)),
         ("no partitions", |s| t(s).partitions.clear()),
         ("is stored under", |s| t(s).name = "u".to_string()),
         ("topic config", |s| drop(t(s).configs.insert("no".to_string(), "no".to_string()))),

@@ -166,7 +166,10 @@ impl Ledger {
             }
         }
         if let Ok(Outcome::ProducerIds { first, count }) = response {
-            assert!((*first..*first + *count).all(|id| self.producer_ids.insert(id)), "handed out twice from {first}");
+            assert!(
+                (first.0..first.0 + *count).all(|id| self.producer_ids.insert(id)),
+                "handed out twice from {first}"
+            );
         }
     }
 }

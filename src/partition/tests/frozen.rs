@@ -12,7 +12,7 @@ const BATCH: &[u8] = &[
 ];
 
 fn one() -> (Bytes, BatchHeader) {
-    batch(1, 1, WallMs(7), Some(Producer { id: 9, epoch: 1, base_sequence: 2 }))
+    batch(1, 1, WallMs(7), Some(Producer { id: ProducerId(9), epoch: ProducerEpoch(1), base_sequence: Sequence(2) }))
 }
 
 #[test]
@@ -50,7 +50,12 @@ fn state_bytes_are_frozen() {
     let first = append(Offset(0), LeaderEpoch(3), WallMs(1000), &[one(), batch(2, 1, WallMs(8), None)]);
     drive(&mut partition, None, at(3, 1), &first);
     drive(&mut partition, Some(at(3, 1)), at(3, 2), &encode_trim(WallMs(1001), Offset(2)));
-    let next = batch(1, 1, WallMs(6), Some(Producer { id: 9, epoch: 1, base_sequence: 3 }));
+    let next = batch(
+        1,
+        1,
+        WallMs(6),
+        Some(Producer { id: ProducerId(9), epoch: ProducerEpoch(1), base_sequence: Sequence(3) }),
+    );
     drive(&mut partition, Some(at(3, 2)), at(4, 4), &append(Offset(3), LeaderEpoch(4), WallMs(999), &[next]));
     let frozen: &[u8] = &[
         1, // version
@@ -188,7 +193,7 @@ proptest! {
         flips in prop::collection::vec((17..61usize, any::<u8>()), 1..6),
         codec in 0..5u8,
     ) {
-        let mut bytes = batch(3, 100, WallMs(7), Some(Producer { id: 9, epoch: 1, base_sequence: 2 })).0.to_vec();
+        let mut bytes = batch(3, 100, WallMs(7), Some(Producer { id: ProducerId(9), epoch: ProducerEpoch(1), base_sequence: Sequence(2) })).0.to_vec();
         bytes[22] = codec;
         for (at, byte) in flips {
             bytes[at] = byte;

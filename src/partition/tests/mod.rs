@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::*;
 use crate::record::{BatchBuilder, BatchHeader, BatchLimits, Codec, Producer, Record, validate_batch};
 use crate::replicated::{Applied, Replicated};
-use crate::types::{EntryPosition, LeaderEpoch, LogIndex, Offset, Term, WallMs};
+use crate::types::{EntryPosition, LeaderEpoch, LogIndex, Offset, ProducerEpoch, ProducerId, Sequence, Term, WallMs};
 
 /// A batch of equal records whose values have `value_bytes` bytes, all with one timestamp.
 pub(super) fn batch(

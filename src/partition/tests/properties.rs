@@ -48,7 +48,8 @@ fn command(step: &Step, next_offset: Offset, epoch: LeaderEpoch) -> Option<Bytes
             let batches: Vec<_> = batches
                 .iter()
                 .map(|&(records, timestamp, id, epoch, base_sequence)| {
-                    let producer = (id >= 0).then_some(Producer { id, epoch, base_sequence });
+                    let (epoch, base_sequence) = (ProducerEpoch(epoch), Sequence(base_sequence));
+                    let producer = (id >= 0).then_some(Producer { id: ProducerId(id), epoch, base_sequence });
                     batch(records, 20, WallMs(timestamp), producer)
                 })
                 .collect();
@@ -302,7 +303,11 @@ impl Pipeline {
         while tickets.len() < batches
             && let Some(sent) = self.queue.pop_front()
         {
-            let producer = Producer { id: sent.client as i64, epoch: 0, base_sequence: sent.sequence };
+            let producer = Producer {
+                id: ProducerId(sent.client as i64),
+                epoch: ProducerEpoch(0),
+                base_sequence: Sequence(sent.sequence),
+            };
             let (bytes, header) = batch(1, 1, WallMs(0), Some(producer));
             let params = CheckParams {
                 now: WallMs(0),

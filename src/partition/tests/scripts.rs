@@ -213,7 +213,8 @@ fn parse_producer(text: &str) -> Result<Producer, Box<dyn Error>> {
     let [id, epoch, base_sequence] = parts[..] else {
         return Err(format!("{text} is not ID/EPOCH/SEQUENCE").into());
     };
-    Ok(Producer { id: id.parse()?, epoch: epoch.parse()?, base_sequence: base_sequence.parse()? })
+    let (id, epoch) = (ProducerId(id.parse()?), ProducerEpoch(epoch.parse()?));
+    Ok(Producer { id, epoch, base_sequence: Sequence(base_sequence.parse()?) })
 }
 
 impl goldenscript::Runner for Runner {

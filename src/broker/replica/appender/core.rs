@@ -21,7 +21,7 @@ use crate::{
     broker::limits,
     partition::{CheckParams, EntryFill, Overlay, Partition, Ticket, Verdict},
     record::BatchHeader,
-    types::{BrokerId, EntryPosition, Offset, Term, WallMs},
+    types::{BrokerId, EntryPosition, Offset, ProducerEpoch, ProducerId, Sequence, Term, WallMs},
 };
 
 /// A batch that was validated and waits to be proposed.
@@ -98,14 +98,14 @@ pub enum Failed {
         waited: Duration,
     },
     OutOfOrderSequence {
-        producer: i64,
-        expected: i32,
-        got: i32,
+        producer: ProducerId,
+        expected: Sequence,
+        got: Sequence,
     },
     Fenced {
-        producer: i64,
-        current: i16,
-        got: i16,
+        producer: ProducerId,
+        current: ProducerEpoch,
+        got: ProducerEpoch,
     },
     WrongOffset {
         expected: Offset,
@@ -178,7 +178,7 @@ pub struct Core<W> {
     /// Epoch and sequence of the first batch of a producer that was answered without effect in this
     /// session: its later batches must not overtake it. Only for producers the partition does not know,
     /// from whom it takes any sequence; whoever it knows has to send the next one anyway.
-    owed: BTreeMap<i64, (i16, i32)>,
+    owed: BTreeMap<ProducerId, (ProducerEpoch, Sequence)>,
     next_ticket: u64,
     next_flight: u64,
 }
@@ -540,7 +540,7 @@ impl<W> Core<W> {
     }
 
     /// This batch of the producer goes without effect: none that follows it may overtake it.
-    fn owe(&mut self, producer: i64, first: (i16, i32)) {
+    fn owe(&mut self, producer: ProducerId, first: (ProducerEpoch, Sequence)) {
         if self.owed.len() >= limits::OWED_MAX {
             self.owed.pop_first();
         }
@@ -560,7 +560,7 @@ struct Sweep<'a> {
     /// What is on its way.
     overlay: Option<&'a Overlay>,
     /// Producers of which a batch went without effect, with its epoch and sequence: later ones go with it.
-    broken: BTreeMap<i64, (i16, i32)>,
+    broken: BTreeMap<ProducerId, (ProducerEpoch, Sequence)>,
     /// When to look again.
     next: Option<Instant>,
 }
@@ -638,7 +638,7 @@ fn live<W>(flight: Flight<W>, position: EntryPosition, base_offset: Offset) -> V
 
 /// # Panics
 /// For verdicts that refuse nothing.
-fn refusal(verdict: Verdict, producer: i64) -> Failed {
+fn refusal(verdict: Verdict, producer: ProducerId) -> Failed {
     match verdict {
         Verdict::OutOfOrderSequence { expected, got } => Failed::OutOfOrderSequence { producer, expected, got },
         Verdict::Fenced { current_epoch, got } => Failed::Fenced { producer, current: current_epoch, got },

@@ -12,7 +12,7 @@ use crate::{
     partition::{COMMAND_RECORDS_MAX, Partition, PartitionLimits, PartitionResponse},
     record::{BATCH_RECORDS_MAX, BatchBuilder, BatchHeader, Codec, Producer, Record},
     replicated::Replicated,
-    types::{BrokerId, EntryPosition, LogIndex, Offset, Term, WallMs},
+    types::{BrokerId, EntryPosition, LogIndex, Offset, ProducerEpoch, ProducerId, Sequence, Term, WallMs},
 };
 
 const TERM: Term = Term(3);
@@ -119,7 +119,10 @@ fn plain(records: usize) -> Bytes {
 }
 
 fn idempotent(base_sequence: i32, records: usize) -> Bytes {
-    batch_of(records, Some(Producer { id: 7, epoch: 0, base_sequence }))
+    batch_of(
+        records,
+        Some(Producer { id: ProducerId(7), epoch: ProducerEpoch(0), base_sequence: Sequence(base_sequence) }),
+    )
 }
 
 #[test]
@@ -314,7 +317,7 @@ fn a_producers_later_batches_do_not_overtake_one_that_went_without_effect() {
     rig.send(3, &idempotent(2, 1));
     rig.send(4, &idempotent(0, 1));
     let plan = rig.propose().unwrap();
-    let refused = Failed::OutOfOrderSequence { producer: 7, expected: 0, got: 2 };
+    let refused = Failed::OutOfOrderSequence { producer: ProducerId(7), expected: Sequence(0), got: Sequence(2) };
     assert_eq!(rig.answer(3), Some(Err(refused)));
     rig.commit(plan);
     assert_eq!(rig.offset(4), Offset(0));
