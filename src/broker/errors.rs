@@ -1,14 +1,22 @@
 //! Every error a request can end with, one enum per operation. Each variant carries what the wire
 //! needs, and each enum answers the questions a face asks: what happened to the log (`effect`),
-//! whether trying again can help (`is_retriable`), and who leads (`leader`). No face parses text.
+//! whether trying again can help (`is_retriable`), and who leads (`leader`).
+//!
+//! What a layer below refused is kept whole (`InvalidBatch`, `Refused`, `TransferRefused`): each face has one table
+//! from it to its own codes, and makes the text where it answers. No face parses text.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{
-    BrokerId, ClusterId, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, StorageId, TopicId,
-    WallMs,
+use crate::{
+    metadata::Refusal,
+    raft::TransferError,
+    record::BatchError,
+    types::{
+        BrokerId, ClusterId, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, StorageId, TopicId,
+        WallMs,
+    },
 };
 
 /// What a failed write did to the log. The chaos checker holds us to this answer.
@@ -48,10 +56,9 @@ pub enum ProduceError {
     /// Accepted, but its outcome did not come in time (or its leader lost the term).
     #[error("outcome unknown after {} ms: the batch for {topic}-{partition} may yet appear", .waited.as_millis())]
     OutcomeUnknown { topic: String, partition: PartitionId, waited: Duration },
-    #[error("corrupt batch: {detail}")]
-    CorruptBatch { detail: String },
-    #[error("invalid request: {detail}")]
-    InvalidRequest { detail: String },
+    /// The batch breaks a rule of the format, or was damaged on its way.
+    #[error("{}", batch_text(.0))]
+    InvalidBatch(BatchError),
     #[error("batch of {bytes} bytes exceeds max.message.bytes = {bytes_max} of topic {topic:?}")]
     BatchTooLarge { topic: String, bytes: usize, bytes_max: usize },
     #[error("timestamp {timestamp} is more than {} ms ahead of the broker's clock", .ahead_max.as_millis())]
@@ -82,8 +89,7 @@ impl ProduceError {
             | Self::NotLeader { .. }
             | Self::NotEnoughReplicas { .. }
             | Self::TimedOut { .. }
-            | Self::CorruptBatch { .. }
-            | Self::InvalidRequest { .. }
+            | Self::InvalidBatch(_)
             | Self::BatchTooLarge { .. }
             | Self::InvalidTimestamp { .. }
             | Self::FencedProducer { .. }
@@ -113,8 +119,7 @@ impl ProduceError {
             | Self::OutcomeUnknown { .. }
             | Self::Unavailable { .. }
             | Self::DiskFull { .. } => true,
-            Self::CorruptBatch { .. }
-            | Self::InvalidRequest { .. }
+            Self::InvalidBatch(_)
             | Self::BatchTooLarge { .. }
             | Self::InvalidTimestamp { .. }
             | Self::OutOfOrderSequence { .. }
@@ -184,8 +189,9 @@ pub enum AdminError {
     UnknownPartition { topic: String, partition: PartitionId },
     #[error("topic {topic:?} already exists")]
     TopicExists { topic: String },
-    #[error("invalid config: {detail}")]
-    InvalidConfig { detail: String },
+    /// The cluster's metadata does not take the change. Topics that are there or missing have variants of their own.
+    #[error("{}", refusal_text(.0))]
+    Refused(Refusal),
     /// Trim beyond the high watermark.
     #[error("offset {offset} of {topic}-{partition} is outside {log_start}..={high_watermark}")]
     OffsetOutOfRange {
@@ -210,6 +216,21 @@ pub enum AdminError {
     TransferFailed { reason: String },
     #[error("internal error: {detail}")]
     Internal { detail: String },
+    /// The leader itself does not begin the transfer; it goes on leading.
+    #[error("{}", transfer_text(.0))]
+    TransferRefused(TransferError),
+    /// This broker's disk, which a new topic would need.
+    #[error(
+        "temporarily unavailable: disk of broker {broker} nearly full: {free_bytes} bytes free, disk_reserve_bytes keeps \
+         {reserve_bytes} back; free space or trim topics; nothing was changed"
+    )]
+    DiskFull { broker: BrokerId, free_bytes: u64, reserve_bytes: u64 },
+    /// The last try was refused in a way that an earlier try, which had no answer, may have brought about.
+    #[error(
+        "outcome unknown after 0 ms: {what} (refused in the end: {refusal}; but an earlier try of it had no answer) may \
+         yet happen; look before you repeat it"
+    )]
+    RefusedAfterUnknown { what: String, refusal: Refusal },
 }
 
 impl AdminError {
@@ -219,14 +240,20 @@ impl AdminError {
             | Self::UnknownTopic { .. }
             | Self::UnknownPartition { .. }
             | Self::TopicExists { .. }
-            | Self::InvalidConfig { .. }
+            | Self::Refused(_)
             | Self::OffsetOutOfRange { .. }
             | Self::NotLeader { .. }
             | Self::NotEnoughReplicas
             | Self::Unavailable { .. }
+            | Self::DiskFull { .. }
             | Self::TransferFailed { .. } => Effect::None,
             Self::NoMetadataLeader { effect, .. } => *effect,
-            Self::OutcomeUnknown { .. } | Self::Internal { .. } => Effect::Unknown,
+            Self::TransferRefused(error) => match error {
+                TransferError::NotLeader | TransferError::NoSuchVoter(_) | TransferError::NoCandidate => Effect::None,
+                // The request went out: leadership may still move.
+                TransferError::TimedOut(_) => Effect::Unknown,
+            },
+            Self::OutcomeUnknown { .. } | Self::RefusedAfterUnknown { .. } | Self::Internal { .. } => Effect::Unknown,
         }
     }
 
@@ -235,16 +262,22 @@ impl AdminError {
             Self::NotLeader { .. }
             | Self::NotEnoughReplicas
             | Self::Unavailable { .. }
+            | Self::DiskFull { .. }
             | Self::TransferFailed { .. } => true,
             Self::NoMetadataLeader { effect, .. } => *effect == Effect::None,
+            Self::Refused(refusal) => is_passing(refusal),
+            Self::TransferRefused(error) => match error {
+                TransferError::NotLeader | TransferError::NoCandidate => true,
+                TransferError::NoSuchVoter(_) | TransferError::TimedOut(_) => false,
+            },
             // Said only after the metadata leader has confirmed it: see `Inner::topic`.
             Self::UnknownTopic { .. }
             | Self::UnknownPartition { .. }
             | Self::InvalidRequest { .. }
             | Self::TopicExists { .. }
-            | Self::InvalidConfig { .. }
             | Self::OffsetOutOfRange { .. }
             | Self::OutcomeUnknown { .. }
+            | Self::RefusedAfterUnknown { .. }
             | Self::Internal { .. } => false,
         }
     }
@@ -286,10 +319,58 @@ pub enum BrokerFailed {
     WrongCluster { found: ClusterId, expected: ClusterId },
     #[error("invalid setting: {detail}")]
     InvalidSetting { detail: String },
+    /// The metadata does not take this broker as it is set up.
+    #[error("invalid setting: {0}")]
+    RegistrationRefused(Refusal),
     #[error("storage: {detail}")]
     Storage { detail: String },
     #[error("raft: {detail}")]
     Raft { detail: String },
+}
+
+/// Whether the same change may be taken later, without anybody asking for something else.
+fn is_passing(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::NotFounded | Refusal::UnknownBroker { .. } | Refusal::Malformed { .. } | Refusal::IdsExhausted => true,
+        Refusal::AlreadyFounded { .. }
+        | Refusal::InvalidFounders { .. }
+        | Refusal::StorageIdMismatch { .. }
+        | Refusal::InvalidBroker { .. }
+        | Refusal::StorageIdTaken { .. }
+        | Refusal::TooManyBrokers { .. }
+        | Refusal::TopicExists { .. }
+        | Refusal::UnknownTopic { .. }
+        | Refusal::InvalidName { .. }
+        | Refusal::InvalidConfig { .. }
+        | Refusal::InvalidPartitions { .. }
+        | Refusal::InvalidReplicationFactor { .. }
+        | Refusal::TooFewBrokers { .. }
+        | Refusal::TooManyPartitions { .. }
+        | Refusal::TooManyTopics { .. }
+        | Refusal::PartitionsNotMore { .. }
+        | Refusal::Group(_) => false,
+    }
+}
+
+fn refusal_text(refusal: &Refusal) -> String {
+    if is_passing(refusal) {
+        return format!("temporarily unavailable: {refusal}; nothing was changed");
+    }
+    let is_config = matches!(refusal, Refusal::InvalidConfig { .. });
+    format!("invalid {}: {refusal}", if is_config { "config" } else { "request" })
+}
+
+fn transfer_text(error: &TransferError) -> String {
+    match error {
+        TransferError::NoSuchVoter(_) => format!("invalid request: {error}"),
+        TransferError::NotLeader | TransferError::NoCandidate | TransferError::TimedOut(_) => {
+            format!("leadership was not transferred: {error}")
+        }
+    }
+}
+
+fn batch_text(error: &BatchError) -> String {
+    format!("{}: {error}", if error.is_corrupt() { "corrupt batch" } else { "invalid request" })
 }
 
 fn hint_text(leader: &Option<LeaderHint>) -> String {

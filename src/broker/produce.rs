@@ -115,23 +115,10 @@ fn timeout_of(asked: Duration) -> Duration {
 }
 
 fn refused(error: BatchError, topic: &str) -> ProduceError {
-    let detail = error.to_string();
     match error {
         BatchError::TooLarge { got, max } => {
             ProduceError::BatchTooLarge { topic: topic.into(), bytes: got, bytes_max: max }
         }
-        BatchError::Short { .. }
-        | BatchError::LengthTooSmall { .. }
-        | BatchError::LengthMismatch { .. }
-        | BatchError::Crc { .. } => ProduceError::CorruptBatch { detail },
-        BatchError::Magic { .. }
-        | BatchError::NoRecords { .. }
-        | BatchError::TooManyRecords { .. }
-        | BatchError::LogAppendTime { .. }
-        | BatchError::CountMismatch { .. }
-        | BatchError::Control { .. }
-        | BatchError::Transactional { .. }
-        | BatchError::Codec { .. }
-        | BatchError::Producer { .. } => ProduceError::InvalidRequest { detail },
+        error => ProduceError::InvalidBatch(error),
     }
 }

@@ -186,8 +186,8 @@ impl Decoding {
                 self.drain(OpenBatch { records, base, next }, cursor)
             }
             Err(error) => {
-                let (offset, next, detail) = (header.base_offset, after(header), error.to_string());
-                self.failed = Some(RequestError::Decompression { offset, next, detail });
+                let (offset, next) = (header.base_offset, after(header));
+                self.failed = Some(RequestError::Decompression { offset, next, error });
                 ControlFlow::Break(())
             }
         }
@@ -198,8 +198,8 @@ impl Decoding {
             let (offset, record) = match record {
                 Ok(record) => record,
                 Err(error) => {
-                    let (offset, next, detail) = (batch.base, batch.next, error.to_string());
-                    self.failed = Some(RequestError::Decompression { offset, next, detail });
+                    let (offset, next) = (batch.base, batch.next);
+                    self.failed = Some(RequestError::Decompression { offset, next, error });
                     return ControlFlow::Break(());
                 }
             };
@@ -279,7 +279,7 @@ fn batches(parts: &[Bytes]) -> impl Iterator<Item = Result<(BatchHeader, Bytes),
 }
 
 fn stored(offset: Offset, error: BatchError) -> RequestError {
-    RequestError::StoredBatch { offset, detail: error.to_string() }
+    RequestError::StoredBatch { offset, error }
 }
 
 fn after(header: &BatchHeader) -> Offset {

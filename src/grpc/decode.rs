@@ -8,7 +8,7 @@ use super::{RequestError, limits};
 use crate::{
     broker::{Acks, OffsetAt, ProduceRequest},
     proto::v1,
-    record::{BatchBuilder, Codec, EncodeError, Record},
+    record::{BatchBuilder, Codec, Record},
     types::{Offset, PartitionId, TopicId, WallMs},
 };
 
@@ -218,18 +218,9 @@ fn build(records: Vec<v1::Record>, codec: Codec, now: WallMs) -> Result<Bytes, R
             headers: record.headers.into_iter().map(|header| (header.key, header.value)).collect(),
             timestamp: record.timestamp_ms.map_or(now, WallMs),
         };
-        builder.push(&record).map_err(encode_error)?;
+        builder.push(&record).map_err(RequestError::Records)?;
     }
-    builder.build().map_err(encode_error)
-}
-
-fn encode_error(error: EncodeError) -> RequestError {
-    let detail = error.to_string();
-    match error {
-        EncodeError::Empty => RequestError::Invalid { detail },
-        EncodeError::TooLarge { .. } => RequestError::RecordsTooLarge { detail },
-        EncodeError::Compress { .. } => RequestError::Compress { detail },
-    }
+    builder.build().map_err(RequestError::Records)
 }
 
 fn codec(compression: i32) -> Result<Codec, RequestError> {

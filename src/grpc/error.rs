@@ -12,7 +12,11 @@ use tonic::{Code, Status, metadata::MetadataValue};
 use super::limits::MESSAGE_BYTES_MAX;
 use crate::{
     broker::{AdminError, Effect, FetchError, LeaderHint, ProduceError, groups::GroupError},
+    group::{GroupRefusal, OffsetRefusal},
+    metadata::Refusal,
     proto::v1::{self, ErrorCode},
+    raft::TransferError,
+    record::{BatchError, DecodeError, EncodeError},
     types::Offset,
 };
 
@@ -29,14 +33,13 @@ pub enum RequestError {
     TooLarge { detail: String },
     #[error("the stream ends here, the last message could not be read: {detail}")]
     Unreadable { detail: String },
-    #[error("the records do not fit a batch: {detail}")]
-    RecordsTooLarge { detail: String },
-    #[error("the records could not be compressed: {detail}")]
-    Compress { detail: String },
-    #[error("the batch at offset {offset} cannot be decoded: {detail}; read it raw, or from {next} on")]
-    Decompression { offset: Offset, next: Offset, detail: String },
-    #[error("the stored batch at offset {offset} is malformed: {detail}")]
-    StoredBatch { offset: Offset, detail: String },
+    /// No batch can be made of the records.
+    #[error("{}", encode_text(.0))]
+    Records(EncodeError),
+    #[error("the batch at offset {offset} cannot be decoded: {error}; read it raw, or from {next} on")]
+    Decompression { offset: Offset, next: Offset, error: DecodeError },
+    #[error("the stored batch at offset {offset} is malformed: {error}")]
+    StoredBatch { offset: Offset, error: BatchError },
     #[error("this broker serves {streams_max} {what} streams already; use another broker or retry later")]
     TooManyStreams { what: &'static str, streams_max: usize },
     #[error(
@@ -60,10 +63,16 @@ impl RequestError {
 impl From<RequestError> for v1::Error {
     fn from(error: RequestError) -> v1::Error {
         let (code, retriable) = match &error {
-            RequestError::Invalid { .. } | RequestError::Unreadable { .. } => (ErrorCode::InvalidRequest, false),
-            RequestError::TooLarge { .. } | RequestError::RecordsTooLarge { .. } => (ErrorCode::BatchTooLarge, false),
+            RequestError::Invalid { .. }
+            | RequestError::Unreadable { .. }
+            | RequestError::Records(EncodeError::Empty) => (ErrorCode::InvalidRequest, false),
+            RequestError::TooLarge { .. } | RequestError::Records(EncodeError::TooLarge { .. }) => {
+                (ErrorCode::BatchTooLarge, false)
+            }
             RequestError::Decompression { .. } => (ErrorCode::DecompressionFailed, false),
-            RequestError::StoredBatch { .. } | RequestError::Compress { .. } => (ErrorCode::Internal, false),
+            RequestError::StoredBatch { .. } | RequestError::Records(EncodeError::Compress { .. }) => {
+                (ErrorCode::Internal, false)
+            }
             RequestError::TooManyStreams { .. }
             | RequestError::TooManyCalls { .. }
             | RequestError::Crowded { .. }
@@ -84,8 +93,7 @@ impl From<ProduceError> for v1::Error {
             E::NotLeader { .. } => ErrorCode::NotLeader,
             E::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
             E::OutcomeUnknown { .. } => ErrorCode::OutcomeUnknown,
-            E::CorruptBatch { .. } => ErrorCode::CorruptBatch,
-            E::InvalidRequest { .. } => ErrorCode::InvalidRequest,
+            E::InvalidBatch(error) => batch_code(error),
             E::BatchTooLarge { .. } => ErrorCode::BatchTooLarge,
             E::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
             E::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequence,
@@ -132,13 +140,14 @@ impl From<AdminError> for v1::Error {
             E::UnknownTopic { .. } => ErrorCode::UnknownTopic,
             E::UnknownPartition { .. } => ErrorCode::UnknownPartition,
             E::TopicExists { .. } => ErrorCode::TopicExists,
-            E::InvalidConfig { .. } => ErrorCode::InvalidConfig,
+            E::Refused(refusal) => refusal_code(refusal),
             E::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             E::NotLeader { .. } => ErrorCode::NotLeader,
             E::NoMetadataLeader { .. } => ErrorCode::NoMetadataLeader,
             E::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
-            E::OutcomeUnknown { .. } => ErrorCode::OutcomeUnknown,
-            E::Unavailable { .. } | E::TransferFailed { .. } => ErrorCode::Unavailable,
+            E::OutcomeUnknown { .. } | E::RefusedAfterUnknown { .. } => ErrorCode::OutcomeUnknown,
+            E::Unavailable { .. } | E::TransferFailed { .. } | E::DiskFull { .. } => ErrorCode::Unavailable,
+            E::TransferRefused(error) => transfer_code(error),
             E::Internal { .. } => ErrorCode::Internal,
         };
         let mut wire = wire(code, &error, error.effect(), error.is_retriable(), error.leader());
@@ -158,7 +167,8 @@ impl From<GroupError> for v1::Error {
             E::UnknownGroup { .. } => ErrorCode::UnknownGroup,
             // The classic protocol's, which is not spoken here: whatever the member thought it was, it is not.
             E::UnknownMember { .. } | E::MemberIdRequired { .. } => ErrorCode::UnknownMember,
-            E::Fenced { .. } => ErrorCode::FencedMember,
+            E::Refused { refusal, .. } => group_code(refusal),
+            E::OffsetRefused { refusal, .. } => offset_code(refusal),
             E::FencedInstance { .. } => ErrorCode::FencedInstance,
             // The classic protocol's as well: it passes.
             E::Rebalancing { .. } => ErrorCode::Unavailable,
@@ -173,6 +183,92 @@ impl From<GroupError> for v1::Error {
         };
         wire(code, &error, error.effect(), error.is_retriable(), None)
     }
+}
+
+fn batch_code(error: &BatchError) -> ErrorCode {
+    use BatchError as E;
+    match error {
+        E::Short { .. } | E::LengthTooSmall { .. } | E::LengthMismatch { .. } | E::Crc { .. } => {
+            ErrorCode::CorruptBatch
+        }
+        E::TooLarge { .. } => ErrorCode::BatchTooLarge,
+        E::Magic { .. }
+        | E::NoRecords { .. }
+        | E::CountMismatch { .. }
+        | E::TooManyRecords { .. }
+        | E::Control { .. }
+        | E::Transactional { .. }
+        | E::LogAppendTime { .. }
+        | E::Codec { .. }
+        | E::Producer { .. } => ErrorCode::InvalidRequest,
+    }
+}
+
+fn refusal_code(refusal: &Refusal) -> ErrorCode {
+    use Refusal as R;
+    match refusal {
+        R::TopicExists { .. } => ErrorCode::TopicExists,
+        R::UnknownTopic { .. } => ErrorCode::UnknownTopic,
+        R::InvalidConfig { .. } => ErrorCode::InvalidConfig,
+        R::NotFounded | R::UnknownBroker { .. } | R::Malformed { .. } | R::IdsExhausted => ErrorCode::Unavailable,
+        R::AlreadyFounded { .. }
+        | R::InvalidFounders { .. }
+        | R::StorageIdMismatch { .. }
+        | R::InvalidBroker { .. }
+        | R::StorageIdTaken { .. }
+        | R::TooManyBrokers { .. }
+        | R::InvalidName { .. }
+        | R::InvalidPartitions { .. }
+        | R::InvalidReplicationFactor { .. }
+        | R::TooFewBrokers { .. }
+        | R::TooManyPartitions { .. }
+        | R::TooManyTopics { .. }
+        | R::PartitionsNotMore { .. }
+        | R::Group(_) => ErrorCode::InvalidRequest,
+    }
+}
+
+fn transfer_code(error: &TransferError) -> ErrorCode {
+    match error {
+        TransferError::NoSuchVoter(_) => ErrorCode::InvalidRequest,
+        TransferError::NotLeader | TransferError::NoCandidate => ErrorCode::Unavailable,
+        TransferError::TimedOut(_) => ErrorCode::OutcomeUnknown,
+    }
+}
+
+fn group_code(refusal: &GroupRefusal) -> ErrorCode {
+    use GroupRefusal as R;
+    match refusal {
+        R::InvalidRequest { .. } => ErrorCode::InvalidRequest,
+        R::UnknownGroup => ErrorCode::UnknownGroup,
+        R::UnknownMember => ErrorCode::UnknownMember,
+        R::WrongEpoch { .. } | R::OldCommit { .. } => ErrorCode::FencedMember,
+        R::FencedInstance { .. } => ErrorCode::FencedInstance,
+        R::Rebalancing | R::Void { .. } => ErrorCode::Unavailable,
+        R::NotEmpty { .. } => ErrorCode::GroupNotEmpty,
+        R::ProtocolMismatch { .. } => ErrorCode::GroupProtocolMismatch,
+        R::LimitReached { .. } => ErrorCode::LimitReached,
+    }
+}
+
+fn offset_code(refusal: &OffsetRefusal) -> ErrorCode {
+    use OffsetRefusal as R;
+    match refusal {
+        R::UnknownTopic => ErrorCode::UnknownTopic,
+        R::UnknownPartition => ErrorCode::UnknownPartition,
+        R::NotHeld | R::OldEpoch { .. } | R::InUse => ErrorCode::FencedMember,
+        R::NegativeOffset | R::MetadataTooLarge { .. } => ErrorCode::InvalidRequest,
+        R::LimitReached { .. } => ErrorCode::LimitReached,
+    }
+}
+
+fn encode_text(error: &EncodeError) -> String {
+    let what = match error {
+        EncodeError::Empty => "invalid request",
+        EncodeError::TooLarge { .. } => "the records do not fit a batch",
+        EncodeError::Compress { .. } => "the records could not be compressed",
+    };
+    format!("{what}: {error}")
 }
 
 fn wire(

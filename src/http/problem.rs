@@ -2,7 +2,10 @@
 
 use axum::http::StatusCode;
 
-use crate::broker::{AdminError, FetchError, groups::GroupError};
+use crate::{
+    broker::{AdminError, FetchError, groups::GroupError},
+    group::OffsetRefusal,
+};
 
 /// A status and a sentence. The sentence may hold what a user typed: it is escaped where it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,15 +30,21 @@ impl From<AdminError> for Problem {
         let status = match &error {
             AdminError::UnknownTopic { .. } | AdminError::UnknownPartition { .. } => StatusCode::NOT_FOUND,
             AdminError::InvalidRequest { .. }
-            | AdminError::InvalidConfig { .. }
             | AdminError::TopicExists { .. }
             | AdminError::OffsetOutOfRange { .. } => StatusCode::BAD_REQUEST,
             AdminError::NotLeader { .. }
             | AdminError::NoMetadataLeader { .. }
             | AdminError::NotEnoughReplicas
             | AdminError::OutcomeUnknown { .. }
+            | AdminError::RefusedAfterUnknown { .. }
             | AdminError::Unavailable { .. }
+            | AdminError::DiskFull { .. }
             | AdminError::TransferFailed { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            // A read meets none of these; whatever else comes is told as it is.
+            AdminError::Refused(_) | AdminError::TransferRefused(_) if error.is_retriable() => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            AdminError::Refused(_) | AdminError::TransferRefused(_) => StatusCode::BAD_REQUEST,
             AdminError::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Problem::new(status, error.to_string())
@@ -64,17 +73,30 @@ impl From<GroupError> for Problem {
             GroupError::InvalidRequest { .. }
             | GroupError::UnknownMember { .. }
             | GroupError::MemberIdRequired { .. }
-            | GroupError::Fenced { .. }
+            | GroupError::Refused { .. }
             | GroupError::FencedInstance { .. }
             | GroupError::Rebalancing { .. }
             | GroupError::NotEmpty { .. }
             | GroupError::ProtocolMismatch { .. }
             | GroupError::InvalidSessionTimeout { .. }
             | GroupError::TopicReplaced { .. } => StatusCode::BAD_REQUEST,
+            GroupError::OffsetRefused { refusal, .. } => offset_status(refusal),
             GroupError::LimitReached { .. } | GroupError::NoCoordinator { .. } | GroupError::OutcomeUnknown { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         };
         Problem::new(status, error.to_string())
+    }
+}
+
+fn offset_status(refusal: &OffsetRefusal) -> StatusCode {
+    match refusal {
+        OffsetRefusal::UnknownTopic | OffsetRefusal::UnknownPartition => StatusCode::NOT_FOUND,
+        OffsetRefusal::NotHeld
+        | OffsetRefusal::OldEpoch { .. }
+        | OffsetRefusal::InUse
+        | OffsetRefusal::NegativeOffset
+        | OffsetRefusal::MetadataTooLarge { .. } => StatusCode::BAD_REQUEST,
+        OffsetRefusal::LimitReached { .. } => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

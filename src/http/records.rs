@@ -42,7 +42,7 @@ pub enum Row {
         first: Offset,
         last: Offset,
         bytes: usize,
-        why: String,
+        why: DecodeError,
     },
 }
 
@@ -112,7 +112,7 @@ fn decode_batch(batch: &Bytes, from: Offset, limit: usize, left: &mut usize, row
         Err(error) => {
             *left = 0;
             let at = rows.last().map_or(from, Row::next_offset);
-            rows.push(Row::Unreadable { first: at, last: at, bytes: batch.len(), why: error.to_string() });
+            rows.push(Row::Unreadable { first: at, last: at, bytes: batch.len(), why: error.into() });
             return false;
         }
     };
@@ -151,7 +151,7 @@ fn unreadable(
 ) -> Row {
     *left = 0;
     let first = before.map_or(from, Row::next_offset).max(header.base_offset);
-    Row::Unreadable { first, last: header.last_offset(), bytes: batch.len(), why: error.to_string() }
+    Row::Unreadable { first, last: header.last_offset(), bytes: batch.len(), why: error }
 }
 
 /// A record's own bytes, and one for itself, so that empty records count too.
@@ -313,7 +313,7 @@ mod tests {
         let [Row::Unreadable { first: Offset(2), last: Offset(4), why, .. }] = &page.rows[..] else {
             panic!("{page:?}");
         };
-        assert!(why.contains("16777216") && page.next_offset == Offset(5), "{why}");
+        assert!(why.to_string().contains("16777216") && page.next_offset == Offset(5), "{why}");
 
         let mut flipped = after.to_vec();
         *flipped.last_mut().unwrap() ^= 1;

@@ -142,7 +142,7 @@ pub fn records(topic: &str, partition: PartitionId, page: &Page) -> Value {
         Row::Record(offset, record) => record_line(topic, partition, *offset, record),
         Row::Unreadable { first, last, bytes, why } => json!({
             "topic": topic, "partition": partition, "offset": first, "last_offset": last, "batch_bytes": bytes,
-            "error": why,
+            "error": why.to_string(),
         }),
     };
     json!({

@@ -114,7 +114,7 @@ pub enum ReadError {
     NoQuorum,
 }
 
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum TransferError {
     #[error("not the leader")]
     NotLeader,

@@ -120,6 +120,28 @@ pub enum BatchError {
     Producer { producer_id: ProducerId, producer_epoch: ProducerEpoch, base_sequence: Sequence },
 }
 
+impl BatchError {
+    /// Whether the bytes are not what its writer made of them: cut, or damaged. Else its writer broke a rule.
+    pub fn is_corrupt(&self) -> bool {
+        match self {
+            BatchError::Short { .. }
+            | BatchError::LengthTooSmall { .. }
+            | BatchError::LengthMismatch { .. }
+            | BatchError::Crc { .. } => true,
+            BatchError::Magic { .. }
+            | BatchError::TooLarge { .. }
+            | BatchError::NoRecords { .. }
+            | BatchError::CountMismatch { .. }
+            | BatchError::TooManyRecords { .. }
+            | BatchError::Control { .. }
+            | BatchError::Transactional { .. }
+            | BatchError::LogAppendTime { .. }
+            | BatchError::Codec { .. }
+            | BatchError::Producer { .. } => false,
+        }
+    }
+}
+
 impl BatchHeader {
     /// Reads the header at the front of `bytes`. Checks what must hold to find the batch's end
     /// (length, magic), nothing else.

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::source::{blank_prose, is_test_file, is_word, paths, split_tests};
+use super::{
+    causes::lost_causes,
+    source::{blank_prose, is_test_file, is_word, paths, split_tests},
+};
 
 /// Lowest first. A module may use those of lower layers and its own, never those above.
 const LAYERS: &[&[&str]] = &[
@@ -129,6 +132,7 @@ pub enum Rule {
     FileLines,
     FunctionLines,
     Todo,
+    LostCause,
     TopLevel,
 }
 
@@ -167,6 +171,7 @@ pub fn check_file(path: &str, text: &str) -> Vec<Violation> {
     check_functions(&ships, &mut emit);
     if let Some(module) = module_of(path) {
         check_module(path, module, &ships, &tests, &mut emit);
+        lost_causes(path, module, &ships, text).into_iter().for_each(|(line, what)| emit(Rule::LostCause, line, what));
     }
     found
 }

@@ -361,7 +361,7 @@ async fn register(forming: &Forming) -> Result<ReplicaId, BrokerFailed> {
                 return Err(BrokerFailed::StorageIdMismatch { broker, registered, found: offered });
             }
             Err(ChangeFailed::Refused { refusal, after_unknown: _ }) => {
-                return Err(BrokerFailed::InvalidSetting { detail: refusal.to_string() });
+                return Err(BrokerFailed::RegistrationRefused(refusal));
             }
             Err(ChangeFailed::NoLeader { .. } | ChangeFailed::Unknown { .. }) => {
                 let others: Vec<BrokerId> = node.other_peers().map(|peer| peer.id).collect();

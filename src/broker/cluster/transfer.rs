@@ -169,11 +169,8 @@ impl Transfers {
         };
         match result {
             Ok(Leader { term, broker, replica: _ }) => Ok(LeaderNow { broker, epoch: term.epoch() }),
-            Err(TransferError::NoSuchVoter(broker)) => {
-                Err(AdminError::InvalidRequest { detail: format!("broker {broker} holds no voter of this group") })
-            }
-            Err(error @ (TransferError::NotLeader | TransferError::NoCandidate)) => {
-                Err(AdminError::TransferFailed { reason: error.to_string() })
+            Err(error @ (TransferError::NoSuchVoter(_) | TransferError::NotLeader | TransferError::NoCandidate)) => {
+                Err(AdminError::TransferRefused(error))
             }
             // The request went out: leadership may still move.
             Err(TransferError::TimedOut(_)) => {

@@ -16,7 +16,7 @@ use crate::{
         peers::group_calls::{GroupCall, GroupReply},
         requests::groups::{ClassicBeat, ClassicJoin, ClassicJoined, ClassicSync, ClassicSynced, GroupError},
     },
-    group::{ClassicPhase, Group},
+    group::{ClassicPhase, Group, GroupRefusal},
     types::{LogIndex, ms_u64},
 };
 
@@ -192,7 +192,7 @@ fn look_synced(known: Option<&Group>, beat: &ClassicBeat) -> Look<ClassicSynced>
     match check_classic(known, beat) {
         Ok(()) => {}
         // It was right when it came: the group has moved on since.
-        Err(GroupError::Fenced { .. }) => return Some(Err(rebalancing())),
+        Err(GroupError::Refused { refusal: GroupRefusal::WrongEpoch { .. }, .. }) => return Some(Err(rebalancing())),
         Err(error) => return Some(Err(error)),
     }
     let classic = known.classic()?;

@@ -21,7 +21,7 @@ pub fn refused(refusal: GroupRefusal, of: Subject<'_>) -> GroupError {
         GroupRefusal::UnknownGroup => GroupError::UnknownGroup { group },
         GroupRefusal::UnknownMember => GroupError::UnknownMember { group, member },
         GroupRefusal::WrongEpoch { .. } | GroupRefusal::OldCommit { .. } => {
-            GroupError::Fenced { group, member, detail: refusal.to_string() }
+            GroupError::Refused { group, member, refusal }
         }
         GroupRefusal::FencedInstance { instance } => GroupError::FencedInstance { group, instance },
         // A decision that was overtaken: by the time the member asks again, its reason is clear.
@@ -34,7 +34,7 @@ pub fn refused(refusal: GroupRefusal, of: Subject<'_>) -> GroupError {
     }
 }
 
-/// The refused ones of a request that named these places, in words.
+/// The refused ones of a request that named these places.
 pub fn named(
     refused: Vec<(u32, RefusedOffset)>,
     places: &[TopicPartition],
@@ -52,16 +52,18 @@ pub fn named(
 }
 
 fn offset_refused(refusal: OffsetRefusal, at: &TopicPartition, of: Subject<'_>) -> GroupError {
-    let detail = format!("{at}: {refusal}");
     match refusal {
         OffsetRefusal::UnknownTopic => GroupError::UnknownTopic { topic: at.topic.clone() },
         OffsetRefusal::UnknownPartition => {
             GroupError::UnknownPartition { topic: at.topic.clone(), partition: at.partition }
         }
-        OffsetRefusal::NotHeld | OffsetRefusal::OldEpoch { .. } | OffsetRefusal::InUse => {
-            GroupError::Fenced { group: of.group.into(), member: of.member.into(), detail }
+        OffsetRefusal::NotHeld
+        | OffsetRefusal::OldEpoch { .. }
+        | OffsetRefusal::InUse
+        | OffsetRefusal::NegativeOffset
+        | OffsetRefusal::MetadataTooLarge { .. }
+        | OffsetRefusal::LimitReached { .. } => {
+            GroupError::OffsetRefused { group: of.group.into(), member: of.member.into(), at: at.clone(), refusal }
         }
-        OffsetRefusal::NegativeOffset | OffsetRefusal::MetadataTooLarge { .. } => GroupError::InvalidRequest { detail },
-        OffsetRefusal::LimitReached { .. } => GroupError::LimitReached { detail },
     }
 }

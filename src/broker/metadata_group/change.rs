@@ -125,10 +125,9 @@ impl ChangeFailed {
         match self {
             // The last try had no effect; an earlier one may have been what made it be refused.
             ChangeFailed::Refused { refusal, after_unknown: true } if may_follow_a_success(&refusal) => {
-                let what = format!("{what} (refused in the end: {refusal}; but an earlier try of it had no answer)");
-                AdminError::OutcomeUnknown { what, waited_ms: 0 }
+                AdminError::RefusedAfterUnknown { what: what.to_string(), refusal }
             }
-            ChangeFailed::Refused { refusal, after_unknown: _ } => refused(refusal),
+            ChangeFailed::Refused { refusal, after_unknown: _ } => refusal.into(),
             ChangeFailed::NoLeader { waited } => {
                 AdminError::NoMetadataLeader { waited_ms: ms_u64(waited), effect: Effect::None }
             }
@@ -167,30 +166,13 @@ fn may_follow_a_success(refusal: &Refusal) -> bool {
     }
 }
 
-pub fn refused(refusal: Refusal) -> AdminError {
-    let detail = refusal.to_string();
-    match refusal {
-        Refusal::TopicExists { name } => AdminError::TopicExists { topic: name },
-        Refusal::UnknownTopic { name } => AdminError::UnknownTopic { topic: name },
-        Refusal::InvalidConfig { .. } => AdminError::InvalidConfig { detail },
-        Refusal::NotFounded | Refusal::UnknownBroker { .. } | Refusal::Malformed { .. } | Refusal::IdsExhausted => {
-            AdminError::Unavailable { reason: detail }
+impl From<Refusal> for AdminError {
+    fn from(refusal: Refusal) -> AdminError {
+        match refusal {
+            Refusal::TopicExists { name } => AdminError::TopicExists { topic: name },
+            Refusal::UnknownTopic { name } => AdminError::UnknownTopic { topic: name },
+            refusal => AdminError::Refused(refusal),
         }
-
-        Refusal::AlreadyFounded { .. }
-        | Refusal::InvalidFounders { .. }
-        | Refusal::StorageIdMismatch { .. }
-        | Refusal::InvalidBroker { .. }
-        | Refusal::StorageIdTaken { .. }
-        | Refusal::TooManyBrokers { .. }
-        | Refusal::InvalidName { .. }
-        | Refusal::InvalidPartitions { .. }
-        | Refusal::InvalidReplicationFactor { .. }
-        | Refusal::TooFewBrokers { .. }
-        | Refusal::TooManyPartitions { .. }
-        | Refusal::TooManyTopics { .. }
-        | Refusal::PartitionsNotMore { .. }
-        | Refusal::Group(_) => AdminError::InvalidRequest { detail },
     }
 }
 

@@ -200,7 +200,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        broker::{BrowseFrom, BrowseRequest, NodeFigures, groups::GroupReply},
+        broker::{
+            BrowseFrom, BrowseRequest, NodeFigures,
+            groups::{GroupError, GroupReply},
+        },
+        group::GroupRefusal,
+        raft::TransferError,
         types::PartitionId,
     };
 
@@ -261,6 +266,18 @@ mod tests {
         assert_eq!(&encode(&Answer::Console(ConsoleAnswer::Figures(figures)))[..], &[1, 12, 1, 1, 9, 4, 0]);
         assert_eq!(&encode(&Call::LayoutInUse { index: LogIndex(7), within_ms: 5 })[..], &[1, 12, 7, 5]);
         assert_eq!(&encode(&Answer::LayoutInUse(true))[..], &[1, 13, 1]);
+    }
+
+    /// What a layer below refused travels whole.
+    #[test]
+    fn error_bytes_are_frozen() {
+        let refusal = GroupRefusal::WrongEpoch { found: 1, current: 2 };
+        let refused = GroupError::Refused { group: "g".into(), member: "m".into(), refusal };
+        let refused = Answer::Group(GroupAttempt::Answered(Err(refused)));
+        assert_eq!(&encode(&refused)[..], &[1, 9, 0, 1, 4, 1, b'g', 1, b'm', 3, 2, 4]);
+        assert_eq!(&encode(&Answer::Trim(Err(AdminError::NotEnoughReplicas)))[..], &[1, 4, 1, 8]);
+        let transfer = AdminError::TransferRefused(TransferError::NoCandidate);
+        assert_eq!(&encode(&Answer::Transfer(Err(transfer)))[..], &[1, 5, 1, 13, 2]);
     }
 
     proptest! {

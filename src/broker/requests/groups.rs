@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     broker::errors::Effect,
-    group::{GroupPhase, PartitionSet, Subscription},
+    group::{GroupPhase, GroupRefusal, OffsetRefusal, PartitionSet, Subscription},
     types::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicPartition, WallMs},
 };
 
@@ -222,9 +222,9 @@ pub enum GroupError {
     /// Kafka's MEMBER_ID_REQUIRED: join again with this id.
     #[error("join group {group:?} again as {member:?}")]
     MemberIdRequired { group: String, member: String },
-    /// Classic: an older or newer generation. Server-assigned: a partition it does not hold at this epoch.
-    #[error("member {member:?} of group {group:?} is fenced: {detail}")]
-    Fenced { group: String, member: String, detail: String },
+    /// The member is fenced: it speaks of a generation that is not the group's, or sent a later commit already.
+    #[error("member {member:?} of group {group:?} is fenced: {refusal}")]
+    Refused { group: String, member: String, refusal: GroupRefusal },
     #[error("instance {instance:?} of group {group:?} is another member now")]
     FencedInstance { group: String, instance: String },
     #[error("group {group:?} is rebalancing: join again")]
@@ -249,6 +249,9 @@ pub enum GroupError {
     /// The offset is one of a topic that is gone (SAFETY M11).
     #[error("the topic {topic:?} that was read was deleted, and another one has its name")]
     TopicReplaced { topic: String },
+    /// One offset was not committed, or not deleted.
+    #[error("{}", offset_text(.group, .member, .at, .refusal))]
+    OffsetRefused { group: String, member: String, at: TopicPartition, refusal: OffsetRefusal },
 }
 
 impl GroupError {
@@ -258,7 +261,8 @@ impl GroupError {
             | Self::UnknownGroup { .. }
             | Self::UnknownMember { .. }
             | Self::MemberIdRequired { .. }
-            | Self::Fenced { .. }
+            | Self::Refused { .. }
+            | Self::OffsetRefused { .. }
             | Self::FencedInstance { .. }
             | Self::Rebalancing { .. }
             | Self::NotEmpty { .. }
@@ -282,7 +286,8 @@ impl GroupError {
             | Self::UnknownGroup { .. }
             | Self::UnknownMember { .. }
             | Self::MemberIdRequired { .. }
-            | Self::Fenced { .. }
+            | Self::Refused { .. }
+            | Self::OffsetRefused { .. }
             | Self::FencedInstance { .. }
             | Self::NotEmpty { .. }
             | Self::ProtocolMismatch { .. }
@@ -292,5 +297,18 @@ impl GroupError {
             | Self::LimitReached { .. }
             | Self::TopicReplaced { .. } => false,
         }
+    }
+}
+
+fn offset_text(group: &str, member: &str, at: &TopicPartition, refusal: &OffsetRefusal) -> String {
+    match refusal {
+        OffsetRefusal::NotHeld | OffsetRefusal::OldEpoch { .. } | OffsetRefusal::InUse => {
+            format!("member {member:?} of group {group:?} is fenced: {at}: {refusal}")
+        }
+        OffsetRefusal::NegativeOffset
+        | OffsetRefusal::MetadataTooLarge { .. }
+        | OffsetRefusal::UnknownTopic
+        | OffsetRefusal::UnknownPartition => format!("invalid request: {at}: {refusal}"),
+        OffsetRefusal::LimitReached { .. } => format!("limit reached: {at}: {refusal}"),
     }
 }

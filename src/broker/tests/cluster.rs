@@ -9,6 +9,7 @@ use crate::{
         Effect, FetchError, FetchRequest, OffsetAt, ProduceError, Readiness, TopicsWanted, TransferLeaderRequest,
         TrimRequest,
     },
+    metadata::Refusal,
     storage::SimDisk,
     types::{BrokerId, Offset, PartitionId, ProducerId, WallMs},
 };
@@ -290,7 +291,7 @@ async fn topics_are_made_changed_and_deleted_from_any_broker() {
         assert_eq!(again, Err(AdminError::TopicExists { topic: "t".into() }));
         let wrong = [("no.such.key".to_string(), "1".to_string())].into();
         let request = CreateTopicRequest { name: "u".into(), configs: wrong, dry_run: true, ..Default::default() };
-        assert!(matches!(broker.create_topic(request).await, Err(AdminError::InvalidConfig { .. })));
+        assert!(matches!(broker.create_topic(request).await, Err(AdminError::Refused(Refusal::InvalidConfig { .. }))));
         let name = format!("made-by-{id}");
         let made = broker.create_topic(CreateTopicRequest { name: name.clone(), ..Default::default() }).await;
         assert_eq!(made.unwrap().partitions[0].replicas.len(), 3);

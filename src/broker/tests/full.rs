@@ -73,7 +73,7 @@ async fn a_leader_short_of_disk_refuses_reads_on_trims_and_hands_over() {
     assert!(text.contains(&format!("broker {id}")) && text.contains("disk_reserve_bytes keeps 1000 back"), "{text}");
     let create = CreateTopicRequest { name: "u".into(), ..CreateTopicRequest::default() };
     let refused = cluster.broker(id).create_topic(create).await;
-    assert!(matches!(&refused, Err(AdminError::Unavailable { reason }) if reason.contains("disk")), "{refused:?}");
+    assert!(matches!(&refused, Err(AdminError::DiskFull { .. })), "{refused:?}");
     assert!(!cluster.any().health().await.healthy);
 
     let leader = cluster.broker(id);

@@ -13,10 +13,7 @@ use super::{
     disk::DiskGuard,
     errors::AdminError,
     limits,
-    metadata_group::{
-        MetadataGroup,
-        change::{ChangeFailed, refused},
-    },
+    metadata_group::{MetadataGroup, change::ChangeFailed},
     node::Node,
     notes::Notes,
     replicas::Replicas,
@@ -61,7 +58,7 @@ impl Topics {
         if request.dry_run {
             let metadata = self.metadata.refreshed().await?;
             let dead = self.node.dead_brokers();
-            let topic = metadata.read(|state| state.check_create(&wish, &dead)).map_err(refused)?;
+            let topic = metadata.read(|state| state.check_create(&wish, &dead)).map_err(AdminError::from)?;
             return Ok(self.describe_new(&topic, 0));
         }
         if let Some(shortage) = self.disk.shortage() {
@@ -134,7 +131,8 @@ impl Topics {
         let topic_id = self.metadata.topic(&name).await?.id;
         let wish = AlterTopic { name: name.clone(), topic_id, set, unset };
         if dry_run {
-            let topic = self.metadata.refreshed().await?.read(|state| state.check_alter(&wish)).map_err(refused)?;
+            let topic =
+                self.metadata.refreshed().await?.read(|state| state.check_alter(&wish)).map_err(AdminError::from)?;
             return Ok(self.describe_known(&topic));
         }
         let what = format!("the change of topic {name:?}");
@@ -153,7 +151,7 @@ impl Topics {
         if dry_run {
             let metadata = self.metadata.refreshed().await?;
             let dead = self.node.dead_brokers();
-            let topic = metadata.read(|state| state.check_add_partitions(&wish, &dead)).map_err(refused)?;
+            let topic = metadata.read(|state| state.check_add_partitions(&wish, &dead)).map_err(AdminError::from)?;
             return Ok(self.describe_new(&topic, have));
         }
         match self.metadata.change(Change::AddPartitions(wish), limits::ADMIN_TIMEOUT).await {

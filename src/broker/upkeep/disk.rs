@@ -51,7 +51,8 @@ impl From<Shortage> for ProduceError {
 
 impl From<Shortage> for AdminError {
     fn from(shortage: Shortage) -> AdminError {
-        AdminError::Unavailable { reason: ProduceError::from(shortage).to_string() }
+        let Shortage { broker, free_bytes, reserve_bytes } = shortage;
+        AdminError::DiskFull { broker, free_bytes, reserve_bytes }
     }
 }
 

@@ -49,7 +49,9 @@ fn of_directory(directory: &Path, error: &StoreError) -> Failure {
 
 fn of_broker(failed: &BrokerFailed) -> Failure {
     match failed {
-        BrokerFailed::WrongCluster { .. } | BrokerFailed::InvalidSetting { .. } => Failure::usage(failed.to_string()),
+        BrokerFailed::WrongCluster { .. }
+        | BrokerFailed::InvalidSetting { .. }
+        | BrokerFailed::RegistrationRefused(_) => Failure::usage(failed.to_string()),
         BrokerFailed::StorageIdMismatch { .. }
         | BrokerFailed::SetBack { .. }
         | BrokerFailed::Contradicted { .. }

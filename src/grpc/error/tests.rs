@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
-use crate::types::{BrokerId, LeaderEpoch, PartitionId, ProducerEpoch, ProducerId, Sequence, WallMs};
+use crate::types::{BrokerId, LeaderEpoch, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicPartition, WallMs};
 
 fn hint() -> Option<LeaderHint> {
     Some(LeaderHint { broker: BrokerId(2), address: "host2:7070".into(), epoch: LeaderEpoch(7) })
@@ -31,8 +31,8 @@ fn table() -> Vec<(v1::Error, ErrorCode, Code)> {
     row(no_quorum.into(), C::NotEnoughReplicas, Code::Unavailable);
     let unknown = P_::OutcomeUnknown { topic: topic(), partition: P, waited: WAITED };
     row(unknown.into(), C::OutcomeUnknown, Code::DeadlineExceeded);
-    row(P_::CorruptBatch { detail: "crc".into() }.into(), C::CorruptBatch, Code::InvalidArgument);
-    row(P_::InvalidRequest { detail: "x".into() }.into(), C::InvalidRequest, Code::InvalidArgument);
+    row(P_::InvalidBatch(BatchError::Short { got: 1 }).into(), C::CorruptBatch, Code::InvalidArgument);
+    row(P_::InvalidBatch(BatchError::Magic { magic: 1 }).into(), C::InvalidRequest, Code::InvalidArgument);
     let large = P_::BatchTooLarge { topic: topic(), bytes: 9, bytes_max: 8 };
     row(large.into(), C::BatchTooLarge, Code::InvalidArgument);
     let timestamp = P_::InvalidTimestamp { timestamp: WallMs(9), ahead_max: WAITED };
@@ -65,7 +65,16 @@ fn table() -> Vec<(v1::Error, ErrorCode, Code)> {
     row(A::UnknownTopic { topic: topic() }.into(), C::UnknownTopic, Code::NotFound);
     row(A::UnknownPartition { topic: topic(), partition: P }.into(), C::UnknownPartition, Code::NotFound);
     row(A::TopicExists { topic: topic() }.into(), C::TopicExists, Code::AlreadyExists);
-    row(A::InvalidConfig { detail: "x".into() }.into(), C::InvalidConfig, Code::InvalidArgument);
+    row(A::Refused(invalid_config()).into(), C::InvalidConfig, Code::InvalidArgument);
+    row(A::Refused(Refusal::TooManyTopics { have: 1 }).into(), C::InvalidRequest, Code::InvalidArgument);
+    row(A::Refused(Refusal::NotFounded).into(), C::Unavailable, Code::Unavailable);
+    let doubtful = A::RefusedAfterUnknown { what: "x".into(), refusal: Refusal::TopicExists { name: topic() } };
+    row(doubtful.into(), C::OutcomeUnknown, Code::DeadlineExceeded);
+    let full = A::DiskFull { broker: BrokerId(3), free_bytes: 1, reserve_bytes: 2 };
+    row(full.into(), C::Unavailable, Code::Unavailable);
+    row(A::TransferRefused(TransferError::NoCandidate).into(), C::Unavailable, Code::Unavailable);
+    let no_voter = A::TransferRefused(TransferError::NoSuchVoter(BrokerId(3)));
+    row(no_voter.into(), C::InvalidRequest, Code::InvalidArgument);
     let trim = A::OffsetOutOfRange {
         topic: topic(),
         partition: P,
@@ -93,11 +102,14 @@ fn table() -> Vec<(v1::Error, ErrorCode, Code)> {
     row(R::invalid("x").into(), C::InvalidRequest, Code::InvalidArgument);
     row(R::Unreadable { detail: "x".into() }.into(), C::InvalidRequest, Code::InvalidArgument);
     row(R::TooLarge { detail: "x".into() }.into(), C::BatchTooLarge, Code::InvalidArgument);
-    row(R::RecordsTooLarge { detail: "x".into() }.into(), C::BatchTooLarge, Code::InvalidArgument);
-    row(R::Compress { detail: "x".into() }.into(), C::Internal, Code::Internal);
-    let bomb = R::Decompression { offset: Offset(1), next: Offset(2), detail: "x".into() };
+    row(R::Records(EncodeError::TooLarge { got: 2, max: 1 }).into(), C::BatchTooLarge, Code::InvalidArgument);
+    row(R::Records(EncodeError::Empty).into(), C::InvalidRequest, Code::InvalidArgument);
+    let compress = EncodeError::Compress { codec: crate::record::Codec::Zstd, reason: "x".into() };
+    row(R::Records(compress).into(), C::Internal, Code::Internal);
+    let malformed = DecodeError::Record { record: 1, reason: "x" };
+    let bomb = R::Decompression { offset: Offset(1), next: Offset(2), error: malformed };
     row(bomb.into(), C::DecompressionFailed, Code::FailedPrecondition);
-    let stored = R::StoredBatch { offset: Offset(1), detail: "x".into() };
+    let stored = R::StoredBatch { offset: Offset(1), error: BatchError::Short { got: 1 } };
     row(stored.into(), C::Internal, Code::Internal);
     row(R::TooManyStreams { what: "produce", streams_max: 1 }.into(), C::Unavailable, Code::Unavailable);
     row(R::Stopping.into(), C::Unavailable, Code::Unavailable);
@@ -114,8 +126,16 @@ fn group_rows(row: &mut impl FnMut(v1::Error, ErrorCode, Code)) {
     row(unknown.into(), C::UnknownMember, Code::FailedPrecondition);
     let again = G::MemberIdRequired { group: group(), member: member() };
     row(again.into(), C::UnknownMember, Code::FailedPrecondition);
-    let fenced = G::Fenced { group: group(), member: member(), detail: "x".into() };
+    let wrong = GroupRefusal::WrongEpoch { found: 1, current: 2 };
+    let fenced = G::Refused { group: group(), member: member(), refusal: wrong };
     row(fenced.into(), C::FencedMember, Code::FailedPrecondition);
+    let mut of_offset = |refusal, code, status| {
+        let at = TopicPartition { topic: topic(), partition: P };
+        row(G::OffsetRefused { group: group(), member: member(), at, refusal }.into(), code, status);
+    };
+    of_offset(OffsetRefusal::InUse, C::FencedMember, Code::FailedPrecondition);
+    of_offset(OffsetRefusal::NegativeOffset, C::InvalidRequest, Code::InvalidArgument);
+    of_offset(OffsetRefusal::LimitReached { detail: "x".into() }, C::LimitReached, Code::ResourceExhausted);
     let fenced = G::FencedInstance { group: group(), instance: "i".into() };
     row(fenced.into(), C::FencedInstance, Code::FailedPrecondition);
     row(G::Rebalancing { group: group() }.into(), C::Unavailable, Code::Unavailable);
@@ -131,6 +151,63 @@ fn group_rows(row: &mut impl FnMut(v1::Error, ErrorCode, Code)) {
     row(G::NoCoordinator { waited_ms: 1 }.into(), C::NoMetadataLeader, Code::Unavailable);
     let unknown = G::OutcomeUnknown { what: "x".into(), waited_ms: 1 };
     row(unknown.into(), C::OutcomeUnknown, Code::DeadlineExceeded);
+}
+
+fn invalid_config() -> Refusal {
+    Refusal::InvalidConfig { key: "k".into(), value: "v".into(), rule: "r".into() }
+}
+
+/// The sentences that clients see, each made here of what a layer below refused.
+#[test]
+fn a_cause_of_a_lower_layer_is_told_in_the_words_that_clients_know() {
+    let text = |error: v1::Error| error.message;
+    let batch = |error| text(ProduceError::InvalidBatch(error).into());
+    let crc = BatchError::Crc { stored: 1, computed: 2 };
+    let corrupt = "corrupt batch: record batch is corrupt: CRC-32C is 0x00000002, its header says 0x00000001";
+    assert_eq!(batch(crc), corrupt);
+    let magic = "invalid request: record batch has format version (magic) 1, only 2 is supported";
+    assert_eq!(batch(BatchError::Magic { magic: 1 }), magic);
+
+    let refused = |refusal| text(AdminError::Refused(refusal).into());
+    assert_eq!(refused(invalid_config()), "invalid config: topic config k=\"v\": r");
+    let founded = "temporarily unavailable: the cluster is not founded yet; nothing was changed";
+    assert_eq!(refused(Refusal::NotFounded), founded);
+    let many = "invalid request: the cluster has 1 topics, no more are allowed";
+    assert_eq!(refused(Refusal::TooManyTopics { have: 1 }), many);
+    let doubtful = AdminError::RefusedAfterUnknown { what: "it".into(), refusal: Refusal::NotFounded };
+    let said = "outcome unknown after 0 ms: it (refused in the end: the cluster is not founded yet; but an earlier try of \
+                it had no answer) may yet happen; look before you repeat it";
+    assert_eq!(text(doubtful.into()), said);
+    let full = AdminError::DiskFull { broker: BrokerId(3), free_bytes: 1, reserve_bytes: 2 };
+    let said = "temporarily unavailable: disk of broker 3 nearly full: 1 bytes free, disk_reserve_bytes keeps 2 back; free \
+                space or trim topics; nothing was changed";
+    assert_eq!(text(full.into()), said);
+    let transfer = |error| text(AdminError::TransferRefused(error).into());
+    let said = "leadership was not transferred: no other voter is alive and caught up";
+    assert_eq!(transfer(TransferError::NoCandidate), said);
+    let said = "invalid request: broker 3 holds no voter of this group";
+    assert_eq!(transfer(TransferError::NoSuchVoter(BrokerId(3))), said);
+
+    let of = |refusal| text(GroupError::Refused { group: "g".into(), member: "m".into(), refusal }.into());
+    let said = "member \"m\" of group \"g\" is fenced: commit 1 comes after commit 2";
+    assert_eq!(of(GroupRefusal::OldCommit { sequence: 1, last: 2 }), said);
+    let offset = |refusal| {
+        let at = TopicPartition { topic: topic(), partition: P };
+        text(GroupError::OffsetRefused { group: "g".into(), member: "m".into(), at, refusal }.into())
+    };
+    let said = "member \"m\" of group \"g\" is fenced: orders-3: the member does not hold the partition";
+    assert_eq!(offset(OffsetRefusal::NotHeld), said);
+    let said = "invalid request: orders-3: its metadata has 9 bytes, 8 are allowed";
+    assert_eq!(offset(OffsetRefusal::MetadataTooLarge { bytes: 9, max: 8 }), said);
+    let said = "limit reached: orders-3: limit reached: x";
+    assert_eq!(offset(OffsetRefusal::LimitReached { detail: "x".into() }), said);
+
+    let empty = "invalid request: a record batch holds at least one record";
+    assert_eq!(text(RequestError::Records(EncodeError::Empty).into()), empty);
+    let error = DecodeError::Record { record: 1, reason: "x" };
+    let said =
+        "the batch at offset 1 cannot be decoded: record 1 of the batch is malformed: x; read it raw, or from 2 on";
+    assert_eq!(text(RequestError::Decompression { offset: Offset(1), next: Offset(2), error }.into()), said);
 }
 
 fn out_of_range() -> FetchError {

@@ -22,7 +22,7 @@ use crate::{
             GroupPartition, GroupSummary, HeartbeatAnswer, HeartbeatRequest, Leaver,
         },
     },
-    group::{GroupPhase, PartitionSet, Subscription},
+    group::{GroupPhase, GroupRefusal, PartitionSet, Subscription},
     record::{BatchHeader, append_patched},
     seam::CpuTurns,
     types::{
@@ -226,8 +226,7 @@ impl Backend for Fake {
         if ![0, Self::FAILS_LATER].contains(&partition.0) {
             return Err(not_leader(topic));
         }
-        let header = BatchHeader::parse(&request.batch)
-            .map_err(|error| ProduceError::CorruptBatch { detail: error.to_string() })?;
+        let header = BatchHeader::parse(&request.batch).map_err(ProduceError::InvalidBatch)?;
         let mut state = self.state();
         let expected = Offset(state.next_offset);
         if let Some(offset) = request.expected_offset.filter(|offset| *offset != expected) {
@@ -386,7 +385,10 @@ impl Backend for Fake {
 
     async fn commit_offsets(&self, request: CommitRequest) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
         known(&request.group)?;
-        let fenced = GroupError::Fenced { group: GROUP.into(), member: request.member.clone(), detail: "odd".into() };
+        let fenced = {
+            let refusal = GroupRefusal::WrongEpoch { found: 1, current: 2 };
+            GroupError::Refused { group: GROUP.into(), member: request.member.clone(), refusal }
+        };
         let odd = request.offsets.iter().filter(|offset| offset.at.partition.0 % 2 == 1);
         let refused = odd.map(|offset| (offset.at.clone(), fenced.clone())).collect();
         self.state().commits.push(request);

@@ -26,8 +26,8 @@ use crate::{
         },
     },
     group::{
-        self, ClassicPhase, Commit, CommitOffset, Group, GroupCommand, GroupOutcome, Join, JoinClassic, Leave,
-        LeavingMember, Report, Subscription, SyncClassic,
+        self, ClassicPhase, Commit, CommitOffset, Group, GroupCommand, GroupOutcome, GroupRefusal, Join, JoinClassic,
+        Leave, LeavingMember, Report, Subscription, SyncClassic,
     },
     types::{LogIndex, PartitionId, TopicPartition, ms_u32},
 };
@@ -381,8 +381,8 @@ pub fn check_classic(group: &Group, beat: &ClassicBeat) -> Result<(), GroupError
         });
     }
     if beat.generation != group.epoch() {
-        let detail = format!("it says generation {}, the group is at {}", beat.generation, group.epoch());
-        return Err(GroupError::Fenced { group: beat.group.clone(), member: beat.member.clone(), detail });
+        let refusal = GroupRefusal::WrongEpoch { found: beat.generation, current: group.epoch() };
+        return Err(GroupError::Refused { group: beat.group.clone(), member: beat.member.clone(), refusal });
     }
     Ok(())
 }
