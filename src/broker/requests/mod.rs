@@ -52,6 +52,11 @@ pub struct Receipt {
     pub durable_on: Vec<BrokerId>,
     /// The batch was a retry of one already in the log.
     pub duplicate: bool,
+    /// What its records were stamped with. None: they keep their own times, or it is the retry of a batch whose
+    /// stamp is not remembered.
+    pub log_append_time: Option<WallMs>,
+    /// The partition's first offset at the moment of this answer.
+    pub log_start: Offset,
 }
 
 #[derive(Clone, Debug)]

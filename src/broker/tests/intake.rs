@@ -8,13 +8,13 @@ use tokio::time::Instant;
 use super::rig::{Cluster, until};
 use crate::{
     broker::{
-        Acks, AlterTopicRequest, Broker, CreateTopicRequest, FetchError, OffsetAt, ProduceError, ProduceRequest,
-        Receipt, TransferLeaderRequest,
+        Acks, AlterTopicRequest, Broker, CreateTopicRequest, FetchError, FetchRequest, OffsetAt, ProduceError,
+        ProduceRequest, Receipt, TransferLeaderRequest, TrimRequest,
         groups::{CommitRequest, OffsetToCommit},
         limits,
         upkeep::retention,
     },
-    record::{BatchBuilder, Codec, Record},
+    record::{BatchBuilder, BatchHeader, Codec, Record},
     types::{BrokerId, Offset, PartitionId, TopicPartition, WallMs},
 };
 
@@ -76,6 +76,32 @@ async fn an_altered_rule_holds_once_the_alteration_is_answered() {
             (_, answer) => panic!("round {round}: {answer:?}"),
         }
     }
+}
+
+/// What Kafka's answer to a produce says beside the offset.
+#[tokio::test]
+async fn a_receipt_tells_the_stamp_of_its_records_and_where_the_log_begins() {
+    let cluster = Cluster::start(1, 2_250).await;
+    cluster.create_on("t", 1, 1).await;
+    let broker = cluster.any();
+    let own = produce_to(&broker, 0, batch(1, 7)).await.unwrap();
+    assert_eq!((own.log_append_time, own.log_start), (None, Offset(0)), "its own time, and all is kept");
+    let (topic, partition) = ("t".to_string(), PartitionId(0));
+    broker.trim_partition(TrimRequest { topic, partition, before: None, dry_run: false }).await.unwrap();
+    let set = [("message.timestamp.type".to_string(), "LogAppendTime".to_string())].into();
+    broker.alter_topic(AlterTopicRequest { name: "t".into(), set, ..AlterTopicRequest::default() }).await.unwrap();
+    let stamped = produce_to(&broker, 0, batch(1, 7)).await.unwrap();
+    assert_eq!(stamped.log_start, Offset(1));
+    let fetch = FetchRequest {
+        topic: "t".into(),
+        topic_id: None,
+        partition,
+        offset: stamped.base_offset,
+        bytes_max: 0,
+        wait: Duration::ZERO,
+    };
+    let stored = BatchHeader::parse(&broker.fetch(fetch).await.unwrap().batches[0]).unwrap();
+    assert_eq!(stamped.log_append_time, Some(stored.max_timestamp), "as it is in the log");
 }
 
 /// A newer broker's entry, for example. The replica stops; its broker, and what else it serves, go on.

@@ -248,6 +248,8 @@ impl Backend for Fake {
             index: LogIndex(base_offset.0 as u64 + 10),
             durable_on: vec![BrokerId(1), BrokerId(2)],
             duplicate: false,
+            log_append_time: None,
+            log_start: Offset(0),
         };
         Ok(async move {
             this.answers.acquire().await.unwrap().forget();

@@ -81,6 +81,8 @@ pub struct Done {
     pub position: EntryPosition,
     pub count: i32,
     pub duplicate: bool,
+    /// What its records were stamped with instead of their own times.
+    pub stamp: Option<WallMs>,
 }
 
 /// Why a batch is not known to be in the log.
@@ -155,6 +157,7 @@ struct Flight<W> {
     id: FlightId,
     /// With the offset each batch was given.
     items: Vec<(Item<W>, Offset)>,
+    stamp: Option<WallMs>,
     /// Failed without effect; kept until all flights have an outcome, to keep the order.
     without_effect: bool,
 }
@@ -279,7 +282,8 @@ impl<W> Core<W> {
         let id = FlightId(self.next_flight);
         let append_time = partition.append_time(wall);
         let record_now = record_time(append_time, wall, rules.clock_agrees);
-        let mut flight = Flight { id, items: Vec::new(), without_effect: false };
+        let stamp = rules.log_append_time.then_some(record_now);
+        let mut flight = Flight { id, items: Vec::new(), stamp, without_effect: false };
         let mut fill = EntryFill::default();
         for _ in 0..limits::ENTRY_BATCHES_MAX {
             let Some(item) = self.queue.pop_front() else { break };
@@ -311,7 +315,7 @@ impl<W> Core<W> {
                 }
                 Verdict::DuplicateCommitted { base_offset, position } => {
                     let count = item.header.count;
-                    let done = Done { base_offset, position, count, duplicate: true };
+                    let done = Done { base_offset, position, count, duplicate: true, stamp: None };
                     answers.extend(item.waiters.into_iter().map(|waiter| (waiter.inner, Ok(done))));
                 }
                 refused @ (Verdict::OutOfOrderSequence { .. }
@@ -329,7 +333,7 @@ impl<W> Core<W> {
         let batches = flight.items.iter().map(|(item, _)| (item.batch.clone(), item.header)).collect();
         self.next_flight += 1;
         self.flights.push_back(flight);
-        Some(Plan { id, term, base_offset, append_time, stamp: rules.log_append_time.then_some(record_now), batches })
+        Some(Plan { id, term, base_offset, append_time, stamp, batches })
     }
 
     /// None: that cannot be told before what is in flight has landed.
@@ -514,7 +518,7 @@ impl<W> Core<W> {
                 match self.copy_of(partition, &item.header, wall) {
                     Some(Verdict::DuplicateCommitted { base_offset, position }) => {
                         let count = item.header.count;
-                        let done = Done { base_offset, position, count, duplicate: true };
+                        let done = Done { base_offset, position, count, duplicate: true, stamp: None };
                         answers.extend(item.waiters.into_iter().map(|waiter| (waiter.inner, Ok(done))));
                         continue;
                     }
@@ -629,7 +633,7 @@ fn live<W>(flight: Flight<W>, position: EntryPosition, base_offset: Offset) -> V
     for (item, base_offset) in flight.items {
         let count = item.header.count;
         for waiter in item.waiters {
-            let done = Done { base_offset, position, count, duplicate: waiter.duplicate };
+            let done = Done { base_offset, position, count, duplicate: waiter.duplicate, stamp: flight.stamp };
             answers.push((waiter.inner, Ok(done)));
         }
     }

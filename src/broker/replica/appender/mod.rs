@@ -369,7 +369,7 @@ impl Task {
     }
 
     fn receipt(&self, done: Done, cached: &mut Option<(LogIndex, Vec<BrokerId>)>) -> Result<Receipt, ProduceError> {
-        let Done { base_offset, position, count, duplicate } = done;
+        let Done { base_offset, position, count, duplicate, stamp } = done;
         let durable_on = match cached {
             Some((index, on)) if *index == position.index => on.clone(),
             Some(_) | None => {
@@ -391,7 +391,18 @@ impl Task {
         }
         let TopicPartition { topic, partition } = self.deps.name.clone();
         let (epoch, index) = (position.term.epoch(), position.index);
-        Ok(Receipt { topic, partition, base_offset, count, epoch, index, durable_on, duplicate })
+        Ok(Receipt {
+            topic,
+            partition,
+            base_offset,
+            count,
+            epoch,
+            index,
+            durable_on,
+            duplicate,
+            log_append_time: stamp,
+            log_start: self.deps.group.read(Partition::log_start),
+        })
     }
 
     fn error(&self, failed: Failed) -> ProduceError {
