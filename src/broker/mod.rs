@@ -82,6 +82,11 @@ impl Broker {
         self.parts.fetches.fetch(request).await
     }
 
+    /// The topic that has this name, as far as this broker heard: what a reader that names no id begins with.
+    pub fn topic_id(&self, topic: &str) -> Option<TopicId> {
+        self.parts.replicas.id_of(topic)
+    }
+
     /// Earliest, latest or by time, confirmed with a majority. Leader only.
     /// `topic_id`: the topic that is meant; None: whichever has the name.
     pub async fn find_offset(

@@ -66,6 +66,10 @@ impl Replicas {
         }
     }
 
+    pub fn id_of(&self, topic: &str) -> Option<TopicId> {
+        self.routes.read().expect("no holder panics").get(topic).map(|route| route.id)
+    }
+
     /// Every replica that runs here, in order of topic and partition.
     pub fn hosted(&self) -> Vec<Arc<PartitionReplica>> {
         let topics = self.routes.read().expect("no holder panics");

@@ -25,6 +25,7 @@ pub trait Backend: Clone + Send + Sync + Unpin + 'static {
     fn reserve_produce(&self, bytes: usize) -> impl Future<Output = Self::Budget> + Send;
     fn produce(&self, request: ProduceRequest, budget: Self::Budget) -> Result<Self::Waiting, ProduceError>;
     fn fetch(&self, request: FetchRequest) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
+    fn topic_id(&self, topic: &str) -> Option<TopicId>;
     fn find_offset(
         &self,
         topic: &str,
@@ -105,6 +106,10 @@ impl Backend for Broker {
 
     async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
         Broker::fetch(self, request).await
+    }
+
+    fn topic_id(&self, topic: &str) -> Option<TopicId> {
+        Broker::topic_id(self, topic)
     }
 
     async fn find_offset(

@@ -51,7 +51,9 @@ impl<B: Backend> v1::consume_server::Consume for Services<B> {
 impl<B: Backend> Services<B> {
     async fn open(&self, request: v1::ConsumeRequest, closer: Arc<Closer>) -> Result<Reader<B>, v1::Error> {
         let slot = self.shared.consume_slot()?;
-        let request = decode::consume(request)?;
+        let mut request = decode::consume(request)?;
+        // Offsets of one topic mean nothing in a namesake (SAFETY M11): the stream stays with the one it began with.
+        request.topic_id = request.topic_id.or_else(|| self.backend.topic_id(&request.topic));
         let find = |at| self.backend.find_offset(&request.topic, request.topic_id, request.partition, at);
         // The end before the start: whatever is written meanwhile, start <= end holds.
         let end = if request.stop_at_end { Some(find(OffsetAt::Latest).await?.offset) } else { None };

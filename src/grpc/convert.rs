@@ -7,6 +7,7 @@ use crate::{
         TopicDescription, TopicSummary, TopicView,
     },
     group::{GroupPhase, PartitionSet},
+    metadata::ConfigEntry,
     proto::v1,
     types::{BrokerId, ms_i64, ms_u32},
 };
@@ -31,7 +32,7 @@ pub(super) fn topic(topic: TopicDescription) -> v1::TopicDescription {
     v1::TopicDescription {
         name: topic.name,
         id: topic.id.to_string(),
-        configs: topic.configs.into_iter().collect(),
+        configs: by_key(topic.configs).collect(),
         partitions: topic.partitions.into_iter().map(partition).collect(),
         notes: topic.notes,
     }
@@ -50,6 +51,11 @@ fn partition(partition: PartitionDescription) -> v1::PartitionDescription {
         bytes: stats.map_or(NOT_ASKED, |stats| i64::try_from(stats.bytes).unwrap_or(i64::MAX)),
         raft_group: partition.raft_group.0,
     }
+}
+
+/// The wire does not say who set them.
+fn by_key(configs: Vec<ConfigEntry>) -> impl Iterator<Item = (String, String)> {
+    configs.into_iter().map(|entry| (entry.key.to_string(), entry.value))
 }
 
 pub(super) fn summary(topic: TopicSummary) -> v1::TopicSummary {
@@ -92,7 +98,7 @@ fn routing(topic: TopicView) -> v1::TopicRouting {
         name: topic.name,
         id: topic.id.map(|id| id.to_string()).unwrap_or_default(),
         partitions: topic.partitions.into_iter().map(partition_routing).collect(),
-        configs: topic.configs.into_iter().collect(),
+        configs: by_key(topic.configs).collect(),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
         groups::{GroupDescription, GroupMember, GroupPartition, GroupSummary},
     },
     group::{GroupPhase, PartitionSet},
+    metadata::ConfigEntry,
     metrics::{SAMPLE_EVERY, Sample},
     record::Record,
     types::{BrokerId, Offset, PartitionId},
@@ -77,13 +78,17 @@ pub fn topic(topic: &TopicDescription) -> Value {
     };
     json!({
         "name": topic.name, "partitions": topic.partitions.iter().map(partition).collect::<Vec<_>>(),
-        "configs": topic.configs, "notes": topic.notes,
+        "configs": by_key(&topic.configs), "notes": topic.notes,
     })
 }
 
 /// What `topic alter` prints: every config, defaults too.
 pub fn configs(topic: &TopicDescription) -> Value {
-    json!({"name": topic.name, "configs": topic.configs})
+    json!({"name": topic.name, "configs": by_key(&topic.configs)})
+}
+
+fn by_key(configs: &[ConfigEntry]) -> BTreeMap<&'static str, &str> {
+    configs.iter().map(|entry| (entry.key, entry.value.as_str())).collect()
 }
 
 /// The JSON of `group list`.

@@ -135,11 +135,6 @@ impl TopicConfig {
         KEYS.iter().map(entry).collect()
     }
 
-    /// What [`TopicConfig::entries`] lists, by key.
-    pub fn all(configs: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        TopicConfig::entries(configs).into_iter().map(|entry| (entry.key.to_string(), entry.value)).collect()
-    }
-
     /// Refuses a key that does not exist, for `unset`.
     pub(super) fn check_key(name: &str) -> Result<(), Refusal> {
         match key(name) {

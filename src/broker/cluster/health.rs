@@ -1,9 +1,6 @@
 //! The cluster as a whole: what clients need to route, and its health.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
@@ -78,7 +75,7 @@ impl Views {
         });
         let views = topics.into_iter().map(|(name, topic)| match topic {
             Some(topic) => self.topic_view(&topic),
-            None => TopicView { name, id: None, configs: BTreeMap::new(), partitions: Vec::new() },
+            None => TopicView { name, id: None, configs: Vec::new(), partitions: Vec::new() },
         });
         ClusterView {
             cluster_id,
@@ -143,7 +140,7 @@ impl Views {
         TopicView {
             name: topic.name.clone(),
             id: Some(topic.id),
-            configs: TopicConfig::all(&topic.configs),
+            configs: TopicConfig::entries(&topic.configs),
             partitions: partitions.collect(),
         }
     }

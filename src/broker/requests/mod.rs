@@ -8,9 +8,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::limits;
-use crate::types::{
-    BrokerId, ClusterId, LeaderEpoch, LogIndex, Offset, PartitionId, ProducerEpoch, ProducerId, RaftGroupId, TopicId,
-    WallMs,
+use crate::{
+    metadata::ConfigEntry,
+    types::{
+        BrokerId, ClusterId, LeaderEpoch, LogIndex, Offset, PartitionId, ProducerEpoch, ProducerId, RaftGroupId,
+        TopicId, WallMs,
+    },
 };
 
 /// How long a request may take that says nothing of it, or more than any may.
@@ -168,6 +171,7 @@ pub struct ProducerIdentity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSummary {
     pub name: String,
+    pub id: TopicId,
     pub partitions: u32,
     pub replication_factor: u32,
 }
@@ -176,7 +180,8 @@ pub struct TopicSummary {
 pub struct TopicDescription {
     pub name: String,
     pub id: TopicId,
-    pub configs: BTreeMap<String, String>,
+    /// Every config, and whether the topic or the default says so.
+    pub configs: Vec<ConfigEntry>,
     pub partitions: Vec<PartitionDescription>,
     /// Worth knowing, one sentence each.
     pub notes: Vec<String>,
@@ -242,7 +247,8 @@ pub struct TopicView {
     pub name: String,
     /// None: there is no such topic.
     pub id: Option<TopicId>,
-    pub configs: BTreeMap<String, String>,
+    /// Every config, and whether the topic or the default says so.
+    pub configs: Vec<ConfigEntry>,
     pub partitions: Vec<PartitionView>,
 }
 

@@ -300,7 +300,10 @@ async fn topics_are_made_changed_and_deleted_from_any_broker() {
     }
     let set = [("max.message.bytes".to_string(), "100".to_string())].into();
     let alter = AlterTopicRequest { name: "t".into(), set, ..Default::default() };
-    assert_eq!(cluster.broker(2).alter_topic(alter).await.unwrap().configs["max.message.bytes"], "100");
+    let configs = cluster.broker(2).alter_topic(alter).await.unwrap().configs;
+    let entry = |key| configs.iter().find(|entry| entry.key == key).map(|e| (e.value.as_str(), e.is_default));
+    assert_eq!(entry("max.message.bytes"), Some(("100", false)));
+    assert_eq!(entry("min.insync.replicas").map(|(_, is_default)| is_default), Some(true), "who says it is told");
     let more = AddPartitionsRequest { name: "t".into(), partitions: 3, dry_run: false };
     assert_eq!(cluster.broker(3).add_partitions(more).await.unwrap().partitions.len(), 3);
 

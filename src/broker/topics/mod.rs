@@ -219,7 +219,7 @@ impl Topics {
         TopicDescription {
             name: topic.name.clone(),
             id: topic.id,
-            configs: TopicConfig::all(&topic.configs),
+            configs: TopicConfig::entries(&topic.configs),
             partitions: partitions.collect(),
             notes: Vec::new(),
         }
@@ -236,6 +236,7 @@ fn with_stats(mut of: TopicDescription, stats: &BTreeMap<RaftGroupId, PartitionS
 fn summary(topic: &Topic) -> TopicSummary {
     TopicSummary {
         name: topic.name.clone(),
+        id: topic.id,
         partitions: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
         replication_factor: u32::try_from(topic.replication_factor).unwrap_or(0),
     }

@@ -100,6 +100,24 @@ async fn raw_answers_are_whole_batches_that_cover_what_was_asked() {
     server.stop().await;
 }
 
+/// SAFETY M11, also of a reader that names no topic id: offsets of one topic mean nothing in another.
+#[tokio::test]
+async fn m11_a_stream_does_not_go_on_in_a_namesake_of_the_topic_that_it_began_with() {
+    let server = nine().await;
+    let request = v1::ConsumeRequest { stop_at_end: false, wait_ms_max: 1, ..from(Start::Offset(0)) };
+    let mut stream = consume(&server, request).await.unwrap();
+    assert!(soon("the first answer", stream.message()).await.unwrap().is_some());
+    server.fake.replace_topic();
+    let error = loop {
+        match soon("an answer, or the end", stream.message()).await {
+            Ok(answer) => assert!(answer.is_some(), "it ends with an error"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error.code(), error_of(&error).code()), (Code::FailedPrecondition, ErrorCode::TopicReplaced));
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn answers_without_budget_are_small_and_complete() {
     let fake = Fake::new();

@@ -23,6 +23,7 @@ use crate::{
         },
     },
     group::{GroupPhase, GroupRefusal, PartitionSet, Subscription},
+    metadata::{ConfigEntry, TopicConfig},
     record::{BatchHeader, append_patched},
     seam::CpuTurns,
     types::{
@@ -60,6 +61,8 @@ struct State {
     fetch_bytes_max: Vec<usize>,
     /// The next fetches fail with it.
     moves_to: Option<i64>,
+    /// The topic was deleted, and this one has its name.
+    namesake: Option<TopicId>,
     beats: Vec<HeartbeatRequest>,
     commits: Vec<CommitRequest>,
     asked: Vec<Option<Vec<TopicPartition>>>,
@@ -122,6 +125,10 @@ impl Fake {
         self.state().moves_to = Some(log_start);
     }
 
+    pub fn replace_topic(&self) {
+        self.state().namesake = Some(TopicId(TOPIC_ID.0 + 1));
+    }
+
     pub fn append(&self, batch: &[u8]) -> Offset {
         let mut state = self.state();
         let base = Offset(state.next_offset);
@@ -139,8 +146,9 @@ impl Fake {
         if topic != TOPIC {
             return Err(FetchError::UnknownTopic { topic: topic.into() });
         }
-        if let Some(meant) = id.filter(|id| *id != TOPIC_ID) {
-            return Err(FetchError::TopicReplaced { topic: topic.into(), meant, now: TOPIC_ID });
+        let now = self.state().namesake.unwrap_or(TOPIC_ID);
+        if let Some(meant) = id.filter(|id| *id != now) {
+            return Err(FetchError::TopicReplaced { topic: topic.into(), meant, now });
         }
         if partition != PartitionId(0) {
             return Err(FetchError::UnknownPartition { topic: topic.into(), partition });
@@ -189,10 +197,15 @@ pub fn description(name: &str) -> TopicDescription {
     TopicDescription {
         name: name.into(),
         id: TOPIC_ID,
-        configs: BTreeMap::from([("retention.ms".into(), "1000".into())]),
+        configs: set_configs(&[("retention.ms".into(), "1000".into())].into()),
         partitions: vec![partition(0, Some(leader)), partition(1, None)],
         notes: vec!["a note".into()],
     }
+}
+
+/// Without the defaults.
+fn set_configs(configs: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
+    TopicConfig::entries(configs).into_iter().filter(|entry| !entry.is_default).collect()
 }
 
 fn known(group: &str) -> Result<(), GroupError> {
@@ -272,6 +285,10 @@ impl Backend for Fake {
         }
     }
 
+    fn topic_id(&self, topic: &str) -> Option<TopicId> {
+        (topic == TOPIC).then(|| self.state().namesake.unwrap_or(TOPIC_ID))
+    }
+
     async fn find_offset(
         &self,
         topic: &str,
@@ -296,12 +313,12 @@ impl Backend for Fake {
     async fn create_topic(&self, request: CreateTopicRequest) -> Result<TopicDescription, AdminError> {
         match request.name.as_str() {
             TOPIC => Err(AdminError::TopicExists { topic: request.name }),
-            name => Ok(TopicDescription { configs: request.configs, ..description(name) }),
+            name => Ok(TopicDescription { configs: set_configs(&request.configs), ..description(name) }),
         }
     }
 
     async fn list_topics(&self) -> Result<Vec<TopicSummary>, AdminError> {
-        Ok(vec![TopicSummary { name: TOPIC.into(), partitions: 2, replication_factor: 3 }])
+        Ok(vec![TopicSummary { name: TOPIC.into(), id: TOPIC_ID, partitions: 2, replication_factor: 3 }])
     }
 
     async fn describe_topic(&self, name: &str) -> Result<TopicDescription, AdminError> {
@@ -324,7 +341,7 @@ impl Backend for Fake {
     }
 
     async fn delete_topic(&self, request: DeleteTopicRequest) -> Result<TopicSummary, AdminError> {
-        Ok(TopicSummary { name: request.name, partitions: 2, replication_factor: 3 })
+        Ok(TopicSummary { name: request.name, id: TOPIC_ID, partitions: 2, replication_factor: 3 })
     }
 
     async fn init_producer_id(&self) -> Result<ProducerIdentity, AdminError> {

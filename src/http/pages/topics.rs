@@ -78,7 +78,7 @@ pub async fn topic<B: Backend>(backend: &B, query: &Query) -> Result<String, Pro
             .map_or_else(|| "?".into(), |(sum, prefix)| format!("{prefix}{}", units::bytes(sum))),
         partitions: partitions.iter().map(partition).collect(),
         pager: Pager::new(&base, first, partitions.len(), topic.partitions.len()),
-        configs: topic.configs.into_iter().collect(),
+        configs: topic.configs.into_iter().map(|entry| (entry.key.to_string(), entry.value)).collect(),
     })
 }
 

@@ -17,6 +17,7 @@ use crate::{
     },
     group::{Assignor, GroupPhase, Subscription},
     http::Backend,
+    metadata::TopicConfig,
     metrics::Sample,
     record::{BatchBuilder, Codec, Record, append_patched},
     seam::CpuTurns,
@@ -146,7 +147,7 @@ impl Backend for Fake {
                 .map(|name| TopicView {
                     name,
                     id: Some(TopicId(0xabc)),
-                    configs: BTreeMap::new(),
+                    configs: Vec::new(),
                     partitions: (0..2).map(partition).collect(),
                 })
                 .collect(),
@@ -181,7 +182,7 @@ impl Backend for Fake {
     }
 
     async fn list_topics(&self) -> Result<Vec<TopicSummary>, AdminError> {
-        let topic = |name: String| TopicSummary { name, partitions: 2, replication_factor: 2 };
+        let topic = |name: String| TopicSummary { name, id: TopicId(7), partitions: 2, replication_factor: 2 };
         Ok(vec![topic(self.get(|state| state.topic.clone())), topic("clicks".into())])
     }
 
@@ -204,7 +205,10 @@ impl Backend for Fake {
         Ok(TopicDescription {
             name: topic,
             id: TopicId(5),
-            configs: BTreeMap::from([("retention.ms".into(), "604800000".into())]),
+            configs: TopicConfig::entries(&BTreeMap::new())
+                .into_iter()
+                .filter(|entry| entry.key == "retention.ms")
+                .collect(),
             partitions: vec![partition(0, Some(LEADER), Some(stats)), partition(1, None, None)],
             notes: Vec::new(),
         })
