@@ -1,6 +1,6 @@
 //! Every error a request can end with, one enum per operation. Each variant carries what the wire
 //! needs, and each enum answers the questions a face asks: what happened to the log (`effect`),
-//! whether trying again can help (`is_retriable`), and who leads (`leader`).
+//! whether trying again can help (`is_retriable`), and who leads (`leader`): by id, for each face has addresses of its own.
 //!
 //! What a layer below refused is kept whole (`InvalidBatch`, `Refused`, `TransferRefused`): each face has one table
 //! from it to its own codes, and makes the text where it answers. No face parses text.
@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::requests::LeaderNow;
 use crate::{
     metadata::Refusal,
     raft::TransferError,
     record::BatchError,
     types::{
-        BrokerId, ClusterId, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, StorageId, TopicId,
-        WallMs,
+        BrokerId, ClusterId, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, StorageId, TopicId, WallMs,
     },
 };
 
@@ -27,15 +27,6 @@ pub enum Effect {
     Unknown,
 }
 
-/// Who leads a partition, as far as this broker heard.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeaderHint {
-    pub broker: BrokerId,
-    /// Its advertised client address; empty if its registration has not reached us yet.
-    pub address: String,
-    pub epoch: LeaderEpoch,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProduceError {
     #[error("unknown topic {topic:?}")]
@@ -43,7 +34,7 @@ pub enum ProduceError {
     #[error("topic {topic:?} has no partition {partition}")]
     UnknownPartition { topic: String, partition: PartitionId },
     #[error("this broker does not lead {topic}-{partition}{}", hint_text(.leader))]
-    NotLeader { topic: String, partition: PartitionId, leader: Option<LeaderHint> },
+    NotLeader { topic: String, partition: PartitionId, leader: Option<LeaderNow> },
     #[error("the leader of {topic}-{partition} reached no majority for {} ms; nothing was appended", .waited.as_millis())]
     NotEnoughReplicas { topic: String, partition: PartitionId, waited: Duration },
     /// Kafka's REQUEST_TIMED_OUT, for a batch that was never proposed.
@@ -129,7 +120,7 @@ impl ProduceError {
         }
     }
 
-    pub fn leader(&self) -> Option<&LeaderHint> {
+    pub fn leader(&self) -> Option<&LeaderNow> {
         let Self::NotLeader { leader, .. } = self else { return None };
         leader.as_ref()
     }
@@ -143,7 +134,7 @@ pub enum FetchError {
     #[error("topic {topic:?} has no partition {partition}")]
     UnknownPartition { topic: String, partition: PartitionId },
     #[error("this broker does not lead {topic}-{partition}{}", hint_text(.leader))]
-    NotLeader { topic: String, partition: PartitionId, leader: Option<LeaderHint> },
+    NotLeader { topic: String, partition: PartitionId, leader: Option<LeaderNow> },
     #[error("offset {offset} of {topic}-{partition} is outside {log_start}..{high_watermark}")]
     OffsetOutOfRange {
         topic: String,
@@ -172,7 +163,7 @@ impl FetchError {
         }
     }
 
-    pub fn leader(&self) -> Option<&LeaderHint> {
+    pub fn leader(&self) -> Option<&LeaderNow> {
         let Self::NotLeader { leader, .. } = self else { return None };
         leader.as_ref()
     }
@@ -202,7 +193,7 @@ pub enum AdminError {
         high_watermark: Offset,
     },
     #[error("no leader of {topic}-{partition} could be reached; nothing was changed")]
-    NotLeader { topic: String, partition: PartitionId, leader: Option<LeaderHint> },
+    NotLeader { topic: String, partition: PartitionId, leader: Option<LeaderNow> },
     #[error("no metadata leader could be reached within {waited_ms} ms{}", effect_text(.effect))]
     NoMetadataLeader { waited_ms: u64, effect: Effect },
     #[error("the leader reaches no majority; nothing was changed")]
@@ -282,7 +273,7 @@ impl AdminError {
         }
     }
 
-    pub fn leader(&self) -> Option<&LeaderHint> {
+    pub fn leader(&self) -> Option<&LeaderNow> {
         let Self::NotLeader { leader, .. } = self else { return None };
         leader.as_ref()
     }
@@ -373,9 +364,9 @@ fn batch_text(error: &BatchError) -> String {
     format!("{}: {error}", if error.is_corrupt() { "corrupt batch" } else { "invalid request" })
 }
 
-fn hint_text(leader: &Option<LeaderHint>) -> String {
+fn hint_text(leader: &Option<LeaderNow>) -> String {
     match leader {
-        Some(hint) => format!("; broker {} does ({}, epoch {})", hint.broker, hint.address, hint.epoch),
+        Some(hint) => format!("; broker {} does (epoch {})", hint.broker, hint.epoch),
         None => "; no leader is known".into(),
     }
 }

@@ -227,7 +227,7 @@ impl Fetches {
             Found::OtherTopic(known) => Err(self.other_topic(topic, meant.unwrap_or(known)).await),
             Found::UnknownPartition => Err(FetchError::UnknownPartition { topic: topic.into(), partition }),
             Found::Elsewhere(group) => {
-                let leader = self.node.leader_hint(group);
+                let leader = self.node.leader_now(group);
                 Err(FetchError::NotLeader { topic: topic.into(), partition, leader })
             }
             Found::Here(hosted) => Ok(hosted),

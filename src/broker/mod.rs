@@ -45,7 +45,7 @@ use parts::Parts;
 
 pub use budget::ProduceBudget;
 pub use disk::FreeBytes;
-pub use errors::{AdminError, BrokerFailed, Effect, FetchError, LeaderHint, ProduceError};
+pub use errors::{AdminError, BrokerFailed, Effect, FetchError, ProduceError};
 pub use limits::FETCH_WAIT_MAX;
 pub use node::{BrokerSettings, GroupSettings};
 pub use peers::console_calls::{BrowseFrom, BrowseRequest, Browsed, NodeFigures};
@@ -136,6 +136,11 @@ impl Broker {
     /// Waits up to 500 ms when a named topic is unknown here (SAFETY M9).
     pub async fn cluster_view(&self, topics: TopicsWanted) -> ClusterView {
         self.parts.views.view(topics).await
+    }
+
+    /// A broker as this one knows it: where it listens for each face, for one.
+    pub fn broker(&self, of: BrokerId) -> Option<BrokerView> {
+        self.parts.views.broker(of)
     }
 
     pub async fn health(&self) -> HealthReport {

@@ -9,11 +9,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{
-    errors::{BrokerFailed, LeaderHint},
-    requests::LeaderNow,
-    tasks::Tasks,
-};
+use super::{errors::BrokerFailed, requests::LeaderNow, tasks::Tasks};
 use crate::{
     config::{Peer, founders, peers_hash, peers_text},
     metadata::{Metadata, RegisterBroker},
@@ -157,18 +153,10 @@ impl Node {
         }
     }
 
-    pub fn leader_hint(&self, group: RaftGroupId) -> Option<LeaderHint> {
-        let leader = self.raft.leader_of(group)?;
-        let address = self.metadata().and_then(|metadata| {
-            metadata.read(|state| state.broker(leader.broker).map(|broker| broker.client_address.clone()))
-        });
-        Some(LeaderHint { broker: leader.broker, address: address.unwrap_or_default(), epoch: leader.term.epoch() })
-    }
-
-    /// As [`Node::leader_hint`], unless it would name this broker, which knows better.
-    pub fn hint_elsewhere(&self, group: &Replica<Partition>) -> Option<LeaderHint> {
+    /// As [`Node::leader_now`], unless it would name this broker, which knows better.
+    pub fn hint_elsewhere(&self, group: &Replica<Partition>) -> Option<LeaderNow> {
         let leads = group.status().borrow().leads;
-        self.leader_hint(group.id()).filter(|hint| leads || hint.broker != self.me())
+        self.leader_now(group.id()).filter(|hint| leads || hint.broker != self.me())
     }
 
     pub fn is_alive(&self, broker: BrokerId) -> bool {

@@ -70,7 +70,7 @@ impl Produces {
             Found::UnknownTopic | Found::OtherTopic(_) => return Err(ProduceError::UnknownTopic { topic }),
             Found::UnknownPartition => return Err(ProduceError::UnknownPartition { topic, partition }),
             Found::Elsewhere(group) => {
-                let leader = self.node.leader_hint(group);
+                let leader = self.node.leader_now(group);
                 return Err(ProduceError::NotLeader { topic, partition, leader });
             }
             Found::Here(hosted) => hosted,

@@ -26,6 +26,8 @@ pub trait Backend: Clone + Send + Sync + Unpin + 'static {
     fn produce(&self, request: ProduceRequest, budget: Self::Budget) -> Result<Self::Waiting, ProduceError>;
     fn fetch(&self, request: FetchRequest) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
     fn topic_id(&self, topic: &str) -> Option<TopicId>;
+    /// Where clients of this face reach a broker; empty if that is not known here.
+    fn client_address(&self, of: BrokerId) -> String;
     fn find_offset(
         &self,
         topic: &str,
@@ -106,6 +108,10 @@ impl Backend for Broker {
 
     async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
         Broker::fetch(self, request).await
+    }
+
+    fn client_address(&self, of: BrokerId) -> String {
+        Broker::broker(self, of).map(|broker| broker.client_address).unwrap_or_default()
     }
 
     fn topic_id(&self, topic: &str) -> Option<TopicId> {

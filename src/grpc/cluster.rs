@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Backend, RequestError, Services, convert, decode, limits};
+use super::{Backend, RequestError, Services, convert, decode, error::CallFailure, limits};
 use crate::{
     broker::{TopicsWanted, TransferLeaderRequest},
     proto::v1::{self, cluster_server::Cluster},
@@ -62,7 +62,7 @@ impl<B: Backend> Services<B> {
         Ok(convert::metadata(self.backend.cluster_view(wanted).await))
     }
 
-    async fn transfer(&self, request: v1::TransferLeaderRequest) -> Result<v1::TransferLeaderResponse, v1::Error> {
+    async fn transfer(&self, request: v1::TransferLeaderRequest) -> Result<v1::TransferLeaderResponse, CallFailure> {
         let partition = if request.topic.is_empty() {
             if request.partition != 0 {
                 let detail = format!("partition is {} and topic is empty: the metadata has none", request.partition);

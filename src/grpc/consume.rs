@@ -15,6 +15,7 @@ use super::{
     answer::{self, Answer, Cursor},
     connection::{Caller, Closer},
     decode::{self, Consume, Start},
+    error::CallFailure,
     held::{Held, Leaving},
     limits,
 };
@@ -49,7 +50,7 @@ impl<B: Backend> v1::consume_server::Consume for Services<B> {
 }
 
 impl<B: Backend> Services<B> {
-    async fn open(&self, request: v1::ConsumeRequest, closer: Arc<Closer>) -> Result<Reader<B>, v1::Error> {
+    async fn open(&self, request: v1::ConsumeRequest, closer: Arc<Closer>) -> Result<Reader<B>, CallFailure> {
         let slot = self.shared.consume_slot()?;
         let mut request = decode::consume(request)?;
         // Offsets of one topic mean nothing in a namesake (SAFETY M11): the stream stays with the one it began with.
@@ -110,7 +111,7 @@ struct Reader<B> {
     /// What the answer in the making holds of the node's budget.
     kept: Option<Held>,
     /// Ends the call at the next poll: what was decoded before it is sent first.
-    failed: Option<v1::Error>,
+    failed: Option<CallFailure>,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -134,7 +135,7 @@ impl<B: Backend> Reader<B> {
         }))
     }
 
-    async fn answer(&mut self) -> Result<v1::ConsumeResponse, v1::Error> {
+    async fn answer(&mut self) -> Result<v1::ConsumeResponse, CallFailure> {
         let Answer { response, rest, failed, decoded_bytes } = match self.rest.take() {
             Some(rest) => self.compute(true, move |cursor| rest.answer(cursor)).await,
             None => {
@@ -169,7 +170,7 @@ impl<B: Backend> Reader<B> {
         }
     }
 
-    async fn decode(&mut self, fetched: Fetched) -> Result<Answer, v1::Error> {
+    async fn decode(&mut self, fetched: Fetched) -> Result<Answer, CallFailure> {
         let bytes: usize = fetched.batches.iter().map(Bytes::len).sum();
         let decoded_max = answer::decoded_bytes_max(&fetched);
         // Room before the work, for the most that may come of it: nobody waits with a decoded batch in hand.
@@ -195,7 +196,7 @@ impl<B: Backend> Reader<B> {
 
     /// First without waiting, with a large answer if the budget allows one; if nothing is there, it
     /// waits without holding any budget. What comes is counted before it is handed on.
-    async fn fetch(&mut self) -> Result<Fetched, v1::Error> {
+    async fn fetch(&mut self) -> Result<Fetched, CallFailure> {
         self.kept = None;
         let asked = self.request.bytes_max;
         let answers = Arc::clone(&self.services.shared.answers);

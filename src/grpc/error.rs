@@ -1,7 +1,8 @@
 //! The one table from what went wrong to what the wire says.
 //!
 //! Every error of the broker and of these services becomes a [`v1::Error`]; a call that ends with it
-//! carries it whole in the trailer [`ERROR_TRAILER`]. No arm is a wildcard: a new error does not
+//! carries it whole in the trailer [`ERROR_TRAILER`]. The broker names leaders by their ids; where this face reaches
+//! them is looked up here. No arm is a wildcard: a new error does not
 //! compile until it has its place here.
 
 use std::time::Duration;
@@ -11,13 +12,13 @@ use tonic::{Code, Status, metadata::MetadataValue};
 
 use super::limits::MESSAGE_BYTES_MAX;
 use crate::{
-    broker::{AdminError, Effect, FetchError, LeaderHint, ProduceError, groups::GroupError},
+    broker::{AdminError, Effect, FetchError, LeaderNow, ProduceError, groups::GroupError},
     group::{GroupRefusal, OffsetRefusal},
     metadata::Refusal,
     proto::v1::{self, ErrorCode},
     raft::TransferError,
     record::{BatchError, DecodeError, EncodeError},
-    types::Offset,
+    types::{BrokerId, Offset, PartitionId},
 };
 
 /// Trailer with the encoded [`v1::Error`].
@@ -60,6 +61,48 @@ impl RequestError {
     }
 }
 
+/// What a call ended with, before it is told in the wire's words.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum CallFailure {
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error(transparent)]
+    Produce(#[from] ProduceError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error(transparent)]
+    Group(#[from] GroupError),
+}
+
+impl CallFailure {
+    /// `address_of`: where this face reaches a broker; empty if its registration has not come here yet.
+    pub fn wire(self, address_of: impl Fn(BrokerId) -> String) -> v1::Error {
+        let hint = |leader: &LeaderNow| v1::LeaderHint {
+            broker: leader.broker.0,
+            address: clip(address_of(leader.broker)),
+            epoch: leader.epoch.0,
+        };
+        match self {
+            CallFailure::Request(error) => error.into(),
+            CallFailure::Produce(error) => {
+                let leader = error.leader().map(hint);
+                produce_failed(error, leader)
+            }
+            CallFailure::Fetch(error) => {
+                let leader = error.leader().map(hint);
+                fetch_failed(error, leader)
+            }
+            CallFailure::Admin(error) => {
+                let leader = error.leader().map(hint);
+                v1::Error { leader, ..admin_failed(error) }
+            }
+            CallFailure::Group(error) => error.into(),
+        }
+    }
+}
+
 impl From<RequestError> for v1::Error {
     fn from(error: RequestError) -> v1::Error {
         let (code, retriable) = match &error {
@@ -80,83 +123,85 @@ impl From<RequestError> for v1::Error {
             | RequestError::Stopping => (ErrorCode::Unavailable, true),
         };
         // Refused before the broker heard of it, or a read: nothing was appended.
-        wire(code, &error, Effect::None, retriable, None)
+        wire(code, &error, Effect::None, retriable)
     }
 }
 
-impl From<ProduceError> for v1::Error {
-    fn from(error: ProduceError) -> v1::Error {
-        use ProduceError as E;
-        let code = match &error {
-            E::UnknownTopic { .. } => ErrorCode::UnknownTopic,
-            E::UnknownPartition { .. } => ErrorCode::UnknownPartition,
-            E::NotLeader { .. } => ErrorCode::NotLeader,
-            E::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
-            E::OutcomeUnknown { .. } => ErrorCode::OutcomeUnknown,
-            E::InvalidBatch(error) => batch_code(error),
-            E::BatchTooLarge { .. } => ErrorCode::BatchTooLarge,
-            E::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
-            E::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequence,
-            E::FencedProducer { .. } => ErrorCode::FencedProducer,
-            E::UnknownProducer { .. } => ErrorCode::UnknownProducer,
-            E::WrongOffset { .. } => ErrorCode::WrongOffset,
-            E::Unavailable { .. } | E::TimedOut { .. } => ErrorCode::Unavailable,
-            E::DiskFull { .. } => ErrorCode::DiskFull,
-        };
-        let mut wire = wire(code, &error, error.effect(), error.is_retriable(), error.leader());
-        if let E::WrongOffset { actual, .. } = &error {
-            wire.actual_offset = Some(actual.0);
-        }
-        wire
+fn produce_failed(error: ProduceError, leader: Option<v1::LeaderHint>) -> v1::Error {
+    use ProduceError as E;
+    let code = match &error {
+        E::UnknownTopic { .. } => ErrorCode::UnknownTopic,
+        E::UnknownPartition { .. } => ErrorCode::UnknownPartition,
+        E::NotLeader { .. } => ErrorCode::NotLeader,
+        E::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+        E::OutcomeUnknown { .. } => ErrorCode::OutcomeUnknown,
+        E::InvalidBatch(error) => batch_code(error),
+        E::BatchTooLarge { .. } => ErrorCode::BatchTooLarge,
+        E::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
+        E::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequence,
+        E::FencedProducer { .. } => ErrorCode::FencedProducer,
+        E::UnknownProducer { .. } => ErrorCode::UnknownProducer,
+        E::WrongOffset { .. } => ErrorCode::WrongOffset,
+        E::Unavailable { .. } | E::TimedOut { .. } => ErrorCode::Unavailable,
+        E::DiskFull { .. } => ErrorCode::DiskFull,
+    };
+    let mut wire = wire(code, &error, error.effect(), error.is_retriable());
+    if let (E::NotLeader { topic, partition, .. }, Some(leader)) = (&error, &leader) {
+        wire.message = not_leader_text(topic, *partition, leader);
     }
+    wire.leader = leader;
+    if let E::WrongOffset { actual, .. } = &error {
+        wire.actual_offset = Some(actual.0);
+    }
+    wire
 }
 
-impl From<FetchError> for v1::Error {
-    fn from(error: FetchError) -> v1::Error {
-        use FetchError as E;
-        let code = match &error {
-            E::UnknownTopic { .. } => ErrorCode::UnknownTopic,
-            E::UnknownPartition { .. } => ErrorCode::UnknownPartition,
-            E::NotLeader { .. } => ErrorCode::NotLeader,
-            E::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-            E::InvalidRequest { .. } => ErrorCode::InvalidRequest,
-            E::Unavailable { .. } => ErrorCode::Unavailable,
-            E::TopicReplaced { .. } => ErrorCode::TopicReplaced,
-        };
-        let mut wire = wire(code, &error, Effect::None, error.is_retriable(), error.leader());
-        if let E::OffsetOutOfRange { log_start, high_watermark, .. } = &error {
-            wire.log_start = Some(log_start.0);
-            wire.high_watermark = Some(high_watermark.0);
-        }
-        wire
+fn fetch_failed(error: FetchError, leader: Option<v1::LeaderHint>) -> v1::Error {
+    use FetchError as E;
+    let code = match &error {
+        E::UnknownTopic { .. } => ErrorCode::UnknownTopic,
+        E::UnknownPartition { .. } => ErrorCode::UnknownPartition,
+        E::NotLeader { .. } => ErrorCode::NotLeader,
+        E::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        E::InvalidRequest { .. } => ErrorCode::InvalidRequest,
+        E::Unavailable { .. } => ErrorCode::Unavailable,
+        E::TopicReplaced { .. } => ErrorCode::TopicReplaced,
+    };
+    let mut wire = wire(code, &error, Effect::None, error.is_retriable());
+    if let (E::NotLeader { topic, partition, .. }, Some(leader)) = (&error, &leader) {
+        wire.message = not_leader_text(topic, *partition, leader);
     }
+    wire.leader = leader;
+    if let E::OffsetOutOfRange { log_start, high_watermark, .. } = &error {
+        wire.log_start = Some(log_start.0);
+        wire.high_watermark = Some(high_watermark.0);
+    }
+    wire
 }
 
-impl From<AdminError> for v1::Error {
-    fn from(error: AdminError) -> v1::Error {
-        use AdminError as E;
-        let code = match &error {
-            E::InvalidRequest { .. } => ErrorCode::InvalidRequest,
-            E::UnknownTopic { .. } => ErrorCode::UnknownTopic,
-            E::UnknownPartition { .. } => ErrorCode::UnknownPartition,
-            E::TopicExists { .. } => ErrorCode::TopicExists,
-            E::Refused(refusal) => refusal_code(refusal),
-            E::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-            E::NotLeader { .. } => ErrorCode::NotLeader,
-            E::NoMetadataLeader { .. } => ErrorCode::NoMetadataLeader,
-            E::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
-            E::OutcomeUnknown { .. } | E::RefusedAfterUnknown { .. } => ErrorCode::OutcomeUnknown,
-            E::Unavailable { .. } | E::TransferFailed { .. } | E::DiskFull { .. } => ErrorCode::Unavailable,
-            E::TransferRefused(error) => transfer_code(error),
-            E::Internal { .. } => ErrorCode::Internal,
-        };
-        let mut wire = wire(code, &error, error.effect(), error.is_retriable(), error.leader());
-        if let E::OffsetOutOfRange { log_start, high_watermark, .. } = &error {
-            wire.log_start = Some(log_start.0);
-            wire.high_watermark = Some(high_watermark.0);
-        }
-        wire
+fn admin_failed(error: AdminError) -> v1::Error {
+    use AdminError as E;
+    let code = match &error {
+        E::InvalidRequest { .. } => ErrorCode::InvalidRequest,
+        E::UnknownTopic { .. } => ErrorCode::UnknownTopic,
+        E::UnknownPartition { .. } => ErrorCode::UnknownPartition,
+        E::TopicExists { .. } => ErrorCode::TopicExists,
+        E::Refused(refusal) => refusal_code(refusal),
+        E::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        E::NotLeader { .. } => ErrorCode::NotLeader,
+        E::NoMetadataLeader { .. } => ErrorCode::NoMetadataLeader,
+        E::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
+        E::OutcomeUnknown { .. } | E::RefusedAfterUnknown { .. } => ErrorCode::OutcomeUnknown,
+        E::Unavailable { .. } | E::TransferFailed { .. } | E::DiskFull { .. } => ErrorCode::Unavailable,
+        E::TransferRefused(error) => transfer_code(error),
+        E::Internal { .. } => ErrorCode::Internal,
+    };
+    let mut wire = wire(code, &error, error.effect(), error.is_retriable());
+    if let E::OffsetOutOfRange { log_start, high_watermark, .. } = &error {
+        wire.log_start = Some(log_start.0);
+        wire.high_watermark = Some(high_watermark.0);
     }
+    wire
 }
 
 impl From<GroupError> for v1::Error {
@@ -181,7 +226,7 @@ impl From<GroupError> for v1::Error {
             E::NoCoordinator { .. } => ErrorCode::NoMetadataLeader,
             E::OutcomeUnknown { .. } => ErrorCode::OutcomeUnknown,
         };
-        wire(code, &error, error.effect(), error.is_retriable(), None)
+        wire(code, &error, error.effect(), error.is_retriable())
     }
 }
 
@@ -271,13 +316,13 @@ fn encode_text(error: &EncodeError) -> String {
     format!("{what}: {error}")
 }
 
-fn wire(
-    code: ErrorCode,
-    error: &dyn std::error::Error,
-    effect: Effect,
-    retriable: bool,
-    leader: Option<&LeaderHint>,
-) -> v1::Error {
+/// As the broker says it, with the address by which this face reaches the leader.
+fn not_leader_text(topic: &str, partition: PartitionId, leader: &v1::LeaderHint) -> String {
+    let v1::LeaderHint { broker, address, epoch } = leader;
+    clip(format!("this broker does not lead {topic}-{partition}; broker {broker} does ({address}, epoch {epoch})"))
+}
+
+fn wire(code: ErrorCode, error: &dyn std::error::Error, effect: Effect, retriable: bool) -> v1::Error {
     let effect = match effect {
         Effect::None => v1::Effect::None,
         Effect::Unknown => v1::Effect::Unknown,
@@ -287,11 +332,7 @@ fn wire(
         message: clip(error.to_string()),
         effect: effect.into(),
         retriable,
-        leader: leader.map(|hint| v1::LeaderHint {
-            broker: hint.broker.0,
-            address: clip(hint.address.clone()),
-            epoch: hint.epoch.0,
-        }),
+        leader: None,
         actual_offset: None,
         log_start: None,
         high_watermark: None,

@@ -2,7 +2,10 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Backend, RequestError, Services, connection::Caller, convert, decode::epoch, decode_groups as decode};
+use super::{
+    Backend, RequestError, Services, connection::Caller, convert, decode::epoch, decode_groups as decode,
+    error::CallFailure,
+};
 use crate::{
     broker::groups::{CommitRequest, CommittedOffsets, GroupError, HeartbeatRequest, Leaver},
     proto::v1::{self, groups_server::Groups},
@@ -71,7 +74,7 @@ impl<B: Backend> Services<B> {
         &self,
         request: v1::GroupHeartbeatRequest,
         client_host: String,
-    ) -> Result<v1::GroupHeartbeatResponse, v1::Error> {
+    ) -> Result<v1::GroupHeartbeatResponse, CallFailure> {
         decode::group_name(&request.group)?;
         decode::member_id("member_id", &request.member_id)?;
         decode::member_id("join_as", &request.join_as)?;
@@ -100,7 +103,7 @@ impl<B: Backend> Services<B> {
         Ok(convert::heartbeat(answer))
     }
 
-    async fn part(&self, request: v1::GroupLeaveRequest) -> Result<v1::GroupLeaveResponse, v1::Error> {
+    async fn part(&self, request: v1::GroupLeaveRequest) -> Result<v1::GroupLeaveResponse, CallFailure> {
         decode::group_name(&request.group)?;
         decode::member_id("member_id", &request.member_id)?;
         decode::instance_id(request.instance_id.as_deref())?;
@@ -115,7 +118,7 @@ impl<B: Backend> Services<B> {
         }
     }
 
-    async fn commit(&self, request: v1::CommitOffsetsRequest) -> Result<v1::CommitOffsetsResponse, v1::Error> {
+    async fn commit(&self, request: v1::CommitOffsetsRequest) -> Result<v1::CommitOffsetsResponse, CallFailure> {
         decode::group_name(&request.group)?;
         decode::member_id("member_id", &request.member_id)?;
         decode::instance_id(request.instance_id.as_deref())?;
@@ -131,7 +134,7 @@ impl<B: Backend> Services<B> {
         Ok(v1::CommitOffsetsResponse { refused: self.refused("commit_offsets", refused) })
     }
 
-    async fn committed(&self, request: v1::FetchOffsetsRequest) -> Result<v1::FetchOffsetsResponse, v1::Error> {
+    async fn committed(&self, request: v1::FetchOffsetsRequest) -> Result<v1::FetchOffsetsResponse, CallFailure> {
         decode::group_name(&request.group)?;
         let at = match request.partitions.is_empty() {
             true => None,
@@ -145,18 +148,18 @@ impl<B: Backend> Services<B> {
         })
     }
 
-    async fn look_at(&self, request: v1::DescribeGroupRequest) -> Result<v1::DescribeGroupResponse, v1::Error> {
+    async fn look_at(&self, request: v1::DescribeGroupRequest) -> Result<v1::DescribeGroupResponse, CallFailure> {
         decode::group_name(&request.group)?;
         Ok(convert::group(self.backend.describe_group(&request.group).await?))
     }
 
-    async fn remove(&self, request: v1::DeleteGroupRequest) -> Result<v1::DeleteGroupResponse, v1::Error> {
+    async fn remove(&self, request: v1::DeleteGroupRequest) -> Result<v1::DeleteGroupResponse, CallFailure> {
         decode::group_name(&request.group)?;
         self.backend.delete_group(&request.group, request.dry_run).await?;
         Ok(v1::DeleteGroupResponse {})
     }
 
-    async fn forget(&self, request: v1::DeleteOffsetsRequest) -> Result<v1::DeleteOffsetsResponse, v1::Error> {
+    async fn forget(&self, request: v1::DeleteOffsetsRequest) -> Result<v1::DeleteOffsetsResponse, CallFailure> {
         decode::group_name(&request.group)?;
         let at = decode::partitions("partitions", request.partitions)?;
         let refused = self.backend.delete_offsets(&request.group, at).await?;

@@ -33,6 +33,7 @@ use tonic::{Response, Status, transport::Server};
 pub use backend::Backend;
 pub use error::{ERROR_TRAILER, RequestError, status};
 
+use error::CallFailure;
 use held::{HeldBytes, HeldLimits};
 use receive::{ReceiveLayer, Receiving};
 
@@ -46,6 +47,7 @@ use crate::{
         },
     },
     seam::{ConnectionLimits, GuardedListener, Listener},
+    types::BrokerId,
 };
 
 /// Our services by their full names.
@@ -137,6 +139,8 @@ struct Shared {
     decoded: Arc<HeldBytes>,
     probe: RequestProbe,
     intake: IntakeProbe,
+    /// Where clients of this face reach a broker.
+    address_of: Box<dyn Fn(BrokerId) -> String + Send + Sync>,
 }
 
 impl<B: Backend> Services<B> {
@@ -153,7 +157,9 @@ impl<B: Backend> Services<B> {
             };
             HeldBytes::new(limits, options.metrics.intake())
         };
+        let known = backend.clone();
         let shared = Shared {
+            address_of: Box::new(move |of| known.client_address(of)),
             stop,
             produce_streams: Arc::new(Semaphore::new(limits::PRODUCE_STREAMS_MAX)),
             consume_streams: Arc::new(Semaphore::new(limits::CONSUME_STREAMS_MAX)),
@@ -172,7 +178,7 @@ impl<B: Backend> Services<B> {
     }
 
     /// Ends a unary call: counts it, and turns an error into its status.
-    fn answer<T>(&self, api: &'static str, result: Result<T, impl Into<v1::Error>>) -> Result<Response<T>, Status> {
+    fn answer<T>(&self, api: &'static str, result: Result<T, impl Into<CallFailure>>) -> Result<Response<T>, Status> {
         match result {
             Ok(answer) => {
                 self.shared.probe.request_finished(api, "ok");
@@ -185,13 +191,13 @@ impl<B: Backend> Services<B> {
 
 impl Shared {
     /// Counts a failure and makes it a status.
-    fn failed(&self, api: &'static str, error: impl Into<v1::Error>) -> Status {
+    fn failed(&self, api: &'static str, error: impl Into<CallFailure>) -> Status {
         status(self.counted(api, error))
     }
 
     /// Counts a failure that travels inside a stream.
-    fn counted(&self, api: &'static str, error: impl Into<v1::Error>) -> v1::Error {
-        let error = error.into();
+    fn counted(&self, api: &'static str, error: impl Into<CallFailure>) -> v1::Error {
+        let error = error.into().wire(&self.address_of);
         let code = error.code().as_str_name();
         self.probe.request_finished(api, code);
         tracing::debug!(api, code, message = error.message, "request failed");

@@ -24,7 +24,7 @@ use tokio::{
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{Backend, RequestError, Services, convert, decode, limits, status};
+use super::{Backend, RequestError, Services, convert, decode, error::CallFailure, limits, status};
 use crate::{
     broker::{Acks, ProduceError, ProduceRequest, Receipt},
     proto::v1::{self, produce_response::Result as Outcome},
@@ -244,7 +244,7 @@ impl<B: Backend> ProduceStream<B> {
     }
 
     /// A failure of one request. The stream goes on if that can be answered.
-    fn refuse(&mut self, correlation_id: u64, acks: Acks, error: impl Into<v1::Error>) -> Step {
+    fn refuse(&mut self, correlation_id: u64, acks: Acks, error: impl Into<CallFailure>) -> Step {
         match acks {
             Acks::All | Acks::Leader => {
                 let error = self.services.shared.counted(API, error);
@@ -262,7 +262,7 @@ impl<B: Backend> ProduceStream<B> {
     }
 
     /// As [`ProduceStream::refuse`], of a request that was counted when it was read.
-    fn refuse_read(&mut self, correlation_id: u64, acks: Acks, error: impl Into<v1::Error>) -> Step {
+    fn refuse_read(&mut self, correlation_id: u64, acks: Acks, error: impl Into<CallFailure>) -> Step {
         self.unanswered -= usize::from(acks != Acks::None);
         self.refuse(correlation_id, acks, error)
     }

@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Backend, RequestError, Services, convert, decode};
+use super::{Backend, RequestError, Services, convert, decode, error::CallFailure};
 use crate::{
     broker::{AddPartitionsRequest, AlterTopicRequest, CreateTopicRequest, DeleteTopicRequest, TrimRequest},
     proto::v1::{self, topics_server::Topics},
@@ -70,7 +70,7 @@ impl<B: Backend> Topics for Services<B> {
 }
 
 impl<B: Backend> Services<B> {
-    async fn create(&self, request: v1::CreateTopicRequest) -> Result<v1::CreateTopicResponse, v1::Error> {
+    async fn create(&self, request: v1::CreateTopicRequest) -> Result<v1::CreateTopicResponse, CallFailure> {
         decode::topic_name(&request.name)?;
         let request = CreateTopicRequest {
             name: request.name,
@@ -85,13 +85,13 @@ impl<B: Backend> Services<B> {
         Ok(v1::CreateTopicResponse { topic: Some(convert::topic(topic)) })
     }
 
-    async fn describe(&self, request: v1::DescribeTopicRequest) -> Result<v1::DescribeTopicResponse, v1::Error> {
+    async fn describe(&self, request: v1::DescribeTopicRequest) -> Result<v1::DescribeTopicResponse, CallFailure> {
         decode::topic_name(&request.name)?;
         let topic = self.backend.describe_topic(&request.name).await?;
         Ok(v1::DescribeTopicResponse { topic: Some(convert::topic(topic)) })
     }
 
-    async fn alter(&self, request: v1::AlterTopicRequest) -> Result<v1::AlterTopicResponse, v1::Error> {
+    async fn alter(&self, request: v1::AlterTopicRequest) -> Result<v1::AlterTopicResponse, CallFailure> {
         decode::topic_name(&request.name)?;
         decode::config_names(request.unset.len())?;
         let request = AlterTopicRequest {
@@ -104,7 +104,7 @@ impl<B: Backend> Services<B> {
         Ok(v1::AlterTopicResponse { topic: Some(convert::topic(topic)) })
     }
 
-    async fn add(&self, request: v1::AddPartitionsRequest) -> Result<v1::AddPartitionsResponse, v1::Error> {
+    async fn add(&self, request: v1::AddPartitionsRequest) -> Result<v1::AddPartitionsResponse, CallFailure> {
         decode::topic_name(&request.name)?;
         let partitions = decode::count("partitions", Some(request.partitions))?
             .ok_or_else(|| RequestError::invalid("partitions is absent; it is the new total"))?;
@@ -113,7 +113,7 @@ impl<B: Backend> Services<B> {
         Ok(v1::AddPartitionsResponse { topic: Some(convert::topic(topic)) })
     }
 
-    async fn trim(&self, request: v1::TrimPartitionRequest) -> Result<v1::TrimPartitionResponse, v1::Error> {
+    async fn trim(&self, request: v1::TrimPartitionRequest) -> Result<v1::TrimPartitionResponse, CallFailure> {
         decode::topic_name(&request.topic)?;
         let before = match request.before_offset {
             TRIM_ALL => None,
@@ -125,14 +125,14 @@ impl<B: Backend> Services<B> {
         Ok(v1::TrimPartitionResponse { log_start: log_start.0 })
     }
 
-    async fn delete(&self, request: v1::DeleteTopicRequest) -> Result<v1::DeleteTopicResponse, v1::Error> {
+    async fn delete(&self, request: v1::DeleteTopicRequest) -> Result<v1::DeleteTopicResponse, CallFailure> {
         decode::topic_name(&request.name)?;
         let request = DeleteTopicRequest { name: request.name, dry_run: request.dry_run };
         let topic = self.backend.delete_topic(request).await?;
         Ok(v1::DeleteTopicResponse { topic: Some(convert::summary(topic)) })
     }
 
-    async fn offset(&self, request: v1::ListOffsetRequest) -> Result<v1::ListOffsetResponse, v1::Error> {
+    async fn offset(&self, request: v1::ListOffsetRequest) -> Result<v1::ListOffsetResponse, CallFailure> {
         decode::topic_name(&request.topic)?;
         let partition = decode::partition(request.partition)?;
         let at = decode::offset_at(request.at)?;

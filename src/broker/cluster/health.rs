@@ -87,6 +87,13 @@ impl Views {
         }
     }
 
+    pub fn broker(&self, of: BrokerId) -> Option<BrokerView> {
+        let metadata = self.node.metadata()?;
+        let voters = metadata.voters().into_iter().map(|(_, broker)| broker).collect();
+        let known = metadata.read(|state| state.broker(of).cloned())?;
+        Some(self.broker_view(&known, &voters))
+    }
+
     pub async fn health(&self) -> HealthReport {
         let Some(metadata) = self.node.metadata() else {
             let problems = match self.node.readiness() {

@@ -37,7 +37,7 @@ impl Topics {
                 Err(AdminError::OutcomeUnknown { what, waited_ms: ms_u64(within) })
             }
             Err(NoAnswer::NotDone) => {
-                let leader = self.node.leader_hint(info.group);
+                let leader = self.node.leader_now(info.group);
                 Err(AdminError::NotLeader { topic, partition, leader })
             }
         }
@@ -60,7 +60,7 @@ impl Topics {
         let not_leader = || AdminError::NotLeader {
             topic: hosted.name.topic.clone(),
             partition,
-            leader: self.node.leader_hint(group),
+            leader: self.node.leader_now(group),
         };
         let status = hosted.status();
         if !status.leads || !status.ready {

@@ -5,8 +5,12 @@ use std::{collections::BTreeSet, time::Duration};
 use super::*;
 use crate::types::{BrokerId, LeaderEpoch, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicPartition, WallMs};
 
-fn hint() -> Option<LeaderHint> {
-    Some(LeaderHint { broker: BrokerId(2), address: "host2:7070".into(), epoch: LeaderEpoch(7) })
+fn hint() -> Option<LeaderNow> {
+    Some(LeaderNow { broker: BrokerId(2), epoch: LeaderEpoch(7) })
+}
+
+fn wire(error: impl Into<CallFailure>) -> v1::Error {
+    error.into().wire(|broker| format!("host{broker}:7070"))
 }
 
 fn topic() -> String {
@@ -20,7 +24,7 @@ const WAITED: Duration = Duration::from_millis(1_000);
 /// a code that nothing maps to by `every_code_is_reachable`.
 fn table() -> Vec<(v1::Error, ErrorCode, Code)> {
     let mut rows = Vec::new();
-    let mut row = |error: v1::Error, code, status| rows.push((error, code, status));
+    let mut row = |error: CallFailure, code, status| rows.push((wire(error), code, status));
     use ErrorCode as C;
     use ProduceError as P_;
     row(P_::UnknownTopic { topic: topic() }.into(), C::UnknownTopic, Code::NotFound);
@@ -116,7 +120,7 @@ fn table() -> Vec<(v1::Error, ErrorCode, Code)> {
     rows
 }
 
-fn group_rows(row: &mut impl FnMut(v1::Error, ErrorCode, Code)) {
+fn group_rows(row: &mut impl FnMut(CallFailure, ErrorCode, Code)) {
     use ErrorCode as C;
     use GroupError as G;
     let (group, member) = (|| "g".to_string(), || "m-1".to_string());
@@ -160,7 +164,7 @@ fn invalid_config() -> Refusal {
 /// The sentences that clients see, each made here of what a layer below refused.
 #[test]
 fn a_cause_of_a_lower_layer_is_told_in_the_words_that_clients_know() {
-    let text = |error: v1::Error| error.message;
+    let text = |error: CallFailure| wire(error).message;
     let batch = |error| text(ProduceError::InvalidBatch(error).into());
     let crc = BatchError::Crc { stored: 1, computed: 2 };
     let corrupt = "corrupt batch: record batch is corrupt: CRC-32C is 0x00000002, its header says 0x00000001";
@@ -253,16 +257,17 @@ fn a_generic_client_never_retries_what_may_have_happened() {
 
 #[test]
 fn details_travel() {
-    let error: v1::Error = ProduceError::NotLeader { topic: topic(), partition: P, leader: hint() }.into();
+    let error = wire(ProduceError::NotLeader { topic: topic(), partition: P, leader: hint() });
+    assert_eq!(error.message, "this broker does not lead orders-3; broker 2 does (host2:7070, epoch 7)");
     let leader = error.leader.expect("hint");
     assert_eq!((leader.broker, leader.address.as_str(), leader.epoch), (2, "host2:7070", 7));
     assert!(error.retriable);
-    let error: v1::Error = ProduceError::WrongOffset { expected: Offset(5), actual: Offset(6) }.into();
+    let error = wire(ProduceError::WrongOffset { expected: Offset(5), actual: Offset(6) });
     assert_eq!(error.actual_offset, Some(6));
     assert!(!error.retriable);
-    let error: v1::Error = out_of_range().into();
+    let error = wire(out_of_range());
     assert_eq!((error.log_start, error.high_watermark), (Some(1), Some(4)));
-    let error: v1::Error = ProduceError::OutcomeUnknown { topic: topic(), partition: P, waited: WAITED }.into();
+    let error = wire(ProduceError::OutcomeUnknown { topic: topic(), partition: P, waited: WAITED });
     assert_eq!(error.effect(), v1::Effect::Unknown);
 }
 

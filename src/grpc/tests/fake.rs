@@ -14,9 +14,9 @@ use super::super::Backend;
 use crate::{
     broker::{
         AddPartitionsRequest, AdminError, AlterTopicRequest, ClusterView, CreateTopicRequest, DeleteTopicRequest,
-        FetchError, FetchRequest, Fetched, FoundOffset, HealthReport, LeaderHint, LeaderNow, OffsetAt,
-        PartitionDescription, ProduceError, ProduceRequest, ProducerIdentity, Readiness, Receipt, TopicDescription,
-        TopicSummary, TopicsWanted, TransferLeaderRequest, TrimRequest,
+        FetchError, FetchRequest, Fetched, FoundOffset, HealthReport, LeaderNow, OffsetAt, PartitionDescription,
+        ProduceError, ProduceRequest, ProducerIdentity, Readiness, Receipt, TopicDescription, TopicSummary,
+        TopicsWanted, TransferLeaderRequest, TrimRequest,
         groups::{
             CommitRequest, CommittedOffset, CommittedOffsets, GroupDescription, GroupError, GroupMember,
             GroupPartition, GroupSummary, HeartbeatAnswer, HeartbeatRequest, Leaver,
@@ -233,7 +233,7 @@ impl Backend for Fake {
             return Err(ProduceError::UnknownTopic { topic });
         }
         let not_leader = move |topic| {
-            let hint = LeaderHint { broker: BrokerId(2), address: "two:7070".into(), epoch: EPOCH };
+            let hint = LeaderNow { broker: BrokerId(2), epoch: EPOCH };
             ProduceError::NotLeader { topic, partition, leader: Some(hint) }
         };
         if ![0, Self::FAILS_LATER].contains(&partition.0) {
@@ -283,6 +283,10 @@ impl Backend for Fake {
                 return Ok(fetched);
             }
         }
+    }
+
+    fn client_address(&self, of: BrokerId) -> String {
+        if of == BrokerId(2) { "two:7070".into() } else { String::new() }
     }
 
     fn topic_id(&self, topic: &str) -> Option<TopicId> {

@@ -24,7 +24,7 @@ use tokio::{
 
 use super::rules::TopicRules;
 use crate::{
-    broker::{LeaderHint, ProduceBudget, ProduceError, Receipt, disk::Shortage, limits},
+    broker::{LeaderNow, ProduceBudget, ProduceError, Receipt, disk::Shortage, limits},
     metrics::{IntakeProbe, Limit, RequestProbe, TopicTraffic},
     partition::{AppendBuilder, Partition, PartitionResponse},
     raft::{Pending, ProposalEnd, Refusal, Replica, Status},
@@ -96,7 +96,7 @@ pub struct AppenderDeps {
     /// Whether this broker's wall clock is near those of most others.
     pub clock_agrees: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Who leads now, for NOT_LEADER.
-    pub leader_hint: Arc<dyn Fn() -> Option<LeaderHint> + Send + Sync>,
+    pub leader_hint: Arc<dyn Fn() -> Option<LeaderNow> + Send + Sync>,
 }
 
 /// Handle to the task; the task ends when the last handle is dropped, or with its group.
