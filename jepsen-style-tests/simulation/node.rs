@@ -91,6 +91,7 @@ fn settings(id: u64) -> BrokerSettings {
         election_min: Duration::from_millis(600),
         election_max: Duration::from_millis(1_000),
         produce_bytes_max: 64 << 20,
+        fetch_bytes_max: 64 << 20,
         disk_reserve_bytes: 1,
         groups: GroupSettings {
             offsets_retention: Duration::from_secs(3_600),

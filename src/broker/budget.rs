@@ -1,10 +1,32 @@
-//! How many bytes of batches may wait for their answer at once, on the whole node.
+//! How many bytes of batches may wait for their answer, or for their readers, at once: on the whole node, whatever
+//! face they come from or go to.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::record::BATCH_BYTES_MAX;
+use super::{
+    held::{HeldBytes, HeldLimits},
+    limits,
+};
+use crate::{
+    metrics::{IntakeProbe, Limit},
+    record::BATCH_BYTES_MAX,
+};
+
+/// Room for batches on their way to readers.
+pub fn answer_room(bytes_max: usize, probe: IntakeProbe) -> Arc<HeldBytes> {
+    let limits = HeldLimits {
+        what: "answers that are not taken",
+        limit: Limit::Answers,
+        bytes_max,
+        waiting_max: limits::ANSWERS_WAITING_MAX,
+        wait_max: limits::ANSWER_WAIT_MAX,
+        grace: limits::ANSWER_GRACE,
+        bytes_per_second: limits::ANSWER_BYTES_PER_SECOND,
+    };
+    HeldBytes::new(limits, probe)
+}
 
 /// A part of the node-wide produce budget, held by a batch until it is answered.
 #[derive(Debug)]

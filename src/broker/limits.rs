@@ -39,6 +39,14 @@ pub const FETCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const FETCH_BYTES_DEFAULT: usize = 1024 * 1024;
 /// The longest long poll: clients behind dead links must not hold state for ever.
 pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Answers with batches that wait for room on their way to readers, of all faces; each holds nothing meanwhile.
+pub const ANSWERS_WAITING_MAX: usize = 16_384;
+/// How long one waits before its reader hears UNAVAILABLE. Longer than slow readers are granted.
+pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
+/// While others wait, an answer may take this long to be taken, and a second more for each so many bytes of
+/// it: else its connection is closed.
+pub const ANSWER_GRACE: Duration = Duration::from_secs(3);
+pub const ANSWER_BYTES_PER_SECOND: usize = 512 << 10;
 /// Fetches reading at once on this node: each holds at most one read of FETCH_BYTES_MAX beside its answer.
 pub const FETCH_READS_MAX: usize = 32;
 /// How long one fetch waits for its turn, and its confirmations, before it says UNAVAILABLE.

@@ -12,6 +12,7 @@ mod disk;
 mod errors;
 mod fetch;
 pub mod groups;
+pub mod held;
 mod limits;
 mod metadata_group;
 mod node;
@@ -41,12 +42,13 @@ use groups::{
     ClassicBeat, ClassicJoin, ClassicJoined, ClassicSync, ClassicSynced, CommitRequest, CommittedOffsets,
     GroupDescription, GroupError, GroupSummary, HeartbeatAnswer, HeartbeatRequest, Leaver,
 };
+use held::HeldBytes;
 use parts::Parts;
 
-pub use budget::ProduceBudget;
+pub use budget::{ProduceBudget, answer_room};
 pub use disk::FreeBytes;
 pub use errors::{AdminError, BrokerFailed, Effect, FetchError, ProduceError};
-pub use limits::FETCH_WAIT_MAX;
+pub use limits::{ANSWER_BYTES_PER_SECOND, ANSWER_GRACE, ANSWER_WAIT_MAX, ANSWERS_WAITING_MAX, FETCH_WAIT_MAX};
 pub use node::{BrokerSettings, GroupSettings};
 pub use peers::console_calls::{BrowseFrom, BrowseRequest, Browsed, NodeFigures};
 pub use produce::Waiting;
@@ -69,6 +71,12 @@ impl Broker {
     /// of a produce stream, which must not read on meanwhile. Larger than the budget: all of it.
     pub async fn reserve_produce(&self, bytes: usize) -> ProduceBudget {
         self.parts.budget.reserve(bytes).await
+    }
+
+    /// Room for batches on their way to readers, which all faces share: what an answer holds until its client has
+    /// taken it.
+    pub fn answer_room(&self) -> Arc<HeldBytes> {
+        Arc::clone(&self.parts.answers)
     }
 
     /// Checks the batch and queues it for the partition's appender. Batches of one partition are

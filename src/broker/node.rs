@@ -48,7 +48,9 @@ pub struct BrokerSettings {
     pub heartbeat: Duration,
     pub election_min: Duration,
     pub election_max: Duration,
+    /// Bytes of batches that wait for their answer, and of those on their way to readers: of all faces together.
     pub produce_bytes_max: usize,
+    pub fetch_bytes_max: usize,
     pub disk_reserve_bytes: u64,
     pub groups: GroupSettings,
     /// A wait for other brokers that lasts so long becomes a warning.

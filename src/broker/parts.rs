@@ -10,6 +10,7 @@ use super::{
     disk::DiskGuard,
     fetch::Fetches,
     groups::part::Groups,
+    held::HeldBytes,
     metadata_group::MetadataGroup,
     node::Node,
     notes::Notes,
@@ -31,6 +32,8 @@ pub struct Parts {
     pub transfers: Arc<Transfers>,
     pub retention: Arc<Retention>,
     pub budget: Budget,
+    /// Batches on their way to readers.
+    pub answers: Arc<HeldBytes>,
     pub produces: Produces,
     pub fetches: Arc<Fetches>,
     pub topics: Topics,

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::{
     Broker, answer,
-    budget::Budget,
+    budget::{Budget, answer_room},
     cluster::{
         forming::{self, Forming},
         health::Views,
@@ -140,6 +140,7 @@ fn assemble(node: Arc<Node>, past: Past, free_bytes: FreeBytes, metrics: &Metric
         transfers: Arc::new(Transfers::new(Arc::clone(&metadata), Arc::clone(&replicas))),
         retention: Arc::new(Retention::new(Arc::clone(&node), Arc::clone(&replicas), clock_view)),
         budget: Budget::new(node.settings.produce_bytes_max),
+        answers: answer_room(node.settings.fetch_bytes_max, metrics.intake()),
         produces: Produces::new(Arc::clone(&node), Arc::clone(&replicas), Arc::clone(&disk)),
         consoles: Arc::new(Consoles::new(Arc::clone(&node), Arc::clone(&disk), Arc::clone(&fetches))),
         topics: Topics::new(Arc::clone(&metadata), Arc::clone(&replicas), Arc::clone(&disk), Arc::clone(&notes)),
@@ -228,6 +229,7 @@ fn export(metrics: &Metrics, parts: &Arc<Parts>) {
         let Parts { node, replicas, disk, .. } = &*parts;
         let level = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         gauges.produce_bytes_in_flight.set(level(parts.budget.bytes_in_use() as u64));
+        gauges.fetch_bytes_in_flight.set(level(parts.answers.bytes_in_use() as u64));
         gauges.disk_free_bytes.set(level(disk.free_bytes().unwrap_or(0)));
         gauges.disk_reserve_bytes.set(level(disk.reserve_bytes()));
         gauges.disk_full.set(i64::from(disk.shortage().is_some()));

@@ -1,6 +1,6 @@
 //! What the services need of a broker. Two implementations: [`Broker`], and the tests' script of one.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use crate::{
     broker::{
@@ -12,9 +12,10 @@ use crate::{
             CommitRequest, CommittedOffsets, GroupDescription, GroupError, GroupSummary, HeartbeatAnswer,
             HeartbeatRequest, Leaver,
         },
+        held::HeldBytes,
     },
     seam::CpuTurns,
-    types::{Offset, PartitionId, TopicId, TopicPartition, WallMs},
+    types::{BrokerId, Offset, PartitionId, TopicId, TopicPartition, WallMs},
 };
 
 /// The methods mean what [`Broker`]'s of the same name mean.
@@ -22,6 +23,7 @@ pub trait Backend: Clone + Send + Sync + Unpin + 'static {
     type Budget: Send + 'static;
     type Waiting: Future<Output = Result<Receipt, ProduceError>> + Send + Unpin + 'static;
 
+    fn answer_room(&self) -> Arc<HeldBytes>;
     fn reserve_produce(&self, bytes: usize) -> impl Future<Output = Self::Budget> + Send;
     fn produce(&self, request: ProduceRequest, budget: Self::Budget) -> Result<Self::Waiting, ProduceError>;
     fn fetch(&self, request: FetchRequest) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
@@ -97,6 +99,10 @@ pub trait Backend: Clone + Send + Sync + Unpin + 'static {
 impl Backend for Broker {
     type Budget = ProduceBudget;
     type Waiting = Waiting;
+
+    fn answer_room(&self) -> Arc<HeldBytes> {
+        Broker::answer_room(self)
+    }
 
     async fn reserve_produce(&self, bytes: usize) -> ProduceBudget {
         Broker::reserve_produce(self, bytes).await

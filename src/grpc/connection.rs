@@ -5,18 +5,16 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use futures_util::{Stream, stream, task::AtomicWaker};
+use futures_util::{Stream, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
 use crate::{
+    broker::held::Closer,
     metrics::RequestProbe,
     seam::{GuardedListener, GuardedStream},
 };
@@ -32,26 +30,6 @@ pub(super) fn incoming(
         let connection = Connection { stream, caller: Caller { from, closer: Arc::default() }, probe: probe.clone() };
         Some((Ok(connection), (listener, probe)))
     })
-}
-
-/// Closes one connection from outside, whatever its streams wait for.
-#[derive(Debug, Default)]
-pub(super) struct Closer {
-    closed: AtomicBool,
-    reader: AtomicWaker,
-}
-
-impl Closer {
-    /// True: it was open until now.
-    pub fn close(&self) -> bool {
-        let was_open = !self.closed.swap(true, Relaxed);
-        self.reader.wake();
-        was_open
-    }
-
-    pub fn is_closed(&self) -> bool {
-        self.closed.load(Relaxed)
-    }
 }
 
 /// What each request knows of its connection.
@@ -72,7 +50,7 @@ pub(super) struct Connection {
 impl Connection {
     /// HTTP/2 reads while a connection lives, so that this is noticed.
     fn check_open(&self, cx: &Context<'_>) -> io::Result<()> {
-        self.caller.closer.reader.register(cx.waker());
+        self.caller.closer.wake_at_close(cx.waker());
         match self.caller.closer.is_closed() {
             true => Err(io::Error::new(io::ErrorKind::TimedOut, "others waited for what this peer held up")),
             false => Ok(()),

@@ -13,14 +13,16 @@ use tonic::{Request, Response, Status};
 use super::{
     Backend, RequestError, Services,
     answer::{self, Answer, Cursor},
-    connection::{Caller, Closer},
+    connection::Caller,
     decode::{self, Consume, Start},
     error::CallFailure,
-    held::{Held, Leaving},
     limits,
 };
 use crate::{
-    broker::{FetchError, FetchRequest, Fetched, OffsetAt},
+    broker::{
+        FetchError, FetchRequest, Fetched, OffsetAt,
+        held::{Closer, Held, Leaving},
+    },
     proto::v1,
     types::Offset,
 };
@@ -174,7 +176,8 @@ impl<B: Backend> Reader<B> {
         let bytes: usize = fetched.batches.iter().map(Bytes::len).sum();
         let decoded_max = answer::decoded_bytes_max(&fetched);
         // Room before the work, for the most that may come of it: nobody waits with a decoded batch in hand.
-        self.decoded = Some(self.services.shared.decoded.hold(decoded_max, &self.closer).await?);
+        self.decoded =
+            Some(self.services.shared.decoded.hold(decoded_max, &self.closer).await.map_err(RequestError::from)?);
         let is_long = bytes.max(decoded_max) > limits::COMPUTED_INLINE_BYTES;
         Ok(self.compute(is_long, move |cursor| answer::decoded(fetched, cursor)).await)
     }
@@ -199,7 +202,7 @@ impl<B: Backend> Reader<B> {
     async fn fetch(&mut self) -> Result<Fetched, CallFailure> {
         self.kept = None;
         let asked = self.request.bytes_max;
-        let answers = Arc::clone(&self.services.shared.answers);
+        let answers = self.services.backend.answer_room();
         self.kept = answers.try_hold(asked, &self.closer);
         let bytes_max = if self.kept.is_some() { asked } else { asked.min(limits::CONSUME_SMALL_BYTES) };
         let mut fetched = self.fetch_within(bytes_max, Duration::ZERO).await?;
@@ -224,7 +227,7 @@ impl<B: Backend> Reader<B> {
             if self.kept.is_none() {
                 // Whoever waits holds nothing meanwhile, and reads again.
                 drop(fetched);
-                self.kept = Some(answers.hold(bytes, &self.closer).await?);
+                self.kept = Some(answers.hold(bytes, &self.closer).await.map_err(RequestError::from)?);
                 fetched = self.fetch_within(bytes, Duration::ZERO).await?;
             }
         }

@@ -12,7 +12,7 @@ use tonic::{Code, Status, metadata::MetadataValue};
 
 use super::limits::MESSAGE_BYTES_MAX;
 use crate::{
-    broker::{AdminError, Effect, FetchError, LeaderNow, ProduceError, groups::GroupError},
+    broker::{AdminError, Effect, FetchError, LeaderNow, ProduceError, groups::GroupError, held::Crowded},
     group::{GroupRefusal, OffsetRefusal},
     metadata::Refusal,
     proto::v1::{self, ErrorCode},
@@ -43,10 +43,8 @@ pub enum RequestError {
     StoredBatch { offset: Offset, error: BatchError },
     #[error("this broker serves {streams_max} {what} streams already; use another broker or retry later")]
     TooManyStreams { what: &'static str, streams_max: usize },
-    #[error(
-        "this broker holds {bytes_max} bytes of {what} already; nothing was done, use another broker or retry later"
-    )]
-    Crowded { what: &'static str, bytes_max: usize },
+    #[error(transparent)]
+    Crowded(#[from] Crowded),
     #[error("this broker works on {calls_max} calls already; nothing was done, use another broker or retry later")]
     TooManyCalls { calls_max: usize },
     #[error("the request did not arrive whole within {} s; nothing was done", .within.as_secs())]
@@ -118,7 +116,7 @@ impl From<RequestError> for v1::Error {
             }
             RequestError::TooManyStreams { .. }
             | RequestError::TooManyCalls { .. }
-            | RequestError::Crowded { .. }
+            | RequestError::Crowded(_)
             | RequestError::ReceivedLate { .. }
             | RequestError::Stopping => (ErrorCode::Unavailable, true),
         };

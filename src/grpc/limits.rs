@@ -35,14 +35,8 @@ pub const RECEIVE_WITHIN: Duration = Duration::from_secs(30);
 /// request of [`SMALL_MESSAGE_BYTES`] that was counted nowhere.
 pub const CALLS_MAX: usize = 4_096;
 
-/// Consume answers that wait for room; each holds nothing meanwhile.
-pub const ANSWERS_WAITING_MAX: usize = CONSUME_STREAMS_MAX;
-/// How long one waits before its stream ends with UNAVAILABLE. Longer than slow readers are granted.
-pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
-/// While others wait, an answer may take this long to be taken, and a second more for each so many bytes of
-/// it: else its connection is closed.
-pub const ANSWER_GRACE: Duration = Duration::from_secs(3);
-pub const ANSWER_BYTES_PER_SECOND: usize = 512 << 10;
+/// How long answers may take to be taken, and how many wait for room: what the broker grants readers of all faces.
+pub use crate::broker::{ANSWER_BYTES_PER_SECOND, ANSWER_GRACE, ANSWER_WAIT_MAX, ANSWERS_WAITING_MAX};
 
 /// Decompressed batches that are being sent to their readers, of the whole node: two of the largest.
 pub const DECODED_HELD_BYTES_MAX: usize = 2 * DECODED_BYTES_MAX;

@@ -16,7 +16,6 @@ mod decode_groups;
 mod error;
 mod groups;
 mod health;
-mod held;
 pub mod limits;
 mod produce;
 mod receive;
@@ -34,10 +33,10 @@ pub use backend::Backend;
 pub use error::{ERROR_TRAILER, RequestError, status};
 
 use error::CallFailure;
-use held::{HeldBytes, HeldLimits};
 use receive::{ReceiveLayer, Receiving};
 
 use crate::{
+    broker::held::{HeldBytes, HeldLimits},
     metrics::{IntakeProbe, Limit, Metrics, RequestProbe},
     proto::{
         self,
@@ -61,8 +60,6 @@ pub struct GrpcOptions {
     pub connections_max: usize,
     /// Descriptors that this process has for them: the smaller number holds.
     pub descriptors_max: usize,
-    /// Bytes of answers that wait for their clients, all streams together.
-    pub fetch_bytes_max: usize,
     pub metrics: Metrics,
 }
 
@@ -133,8 +130,6 @@ struct Shared {
     stop: CancellationToken,
     produce_streams: Arc<Semaphore>,
     consume_streams: Arc<Semaphore>,
-    /// Batches on their way to readers.
-    answers: Arc<HeldBytes>,
     /// The decompressed rests of batches that did not fit one answer.
     decoded: Arc<HeldBytes>,
     probe: RequestProbe,
@@ -145,17 +140,14 @@ struct Shared {
 
 impl<B: Backend> Services<B> {
     fn new(backend: B, options: GrpcOptions, stop: CancellationToken) -> Services<B> {
-        let held = |what, limit, bytes_max| {
-            let limits = HeldLimits {
-                what,
-                limit,
-                bytes_max,
-                waiting_max: limits::ANSWERS_WAITING_MAX,
-                wait_max: limits::ANSWER_WAIT_MAX,
-                grace: limits::ANSWER_GRACE,
-                bytes_per_second: limits::ANSWER_BYTES_PER_SECOND,
-            };
-            HeldBytes::new(limits, options.metrics.intake())
+        let of_decoded = HeldLimits {
+            what: "decompressed batches",
+            limit: Limit::Decoded,
+            bytes_max: limits::DECODED_HELD_BYTES_MAX,
+            waiting_max: limits::ANSWERS_WAITING_MAX,
+            wait_max: limits::ANSWER_WAIT_MAX,
+            grace: limits::ANSWER_GRACE,
+            bytes_per_second: limits::ANSWER_BYTES_PER_SECOND,
         };
         let known = backend.clone();
         let shared = Shared {
@@ -163,16 +155,13 @@ impl<B: Backend> Services<B> {
             stop,
             produce_streams: Arc::new(Semaphore::new(limits::PRODUCE_STREAMS_MAX)),
             consume_streams: Arc::new(Semaphore::new(limits::CONSUME_STREAMS_MAX)),
-            answers: held("answers that are not taken", Limit::Answers, options.fetch_bytes_max),
-            decoded: held("decompressed batches", Limit::Decoded, limits::DECODED_HELD_BYTES_MAX),
+            decoded: HeldBytes::new(of_decoded, options.metrics.intake()),
             probe: options.metrics.requests(),
             intake: options.metrics.intake(),
         };
-        let (answers, decoded) = (Arc::clone(&shared.answers), Arc::clone(&shared.decoded));
+        let decoded = Arc::clone(&shared.decoded);
         options.metrics.on_scrape(move |gauges| {
-            let level = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
-            gauges.fetch_bytes_in_flight.set(level(answers.bytes_in_use()));
-            gauges.decoded_bytes_in_flight.set(level(decoded.bytes_in_use()));
+            gauges.decoded_bytes_in_flight.set(i64::try_from(decoded.bytes_in_use()).unwrap_or(i64::MAX));
         });
         Services { backend, shared: Arc::new(shared) }
     }

@@ -23,13 +23,11 @@ use tokio::{
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-use super::{
-    RequestError,
-    connection::{Caller, Closer},
-    held::{Held, HeldBytes, HeldLimits, Leaving},
-    limits, status,
+use super::{RequestError, connection::Caller, limits, status};
+use crate::{
+    broker::held::{Closer, Held, HeldBytes, HeldLimits, Leaving},
+    metrics::{IntakeProbe, Limit, Metrics},
 };
-use crate::metrics::{IntakeProbe, Limit, Metrics};
 
 /// Before each message: a flag, and the length.
 const PREFIX_BYTES: usize = 5;
@@ -81,7 +79,7 @@ impl Receiving {
     fn hold(&self, bytes: usize, closer: Arc<Closer>) -> BoxFuture<'static, Result<Held, RequestError>> {
         let books = if bytes <= limits::SMALL_MESSAGE_BYTES { &self.small } else { &self.large };
         let books = Arc::clone(books);
-        Box::pin(async move { books.hold(bytes, &closer).await })
+        Box::pin(async move { Ok(books.hold(bytes, &closer).await?) })
     }
 }
 

@@ -18,6 +18,7 @@ use tonic::transport::Channel;
 
 use super::*;
 use crate::{
+    broker::answer_room,
     metrics::Metrics,
     record::{BatchBuilder, Codec, Record},
     seam::{Net, TcpNet},
@@ -41,12 +42,12 @@ impl Server {
         Server::with_options(fake, 64, 64 << 20).await
     }
 
-    async fn with_options(fake: Fake, connections_max: usize, fetch_bytes_max: usize) -> Server {
+    async fn with_options(mut fake: Fake, connections_max: usize, fetch_bytes_max: usize) -> Server {
         let listener = TcpNet.bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, metrics) = (CancellationToken::new(), Metrics::new());
-        let options =
-            GrpcOptions { connections_max, descriptors_max: usize::MAX, fetch_bytes_max, metrics: metrics.clone() };
+        let options = GrpcOptions { connections_max, descriptors_max: usize::MAX, metrics: metrics.clone() };
+        fake.room = answer_room(fetch_bytes_max, metrics.intake());
         let serving = serve(fake.clone(), listener, options, stop.clone());
         let served = tokio::spawn(async move { serving.await.unwrap() });
         Server { fake, address, stop, served, metrics }

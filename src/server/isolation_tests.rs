@@ -60,12 +60,8 @@ impl Fronts {
         for (id, node) in &brokers.nodes {
             let [client, http] = [TcpNet.bind("127.0.0.1:0").await.unwrap(), TcpNet.bind("127.0.0.1:0").await.unwrap()];
             names.0.insert(name(*id), client.local_addr().unwrap().to_string());
-            let grpc_options = GrpcOptions {
-                connections_max: 1_000,
-                fetch_bytes_max: 64 << 20,
-                metrics: node.metrics.clone(),
-                descriptors_max: usize::MAX,
-            };
+            let grpc_options =
+                GrpcOptions { connections_max: 1_000, metrics: node.metrics.clone(), descriptors_max: usize::MAX };
             let http_options = HttpOptions {
                 metrics: node.metrics.clone(),
                 console: false,

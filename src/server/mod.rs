@@ -169,6 +169,7 @@ fn broker_settings(config: &ServerConfig, addresses: &Addresses, room: Room) -> 
         election_min: Duration::from_millis(config.election_ms_min),
         election_max: Duration::from_millis(config.election_ms_max),
         produce_bytes_max: usize::try_from(config.produce_bytes_max).unwrap_or(usize::MAX),
+        fetch_bytes_max: usize::try_from(config.fetch_bytes_max).unwrap_or(usize::MAX),
         disk_reserve_bytes: room.reserve_bytes,
         groups: GroupSettings {
             offsets_retention: Duration::from_millis(config.groups.offsets_retention_ms),
@@ -182,7 +183,6 @@ fn grpc_options(config: &ServerConfig, descriptors: Descriptors, metrics: &Metri
     GrpcOptions {
         connections_max: usize::try_from(config.connections_max).unwrap_or(usize::MAX),
         descriptors_max: usize::try_from(descriptors.clients).unwrap_or(usize::MAX),
-        fetch_bytes_max: usize::try_from(config.fetch_bytes_max).unwrap_or(usize::MAX),
         metrics: metrics.clone(),
     }
 }

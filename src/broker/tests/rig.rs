@@ -406,6 +406,7 @@ fn settings(
         election_min: elections[0],
         election_max: elections[1],
         produce_bytes_max: 64 << 20,
+        fetch_bytes_max: 64 << 20,
         disk_reserve_bytes: RESERVE_BYTES,
         groups,
         warn_after: BrokerSettings::WARN_AFTER,

@@ -16,14 +16,16 @@ use crate::{
         AddPartitionsRequest, AdminError, AlterTopicRequest, ClusterView, CreateTopicRequest, DeleteTopicRequest,
         FetchError, FetchRequest, Fetched, FoundOffset, HealthReport, LeaderNow, OffsetAt, PartitionDescription,
         ProduceError, ProduceRequest, ProducerIdentity, Readiness, Receipt, TopicDescription, TopicSummary,
-        TopicsWanted, TransferLeaderRequest, TrimRequest,
+        TopicsWanted, TransferLeaderRequest, TrimRequest, answer_room,
         groups::{
             CommitRequest, CommittedOffset, CommittedOffsets, GroupDescription, GroupError, GroupMember,
             GroupPartition, GroupSummary, HeartbeatAnswer, HeartbeatRequest, Leaver,
         },
+        held::HeldBytes,
     },
     group::{GroupPhase, GroupRefusal, PartitionSet, Subscription},
     metadata::{ConfigEntry, TopicConfig},
+    metrics::Metrics,
     record::{BatchHeader, append_patched},
     seam::CpuTurns,
     types::{
@@ -47,6 +49,8 @@ pub struct Fake {
     /// Produces handed over so far.
     pub submitted: Arc<watch::Sender<usize>>,
     appended: Arc<Notify>,
+    /// For batches on their way to readers.
+    pub room: Arc<HeldBytes>,
 }
 
 #[derive(Default)]
@@ -76,6 +80,7 @@ impl Fake {
             budget: Arc::new(Semaphore::new(1 << 30)),
             submitted: Arc::new(watch::Sender::new(0)),
             appended: Arc::default(),
+            room: answer_room(64 << 20, Metrics::new().intake()),
         }
     }
 
@@ -222,6 +227,10 @@ pub fn at_partition(partition: i32) -> TopicPartition {
 impl Backend for Fake {
     type Budget = OwnedSemaphorePermit;
     type Waiting = BoxFuture<'static, Result<Receipt, ProduceError>>;
+
+    fn answer_room(&self) -> Arc<HeldBytes> {
+        self.room.clone()
+    }
 
     async fn reserve_produce(&self, bytes: usize) -> OwnedSemaphorePermit {
         self.budget.clone().acquire_many_owned(bytes as u32).await.unwrap()

@@ -1,4 +1,4 @@
-//! Bytes that strangers make this node hold: messages half received, answers not taken.
+//! Bytes that strangers make this node hold: messages half received, answers not taken. Faces hold them here.
 //!
 //! Promises: no more than a named number of bytes is held at once; whoever wants more waits, in order and
 //! not for ever, and only so many wait. As long as nobody waits a slow peer may be slow; once somebody does,
@@ -9,26 +9,60 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
+    task::Waker,
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep, timeout},
 };
 
-use super::{RequestError, connection::Closer};
 use crate::metrics::{IntakeProbe, Limit};
 
 /// How often whoever waits looks for holders that are too slow.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// There is no room, and too many wait for it or one has waited too long.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this broker holds {bytes_max} bytes of {what} already; nothing was done, use another broker or retry later")]
+pub struct Crowded {
+    pub what: &'static str,
+    pub bytes_max: usize,
+}
+
+/// Closes one connection from outside, whatever its streams wait for.
+#[derive(Debug, Default)]
+pub struct Closer {
+    closed: AtomicBool,
+    reader: AtomicWaker,
+}
+
+impl Closer {
+    /// True: it was open until now.
+    pub fn close(&self) -> bool {
+        let was_open = !self.closed.swap(true, Relaxed);
+        self.reader.wake();
+        was_open
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    /// Whoever reads the connection is woken when it is to be closed.
+    pub fn wake_at_close(&self, reader: &Waker) {
+        self.reader.register(reader);
+    }
+}
+
 /// The numbers of one [`HeldBytes`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct HeldLimits {
+pub struct HeldLimits {
     /// For messages to clients and the metric of connections that are closed.
     pub what: &'static str,
     /// For the metric of refusals.
@@ -45,7 +79,7 @@ pub(super) struct HeldLimits {
 }
 
 /// See the module's head.
-pub(super) struct HeldBytes {
+pub struct HeldBytes {
     limits: HeldLimits,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -87,7 +121,7 @@ impl HeldBytes {
     }
 
     /// Waits for room. More than all there is counts as all. The error says that nothing was done.
-    pub async fn hold(self: &Arc<Self>, bytes: usize, closer: &Arc<Closer>) -> Result<Held, RequestError> {
+    pub async fn hold(self: &Arc<Self>, bytes: usize, closer: &Arc<Closer>) -> Result<Held, Crowded> {
         if let Some(held) = self.try_hold(bytes, closer) {
             return Ok(held);
         }
@@ -147,10 +181,10 @@ impl HeldBytes {
         bytes.clamp(1, self.limits.bytes_max) as u32
     }
 
-    fn crowded(&self) -> RequestError {
+    fn crowded(&self) -> Crowded {
         let HeldLimits { what, limit, bytes_max, .. } = self.limits;
         self.probe.refused_at(limit);
-        RequestError::Crowded { what, bytes_max }
+        Crowded { what, bytes_max }
     }
 }
 
@@ -172,7 +206,7 @@ impl Drop for Place<'_> {
 }
 
 /// A part of a [`HeldBytes`], until it is dropped.
-pub(super) struct Held {
+pub struct Held {
     books: Arc<HeldBytes>,
     id: u64,
     permit: OwnedSemaphorePermit,
@@ -230,7 +264,7 @@ impl Drop for Held {
 /// answer as soon as it has the bytes of one, and keeps those until the peer takes them: so what they hold must
 /// stay with the bytes. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Leaving(Arc<Mutex<Vec<Held>>>);
+pub struct Leaving(Arc<Mutex<Vec<Held>>>);
 
 impl Leaving {
     /// Goes with the next bytes. From now on the peer is waited for.
@@ -326,7 +360,7 @@ mod tests {
         let held = books.hold(1_000, &holder).await.unwrap_or_else(|error| panic!("as much as there is: {error}"));
         let began = Instant::now();
         let (first, second, third) = tokio::join!(books.hold(1, &other), books.hold(1, &other), books.hold(1, &other));
-        let refused = |held: Result<Held, RequestError>| matches!(held, Err(RequestError::Crowded { .. }));
+        let refused = |held: Result<Held, Crowded>| matches!(held, Err(Crowded { .. }));
         assert!(refused(first) && refused(second) && refused(third));
         assert!(metrics.encode().contains("flotilla_limit_refusals_total{limit=\"answers\"} 3"), "and all are counted");
         assert!(began.elapsed() >= 10 * SECOND && !holder.is_closed(), "ours is the turn, not the peer's");
