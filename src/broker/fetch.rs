@@ -86,6 +86,19 @@ impl Fetches {
         Ok(fetched)
     }
 
+    /// Retention may move the log start between any look-up and the fetch that follows it.
+    pub async fn fetch_kept(&self, mut request: FetchRequest) -> Result<Fetched, FetchError> {
+        for _ in 0..limits::LOG_START_TRIES {
+            match self.fetch(request.clone()).await {
+                Err(FetchError::OffsetOutOfRange { log_start, .. }) if log_start > request.offset => {
+                    request.offset = log_start;
+                }
+                ended => return ended,
+            }
+        }
+        self.fetch(request).await
+    }
+
     /// SAFETY B7, in its order.
     async fn place(&self, hosted: &PartitionReplica, offset: Offset) -> Result<Place, FetchError> {
         let bounds = hosted.bounds();

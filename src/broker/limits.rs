@@ -51,6 +51,8 @@ pub const ANSWER_BYTES_PER_SECOND: usize = 512 << 10;
 pub const FETCH_READS_MAX: usize = 32;
 /// How long one fetch waits for its turn, and its confirmations, before it says UNAVAILABLE.
 pub const FETCH_CONFIRM_MAX: Duration = Duration::from_secs(5);
+/// How often a reader of all that is kept begins again at a log start that has moved meanwhile.
+pub const LOG_START_TRIES: usize = 5;
 /// Remembered reading positions per partition: more sequential readers than this re-seek.
 pub const CURSORS_MAX: usize = 64;
 /// Bytes read at a time while looking for a timestamp.

@@ -90,6 +90,12 @@ impl Broker {
         self.parts.fetches.fetch(request).await
     }
 
+    /// As [`Broker::fetch`], of all that is kept from an offset on: where retention has overtaken it, from the log
+    /// start on. For who looked up where to begin.
+    pub async fn fetch_kept(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+        self.parts.fetches.fetch_kept(request).await
+    }
+
     /// The topic that has this name, as far as this broker heard: what a reader that names no id begins with.
     pub fn topic_id(&self, topic: &str) -> Option<TopicId> {
         self.parts.replicas.id_of(topic)

@@ -27,6 +27,7 @@ pub trait Backend: Clone + Send + Sync + Unpin + 'static {
     fn reserve_produce(&self, bytes: usize) -> impl Future<Output = Self::Budget> + Send;
     fn produce(&self, request: ProduceRequest, budget: Self::Budget) -> Result<Self::Waiting, ProduceError>;
     fn fetch(&self, request: FetchRequest) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
+    fn fetch_kept(&self, request: FetchRequest) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
     fn topic_id(&self, topic: &str) -> Option<TopicId>;
     /// Where clients of this face reach a broker; empty if that is not known here.
     fn client_address(&self, of: BrokerId) -> String;
@@ -114,6 +115,10 @@ impl Backend for Broker {
 
     async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
         Broker::fetch(self, request).await
+    }
+
+    async fn fetch_kept(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+        Broker::fetch_kept(self, request).await
     }
 
     fn client_address(&self, of: BrokerId) -> String {

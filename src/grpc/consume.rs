@@ -24,13 +24,10 @@ use crate::{
         held::{Closer, Held, Leaving},
     },
     proto::v1,
-    types::Offset,
+    record::BatchHeader,
 };
 
 const API: &str = "consume";
-
-/// `earliest`, and a time, race with retention, which moves the log start: each retry begins at the new one.
-const EARLIEST_TRIES: usize = 5;
 
 #[tonic::async_trait]
 impl<B: Backend> v1::consume_server::Consume for Services<B> {
@@ -72,9 +69,9 @@ impl<B: Backend> Services<B> {
             Start::Find(OffsetAt::Time(time)) => Some(time),
             Start::Offset(_) | Start::Find(OffsetAt::Earliest | OffsetAt::Latest) => None,
         };
-        let earliest_tries = match request.start {
-            Start::Find(OffsetAt::Earliest | OffsetAt::Time(_)) => EARLIEST_TRIES,
-            Start::Offset(_) | Start::Find(OffsetAt::Latest) => 0,
+        let takes_what_is_kept = match request.start {
+            Start::Find(OffsetAt::Earliest | OffsetAt::Time(_)) => true,
+            Start::Offset(_) | Start::Find(OffsetAt::Latest) => false,
         };
         let cursor =
             Cursor { position, stop_at, records_left: request.records_max, skip_before, bytes_max: request.bytes_max };
@@ -85,7 +82,7 @@ impl<B: Backend> Services<B> {
             cursor,
             closer,
             leaving: Leaving::default(),
-            earliest_tries,
+            takes_what_is_kept,
             rest: None,
             decoded: None,
             kept: None,
@@ -100,8 +97,8 @@ struct Reader<B> {
     services: Services<B>,
     request: Consume,
     cursor: Cursor,
-    /// How often a first fetch below the log start may begin again there.
-    earliest_tries: usize,
+    /// Nothing was fetched yet, and if retention was quicker the stream begins at the log start.
+    takes_what_is_kept: bool,
     closer: Arc<Closer>,
     /// What the answer that is handed on holds goes along with its bytes.
     leaving: Leaving,
@@ -234,34 +231,27 @@ impl<B: Backend> Reader<B> {
     }
 
     async fn fetch_within(&mut self, bytes_max: usize, wait: Duration) -> Result<Fetched, FetchError> {
-        loop {
-            let request = FetchRequest {
-                topic: self.request.topic.clone(),
-                topic_id: self.request.topic_id,
-                partition: self.request.partition,
-                offset: self.cursor.position,
-                bytes_max,
-                wait,
-            };
-            match self.services.backend.fetch(request).await {
-                Ok(fetched) => {
-                    self.earliest_tries = 0;
-                    return Ok(fetched);
-                }
-                Err(error) => self.cursor.position = self.earlier_start(error)?,
-            }
+        let request = FetchRequest {
+            topic: self.request.topic.clone(),
+            topic_id: self.request.topic_id,
+            partition: self.request.partition,
+            offset: self.cursor.position,
+            bytes_max,
+            wait,
+        };
+        if !self.takes_what_is_kept {
+            return self.services.backend.fetch(request).await;
         }
-    }
-
-    /// Where `earliest` (or a time) begins after the log start moved between looking it up and reading there.
-    fn earlier_start(&mut self, error: FetchError) -> Result<Offset, FetchError> {
-        if let FetchError::OffsetOutOfRange { log_start, .. } = &error
-            && self.earliest_tries > 0
-            && *log_start > self.cursor.position
-        {
-            self.earliest_tries -= 1;
-            return Ok(*log_start);
-        }
-        Err(error)
+        let fetched = self.services.backend.fetch_kept(request).await?;
+        self.takes_what_is_kept = false;
+        let begins = match fetched.batches.first().map(|batch| BatchHeader::parse(batch)) {
+            Some(Ok(header)) => header.base_offset,
+            // Whoever decodes it says why.
+            Some(Err(_)) => self.cursor.position,
+            None => fetched.next_offset,
+        };
+        // Later than asked for where retention was quicker.
+        self.cursor.position = self.cursor.position.max(begins);
+        Ok(fetched)
     }
 }

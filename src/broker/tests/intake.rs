@@ -104,6 +104,32 @@ async fn a_receipt_tells_the_stamp_of_its_records_and_where_the_log_begins() {
     assert_eq!(stamped.log_append_time, Some(stored.max_timestamp), "as it is in the log");
 }
 
+/// A reader of all that is kept looks up where the log begins, and a trim is quicker than its first fetch.
+#[tokio::test]
+async fn a_reader_of_what_is_kept_begins_where_the_log_begins_by_then() {
+    let cluster = Cluster::start(1, 2_270).await;
+    cluster.create_on("t", 1, 1).await;
+    let broker = cluster.any();
+    for timestamp in 0..5 {
+        produce_to(&broker, 0, batch(1, timestamp)).await.unwrap();
+    }
+    let (topic, partition) = ("t".to_string(), PartitionId(0));
+    broker.trim_partition(TrimRequest { topic, partition, before: Some(Offset(3)), dry_run: false }).await.unwrap();
+    let at = |offset| FetchRequest {
+        topic: "t".into(),
+        topic_id: None,
+        partition,
+        offset: Offset(offset),
+        bytes_max: 0,
+        wait: Duration::ZERO,
+    };
+    let out_of_range = |answer: &_| matches!(answer, Err(FetchError::OffsetOutOfRange { .. }));
+    assert!(out_of_range(&broker.fetch(at(0)).await), "who names an offset is told that it is gone");
+    let kept = broker.fetch_kept(at(0)).await.unwrap();
+    assert_eq!(BatchHeader::parse(&kept.batches[0]).unwrap().base_offset, Offset(3));
+    assert!(out_of_range(&broker.fetch_kept(at(9)).await), "beyond the end is beyond the end");
+}
+
 /// A newer broker's entry, for example. The replica stops; its broker, and what else it serves, go on.
 #[tokio::test]
 async fn an_entry_that_cannot_be_applied_stops_its_replica_and_not_the_process() {

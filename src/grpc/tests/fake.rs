@@ -294,6 +294,15 @@ impl Backend for Fake {
         }
     }
 
+    async fn fetch_kept(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+        match self.fetch(request.clone()).await {
+            Err(FetchError::OffsetOutOfRange { log_start, .. }) if log_start > request.offset => {
+                self.fetch(FetchRequest { offset: log_start, ..request }).await
+            }
+            ended => ended,
+        }
+    }
+
     fn client_address(&self, of: BrokerId) -> String {
         if of == BrokerId(2) { "two:7070".into() } else { String::new() }
     }
