@@ -29,8 +29,8 @@ pub const LEASE_EXPIRED_MAX: Duration = Duration::from_secs(1);
 /// tries, and its client loses little time before it looks for the leader elsewhere.
 pub const LEASE_GONE_WAIT: Duration = Duration::from_millis(200);
 
-/// The shortest and longest deadline of a produce, and the one for a request that names none.
-pub const PRODUCE_TIMEOUT_MAX: Duration = Duration::from_secs(300);
+/// The longest deadline of a request, and the one of a produce that names none.
+pub use crate::types::REQUEST_TIMEOUT_MAX;
 pub const PRODUCE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 /// Bytes of one fetch answer; a larger wish is cut to it. The largest batch fits.
@@ -67,8 +67,9 @@ pub const FIND_TIME_WITHIN: Duration = Duration::from_secs(10);
 /// How far it looks beyond the place that the index names. An honest log has the record within the first read;
 /// a batch whose header promises a time that none of its records has makes it go on.
 pub const FIND_TIME_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// A batch that cannot come to more than this is decompressed on the spot; others take a turn.
-pub const DECODED_INLINE_BYTES: usize = 256 * 1024;
+/// What is decompressed or compressed and cannot come to more than this is so on the spot, well below a millisecond;
+/// more takes a turn on a thread of its own.
+pub const COMPUTED_INLINE_BYTES: usize = 256 * 1024;
 
 /// Groups opened at the same time after a start: bound by disk reads, not by CPU (SAFETY N5).
 pub const OPENING_MAX: usize = 16;

@@ -111,7 +111,7 @@ fn timeout_of(asked: Duration) -> Duration {
     if asked.is_zero() {
         return limits::PRODUCE_TIMEOUT_DEFAULT;
     }
-    asked.min(limits::PRODUCE_TIMEOUT_MAX)
+    asked.min(limits::REQUEST_TIMEOUT_MAX)
 }
 
 fn refused(error: BatchError, topic: &str) -> ProduceError {

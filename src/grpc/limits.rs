@@ -40,9 +40,8 @@ pub use crate::broker::{ANSWER_BYTES_PER_SECOND, ANSWER_GRACE, ANSWER_WAIT_MAX, 
 
 /// Decompressed batches that are being sent to their readers, of the whole node: two of the largest.
 pub const DECODED_HELD_BYTES_MAX: usize = 2 * DECODED_BYTES_MAX;
-/// What is decompressed or compressed up to this size is so on the thread that serves the stream: well below a
-/// millisecond. More takes a turn on a thread of its own.
-pub const COMPUTED_INLINE_BYTES: usize = 256 << 10;
+/// What is decompressed or compressed up to this size is so on the thread that serves the stream.
+pub use crate::broker::COMPUTED_INLINE_BYTES;
 
 /// Unanswered requests of one Produce stream; the broker does not read further.
 pub const PRODUCE_IN_FLIGHT_MAX: usize = 1_024;
@@ -66,19 +65,18 @@ pub const CONSUME_STREAMS_MAX: usize = 16_384;
 pub const CONSUME_SMALL_BYTES: usize = 64 << 10;
 
 /// `bytes_max` of a Consume: when 0, and at most; more is refused.
-pub const CONSUME_BYTES_DEFAULT: usize = 1 << 20;
-pub const CONSUME_BYTES_MAX: usize = 8 << 20;
+pub use crate::broker::{FETCH_BYTES_DEFAULT as CONSUME_BYTES_DEFAULT, FETCH_BYTES_MAX as CONSUME_BYTES_MAX};
 
 /// What the records of one batch may decode to: a compressed bomb ends in DECOMPRESSION_FAILED.
 pub const DECODED_BYTES_MAX: usize = crate::record::DECODED_BYTES_MAX_DEFAULT;
 
 /// `wait_ms_max` of a Consume: when 0, and at most; more is refused.
 pub const CONSUME_WAIT_DEFAULT: Duration = Duration::from_secs(5);
-pub const CONSUME_WAIT_MAX: Duration = crate::broker::FETCH_WAIT_MAX;
+pub use crate::broker::FETCH_WAIT_MAX as CONSUME_WAIT_MAX;
 
 /// `timeout_ms`: when 0 (produce), and at most (everywhere).
-pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-pub const TIMEOUT_MS_MAX: u32 = 300_000;
+pub use crate::broker::PRODUCE_TIMEOUT_DEFAULT as TIMEOUT_DEFAULT;
+pub const TIMEOUT_MS_MAX: u32 = crate::types::REQUEST_TIMEOUT_MAX.as_millis() as u32;
 
 /// Names are checked here, so that no error message carries a megabyte of somebody's name.
 pub use crate::group::limits::{
@@ -96,8 +94,8 @@ pub const CONFIGS_MAX: usize = 256;
 /// One request to the Groups service: what a member owns, or commits. It must fit a call between brokers (4 MiB).
 pub const GROUPS_REQUEST_BYTES_MAX: usize = 3 << 20;
 
-/// Offsets in one commit, fetch or delete: every partition that a topic may have.
-pub const GROUP_OFFSETS_MAX: usize = 10_000;
+/// Offsets in one commit, fetch or delete.
+pub use crate::broker::groups::OFFSETS_PER_REQUEST_MAX as GROUP_OFFSETS_MAX;
 
 /// Error messages: they travel in trailers.
 pub const MESSAGE_BYTES_MAX: usize = 1_024;

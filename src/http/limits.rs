@@ -35,7 +35,7 @@ pub const BROWSE_BYTES: u32 = 512 * 1024;
 /// What one batch may decompress to for the console. Less than `record` allows: a page is for people.
 pub const DECODED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A batch that cannot come to more than this is decompressed on the spot; others take a turn.
-pub const DECODED_INLINE_BYTES: usize = 256 * 1024;
+pub use crate::broker::COMPUTED_INLINE_BYTES;
 /// Keys, values and headers of one page, decoded; the record that exceeds it is the page's last.
 pub const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Bytes of one key, value or header that a page shows; the API answers whole ones.

@@ -74,7 +74,7 @@ pub async fn read<B: Backend>(backend: &B, wanted: &Wanted) -> Result<Page, Prob
 /// Whether decompressing a batch may take longer than the threads that serve producers can be kept.
 fn is_long_work(batch: &Bytes) -> bool {
     let codec = BatchHeader::parse(batch).and_then(|header| header.codec());
-    codec.is_ok_and(|codec| codec.expands_to_max(batch.len()) > limits::DECODED_INLINE_BYTES)
+    codec.is_ok_and(|codec| codec.expands_to_max(batch.len()) > limits::COMPUTED_INLINE_BYTES)
 }
 
 /// The records of a page, up to a count and [`limits::PAGE_BYTES_MAX`].

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// Kafka's rule for names of topics.
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
+/// What any request may take: nobody keeps anything for it for longer. Brokers refuse more, clients ask for no more.
+pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(300);
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*

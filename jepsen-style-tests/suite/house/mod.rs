@@ -7,6 +7,7 @@
 mod causes;
 mod circles;
 mod contracts;
+mod limits;
 mod rules;
 mod source;
 
@@ -125,6 +126,12 @@ fn errors_end_as_text_only_where_they_are_known_to() {
     let is_there = |file: &str, code: &str| sources.iter().any(|(path, text)| path == file && text.contains(code));
     let gone: Vec<_> = ENDS_AS_TEXT.iter().filter(|(file, code, _)| !is_there(file, code)).collect();
     assert!(gone.is_empty(), "no error becomes text here any more, so strike it off: {gone:?}");
+}
+
+#[test]
+fn a_limit_of_the_broker_stands_in_no_face_again() {
+    let twice = limits::twice(&sources());
+    assert!(twice.is_empty(), "re-export what the broker bounds:\n{}", twice.join("\n"));
 }
 
 #[test]
@@ -302,6 +309,25 @@ mod planted {
         accepts("src/broker/topics.rs", "#[cfg(test)]\nmod tests {\n    fn f() { error.to_string(); }\n}\n");
         accepts("src/grpc/error.rs", "fn f() { E { message: clip(error.to_string()) } }");
         accepts("src/storage/log.rs", "fn f() { error.to_string() }");
+    }
+
+    #[test]
+    fn a_limit_that_stands_twice() {
+        let twice = |own: &str, face: &str| {
+            let of = |path: &str, text: &str| (path.to_string(), text.to_string());
+            !super::limits::twice(&[of("src/broker/limits.rs", own), of("src/grpc/limits.rs", face)]).is_empty()
+        };
+        let own = "pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(60);";
+        assert!(twice(own, "pub const CONSUME_WAIT_MAX: Duration = Duration::from_millis(60_000);"));
+        assert!(twice(own, "pub const WAIT_MS_MAX: u32 = 60 * 1_000;"));
+        assert!(!twice(own, "pub const CONSUME_WAIT_MAX: Duration = Duration::from_secs(61);"));
+        assert!(!twice(own, "pub use crate::broker::FETCH_WAIT_MAX as CONSUME_WAIT_MAX;"));
+        assert!(!twice(own, "pub const WAITING_MAX: usize = 60_000;"), "no time");
+        assert!(!twice(own, "pub const IDLE_MAX: Duration = Duration::from_secs(60);"), "another meaning");
+        assert!(twice(
+            "pub const FETCH_BYTES_MAX: usize = 8 << 20;",
+            "pub const CONSUME_BYTES_MAX: usize = 8 * 1024 * 1024;"
+        ));
     }
 
     #[test]

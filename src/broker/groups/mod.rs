@@ -28,6 +28,8 @@ use crate::types::{TopicPartition, ms_u64};
 use part::Groups;
 use refusals::Subject;
 
+pub use limits::OFFSETS_PER_REQUEST_MAX;
+
 pub use super::peers::group_calls::PartitionLag;
 pub use super::peers::group_calls::{GroupAttempt, GroupCall, GroupReply};
 pub use super::requests::groups::{

@@ -186,7 +186,7 @@ async fn first_record_at(
     if header.is_log_append_time() {
         return Some(header.base_offset.max(log_start));
     }
-    let is_long = header.codec().is_ok_and(|codec| codec.expands_to_max(batch.len()) > limits::DECODED_INLINE_BYTES);
+    let is_long = header.codec().is_ok_and(|codec| codec.expands_to_max(batch.len()) > limits::COMPUTED_INLINE_BYTES);
     match is_long {
         true => cpu.run(move || first_decoded_at(&header, &batch, time, log_start)).await,
         false => first_decoded_at(&header, &batch, time, log_start),

@@ -18,7 +18,7 @@ use crate::{
 
 /// How long a request may take that says nothing of it, or more than any may.
 pub fn or_default(asked: Duration, default: Duration) -> Duration {
-    if asked.is_zero() { default } else { asked.min(limits::PRODUCE_TIMEOUT_MAX) }
+    if asked.is_zero() { default } else { asked.min(limits::REQUEST_TIMEOUT_MAX) }
 }
 
 /// When a produce is answered. `Leader` is answered at commit too (SAFETY B8).

@@ -28,6 +28,7 @@ use crate::{
         net::Cluster,
     },
     proto::v1,
+    types::REQUEST_TIMEOUT_MAX,
 };
 
 /// Events waiting for the driver; beyond it streams are read no further.
@@ -45,7 +46,7 @@ const RECONNECT_MAX_MS: u64 = 1000;
 /// acks=0: how long brokers may take at the end to read what they were sent and to say whether it went wrong.
 const GOODBYE_MAX: Duration = Duration::from_secs(5);
 /// What the broker takes for `timeout_ms`.
-const TIMEOUT_MS_MAX: u128 = 300_000;
+const TIMEOUT_MS_MAX: u128 = REQUEST_TIMEOUT_MAX.as_millis();
 
 /// A broker's stream.
 enum Link {
