@@ -5,7 +5,9 @@ use std::{cell::RefCell, collections::BTreeMap, future::Future, rc::Rc, time::Du
 
 use bytes::Bytes;
 use flotilla::{
-    broker::{Acks, Broker, CreateTopicRequest, FetchRequest, ProduceError, ProduceRequest, Readiness, Receipt},
+    broker::{
+        Acks, Broker, Caller, CreateTopicRequest, FetchRequest, ProduceError, ProduceRequest, Readiness, Receipt,
+    },
     record::{BatchBuilder, Codec, Producer, Record, decode_records},
     seam::{Clock, Rng},
     types::{Offset, PartitionId, ProducerEpoch, ProducerId, RaftGroupId, Sequence, WallMs},
@@ -107,7 +109,7 @@ impl Load {
             until("a node is ready", ready).await;
         }
         let healthy = || async {
-            let report = self.nodes[0].face.ask(|broker| async move { broker.health().await }).await;
+            let report = self.nodes[0].face.ask(|broker| async move { broker.health(&Caller::ANONYMOUS).await }).await;
             report.is_some_and(|report| report.healthy)
         };
         until("the cluster is healthy", healthy).await;
@@ -121,7 +123,7 @@ impl Load {
             wait: true,
             ..CreateTopicRequest::default()
         };
-        let create = |broker: Broker| async move { broker.create_topic(request).await };
+        let create = |broker: Broker| async move { broker.create_topic(&Caller::ANONYMOUS, request).await };
         let created = self.node(1).face.ask(create).await.expect("nobody crashes yet").expect("a new topic");
         let groups = created.partitions.iter().map(|partition| (partition.partition.0, partition.raft_group));
         self.known.borrow_mut().groups = groups.collect();
@@ -180,7 +182,7 @@ impl Load {
         };
         let produce = |broker: Broker| async move {
             let budget = broker.reserve_produce(request.batch.len()).await;
-            match broker.produce(request, budget) {
+            match broker.produce(&Caller::ANONYMOUS, request, budget) {
                 Ok(waiting) => waiting.await,
                 Err(error) => Err(error),
             }
@@ -220,7 +222,8 @@ impl Load {
                 bytes_max: 4_096,
                 wait: Duration::ZERO,
             };
-            let fetched = self.node(at).face.ask(|broker| async move { broker.fetch(request).await }).await;
+            let fetched =
+                self.node(at).face.ask(|broker| async move { broker.fetch(&Caller::ANONYMOUS, request).await }).await;
             match fetched {
                 Some(Ok(fetched)) if fetched.batches.is_empty() && fetched.high_watermark == offset => return records,
                 Some(Ok(fetched)) => {

@@ -16,7 +16,7 @@ use std::{
 };
 
 use flotilla::{
-    broker::TransferLeaderRequest,
+    broker::{Caller, TransferLeaderRequest},
     record::Producer,
     seam::{Clock, Rng},
     storage::SimFault,
@@ -145,8 +145,11 @@ impl Run {
             let moved = || async {
                 let to = Some(BrokerId(STALLED));
                 let request = TransferLeaderRequest { partition: partition.clone(), to, timeout: Duration::ZERO };
-                let moved =
-                    self.load.node(STALLED).face.ask(|broker| async move { broker.transfer_leader(request).await });
+                let moved = self
+                    .load
+                    .node(STALLED)
+                    .face
+                    .ask(|broker| async move { broker.transfer_leader(&Caller::ANONYMOUS, request).await });
                 moved.await.is_some_and(|moved| moved.is_ok_and(|leader| Some(leader.broker) == to))
             };
             until("a leadership moves", moved).await;

@@ -6,6 +6,7 @@
 
 mod answer;
 mod budget;
+mod caller;
 mod cluster;
 mod console;
 mod disk;
@@ -46,6 +47,7 @@ use held::HeldBytes;
 use parts::Parts;
 
 pub use budget::{ProduceBudget, answer_room};
+pub use caller::Caller;
 pub use disk::FreeBytes;
 pub use errors::{AdminError, BrokerFailed, Effect, FetchError, ProduceError};
 pub use limits::{
@@ -64,6 +66,8 @@ pub use requests::{
 pub use start::BrokerDeps;
 
 /// One node's whole behaviour behind its listeners. Cheap to clone.
+///
+/// This is the door: what a client wishes takes the [`Caller`] that wishes it. What takes none is the face's own.
 #[derive(Clone)]
 pub struct Broker {
     parts: Arc<Parts>,
@@ -84,18 +88,18 @@ impl Broker {
 
     /// Checks the batch and queues it for the partition's appender. Batches of one partition are
     /// appended in call order. An error here had no effect.
-    pub fn produce(&self, request: ProduceRequest, budget: ProduceBudget) -> Result<Waiting, ProduceError> {
+    pub fn produce(&self, _: &Caller, request: ProduceRequest, budget: ProduceBudget) -> Result<Waiting, ProduceError> {
         self.parts.produces.enqueue(request, budget)
     }
 
     /// Whole batches from an offset; waits for the first record at the high watermark. SAFETY B7 holds.
-    pub async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+    pub async fn fetch(&self, _: &Caller, request: FetchRequest) -> Result<Fetched, FetchError> {
         self.parts.fetches.fetch(request).await
     }
 
     /// As [`Broker::fetch`], of all that is kept from an offset on: where retention has overtaken it, from the log
     /// start on. For who looked up where to begin.
-    pub async fn fetch_kept(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+    pub async fn fetch_kept(&self, _: &Caller, request: FetchRequest) -> Result<Fetched, FetchError> {
         self.parts.fetches.fetch_kept(request).await
     }
 
@@ -108,6 +112,7 @@ impl Broker {
     /// `topic_id`: the topic that is meant; None: whichever has the name.
     pub async fn find_offset(
         &self,
+        _: &Caller,
         topic: &str,
         topic_id: Option<TopicId>,
         partition: PartitionId,
@@ -116,42 +121,46 @@ impl Broker {
         self.parts.fetches.look_up(topic, topic_id, partition, at).await
     }
 
-    pub async fn create_topic(&self, request: CreateTopicRequest) -> Result<TopicDescription, AdminError> {
+    pub async fn create_topic(&self, _: &Caller, request: CreateTopicRequest) -> Result<TopicDescription, AdminError> {
         self.parts.topics.create(request).await
     }
 
-    pub async fn list_topics(&self) -> Result<Vec<TopicSummary>, AdminError> {
+    pub async fn list_topics(&self, _: &Caller) -> Result<Vec<TopicSummary>, AdminError> {
         self.parts.topics.list().await
     }
 
-    pub async fn describe_topic(&self, name: &str) -> Result<TopicDescription, AdminError> {
+    pub async fn describe_topic(&self, _: &Caller, name: &str) -> Result<TopicDescription, AdminError> {
         self.parts.topics.describe(name).await
     }
 
-    pub async fn alter_topic(&self, request: AlterTopicRequest) -> Result<TopicDescription, AdminError> {
+    pub async fn alter_topic(&self, _: &Caller, request: AlterTopicRequest) -> Result<TopicDescription, AdminError> {
         self.parts.topics.alter(request).await
     }
 
-    pub async fn add_partitions(&self, request: AddPartitionsRequest) -> Result<TopicDescription, AdminError> {
+    pub async fn add_partitions(
+        &self,
+        _: &Caller,
+        request: AddPartitionsRequest,
+    ) -> Result<TopicDescription, AdminError> {
         self.parts.topics.add(request).await
     }
 
     /// The new log start offset.
-    pub async fn trim_partition(&self, request: TrimRequest) -> Result<Offset, AdminError> {
+    pub async fn trim_partition(&self, _: &Caller, request: TrimRequest) -> Result<Offset, AdminError> {
         self.parts.topics.trim(request).await
     }
 
-    pub async fn delete_topic(&self, request: DeleteTopicRequest) -> Result<TopicSummary, AdminError> {
+    pub async fn delete_topic(&self, _: &Caller, request: DeleteTopicRequest) -> Result<TopicSummary, AdminError> {
         self.parts.topics.delete(request).await
     }
 
     /// A producer id that was never given out before.
-    pub async fn init_producer_id(&self) -> Result<ProducerIdentity, AdminError> {
+    pub async fn init_producer_id(&self, _: &Caller) -> Result<ProducerIdentity, AdminError> {
         self.parts.producer_ids.next().await
     }
 
     /// Waits up to 500 ms when a named topic is unknown here (SAFETY M9).
-    pub async fn cluster_view(&self, topics: TopicsWanted) -> ClusterView {
+    pub async fn cluster_view(&self, _: &Caller, topics: TopicsWanted) -> ClusterView {
         self.parts.views.view(topics).await
     }
 
@@ -160,11 +169,11 @@ impl Broker {
         self.parts.views.broker(of)
     }
 
-    pub async fn health(&self) -> HealthReport {
+    pub async fn health(&self, _: &Caller) -> HealthReport {
         self.parts.views.health().await
     }
 
-    pub async fn transfer_leader(&self, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {
+    pub async fn transfer_leader(&self, _: &Caller, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {
         self.parts.transfers.transfer(request).await
     }
 
@@ -203,12 +212,12 @@ impl Broker {
     }
 
     /// A page of records, read by the partition's leader wherever that is.
-    pub async fn browse(&self, request: BrowseRequest) -> Result<Browsed, FetchError> {
+    pub async fn browse(&self, _: &Caller, request: BrowseRequest) -> Result<Browsed, FetchError> {
         self.parts.consoles.browse(request).await
     }
 
     /// A node's figures, or None if it does not answer.
-    pub async fn figures(&self, of: BrokerId, history: bool) -> Option<NodeFigures> {
+    pub async fn figures(&self, _: &Caller, of: BrokerId, history: bool) -> Option<NodeFigures> {
         self.parts.consoles.figures(of, history).await
     }
 }
@@ -216,18 +225,19 @@ impl Broker {
 /// Consumer groups.
 impl Broker {
     /// One beat of a member with assignment on the server; without a member id it joins.
-    pub async fn group_heartbeat(&self, beat: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
+    pub async fn group_heartbeat(&self, _: &Caller, beat: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
         self.parts.groups.heartbeat(beat).await
     }
 
     /// The first beat of a member. Its id is the client's, so that repeating this is the same join; drawn if empty.
-    pub async fn group_join(&self, beat: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
+    pub async fn group_join(&self, _: &Caller, beat: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
         self.parts.groups.join(beat).await
     }
 
     /// Members of either protocol leave at once; per member, why it could not.
     pub async fn group_leave(
         &self,
+        _: &Caller,
         group: &str,
         leavers: Vec<Leaver>,
     ) -> Result<Vec<(Leaver, Option<GroupError>)>, GroupError> {
@@ -238,35 +248,41 @@ impl Broker {
     ///
     /// A client that gives up before [`GroupError::OutcomeUnknown`] or another answer comes (5 s at most)
     /// must not commit again at once: its first commit may be applied after the second.
-    pub async fn commit_offsets(&self, commit: CommitRequest) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
+    pub async fn commit_offsets(
+        &self,
+        _: &Caller,
+        commit: CommitRequest,
+    ) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
         self.parts.groups.commit_offsets(commit).await
     }
 
     /// Never older than any commit acknowledged before the call (SAFETY M9). None: of all partitions.
     pub async fn fetch_offsets(
         &self,
+        _: &Caller,
         group: &str,
         at: Option<Vec<TopicPartition>>,
     ) -> Result<CommittedOffsets, GroupError> {
         self.parts.groups.committed_offsets(group, at).await
     }
 
-    pub async fn list_groups(&self) -> Result<Vec<GroupSummary>, GroupError> {
+    pub async fn list_groups(&self, _: &Caller) -> Result<Vec<GroupSummary>, GroupError> {
         self.parts.groups.list().await
     }
 
-    pub async fn describe_group(&self, group: &str) -> Result<GroupDescription, GroupError> {
+    pub async fn describe_group(&self, _: &Caller, group: &str) -> Result<GroupDescription, GroupError> {
         self.parts.groups.describe(group).await
     }
 
     /// Only without members.
-    pub async fn delete_group(&self, group: &str, dry_run: bool) -> Result<(), GroupError> {
+    pub async fn delete_group(&self, _: &Caller, group: &str, dry_run: bool) -> Result<(), GroupError> {
         self.parts.groups.delete(group, dry_run).await
     }
 
     /// Forgets committed offsets of partitions that no member holds. The refused ones.
     pub async fn delete_offsets(
         &self,
+        _: &Caller,
         group: &str,
         at: Vec<TopicPartition>,
     ) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
@@ -274,17 +290,17 @@ impl Broker {
     }
 
     /// Kafka's JoinGroup: answered when the rebalance that it belongs to is complete.
-    pub async fn classic_join(&self, join: ClassicJoin) -> Result<ClassicJoined, GroupError> {
+    pub async fn classic_join(&self, _: &Caller, join: ClassicJoin) -> Result<ClassicJoined, GroupError> {
         self.parts.groups.classic_join(join).await
     }
 
     /// Kafka's SyncGroup: answered when the group leader has sent its assignments.
-    pub async fn classic_sync(&self, sync: ClassicSync) -> Result<ClassicSynced, GroupError> {
+    pub async fn classic_sync(&self, _: &Caller, sync: ClassicSync) -> Result<ClassicSynced, GroupError> {
         self.parts.groups.sync_classic(sync).await
     }
 
     /// Kafka's Heartbeat.
-    pub async fn classic_heartbeat(&self, beat: ClassicBeat) -> Result<(), GroupError> {
+    pub async fn classic_heartbeat(&self, _: &Caller, beat: ClassicBeat) -> Result<(), GroupError> {
         self.parts.groups.classic_heartbeat(beat).await
     }
 }

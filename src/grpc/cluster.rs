@@ -5,6 +5,7 @@ use tonic::{Request, Response, Status};
 use super::{Backend, RequestError, Services, convert, decode, error::CallFailure, limits};
 use crate::{
     broker::{TopicsWanted, TransferLeaderRequest},
+    grpc::backend::CALLER,
     proto::v1::{self, cluster_server::Cluster},
     types::BrokerId,
 };
@@ -20,7 +21,7 @@ impl<B: Backend> Cluster for Services<B> {
 
     async fn health(&self, request: Request<v1::HealthRequest>) -> Result<Response<v1::HealthResponse>, Status> {
         let with_details = request.into_inner().details;
-        let report = self.backend.health().await;
+        let report = self.backend.health(&CALLER).await;
         self.answer("health", Ok::<_, RequestError>(convert::health(report, with_details)))
     }
 
@@ -35,7 +36,7 @@ impl<B: Backend> Cluster for Services<B> {
         &self,
         _: Request<v1::InitProducerIdRequest>,
     ) -> Result<Response<v1::InitProducerIdResponse>, Status> {
-        let identity = self.backend.init_producer_id().await;
+        let identity = self.backend.init_producer_id(&CALLER).await;
         let answer = identity.map(|identity| v1::InitProducerIdResponse {
             producer_id: identity.id.0,
             producer_epoch: identity.epoch.0.into(),
@@ -59,7 +60,7 @@ impl<B: Backend> Services<B> {
                 TopicsWanted::Named(request.topics)
             }
         };
-        Ok(convert::metadata(self.backend.cluster_view(wanted).await))
+        Ok(convert::metadata(self.backend.cluster_view(&CALLER, wanted).await))
     }
 
     async fn transfer(&self, request: v1::TransferLeaderRequest) -> Result<v1::TransferLeaderResponse, CallFailure> {
@@ -78,7 +79,7 @@ impl<B: Backend> Services<B> {
         }
         let to = request.to_broker.map(BrokerId);
         let timeout = decode::call_timeout(request.timeout_ms)?;
-        let now = self.backend.transfer_leader(TransferLeaderRequest { partition, to, timeout }).await?;
+        let now = self.backend.transfer_leader(&CALLER, TransferLeaderRequest { partition, to, timeout }).await?;
         Ok(v1::TransferLeaderResponse { leader: now.broker.0, epoch: now.epoch.0 })
     }
 }

@@ -27,14 +27,14 @@ pub(super) fn incoming(
     stream::unfold((listener, probe), |(mut listener, probe)| async move {
         let (stream, from) = listener.accept().await;
         probe.connection_opened();
-        let connection = Connection { stream, caller: Caller { from, closer: Arc::default() }, probe: probe.clone() };
+        let connection = Connection { stream, caller: Origin { from, closer: Arc::default() }, probe: probe.clone() };
         Some((Ok(connection), (listener, probe)))
     })
 }
 
 /// What each request knows of its connection.
 #[derive(Clone, Debug)]
-pub(super) struct Caller {
+pub(super) struct Origin {
     /// Where the client is.
     pub from: SocketAddr,
     pub closer: Arc<Closer>,
@@ -43,7 +43,7 @@ pub(super) struct Caller {
 /// A client's connection.
 pub(super) struct Connection {
     stream: GuardedStream,
-    caller: Caller,
+    caller: Origin,
     probe: RequestProbe,
 }
 
@@ -65,9 +65,9 @@ impl Drop for Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Caller;
+    type ConnectInfo = Origin;
 
-    fn connect_info(&self) -> Caller {
+    fn connect_info(&self) -> Origin {
         self.caller.clone()
     }
 }

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use super::{
     Backend, RequestError, Services,
     answer::{self, Answer, Cursor},
-    connection::Caller,
+    connection::Origin,
     decode::{self, Consume, Start},
     error::CallFailure,
     limits,
@@ -23,6 +23,7 @@ use crate::{
         FetchError, FetchRequest, Fetched, OffsetAt,
         held::{Closer, Held, Leaving},
     },
+    grpc::backend::CALLER,
     proto::v1,
     record::BatchHeader,
 };
@@ -34,7 +35,7 @@ impl<B: Backend> v1::consume_server::Consume for Services<B> {
     type ConsumeStream = std::pin::Pin<Box<dyn Stream<Item = Result<v1::ConsumeResponse, Status>> + Send>>;
 
     async fn consume(&self, request: Request<v1::ConsumeRequest>) -> Result<Response<Self::ConsumeStream>, Status> {
-        let caller = request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.closer));
+        let caller = request.extensions().get::<Origin>().map(|origin| Arc::clone(&origin.closer));
         let reader = self.open(request.into_inner(), caller.unwrap_or_default()).await;
         let reader = reader.map_err(|error| self.shared.failed(API, error))?;
         let leaving = reader.leaving.clone();
@@ -54,7 +55,7 @@ impl<B: Backend> Services<B> {
         let mut request = decode::consume(request)?;
         // Offsets of one topic mean nothing in a namesake (SAFETY M11): the stream stays with the one it began with.
         request.topic_id = request.topic_id.or_else(|| self.backend.topic_id(&request.topic));
-        let find = |at| self.backend.find_offset(&request.topic, request.topic_id, request.partition, at);
+        let find = |at| self.backend.find_offset(&CALLER, &request.topic, request.topic_id, request.partition, at);
         // The end before the start: whatever is written meanwhile, start <= end holds.
         let end = if request.stop_at_end { Some(find(OffsetAt::Latest).await?.offset) } else { None };
         let position = match request.start {
@@ -240,9 +241,9 @@ impl<B: Backend> Reader<B> {
             wait,
         };
         if !self.takes_what_is_kept {
-            return self.services.backend.fetch(request).await;
+            return self.services.backend.fetch(&CALLER, request).await;
         }
-        let fetched = self.services.backend.fetch_kept(request).await?;
+        let fetched = self.services.backend.fetch_kept(&CALLER, request).await?;
         self.takes_what_is_kept = false;
         let begins = match fetched.batches.first().map(|batch| BatchHeader::parse(batch)) {
             Some(Ok(header)) => header.base_offset,

@@ -3,11 +3,12 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    Backend, RequestError, Services, connection::Caller, convert, decode::epoch, decode_groups as decode,
+    Backend, RequestError, Services, connection::Origin, convert, decode::epoch, decode_groups as decode,
     error::CallFailure,
 };
 use crate::{
     broker::groups::{CommitRequest, CommittedOffsets, GroupError, HeartbeatRequest, Leaver},
+    grpc::backend::CALLER,
     proto::v1::{self, groups_server::Groups},
     types::TopicPartition,
 };
@@ -19,7 +20,7 @@ impl<B: Backend> Groups for Services<B> {
         request: Request<v1::GroupHeartbeatRequest>,
     ) -> Result<Response<v1::GroupHeartbeatResponse>, Status> {
         // What our listener says of every connection (`connection`).
-        let from = request.extensions().get::<Caller>().map(|caller| caller.from.ip().to_string()).unwrap_or_default();
+        let from = request.extensions().get::<Origin>().map(|origin| origin.from.ip().to_string()).unwrap_or_default();
         self.answer("group_heartbeat", self.beat(request.into_inner(), from).await)
     }
 
@@ -42,7 +43,7 @@ impl<B: Backend> Groups for Services<B> {
     }
 
     async fn list_groups(&self, _: Request<v1::ListGroupsRequest>) -> Result<Response<v1::ListGroupsResponse>, Status> {
-        let groups = self.backend.list_groups().await;
+        let groups = self.backend.list_groups(&CALLER).await;
         let groups = groups.map(|groups| groups.into_iter().map(convert::group_summary).collect());
         self.answer("list_groups", groups.map(|groups| v1::ListGroupsResponse { groups }))
     }
@@ -97,8 +98,8 @@ impl<B: Backend> Services<B> {
             client_host,
         };
         let answer = match is_join {
-            true => self.backend.group_join(beat).await?,
-            false => self.backend.group_heartbeat(beat).await?,
+            true => self.backend.group_join(&CALLER, beat).await?,
+            false => self.backend.group_heartbeat(&CALLER, beat).await?,
         };
         Ok(convert::heartbeat(answer))
     }
@@ -111,7 +112,7 @@ impl<B: Backend> Services<B> {
             return Err(RequestError::invalid("neither member_id nor instance_id; who is leaving?").into());
         }
         let leaver = Leaver { member: request.member_id, instance: request.instance_id };
-        let left = self.backend.group_leave(&request.group, vec![leaver]).await?;
+        let left = self.backend.group_leave(&CALLER, &request.group, vec![leaver]).await?;
         match left.into_iter().find_map(|(_, error)| error) {
             Some(error) => Err(error.into()),
             None => Ok(v1::GroupLeaveResponse {}),
@@ -130,7 +131,7 @@ impl<B: Backend> Services<B> {
             epoch: epoch(request.epoch)?,
             sequence: request.sequence,
         };
-        let refused = self.backend.commit_offsets(commit).await?;
+        let refused = self.backend.commit_offsets(&CALLER, commit).await?;
         Ok(v1::CommitOffsetsResponse { refused: self.refused("commit_offsets", refused) })
     }
 
@@ -140,7 +141,7 @@ impl<B: Backend> Services<B> {
             true => None,
             false => Some(decode::partitions("partitions", request.partitions)?),
         };
-        let CommittedOffsets { offsets, topics } = self.backend.fetch_offsets(&request.group, at).await?;
+        let CommittedOffsets { offsets, topics } = self.backend.fetch_offsets(&CALLER, &request.group, at).await?;
         let topics = topics.into_iter().map(|(name, id)| v1::TopicIdentity { name, id: id.to_string() });
         Ok(v1::FetchOffsetsResponse {
             offsets: offsets.into_iter().map(convert::committed).collect(),
@@ -150,19 +151,19 @@ impl<B: Backend> Services<B> {
 
     async fn look_at(&self, request: v1::DescribeGroupRequest) -> Result<v1::DescribeGroupResponse, CallFailure> {
         decode::group_name(&request.group)?;
-        Ok(convert::group(self.backend.describe_group(&request.group).await?))
+        Ok(convert::group(self.backend.describe_group(&CALLER, &request.group).await?))
     }
 
     async fn remove(&self, request: v1::DeleteGroupRequest) -> Result<v1::DeleteGroupResponse, CallFailure> {
         decode::group_name(&request.group)?;
-        self.backend.delete_group(&request.group, request.dry_run).await?;
+        self.backend.delete_group(&CALLER, &request.group, request.dry_run).await?;
         Ok(v1::DeleteGroupResponse {})
     }
 
     async fn forget(&self, request: v1::DeleteOffsetsRequest) -> Result<v1::DeleteOffsetsResponse, CallFailure> {
         decode::group_name(&request.group)?;
         let at = decode::partitions("partitions", request.partitions)?;
-        let refused = self.backend.delete_offsets(&request.group, at).await?;
+        let refused = self.backend.delete_offsets(&CALLER, &request.group, at).await?;
         Ok(v1::DeleteOffsetsResponse { refused: self.refused("delete_offsets", refused) })
     }
 

@@ -27,6 +27,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use super::{Backend, RequestError, Services, convert, decode, error::CallFailure, limits, status};
 use crate::{
     broker::{Acks, ProduceError, ProduceRequest, Receipt},
+    grpc::backend::CALLER,
     proto::v1::{self, produce_response::Result as Outcome},
 };
 
@@ -233,7 +234,7 @@ impl<B: Backend> ProduceStream<B> {
     fn admit(&mut self, admitted: Admitted<B>) -> Step {
         let Admitted { correlation_id, request, budget } = admitted;
         let (acks, bytes) = (request.acks, request.batch.len());
-        match self.services.backend.produce(request, budget) {
+        match self.services.backend.produce(&CALLER, request, budget) {
             Ok(waiting) => {
                 self.pending_bytes += bytes;
                 self.pending.push(InFlight { correlation_id, acks, bytes, waiting });

@@ -23,7 +23,7 @@ use tokio::{
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-use super::{RequestError, connection::Caller, limits, status};
+use super::{RequestError, connection::Origin, limits, status};
 use crate::{
     broker::held::{Closer, Held, HeldBytes, HeldLimits, Leaving},
     metrics::{IntakeProbe, Limit, Metrics},
@@ -128,7 +128,7 @@ where
             },
             false => None,
         };
-        let closer = request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.closer));
+        let closer = request.extensions().get::<Origin>().map(|origin| Arc::clone(&origin.closer));
         let in_hand: InHand = Arc::default();
         let receiving = self.receiving.clone();
         let kept = Arc::clone(&in_hand);

@@ -5,6 +5,7 @@ use tonic::{Request, Response, Status};
 use super::{Backend, RequestError, Services, convert, decode, error::CallFailure};
 use crate::{
     broker::{AddPartitionsRequest, AlterTopicRequest, CreateTopicRequest, DeleteTopicRequest, TrimRequest},
+    grpc::backend::CALLER,
     proto::v1::{self, topics_server::Topics},
 };
 
@@ -21,7 +22,7 @@ impl<B: Backend> Topics for Services<B> {
     }
 
     async fn list_topics(&self, _: Request<v1::ListTopicsRequest>) -> Result<Response<v1::ListTopicsResponse>, Status> {
-        let topics = self.backend.list_topics().await;
+        let topics = self.backend.list_topics(&CALLER).await;
         let topics = topics.map(|topics| topics.into_iter().map(convert::summary).collect());
         self.answer("list_topics", topics.map(|topics| v1::ListTopicsResponse { topics }))
     }
@@ -81,13 +82,13 @@ impl<B: Backend> Services<B> {
             wait: request.wait,
             timeout: decode::call_timeout(request.timeout_ms)?,
         };
-        let topic = self.backend.create_topic(request).await?;
+        let topic = self.backend.create_topic(&CALLER, request).await?;
         Ok(v1::CreateTopicResponse { topic: Some(convert::topic(topic)) })
     }
 
     async fn describe(&self, request: v1::DescribeTopicRequest) -> Result<v1::DescribeTopicResponse, CallFailure> {
         decode::topic_name(&request.name)?;
-        let topic = self.backend.describe_topic(&request.name).await?;
+        let topic = self.backend.describe_topic(&CALLER, &request.name).await?;
         Ok(v1::DescribeTopicResponse { topic: Some(convert::topic(topic)) })
     }
 
@@ -100,7 +101,7 @@ impl<B: Backend> Services<B> {
             unset: request.unset,
             dry_run: request.dry_run,
         };
-        let topic = self.backend.alter_topic(request).await?;
+        let topic = self.backend.alter_topic(&CALLER, request).await?;
         Ok(v1::AlterTopicResponse { topic: Some(convert::topic(topic)) })
     }
 
@@ -109,7 +110,7 @@ impl<B: Backend> Services<B> {
         let partitions = decode::count("partitions", Some(request.partitions))?
             .ok_or_else(|| RequestError::invalid("partitions is absent; it is the new total"))?;
         let request = AddPartitionsRequest { name: request.name, partitions, dry_run: request.dry_run };
-        let topic = self.backend.add_partitions(request).await?;
+        let topic = self.backend.add_partitions(&CALLER, request).await?;
         Ok(v1::AddPartitionsResponse { topic: Some(convert::topic(topic)) })
     }
 
@@ -121,14 +122,14 @@ impl<B: Backend> Services<B> {
         };
         let partition = decode::partition(request.partition)?;
         let request = TrimRequest { topic: request.topic, partition, before, dry_run: request.dry_run };
-        let log_start = self.backend.trim_partition(request).await?;
+        let log_start = self.backend.trim_partition(&CALLER, request).await?;
         Ok(v1::TrimPartitionResponse { log_start: log_start.0 })
     }
 
     async fn delete(&self, request: v1::DeleteTopicRequest) -> Result<v1::DeleteTopicResponse, CallFailure> {
         decode::topic_name(&request.name)?;
         let request = DeleteTopicRequest { name: request.name, dry_run: request.dry_run };
-        let topic = self.backend.delete_topic(request).await?;
+        let topic = self.backend.delete_topic(&CALLER, request).await?;
         Ok(v1::DeleteTopicResponse { topic: Some(convert::summary(topic)) })
     }
 
@@ -137,7 +138,7 @@ impl<B: Backend> Services<B> {
         let partition = decode::partition(request.partition)?;
         let at = decode::offset_at(request.at)?;
         let topic_id = decode::topic_id(&request.topic_id)?;
-        let found = self.backend.find_offset(&request.topic, topic_id, partition, at).await?;
+        let found = self.backend.find_offset(&CALLER, &request.topic, topic_id, partition, at).await?;
         Ok(v1::ListOffsetResponse { offset: found.offset.0, epoch: found.epoch.0 })
     }
 }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Faces, Pairs, Shared, backend::Backend, problem::Problem, query::Query, records, shapes};
 use crate::broker::TopicsWanted;
+use crate::http::backend::CALLER;
 
 /// What stands where nothing is.
 const PATHS: &str = "there are health, nodes, history, topics, topic, configs, records, groups and group";
@@ -41,11 +42,11 @@ fn answer(result: Result<Value, Problem>) -> Response {
 
 /// 200 whatever it says: monitoring by status is what `/readyz` is for.
 async fn health<B: Backend>(State(faces): Shared<B>) -> Response {
-    answer(Ok(shapes::health(&faces.backend.health().await)))
+    answer(Ok(shapes::health(&faces.backend.health(&CALLER).await)))
 }
 
 async fn nodes<B: Backend>(State(faces): Shared<B>) -> Response {
-    answer(Ok(shapes::nodes(&faces.backend.cluster_view(TopicsWanted::None).await)))
+    answer(Ok(shapes::nodes(&faces.backend.cluster_view(&CALLER, TopicsWanted::None).await)))
 }
 
 async fn history<B: Backend>(State(faces): Shared<B>, Extracted(pairs): Pairs) -> Response {
@@ -53,13 +54,13 @@ async fn history<B: Backend>(State(faces): Shared<B>, Extracted(pairs): Pairs) -
         Ok(node) => node.unwrap_or(faces.backend.id()),
         Err(problem) => return answer(Err(problem)),
     };
-    let figures = faces.backend.figures(node, true).await;
+    let figures = faces.backend.figures(&CALLER, node, true).await;
     let silent = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("broker {node} does not answer"));
     answer(figures.map(|figures| shapes::history(node, &figures.history)).ok_or_else(silent))
 }
 
 async fn topics<B: Backend>(State(faces): Shared<B>) -> Response {
-    let listed = faces.backend.list_topics().await.map(|mut topics| {
+    let listed = faces.backend.list_topics(&CALLER).await.map(|mut topics| {
         topics.sort_by(|a, b| a.name.cmp(&b.name));
         shapes::topics(&topics)
     });
@@ -75,7 +76,7 @@ async fn configs<B: Backend>(State(faces): Shared<B>, Extracted(pairs): Pairs) -
 }
 
 async fn described<B: Backend>(backend: &B, query: &Query) -> Result<crate::broker::TopicDescription, Problem> {
-    Ok(backend.describe_topic(query.required("name")?).await?)
+    Ok(backend.describe_topic(&CALLER, query.required("name")?).await?)
 }
 
 async fn page_of_records<B: Backend>(State(faces): Shared<B>, Extracted(pairs): Pairs) -> Response {
@@ -88,7 +89,7 @@ async fn page_of_records<B: Backend>(State(faces): Shared<B>, Extracted(pairs): 
 }
 
 async fn groups<B: Backend>(State(faces): Shared<B>) -> Response {
-    let listed = faces.backend.list_groups().await.map(|mut groups| {
+    let listed = faces.backend.list_groups(&CALLER).await.map(|mut groups| {
         groups.sort_by(|a, b| a.group.cmp(&b.group));
         shapes::groups(&groups)
     });
@@ -101,6 +102,6 @@ async fn group<B: Backend>(State(faces): Shared<B>, Extracted(pairs): Pairs) -> 
         Ok(name) => name,
         Err(problem) => return answer(Err(problem)),
     };
-    let described = faces.backend.describe_group(name).await;
+    let described = faces.backend.describe_group(&CALLER, name).await;
     answer(described.map(|group| shapes::group(&group)).map_err(Problem::from))
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{backend::Backend, limits, problem::Problem};
 use crate::{
     broker::{BrowseFrom, BrowseRequest, Browsed},
+    http::backend::CALLER,
     record::{BatchHeader, DecodeError, Record, iter_records},
     types::{BrokerId, Offset, PartitionId},
 };
@@ -63,7 +64,7 @@ pub async fn read<B: Backend>(backend: &B, wanted: &Wanted) -> Result<Page, Prob
         from: wanted.from,
         bytes_max: limits::BROWSE_BYTES,
     };
-    let browsed = backend.browse(request).await?;
+    let browsed = backend.browse(&CALLER, request).await?;
     let limit = wanted.limit;
     match browsed.fetched.batches.iter().any(is_long_work) {
         true => Ok(backend.cpu_turns().run(move || decode(&browsed, limit)).await),

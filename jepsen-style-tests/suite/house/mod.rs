@@ -7,6 +7,7 @@
 mod causes;
 mod circles;
 mod contracts;
+mod door;
 mod limits;
 mod rules;
 mod source;
@@ -309,6 +310,18 @@ mod planted {
         accepts("src/broker/topics.rs", "#[cfg(test)]\nmod tests {\n    fn f() { error.to_string(); }\n}\n");
         accepts("src/grpc/error.rs", "fn f() { E { message: clip(error.to_string()) } }");
         accepts("src/storage/log.rs", "fn f() { error.to_string() }");
+    }
+
+    #[test]
+    fn a_wish_of_nobody() {
+        let door = |method: &str| format!("use x;\nimpl Broker {{\n    {method} {{\n    }}\n}}\n");
+        let path = "src/broker/mod.rs";
+        rejects(Rule::Door, path, &door("pub async fn create_topic(&self, request: Request) -> Answer"));
+        rejects(Rule::Door, path, &door("pub fn produce(\n        &self,\n    ) -> Result<Waiting, ProduceError>"));
+        accepts(path, &door("pub async fn create_topic(&self, _: &Caller, request: Request) -> Answer"));
+        accepts(path, &door("pub async fn shutdown(&self)"));
+        accepts(path, &door("pub fn now(&self) -> WallMs"));
+        accepts(path, &door("pub(super) async fn create(&self, request: Request) -> Answer"));
     }
 
     #[test]

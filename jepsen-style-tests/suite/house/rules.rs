@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{
     causes::lost_causes,
+    door::without_caller,
     source::{blank_prose, is_test_file, is_word, paths, split_tests},
 };
 
@@ -133,6 +134,7 @@ pub enum Rule {
     FunctionLines,
     Todo,
     LostCause,
+    Door,
     TopLevel,
 }
 
@@ -172,6 +174,7 @@ pub fn check_file(path: &str, text: &str) -> Vec<Violation> {
     if let Some(module) = module_of(path) {
         check_module(path, module, &ships, &tests, &mut emit);
         lost_causes(path, module, &ships, text).into_iter().for_each(|(line, what)| emit(Rule::LostCause, line, what));
+        without_caller(path, &ships).into_iter().for_each(|(line, what)| emit(Rule::Door, line, what));
     }
     found
 }

@@ -253,6 +253,7 @@ mod tests {
     use super::*;
     use crate::{
         broker::{
+            Caller,
             groups::{CommitRequest, OffsetToCommit},
             tests::rig::Cluster,
         },
@@ -265,7 +266,7 @@ mod tests {
         let offsets =
             vec![OffsetToCommit { at, topic_id: None, offset: Offset(0), leader_epoch: None, metadata: String::new() }];
         let request = CommitRequest { group: group.into(), offsets, ..CommitRequest::default() };
-        assert_eq!(cluster.any().commit_offsets(request).await, Ok(vec![]));
+        assert_eq!(cluster.any().commit_offsets(&Caller::ANONYMOUS, request).await, Ok(vec![]));
     }
 
     /// With the limits as arguments: as many groups as the real ones would take minutes to make.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::rig::{Cluster, PATIENCE, read_all, try_produce, until};
 use crate::{
     broker::{
-        AddPartitionsRequest, AdminError, AlterTopicRequest, BrokerFailed, CreateTopicRequest, DeleteTopicRequest,
-        Effect, FetchError, FetchRequest, OffsetAt, ProduceError, Readiness, TopicsWanted, TransferLeaderRequest,
-        TrimRequest,
+        AddPartitionsRequest, AdminError, AlterTopicRequest, BrokerFailed, Caller, CreateTopicRequest,
+        DeleteTopicRequest, Effect, FetchError, FetchRequest, OffsetAt, ProduceError, Readiness, TopicsWanted,
+        TransferLeaderRequest, TrimRequest,
     },
     metadata::Refusal,
     storage::SimDisk,
@@ -41,11 +41,19 @@ async fn a_record_is_on_a_majority_and_read_back_where_its_receipt_says() {
         (OffsetAt::Time(WallMs(1_042)), 42),
         (OffsetAt::Time(WallMs(9_999)), 100),
     ] {
-        assert_eq!(leader.find_offset("t", None, ONE, at).await.unwrap().offset, Offset(offset), "{at:?}");
+        assert_eq!(
+            leader.find_offset(&Caller::ANONYMOUS, "t", None, ONE, at).await.unwrap().offset,
+            Offset(offset),
+            "{at:?}"
+        );
     }
-    let description = cluster.any().describe_topic("t").await.unwrap();
+    let description = cluster.any().describe_topic(&Caller::ANONYMOUS, "t").await.unwrap();
     assert_eq!(description.partitions[0].stats.unwrap().high_watermark, Offset(100));
-    assert!(cluster.any().health().await.healthy, "{:?}", cluster.any().health().await);
+    assert!(
+        cluster.any().health(&Caller::ANONYMOUS).await.healthy,
+        "{:?}",
+        cluster.any().health(&Caller::ANONYMOUS).await
+    );
 }
 
 #[tokio::test]
@@ -57,11 +65,11 @@ async fn b7_beyond_the_high_watermark_is_out_of_range_only_when_confirmed() {
     }
     let id = cluster.led_by("t").await;
     let leader = cluster.broker(id);
-    let beyond = leader.fetch(fetch_at("t", 4, Duration::ZERO)).await;
+    let beyond = leader.fetch(&Caller::ANONYMOUS, fetch_at("t", 4, Duration::ZERO)).await;
     assert!(matches!(beyond, Err(FetchError::OffsetOutOfRange { high_watermark: Offset(3), .. })), "{beyond:?}");
     let other = cluster.broker(id % 3 + 1);
     for offset in [2, 3, 4] {
-        let elsewhere = other.fetch(fetch_at("t", offset, Duration::ZERO)).await;
+        let elsewhere = other.fetch(&Caller::ANONYMOUS, fetch_at("t", offset, Duration::ZERO)).await;
         let Err(FetchError::NotLeader { leader: Some(hint), .. }) = elsewhere else { panic!("{elsewhere:?}") };
         assert_eq!(hint.broker, BrokerId(id));
         let known = other.broker(hint.broker).expect("its registration has come here");
@@ -70,7 +78,7 @@ async fn b7_beyond_the_high_watermark_is_out_of_range_only_when_confirmed() {
     // A long poll wakes with the next record, well before its own end.
     let poll = tokio::spawn({
         let leader = leader.clone();
-        async move { leader.fetch(fetch_at("t", 3, PATIENCE * 2)).await }
+        async move { leader.fetch(&Caller::ANONYMOUS, fetch_at("t", 3, PATIENCE * 2)).await }
     });
     cluster.produce("t", 3).await;
     let polled = tokio::time::timeout(PATIENCE, poll).await.unwrap().unwrap().unwrap();
@@ -183,7 +191,7 @@ async fn transfers_under_a_pipelined_load_lose_and_duplicate_nothing() {
             let request = TransferLeaderRequest { partition: Some(("t".into(), ONE)), to: None, timeout: PATIENCE };
             let moved = tokio::spawn({
                 let broker = cluster.any();
-                async move { broker.transfer_leader(request).await }
+                async move { broker.transfer_leader(&Caller::ANONYMOUS, request).await }
             });
             for _ in 0..20 {
                 assert_eq!(cluster.produce("t", sequence).await.base_offset, Offset(sequence.into()));
@@ -199,18 +207,21 @@ async fn transfers_under_a_pipelined_load_lose_and_duplicate_nothing() {
 #[tokio::test]
 async fn a_fourth_broker_learns_metadata_and_a_single_one_serves_alone() {
     let cluster = Cluster::start(4, 1_100).await;
-    let view = cluster.broker(4).cluster_view(TopicsWanted::All).await;
+    let view = cluster.broker(4).cluster_view(&Caller::ANONYMOUS, TopicsWanted::All).await;
     let voters: Vec<u64> = view.brokers.iter().filter(|broker| broker.metadata_voter).map(|b| b.id.0).collect();
     assert_eq!((view.brokers.len(), voters), (4, vec![1, 2, 3]));
     cluster
         .broker(4)
-        .create_topic(CreateTopicRequest { name: "t".into(), wait: true, ..Default::default() })
+        .create_topic(&Caller::ANONYMOUS, CreateTopicRequest { name: "t".into(), wait: true, ..Default::default() })
         .await
         .unwrap();
 
     let alone = Cluster::start(1, 1_200).await;
     let request = CreateTopicRequest { name: "t".into(), wait: true, ..Default::default() };
-    assert_eq!(alone.any().create_topic(request).await.unwrap().partitions[0].replicas, [BrokerId(1)]);
+    assert_eq!(
+        alone.any().create_topic(&Caller::ANONYMOUS, request).await.unwrap().partitions[0].replicas,
+        [BrokerId(1)]
+    );
     assert_eq!(alone.produce("t", 0).await.durable_on, [BrokerId(1)]);
     assert_eq!(alone.read_all("t").await, [(0, 0)]);
 }
@@ -220,7 +231,7 @@ async fn b5_an_emptied_directory_neither_founds_nor_votes_nor_runs() {
     let mut cluster = Cluster::start(3, 500).await;
     cluster.create("t", 1).await;
     cluster.produce("t", 0).await;
-    let view = cluster.any().cluster_view(TopicsWanted::None).await;
+    let view = cluster.any().cluster_view(&Caller::ANONYMOUS, TopicsWanted::None).await;
     cluster.kill(1, 3);
     cluster.disks.insert(1, SimDisk::new(77));
     cluster.run(1).await;
@@ -228,7 +239,7 @@ async fn b5_an_emptied_directory_neither_founds_nor_votes_nor_runs() {
     assert!(matches!(failed, BrokerFailed::StorageIdMismatch { broker: BrokerId(1), .. }), "{failed:?}");
     cluster.kill(1, 4);
     assert_eq!(cluster.produce("t", 1).await.base_offset, Offset(1));
-    assert_eq!(cluster.any().cluster_view(TopicsWanted::None).await.cluster_id, view.cluster_id);
+    assert_eq!(cluster.any().cluster_view(&Caller::ANONYMOUS, TopicsWanted::None).await.cluster_id, view.cluster_id);
 }
 
 #[tokio::test]
@@ -257,11 +268,12 @@ async fn a_node_that_was_down_through_a_trim_leads_with_all_retained_records() {
         cluster.produce("t", sequence).await;
     }
     let trim = |before, dry_run| TrimRequest { topic: "t".into(), partition: ONE, before, dry_run };
-    assert_eq!(cluster.any().trim_partition(trim(Some(Offset(20)), true)).await, Ok(Offset(20)));
-    assert_eq!(cluster.any().trim_partition(trim(Some(Offset(20)), false)).await, Ok(Offset(20)));
-    let past = cluster.any().trim_partition(trim(Some(Offset(61)), false)).await;
+    assert_eq!(cluster.any().trim_partition(&Caller::ANONYMOUS, trim(Some(Offset(20)), true)).await, Ok(Offset(20)));
+    assert_eq!(cluster.any().trim_partition(&Caller::ANONYMOUS, trim(Some(Offset(20)), false)).await, Ok(Offset(20)));
+    let past = cluster.any().trim_partition(&Caller::ANONYMOUS, trim(Some(Offset(61)), false)).await;
     assert!(matches!(past, Err(AdminError::OffsetOutOfRange { .. })), "{past:?}");
-    let old = cluster.broker(cluster.led_by("t").await).fetch(fetch_at("t", 19, Duration::ZERO)).await;
+    let old =
+        cluster.broker(cluster.led_by("t").await).fetch(&Caller::ANONYMOUS, fetch_at("t", 19, Duration::ZERO)).await;
     assert!(matches!(old, Err(FetchError::OffsetOutOfRange { log_start: Offset(20), .. })), "{old:?}");
 
     cluster.run(down).await;
@@ -272,7 +284,7 @@ async fn a_node_that_was_down_through_a_trim_leads_with_all_retained_records() {
         timeout: Duration::from_secs(5),
     };
     until("the returned node leads", || async {
-        let moved = cluster.any().transfer_leader(transfer.clone()).await;
+        let moved = cluster.any().transfer_leader(&Caller::ANONYMOUS, transfer.clone()).await;
         moved.is_ok_and(|leader| leader.broker == BrokerId(down))
     })
     .await;
@@ -289,35 +301,45 @@ async fn topics_are_made_changed_and_deleted_from_any_broker() {
     cluster.produce("t", 0).await;
     for id in 1..=3 {
         let broker = cluster.broker(id);
-        let again = broker.create_topic(CreateTopicRequest { name: "t".into(), ..Default::default() }).await;
+        let again = broker
+            .create_topic(&Caller::ANONYMOUS, CreateTopicRequest { name: "t".into(), ..Default::default() })
+            .await;
         assert_eq!(again, Err(AdminError::TopicExists { topic: "t".into() }));
         let wrong = [("no.such.key".to_string(), "1".to_string())].into();
         let request = CreateTopicRequest { name: "u".into(), configs: wrong, dry_run: true, ..Default::default() };
-        assert!(matches!(broker.create_topic(request).await, Err(AdminError::Refused(Refusal::InvalidConfig { .. }))));
+        assert!(matches!(
+            broker.create_topic(&Caller::ANONYMOUS, request).await,
+            Err(AdminError::Refused(Refusal::InvalidConfig { .. }))
+        ));
         let name = format!("made-by-{id}");
-        let made = broker.create_topic(CreateTopicRequest { name: name.clone(), ..Default::default() }).await;
+        let made = broker
+            .create_topic(&Caller::ANONYMOUS, CreateTopicRequest { name: name.clone(), ..Default::default() })
+            .await;
         assert_eq!(made.unwrap().partitions[0].replicas.len(), 3);
-        let seen = cluster.broker(id % 3 + 1).describe_topic(&name).await;
+        let seen = cluster.broker(id % 3 + 1).describe_topic(&Caller::ANONYMOUS, &name).await;
         assert!(seen.is_ok(), "M9: another broker knows it: {seen:?}");
     }
     let set = [("max.message.bytes".to_string(), "100".to_string())].into();
     let alter = AlterTopicRequest { name: "t".into(), set, ..Default::default() };
-    let configs = cluster.broker(2).alter_topic(alter).await.unwrap().configs;
+    let configs = cluster.broker(2).alter_topic(&Caller::ANONYMOUS, alter).await.unwrap().configs;
     let entry = |key| configs.iter().find(|entry| entry.key == key).map(|e| (e.value.as_str(), e.is_default));
     assert_eq!(entry("max.message.bytes"), Some(("100", false)));
     assert_eq!(entry("min.insync.replicas").map(|(_, is_default)| is_default), Some(true), "who says it is told");
     let more = AddPartitionsRequest { name: "t".into(), partitions: 3, dry_run: false };
-    assert_eq!(cluster.broker(3).add_partitions(more).await.unwrap().partitions.len(), 3);
+    assert_eq!(cluster.broker(3).add_partitions(&Caller::ANONYMOUS, more).await.unwrap().partitions.len(), 3);
 
-    let ids: Vec<ProducerId> = [cluster.any().init_producer_id().await, cluster.broker(2).init_producer_id().await]
-        .into_iter()
-        .map(|identity| identity.unwrap().id)
-        .collect();
+    let ids: Vec<ProducerId> = [
+        cluster.any().init_producer_id(&Caller::ANONYMOUS).await,
+        cluster.broker(2).init_producer_id(&Caller::ANONYMOUS).await,
+    ]
+    .into_iter()
+    .map(|identity| identity.unwrap().id)
+    .collect();
     assert_ne!(ids[0], ids[1]);
 
     let delete = DeleteTopicRequest { name: "t".into(), dry_run: false };
-    assert_eq!(cluster.broker(1).delete_topic(delete.clone()).await.unwrap().partitions, 3);
-    let gone = cluster.broker(1).delete_topic(delete).await;
+    assert_eq!(cluster.broker(1).delete_topic(&Caller::ANONYMOUS, delete.clone()).await.unwrap().partitions, 3);
+    let gone = cluster.broker(1).delete_topic(&Caller::ANONYMOUS, delete).await;
     assert_eq!(gone, Err(AdminError::UnknownTopic { topic: "t".into() }));
     // M11: the namesake is another topic.
     cluster.create("t", 1).await;
@@ -337,8 +359,16 @@ fn metric(cluster: &Cluster, id: u64, name: &str) -> f64 {
 async fn m7_a_broker_without_a_majority_says_so_everywhere() {
     let mut cluster = Cluster::start(3, 710).await;
     cluster.create("t", 6).await;
-    let all_led =
-        || async { cluster.any().describe_topic("t").await.unwrap().partitions.iter().all(|p| p.leader.is_some()) };
+    let all_led = || async {
+        cluster
+            .any()
+            .describe_topic(&Caller::ANONYMOUS, "t")
+            .await
+            .unwrap()
+            .partitions
+            .iter()
+            .all(|p| p.leader.is_some())
+    };
     until("every partition has a leader", all_led).await;
     let healthy = |id| metric(&cluster, id, "flotilla_raft_groups_leaderless") == 0.0;
     until("no broker misses a leader", || async { (1..=3).all(healthy) }).await;
@@ -352,12 +382,12 @@ async fn m7_a_broker_without_a_majority_says_so_everywhere() {
     assert!(metric(&cluster, id, "flotilla_raft_groups_without_majority") >= 1.0, "it led at least one");
     let readiness = cluster.broker(id).readiness();
     assert!(matches!(&readiness, Readiness::NotReady(why) if why.contains("metadata group")), "{readiness:?}");
-    let health = cluster.broker(id).health().await;
+    let health = cluster.broker(id).health(&Caller::ANONYMOUS).await;
     assert_eq!(health.partitions_without_leader, 6, "{health:?}");
     assert!(health.problems.iter().any(|problem| problem.contains("no majority answers")), "{health:?}");
-    let described = cluster.broker(id).describe_topic("t").await.unwrap();
+    let described = cluster.broker(id).describe_topic(&Caller::ANONYMOUS, "t").await.unwrap();
     assert!(described.partitions.iter().all(|p| p.leader.is_none()), "{described:?}");
-    let view = cluster.broker(id).cluster_view(TopicsWanted::None).await;
+    let view = cluster.broker(id).cluster_view(&Caller::ANONYMOUS, TopicsWanted::None).await;
     assert_eq!(view.metadata_leader, None);
     let ids: Vec<u64> = (1..=3).filter(|other| *other != id).collect();
     for other in ids {

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::rig::{Cluster, PATIENCE, RESERVE_BYTES, until};
 use crate::{
-    broker::{BrowseFrom, BrowseRequest, Browsed, FetchError, limits},
+    broker::{BrowseFrom, BrowseRequest, Browsed, Caller, FetchError, limits},
     types::{BrokerId, Offset, PartitionId, WallMs},
 };
 
@@ -19,7 +19,7 @@ async fn page(cluster: &Cluster, id: u64, from: BrowseFrom) -> Browsed {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let leader = cluster.led_by("t").await;
-        match cluster.broker(id).browse(browse(from)).await {
+        match cluster.broker(id).browse(&Caller::ANONYMOUS, browse(from)).await {
             Ok(page) if page.leader == BrokerId(leader) => return page,
             other => assert!(Instant::now() < deadline, "broker {id}: {from:?}: {other:?}, and {leader} leads"),
         }
@@ -48,10 +48,10 @@ async fn every_broker_shows_a_partitions_records_wherever_it_is_led() {
             let batches = page.fetched.batches.len() as i64;
             assert_eq!((batches, page.fetched.next_offset), (10 - offset, Offset(10)), "broker {id}: {from:?}");
         }
-        let beyond = broker.browse(browse(BrowseFrom::Offset(Offset(11)))).await;
+        let beyond = broker.browse(&Caller::ANONYMOUS, browse(BrowseFrom::Offset(Offset(11)))).await;
         assert!(matches!(beyond, Err(FetchError::OffsetOutOfRange { high_watermark: Offset(10), .. })), "{beyond:?}");
         let unknown = BrowseRequest { topic: "gone".into(), ..browse(BrowseFrom::Start) };
-        assert!(matches!(broker.browse(unknown).await, Err(FetchError::UnknownTopic { .. })));
+        assert!(matches!(broker.browse(&Caller::ANONYMOUS, unknown).await, Err(FetchError::UnknownTopic { .. })));
     }
 }
 
@@ -61,7 +61,7 @@ async fn figures_come_from_living_brokers_and_a_missing_replica_is_counted() {
     cluster.create("t", 1).await;
     cluster.produce("t", 0).await;
     for id in 1..=3 {
-        let figures = cluster.broker(1).figures(BrokerId(id), true).await.expect("it lives");
+        let figures = cluster.broker(1).figures(&Caller::ANONYMOUS, BrokerId(id), true).await.expect("it lives");
         assert_eq!((figures.disk_free_bytes, figures.disk_reserve_bytes), (Some(1 << 40), RESERVE_BYTES));
     }
     let leader = cluster.led_by("t").await;
@@ -73,7 +73,7 @@ async fn figures_come_from_living_brokers_and_a_missing_replica_is_counted() {
     let follower = leader % 3 + 1;
     cluster.kill(follower, 801);
     until("the missing replica is counted", || async { under_replicated() == 1 }).await;
-    let figures = tokio::time::timeout(PATIENCE, broker.figures(BrokerId(follower), true)).await;
+    let figures = tokio::time::timeout(PATIENCE, broker.figures(&Caller::ANONYMOUS, BrokerId(follower), true)).await;
     assert_eq!(figures.expect("in time"), None);
 }
 
@@ -85,10 +85,10 @@ async fn only_so_many_pages_are_read_at_once() {
     let broker = cluster.broker(1);
     let turns = &broker.parts.consoles.turns;
     let others = turns.acquire_many(limits::BROWSES_MAX as u32 - 1).await.unwrap();
-    broker.browse(browse(BrowseFrom::Start)).await.expect("one turn is left");
+    broker.browse(&Caller::ANONYMOUS, browse(BrowseFrom::Start)).await.expect("one turn is left");
     let last = turns.try_acquire().expect("it is given back");
-    let refused = broker.browse(browse(BrowseFrom::Start)).await;
+    let refused = broker.browse(&Caller::ANONYMOUS, browse(BrowseFrom::Start)).await;
     assert!(matches!(&refused, Err(FetchError::Unavailable { reason }) if reason.contains("too many")), "{refused:?}");
     drop((others, last));
-    broker.browse(browse(BrowseFrom::Start)).await.expect("there is room again");
+    broker.browse(&Caller::ANONYMOUS, browse(BrowseFrom::Start)).await.expect("there is room again");
 }

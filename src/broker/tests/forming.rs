@@ -5,7 +5,7 @@ use tokio::time::{Duration, timeout};
 
 use super::rig::{Cluster, Log, PATIENCE, until};
 use crate::{
-    broker::{BrokerFailed, Readiness, TopicsWanted},
+    broker::{BrokerFailed, Caller, Readiness, TopicsWanted},
     storage::{SimDisk, SimFault},
     types::BrokerId,
 };
@@ -40,7 +40,7 @@ async fn d7_the_founder_killed_after_any_of_its_commits_still_forms_the_cluster(
         for id in 1..=3 {
             cluster.wait_ready(id).await;
         }
-        let view = cluster.broker(2).cluster_view(TopicsWanted::None).await;
+        let view = cluster.broker(2).cluster_view(&Caller::ANONYMOUS, TopicsWanted::None).await;
         assert!(view.cluster_id.is_some(), "after {commits} commits");
     };
     stream::iter(0..=whole).for_each_concurrent(AT_ONCE, formed).await;
@@ -125,7 +125,7 @@ async fn o4_a_new_broker_joins_with_one_reachable_member_in_its_list() {
     cluster.run(id).await;
     cluster.wait_ready(id).await;
     until("the others know it", || async {
-        let view = cluster.broker(1).cluster_view(TopicsWanted::None).await;
+        let view = cluster.broker(1).cluster_view(&Caller::ANONYMOUS, TopicsWanted::None).await;
         view.brokers.iter().any(|broker| broker.id == BrokerId(id) && broker.alive)
     })
     .await;

@@ -9,7 +9,7 @@ use super::{
     rules::{create_with_short_segments, lead, purged, shorten_segments, two_seconds_later},
 };
 use crate::{
-    broker::{AdminError, CreateTopicRequest, Effect, ProduceError, TrimRequest},
+    broker::{AdminError, Caller, CreateTopicRequest, Effect, ProduceError, TrimRequest},
     raft::RoomLevel,
     types::{BrokerId, LogIndex, Offset, PartitionId},
 };
@@ -72,13 +72,13 @@ async fn a_leader_short_of_disk_refuses_reads_on_trims_and_hands_over() {
     let text = error.to_string();
     assert!(text.contains(&format!("broker {id}")) && text.contains("disk_reserve_bytes keeps 1000 back"), "{text}");
     let create = CreateTopicRequest { name: "u".into(), ..CreateTopicRequest::default() };
-    let refused = cluster.broker(id).create_topic(create).await;
+    let refused = cluster.broker(id).create_topic(&Caller::ANONYMOUS, create).await;
     assert!(matches!(&refused, Err(AdminError::DiskFull { .. })), "{refused:?}");
-    assert!(!cluster.any().health().await.healthy);
+    assert!(!cluster.any().health(&Caller::ANONYMOUS).await.healthy);
 
     let leader = cluster.broker(id);
     let trim = TrimRequest { topic: "t".into(), partition: PartitionId(0), before: Some(Offset(5)), dry_run: false };
-    assert_eq!(leader.trim_partition(trim).await, Ok(Offset(5)));
+    assert_eq!(leader.trim_partition(&Caller::ANONYMOUS, trim).await, Ok(Offset(5)));
     assert_eq!(read_all(&leader, "t", 5).await, (5..10).map(|n| (i64::from(n), n)).collect::<Vec<_>>());
 
     // Others have room again: the leadership goes there, and writes go on.
@@ -90,7 +90,7 @@ async fn a_leader_short_of_disk_refuses_reads_on_trims_and_hands_over() {
         cluster.produce("t", sequence).await;
     }
     free(&cluster, id, ROOM);
-    until("all is well", || async { cluster.any().health().await.healthy }).await;
+    until("all is well", || async { cluster.any().health(&Caller::ANONYMOUS).await.healthy }).await;
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn a_full_follower_takes_no_more_and_catches_up_when_it_has_room() {
     assert_eq!(last_index(&cluster, full), stopped_at, "it follows although its disk is full");
     assert_eq!(cluster.leader("t").await, Some(id), "a full follower costs nobody the leadership");
     let trim = TrimRequest { topic: "t".into(), partition: PartitionId(0), before: Some(Offset(0)), dry_run: false };
-    assert_eq!(cluster.any().trim_partition(trim).await, Ok(Offset(0)), "metadata and admin work");
+    assert_eq!(cluster.any().trim_partition(&Caller::ANONYMOUS, trim).await, Ok(Offset(0)), "metadata and admin work");
 
     let missing = last_index(&cluster, id).unwrap().0 - stopped_at.unwrap().0;
     assert!(missing > 0 && lag_shown(&cluster, id) == missing, "{missing} entries, {} shown", lag_shown(&cluster, id));
@@ -188,7 +188,7 @@ async fn d8_a_full_follower_frees_what_others_purged_before_the_trim_reaches_it(
         sequence += 1;
     }
     let trim = TrimRequest { topic: "t".into(), partition: PartitionId(0), before: Some(Offset(35)), dry_run: false };
-    assert_eq!(cluster.any().trim_partition(trim).await, Ok(Offset(35)));
+    assert_eq!(cluster.any().trim_partition(&Caller::ANONYMOUS, trim).await, Ok(Offset(35)));
     until("the leader purges", || async { purged(&cluster.broker(id)).is_some() }).await;
     let point = purged(&cluster.broker(id));
     until("the full one purges as well", || async { purged(&cluster.broker(full)) == point }).await;

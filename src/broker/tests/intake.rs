@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::rig::{Cluster, until};
 use crate::{
     broker::{
-        Acks, AlterTopicRequest, Broker, CreateTopicRequest, FetchError, FetchRequest, OffsetAt, ProduceError,
+        Acks, AlterTopicRequest, Broker, Caller, CreateTopicRequest, FetchError, FetchRequest, OffsetAt, ProduceError,
         ProduceRequest, Receipt, TransferLeaderRequest, TrimRequest,
         groups::{CommitRequest, OffsetToCommit},
         limits,
@@ -30,7 +30,7 @@ async fn produce_to(broker: &Broker, partition: i32, batch: Bytes) -> Result<Rec
         expected_offset: None,
     };
     let budget = broker.reserve_produce(request.batch.len()).await;
-    broker.produce(request, budget)?.await
+    broker.produce(&Caller::ANONYMOUS, request, budget)?.await
 }
 
 fn batch(value_bytes: usize, timestamp: i64) -> Bytes {
@@ -52,7 +52,7 @@ async fn commits_of_groups_do_not_make_a_broker_look_at_all_that_it_hosts() {
         let offset =
             OffsetToCommit { at, topic_id: None, offset: Offset(offset), leader_epoch: None, metadata: String::new() };
         let request = CommitRequest { group: "g".into(), offsets: vec![offset], ..CommitRequest::default() };
-        broker.commit_offsets(request).await.unwrap();
+        broker.commit_offsets(&Caller::ANONYMOUS, request).await.unwrap();
     }
     let passes = broker.parts.replicas.reconciled.load(Relaxed) - before;
     // It looks again each second for what failed.
@@ -69,7 +69,7 @@ async fn an_altered_rule_holds_once_the_alteration_is_answered() {
         let bytes_max = if round % 2 == 0 { 1_000 } else { 10_000 };
         let set = [("max.message.bytes".to_string(), bytes_max.to_string())].into();
         let request = AlterTopicRequest { name: "t".into(), set, ..AlterTopicRequest::default() };
-        other.alter_topic(request).await.unwrap();
+        other.alter_topic(&Caller::ANONYMOUS, request).await.unwrap();
         let answer = produce_to(&cluster.broker(leader), 0, batch(5_000, 1)).await;
         match (bytes_max, answer) {
             (1_000, Err(ProduceError::BatchTooLarge { .. })) | (10_000, Ok(_)) => {}
@@ -87,9 +87,15 @@ async fn a_receipt_tells_the_stamp_of_its_records_and_where_the_log_begins() {
     let own = produce_to(&broker, 0, batch(1, 7)).await.unwrap();
     assert_eq!((own.log_append_time, own.log_start), (None, Offset(0)), "its own time, and all is kept");
     let (topic, partition) = ("t".to_string(), PartitionId(0));
-    broker.trim_partition(TrimRequest { topic, partition, before: None, dry_run: false }).await.unwrap();
+    broker
+        .trim_partition(&Caller::ANONYMOUS, TrimRequest { topic, partition, before: None, dry_run: false })
+        .await
+        .unwrap();
     let set = [("message.timestamp.type".to_string(), "LogAppendTime".to_string())].into();
-    broker.alter_topic(AlterTopicRequest { name: "t".into(), set, ..AlterTopicRequest::default() }).await.unwrap();
+    broker
+        .alter_topic(&Caller::ANONYMOUS, AlterTopicRequest { name: "t".into(), set, ..AlterTopicRequest::default() })
+        .await
+        .unwrap();
     let stamped = produce_to(&broker, 0, batch(1, 7)).await.unwrap();
     assert_eq!(stamped.log_start, Offset(1));
     let fetch = FetchRequest {
@@ -100,7 +106,7 @@ async fn a_receipt_tells_the_stamp_of_its_records_and_where_the_log_begins() {
         bytes_max: 0,
         wait: Duration::ZERO,
     };
-    let stored = BatchHeader::parse(&broker.fetch(fetch).await.unwrap().batches[0]).unwrap();
+    let stored = BatchHeader::parse(&broker.fetch(&Caller::ANONYMOUS, fetch).await.unwrap().batches[0]).unwrap();
     assert_eq!(stamped.log_append_time, Some(stored.max_timestamp), "as it is in the log");
 }
 
@@ -114,7 +120,10 @@ async fn a_reader_of_what_is_kept_begins_where_the_log_begins_by_then() {
         produce_to(&broker, 0, batch(1, timestamp)).await.unwrap();
     }
     let (topic, partition) = ("t".to_string(), PartitionId(0));
-    broker.trim_partition(TrimRequest { topic, partition, before: Some(Offset(3)), dry_run: false }).await.unwrap();
+    broker
+        .trim_partition(&Caller::ANONYMOUS, TrimRequest { topic, partition, before: Some(Offset(3)), dry_run: false })
+        .await
+        .unwrap();
     let at = |offset| FetchRequest {
         topic: "t".into(),
         topic_id: None,
@@ -124,10 +133,13 @@ async fn a_reader_of_what_is_kept_begins_where_the_log_begins_by_then() {
         wait: Duration::ZERO,
     };
     let out_of_range = |answer: &_| matches!(answer, Err(FetchError::OffsetOutOfRange { .. }));
-    assert!(out_of_range(&broker.fetch(at(0)).await), "who names an offset is told that it is gone");
-    let kept = broker.fetch_kept(at(0)).await.unwrap();
+    assert!(
+        out_of_range(&broker.fetch(&Caller::ANONYMOUS, at(0)).await),
+        "who names an offset is told that it is gone"
+    );
+    let kept = broker.fetch_kept(&Caller::ANONYMOUS, at(0)).await.unwrap();
     assert_eq!(BatchHeader::parse(&kept.batches[0]).unwrap().base_offset, Offset(3));
-    assert!(out_of_range(&broker.fetch_kept(at(9)).await), "beyond the end is beyond the end");
+    assert!(out_of_range(&broker.fetch_kept(&Caller::ANONYMOUS, at(9)).await), "beyond the end is beyond the end");
 }
 
 /// A newer broker's entry, for example. The replica stops; its broker, and what else it serves, go on.
@@ -178,7 +190,7 @@ async fn lead(cluster: &Cluster, to: u64) -> Broker {
     let partition = Some(("t".to_string(), PartitionId(0)));
     let request = TransferLeaderRequest { partition, to: Some(BrokerId(to)), timeout: Duration::from_secs(5) };
     until(&format!("{to} leads"), || async {
-        let _ = cluster.any().transfer_leader(request.clone()).await;
+        let _ = cluster.any().transfer_leader(&Caller::ANONYMOUS, request.clone()).await;
         cluster.leader("t").await == Some(to) && cluster.broker(to).parts.replicas.hosted()[0].is_ready()
     })
     .await;
@@ -204,7 +216,7 @@ async fn a_look_up_by_time_is_bounded_whatever_headers_promise() {
     }
     produce_to(&broker, 0, batch(1, promised / 2 + 5)).await.unwrap();
     assert_eq!(
-        broker.find_offset("t", None, PartitionId(0), at).await.unwrap().offset,
+        broker.find_offset(&Caller::ANONYMOUS, "t", None, PartitionId(0), at).await.unwrap().offset,
         Offset(3),
         "a few are looked through"
     );
@@ -213,12 +225,12 @@ async fn a_look_up_by_time_is_bounded_whatever_headers_promise() {
         produce_to(&broker, 0, lying.clone()).await.unwrap();
     }
     let later = OffsetAt::Time(WallMs(promised / 2 + 6));
-    match broker.find_offset("t", None, PartitionId(0), later).await {
+    match broker.find_offset(&Caller::ANONYMOUS, "t", None, PartitionId(0), later).await {
         Err(FetchError::Unavailable { reason }) => assert!(reason.contains("have none"), "{reason}"),
         other => panic!("{other:?}"),
     }
     let beyond = OffsetAt::Time(WallMs(i64::MAX));
-    let end = broker.find_offset("t", None, PartitionId(0), beyond).await.unwrap().offset;
+    let end = broker.find_offset(&Caller::ANONYMOUS, "t", None, PartitionId(0), beyond).await.unwrap().offset;
     assert_eq!(end.0, copies as i64 + 4, "what nobody promises is found to be nowhere at once");
 }
 
@@ -236,21 +248,24 @@ async fn p21_records_that_retention_treats_unlike_what_was_meant_are_told_of_in_
         wait: true,
         ..CreateTopicRequest::default()
     };
-    cluster.any().create_topic(request).await.unwrap();
+    cluster.any().create_topic(&Caller::ANONYMOUS, request).await.unwrap();
     let broker = cluster.any();
     cluster.create_on("quiet", 1, 1).await;
     produce_to(&broker, 0, batch(1, broker.now().0)).await.unwrap();
-    assert_eq!(broker.health().await.notes, Vec::<String>::new());
-    assert_eq!(broker.describe_topic("t").await.unwrap().notes, Vec::<String>::new());
+    assert_eq!(broker.health(&Caller::ANONYMOUS).await.notes, Vec::<String>::new());
+    assert_eq!(broker.describe_topic(&Caller::ANONYMOUS, "t").await.unwrap().notes, Vec::<String>::new());
     produce_to(&broker, 0, batch(1, broker.now().0 / 1_000)).await.unwrap();
-    let notes = broker.health().await.notes;
+    let notes = broker.health(&Caller::ANONYMOUS).await.notes;
     assert!(notes.len() == 1 && notes[0].contains("1 records came to t-0"), "{notes:?}");
     const IN_2099: i64 = 4_070_908_800_000;
     produce_to(&broker, 0, batch(1, IN_2099)).await.unwrap();
-    let notes = broker.health().await.notes;
+    let notes = broker.health(&Caller::ANONYMOUS).await.notes;
     assert!(notes.len() == 2 && notes[1].contains("4070908800000"), "{notes:?}");
-    assert_eq!(broker.describe_topic("t").await.unwrap().notes, notes);
-    assert!(broker.describe_topic("quiet").await.unwrap().notes.is_empty(), "they are about the other topic");
+    assert_eq!(broker.describe_topic(&Caller::ANONYMOUS, "t").await.unwrap().notes, notes);
+    assert!(
+        broker.describe_topic(&Caller::ANONYMOUS, "quiet").await.unwrap().notes.is_empty(),
+        "they are about the other topic"
+    );
 }
 
 /// Whoever is asked, the leaders know.
@@ -266,11 +281,11 @@ async fn p21_any_broker_describes_a_topic_with_its_leaders_notes() {
         wait: true,
         ..CreateTopicRequest::default()
     };
-    cluster.any().create_topic(request).await.unwrap();
+    cluster.any().create_topic(&Caller::ANONYMOUS, request).await.unwrap();
     // From 1970.
     cluster.produce("t", 0).await;
     for node in cluster.nodes.values() {
-        let notes = node.broker.describe_topic("t").await.unwrap().notes;
+        let notes = node.broker.describe_topic(&Caller::ANONYMOUS, "t").await.unwrap().notes;
         assert!(notes.len() == 1 && notes[0].contains("came to t-0"), "{notes:?}");
     }
 }

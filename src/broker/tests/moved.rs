@@ -4,7 +4,7 @@ use tokio::time::{Duration, Instant};
 
 use super::rig::{Cluster, until};
 use crate::{
-    broker::{Readiness, TopicsWanted, TransferLeaderRequest, node::Stage},
+    broker::{Caller, Readiness, TopicsWanted, TransferLeaderRequest, node::Stage},
     types::{BrokerId, METADATA_GROUP},
 };
 
@@ -15,7 +15,7 @@ const SERVING_WITHIN: Duration = Duration::from_secs(20);
 async fn wait_known(cluster: &Cluster, moved: &[u64]) {
     for (id, node) in &cluster.nodes {
         until(&format!("broker {id} knows where {moved:?} are"), || async {
-            let view = node.broker.cluster_view(TopicsWanted::None).await;
+            let view = node.broker.cluster_view(&Caller::ANONYMOUS, TopicsWanted::None).await;
             moved.iter().all(|moved| {
                 let broker = view.brokers.iter().find(|broker| broker.id == BrokerId(*moved));
                 broker.is_some_and(|b| b.alive && b.peer_address == cluster.peers[*moved as usize - 1].address)
@@ -83,7 +83,7 @@ async fn s11_a_broker_that_cannot_reach_the_leader_is_registered_by_it() {
     let mut cluster = Cluster::start(3, 44_000).await;
     let lead = TransferLeaderRequest { partition: None, to: Some(BrokerId(3)), timeout: Duration::from_secs(5) };
     until("broker 3 leads the metadata", || async {
-        cluster.any().transfer_leader(lead.clone()).await.is_ok_and(|now| now.broker == BrokerId(3))
+        cluster.any().transfer_leader(&Caller::ANONYMOUS, lead.clone()).await.is_ok_and(|now| now.broker == BrokerId(3))
     })
     .await;
     cluster.kill(1, 1);
@@ -93,11 +93,11 @@ async fn s11_a_broker_that_cannot_reach_the_leader_is_registered_by_it() {
     cluster.run(1).await;
     // It is part of the cluster; that nothing can be changed through it while it reaches no leader is another matter.
     until("it is registered", || async { *cluster.broker(1).parts.node.stage.borrow() == Stage::Running }).await;
-    let of_leader = cluster.broker(3).cluster_view(TopicsWanted::None).await;
+    let of_leader = cluster.broker(3).cluster_view(&Caller::ANONYMOUS, TopicsWanted::None).await;
     let known = of_leader.brokers.iter().find(|broker| broker.id == BrokerId(1)).unwrap();
     assert_eq!(known.peer_address, cluster.peers[0].address);
     until("health names the link", || async {
-        let problems = cluster.broker(1).health().await.problems.join("\n");
+        let problems = cluster.broker(1).health(&Caller::ANONYMOUS).await.problems.join("\n");
         problems.contains("broker 1 cannot link to broker 3") && problems.contains("which links to it")
     })
     .await;

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use super::rig::{Cluster, PATIENCE, until};
 use crate::{
     broker::{
-        Broker, DeleteTopicRequest, FetchError, FetchRequest, Fetched, OffsetAt,
+        Broker, Caller, DeleteTopicRequest, FetchError, FetchRequest, Fetched, OffsetAt,
         groups::{CommitRequest, GroupError, OffsetToCommit},
     },
     storage::OpenLogError,
@@ -17,17 +17,22 @@ const ONE: PartitionId = PartitionId(0);
 async fn fetch(broker: &Broker, of: TopicId, offset: i64, wait: Duration) -> Result<Fetched, FetchError> {
     let topic_id = Some(of);
     let offset = Offset(offset);
-    broker.fetch(FetchRequest { topic: "t".into(), topic_id, partition: ONE, offset, bytes_max: 0, wait }).await
+    broker
+        .fetch(
+            &Caller::ANONYMOUS,
+            FetchRequest { topic: "t".into(), topic_id, partition: ONE, offset, bytes_max: 0, wait },
+        )
+        .await
 }
 
 async fn id_of(broker: &Broker) -> TopicId {
-    broker.describe_topic("t").await.unwrap().id
+    broker.describe_topic(&Caller::ANONYMOUS, "t").await.unwrap().id
 }
 
 /// Deletes the topic and makes it anew with so many records. Its new id.
 async fn replace(cluster: &Cluster, by: u64, records: i32) -> TopicId {
     let broker = cluster.broker(by);
-    broker.delete_topic(DeleteTopicRequest { name: "t".into(), dry_run: false }).await.unwrap();
+    broker.delete_topic(&Caller::ANONYMOUS, DeleteTopicRequest { name: "t".into(), dry_run: false }).await.unwrap();
     cluster.create("t", 1).await;
     for sequence in 0..records {
         cluster.produce("t", sequence).await;
@@ -68,13 +73,16 @@ async fn m11_a_late_request_cannot_reach_the_namesake() {
             assert_eq!(fetch(&broker, old, offset, Duration::ZERO).await, replaced, "{id}");
         }
         for at in [OffsetAt::Earliest, OffsetAt::Latest] {
-            let found = broker.find_offset("t", Some(old), ONE, at).await;
+            let found = broker.find_offset(&Caller::ANONYMOUS, "t", Some(old), ONE, at).await;
             assert!(matches!(found, Err(FetchError::TopicReplaced { .. })), "{found:?}");
         }
     }
     let leader = cluster.broker(cluster.led_by("t").await);
     assert_eq!(fetch(&leader, new, 0, Duration::ZERO).await.unwrap().high_watermark, Offset(5));
-    assert_eq!(leader.find_offset("t", Some(new), ONE, OffsetAt::Latest).await.unwrap().offset, Offset(5));
+    assert_eq!(
+        leader.find_offset(&Caller::ANONYMOUS, "t", Some(new), ONE, OffsetAt::Latest).await.unwrap().offset,
+        Offset(5)
+    );
 }
 
 #[tokio::test]
@@ -91,13 +99,13 @@ async fn m11_an_offset_of_the_old_topic_is_not_committed_for_its_namesake() {
     };
     for id in 1..=3 {
         let broker = cluster.broker(id);
-        let refused = broker.commit_offsets(commit(Some(old))).await.unwrap();
+        let refused = broker.commit_offsets(&Caller::ANONYMOUS, commit(Some(old))).await.unwrap();
         assert_eq!(refused, [(at.clone(), GroupError::TopicReplaced { topic: "t".into() })]);
-        let found = broker.fetch_offsets("g", Some(vec![at.clone()])).await.unwrap();
+        let found = broker.fetch_offsets(&Caller::ANONYMOUS, "g", Some(vec![at.clone()])).await.unwrap();
         assert_eq!((found.offsets, found.topics), (vec![], vec![("t".to_string(), new)]));
     }
-    assert_eq!(cluster.any().commit_offsets(commit(Some(new))).await, Ok(vec![]));
-    let found = cluster.broker(3).fetch_offsets("g", Some(vec![at])).await.unwrap();
+    assert_eq!(cluster.any().commit_offsets(&Caller::ANONYMOUS, commit(Some(new))).await, Ok(vec![]));
+    let found = cluster.broker(3).fetch_offsets(&Caller::ANONYMOUS, "g", Some(vec![at])).await.unwrap();
     assert_eq!(found.offsets[0].offset, Offset(7));
 }
 
@@ -110,11 +118,12 @@ async fn m11_a_broker_that_is_late_does_not_call_the_new_topic_replaced() {
     until("all know the topic", || async { id_of(&cluster.broker(late)).await == id_of(&cluster.broker(1)).await })
         .await;
     cluster.cuts.isolate(late, 1..=3);
-    until("the others go on", || async { cluster.broker(1).describe_topic("t").await.is_ok() }).await;
+    until("the others go on", || async { cluster.broker(1).describe_topic(&Caller::ANONYMOUS, "t").await.is_ok() })
+        .await;
     let broker = cluster.broker(1);
-    broker.delete_topic(DeleteTopicRequest { name: "t".into(), dry_run: false }).await.unwrap();
+    broker.delete_topic(&Caller::ANONYMOUS, DeleteTopicRequest { name: "t".into(), dry_run: false }).await.unwrap();
     let create = crate::broker::CreateTopicRequest { name: "t".into(), ..Default::default() };
-    let new = broker.create_topic(create).await.unwrap().id;
+    let new = broker.create_topic(&Caller::ANONYMOUS, create).await.unwrap().id;
     let found = fetch(&cluster.broker(late), new, 0, Duration::ZERO).await;
     assert!(matches!(found, Err(FetchError::Unavailable { .. })), "{found:?}");
     cluster.cuts.mend();
@@ -146,7 +155,11 @@ async fn m11_a_tombstone_stays_until_the_log_of_metadata_is_purged_past_the_dele
         // Below the deletion: that it is purged at all allows nothing.
         metadata(&cluster, id).purge_now().await;
     }
-    cluster.any().delete_topic(DeleteTopicRequest { name: "t".into(), dry_run: false }).await.unwrap();
+    cluster
+        .any()
+        .delete_topic(&Caller::ANONYMOUS, DeleteTopicRequest { name: "t".into(), dry_run: false })
+        .await
+        .unwrap();
     for id in 1..=3 {
         let metadata = metadata(&cluster, id);
         let is_gone = || async { metadata.read(|state| state.topic("t").is_none() && !state.is_deleted(group)) };

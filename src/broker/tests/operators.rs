@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::rig::{Cluster, until};
 use crate::{
     broker::{
-        AddPartitionsRequest, AdminError, Broker, CreateTopicRequest, LeaderNow, TopicDescription, TopicsWanted,
-        TransferLeaderRequest,
+        AddPartitionsRequest, AdminError, Broker, Caller, CreateTopicRequest, LeaderNow, TopicDescription,
+        TopicsWanted, TransferLeaderRequest,
     },
     types::{BrokerId, Offset, PartitionId},
 };
@@ -20,7 +20,9 @@ async fn transfer(broker: &Broker, partition: Option<(&str, i32)>, to: u64) -> R
     let began = Instant::now();
     let partition = partition.map(|(topic, number)| (topic.to_string(), PartitionId(number)));
     let timeout = Duration::from_secs(60);
-    let result = broker.transfer_leader(TransferLeaderRequest { partition, to: Some(BrokerId(to)), timeout }).await;
+    let result = broker
+        .transfer_leader(&Caller::ANONYMOUS, TransferLeaderRequest { partition, to: Some(BrokerId(to)), timeout })
+        .await;
     assert!(began.elapsed() < AT_ONCE, "{:?}: {result:?}", began.elapsed());
     result
 }
@@ -28,7 +30,7 @@ async fn transfer(broker: &Broker, partition: Option<(&str, i32)>, to: u64) -> R
 async fn until_dead(cluster: &Cluster, id: u64) {
     for broker in cluster.nodes.values().map(|node| node.broker.clone()) {
         until(&format!("broker {id} is seen dead"), || async {
-            let view = broker.cluster_view(TopicsWanted::None).await;
+            let view = broker.cluster_view(&Caller::ANONYMOUS, TopicsWanted::None).await;
             view.brokers.iter().any(|broker| broker.id.0 == id && !broker.alive)
         })
         .await;
@@ -50,7 +52,7 @@ fn wish(name: &str, partitions: u32, replication_factor: u32) -> CreateTopicRequ
 async fn p8_a_transfer_to_who_cannot_lead_is_refused_at_once_by_name() {
     let mut cluster = Cluster::start(4, 8_100).await;
     cluster.create("t", 1).await;
-    let description = cluster.any().describe_topic("t").await.unwrap();
+    let description = cluster.any().describe_topic(&Caller::ANONYMOUS, "t").await.unwrap();
     let replicas: BTreeSet<u64> = description.partitions[0].replicas.iter().map(|broker| broker.0).collect();
     let outsider = (1..=4).find(|id| !replicas.contains(id)).unwrap();
     let refused = transfer(&cluster.any(), Some(("t", 0)), outsider).await.unwrap_err();
@@ -107,7 +109,7 @@ async fn p8_a_transfer_by_name_ends_well_only_if_that_broker_leads() {
 async fn leader_of(cluster: &Cluster, partition: Option<(&str, i32)>) -> u64 {
     let view = || async {
         let wanted = partition.map_or(TopicsWanted::None, |(topic, _)| TopicsWanted::Named(vec![topic.into()]));
-        let view = cluster.any().cluster_view(wanted).await;
+        let view = cluster.any().cluster_view(&Caller::ANONYMOUS, wanted).await;
         let of_topic = view.topics.first().and_then(|topic| topic.partitions[0].leader);
         if partition.is_some() { of_topic } else { view.metadata_leader }
     };
@@ -140,15 +142,15 @@ async fn replicas_go_to_live_brokers_and_a_note_says_where_there_are_too_few() {
     until_dead(&cluster, 2).await;
     let dry = CreateTopicRequest { dry_run: true, ..wish("a", 4, 3) };
     for request in [dry, wish("a", 4, 3)] {
-        let created = cluster.any().create_topic(request).await.unwrap();
+        let created = cluster.any().create_topic(&Caller::ANONYMOUS, request).await.unwrap();
         assert!(created.partitions.iter().all(|p| !p.replicas.contains(&BrokerId(2))), "{created:?}");
         assert_eq!(created.notes, Vec::<String>::new());
     }
     let more = AddPartitionsRequest { name: "a".into(), partitions: 8, dry_run: false };
-    let grown = cluster.any().add_partitions(more).await.unwrap();
+    let grown = cluster.any().add_partitions(&Caller::ANONYMOUS, more).await.unwrap();
     assert!(grown.partitions.iter().all(|p| !p.replicas.contains(&BrokerId(2))), "{grown:?}");
 
-    let created = cluster.any().create_topic(wish("b", 4, 4)).await.unwrap();
+    let created = cluster.any().create_topic(&Caller::ANONYMOUS, wish("b", 4, 4)).await.unwrap();
     assert!(created.notes.len() == 1 && created.notes[0].contains("4 new replicas stand on broker 2"), "{created:?}");
     assert!(
         created.partitions.iter().all(|p| p.replicas[0] != BrokerId(2)),
@@ -163,18 +165,24 @@ async fn r8_what_was_just_created_tells_its_numbers() {
     for round in 0..5 {
         for wait in [true, false] {
             let name = format!("t-{round}-{wait}");
-            let created = cluster.any().create_topic(CreateTopicRequest { wait, ..wish(&name, 5, 3) }).await.unwrap();
+            let created = cluster
+                .any()
+                .create_topic(&Caller::ANONYMOUS, CreateTopicRequest { wait, ..wish(&name, 5, 3) })
+                .await
+                .unwrap();
             assert!(!wait || created.partitions.iter().all(|p| p.stats.is_some()), "{created:?}");
             let has_all = |topic: &TopicDescription| topic.partitions.iter().all(|p| p.stats.is_some());
             // Whoever is asked.
             for node in cluster.nodes.values() {
                 if wait {
-                    let described = node.broker.describe_topic(&name).await.unwrap();
+                    let described = node.broker.describe_topic(&Caller::ANONYMOUS, &name).await.unwrap();
                     assert!(has_all(&described), "{described:?}");
                 } else {
                     // It waits for elections, but not for as long as they may take.
-                    until("all leaders tell", || async { has_all(&node.broker.describe_topic(&name).await.unwrap()) })
-                        .await;
+                    until("all leaders tell", || async {
+                        has_all(&node.broker.describe_topic(&Caller::ANONYMOUS, &name).await.unwrap())
+                    })
+                    .await;
                 }
             }
         }

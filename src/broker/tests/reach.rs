@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::rig::{Cluster, try_produce, until};
-use crate::broker::{CreateTopicRequest, Effect, ProduceError, TopicsWanted};
+use crate::broker::{Caller, CreateTopicRequest, Effect, ProduceError, TopicsWanted};
 
 /// Until it is noticed that links are dead; a client is to find the real leaders within two seconds.
 const NOTICED: Duration = Duration::from_secs(2);
@@ -17,7 +17,8 @@ async fn r2_a_broker_that_is_cut_off_says_so_and_keeps_nobody_waiting() {
     until("a leader", || async { cluster.leader("t").await.is_some() }).await;
     let leader = cluster.led_by("t").await;
     let other = leader % 3 + 1;
-    let is_stale = async |id| cluster.broker(id).cluster_view(TopicsWanted::None).await.routes_stale;
+    let is_stale =
+        async |id| cluster.broker(id).cluster_view(&Caller::ANONYMOUS, TopicsWanted::None).await.routes_stale;
     assert!(!is_stale(leader).await && !is_stale(other).await);
 
     cluster.cuts.isolate(leader, 1..=3);
@@ -43,7 +44,7 @@ async fn r2_a_broker_that_is_cut_off_says_so_and_keeps_nobody_waiting() {
     let began = Instant::now();
     let (name, timeout) = ("u".into(), Duration::from_secs(20));
     let wish = CreateTopicRequest { name, timeout, ..CreateTopicRequest::default() };
-    let error = broker.create_topic(wish).await.expect_err("it has no metadata leader");
+    let error = broker.create_topic(&Caller::ANONYMOUS, wish).await.expect_err("it has no metadata leader");
     assert_eq!(error.effect(), Effect::None, "{error}");
     assert!(began.elapsed() < 2 * NOTICED, "{:?}", began.elapsed());
 

@@ -5,7 +5,7 @@ use tokio::time::timeout;
 
 use super::rig::{Cluster, PATIENCE, read_all, until};
 use crate::{
-    broker::{BrokerFailed, cluster::setback},
+    broker::{BrokerFailed, Caller, cluster::setback},
     storage::SimDisk,
     types::BrokerId,
 };
@@ -293,7 +293,7 @@ async fn o1_10_a_committed_entry_that_the_leader_contradicts_stops_the_broker_th
     cluster.kill(one, 7);
     cluster.run(one).await;
     until("health names both", || async {
-        let problems = cluster.broker(one).health().await.problems.join("\n");
+        let problems = cluster.broker(one).health(&Caller::ANONYMOUS).await.problems.join("\n");
         [two, three].iter().all(|gone| problems.contains(&format!("broker {gone} has stopped for good")))
     })
     .await;
@@ -311,7 +311,7 @@ async fn p1_11_a_broker_set_back_alone_costs_nothing_but_itself() {
     cluster.disks.insert(id, copy);
     cluster.run(id).await;
     assert_refused(&cluster, id).await;
-    let report = cluster.broker(leader).health().await;
+    let report = cluster.broker(leader).health(&Caller::ANONYMOUS).await;
     assert!(report.problems.iter().any(|problem| problem.contains("stopped for good")), "{report:?}");
     let values = values(20);
     assert_eq!(read_all(&cluster.broker(leader), "t", 0).await, values);

@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use super::rig::{Cluster, until};
 use crate::{
-    broker::{AlterTopicRequest, Broker, CreateTopicRequest, TransferLeaderRequest, upkeep::retention},
+    broker::{AlterTopicRequest, Broker, Caller, CreateTopicRequest, TransferLeaderRequest, upkeep::retention},
     partition::SegmentLimits,
     types::{BrokerId, Offset, PartitionId},
 };
@@ -22,14 +22,14 @@ async fn half_an_hour(cluster: &Cluster) {
         wait: true,
         ..CreateTopicRequest::default()
     };
-    cluster.any().create_topic(request).await.unwrap();
+    cluster.any().create_topic(&Caller::ANONYMOUS, request).await.unwrap();
 }
 
 async fn lead(cluster: &Cluster, to: u64) -> Broker {
     let partition = Some(("t".to_string(), PartitionId(0)));
     let request = TransferLeaderRequest { partition, to: Some(BrokerId(to)), timeout: Duration::from_secs(5) };
     until(&format!("{to} leads"), || async {
-        let _ = cluster.any().transfer_leader(request.clone()).await;
+        let _ = cluster.any().transfer_leader(&Caller::ANONYMOUS, request.clone()).await;
         cluster.leader("t").await == Some(to)
     })
     .await;
@@ -58,7 +58,7 @@ async fn m4_a_leader_whose_clock_jumps_an_hour_trims_nothing() {
     ahead(&cluster, id, HOUR_MS);
     retention::round(&leader.parts.retention).await;
     assert!(leader.parts.views.clock_view.borrow().is_off());
-    let health = leader.health().await;
+    let health = leader.health(&Caller::ANONYMOUS).await;
     assert!(health.problems.iter().any(|p| p.contains("clock is 3") && p.contains("ahead of")), "{health:?}");
     let text = cluster.nodes[&id].metrics.encode();
     let skew = text.lines().find_map(|line| line.strip_prefix("flotilla_clock_ahead_seconds ")?.parse::<f64>().ok());
@@ -123,7 +123,7 @@ async fn segments_of_a_topic_change_on_every_replica_by_an_entry() {
     let set = [("segment.bytes", "1048576"), ("segment.ms", "5")];
     let set = set.map(|(key, value)| (key.to_string(), value.to_string())).into();
     let alter = AlterTopicRequest { name: "t".into(), set, ..AlterTopicRequest::default() };
-    cluster.any().alter_topic(alter).await.unwrap();
+    cluster.any().alter_topic(&Caller::ANONYMOUS, alter).await.unwrap();
     let wanted = SegmentLimits { bytes: 1 << 20, ms: 1_000 };
     let has = |broker: &Broker| broker.parts.replicas.hosted()[0].group.read(|state| state.segment_limits()) == wanted;
     let leader = cluster.led_by("t").await;

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     broker::{
-        Acks, Broker, BrokerDeps, BrokerSettings, CreateTopicRequest, Effect, FetchRequest, ProduceError,
+        Acks, Broker, BrokerDeps, BrokerSettings, Caller, CreateTopicRequest, Effect, FetchRequest, ProduceError,
         ProduceRequest, Readiness, Receipt, node::GroupSettings,
     },
     config::Peer,
@@ -273,12 +273,12 @@ impl Cluster {
             configs,
             ..CreateTopicRequest::default()
         };
-        self.any().create_topic(request).await.unwrap();
+        self.any().create_topic(&Caller::ANONYMOUS, request).await.unwrap();
     }
 
     /// Who leads a partition, as seen by a live broker.
     pub async fn leader(&self, topic: &str) -> Option<u64> {
-        let description = self.any().describe_topic(topic).await.ok()?;
+        let description = self.any().describe_topic(&Caller::ANONYMOUS, topic).await.ok()?;
         let leader = description.partitions[0].leader?.broker.0;
         self.nodes.contains_key(&leader).then_some(leader)
     }
@@ -432,7 +432,7 @@ pub async fn try_produce_to(
         expected_offset: None,
     };
     let budget = broker.reserve_produce(request.batch.len()).await;
-    match broker.produce(request, budget) {
+    match broker.produce(&Caller::ANONYMOUS, request, budget) {
         Ok(waiting) => timeout(PATIENCE, waiting).await.expect("a produce is answered by its deadline"),
         Err(error) => {
             assert_eq!(error.effect(), Effect::None);
@@ -462,7 +462,7 @@ pub async fn read_all(broker: &Broker, topic: &str, from: i64) -> Vec<(i64, i32)
             bytes_max: 1_000,
             wait: Duration::ZERO,
         };
-        let fetched = broker.fetch(request).await.unwrap();
+        let fetched = broker.fetch(&Caller::ANONYMOUS, request).await.unwrap();
         if fetched.batches.is_empty() {
             assert_eq!(fetched.high_watermark, offset, "all of it was read");
             return values;

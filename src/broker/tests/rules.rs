@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::rig::{Cluster, PATIENCE, read_all, until};
 use crate::{
     broker::{
-        Broker, CreateTopicRequest, FetchError, FetchRequest, OffsetAt, TransferLeaderRequest, TrimRequest,
+        Broker, Caller, CreateTopicRequest, FetchError, FetchRequest, OffsetAt, TransferLeaderRequest, TrimRequest,
         upkeep::retention,
     },
     types::{BrokerId, LogIndex, Offset, PartitionId},
@@ -35,7 +35,7 @@ pub(super) async fn create_with_short_segments(cluster: &Cluster) {
         wait: true,
         ..CreateTopicRequest::default()
     };
-    cluster.any().create_topic(request).await.unwrap();
+    cluster.any().create_topic(&Caller::ANONYMOUS, request).await.unwrap();
 }
 
 /// All clocks go on together, so that the open segment's time is over.
@@ -49,7 +49,7 @@ pub(super) async fn lead(cluster: &Cluster, to: u64) {
     let partition = Some(("t".to_string(), ONE));
     let request = TransferLeaderRequest { partition, to: Some(BrokerId(to)), timeout: Duration::from_secs(5) };
     until(&format!("{to} leads"), || async {
-        let _ = cluster.any().transfer_leader(request.clone()).await;
+        let _ = cluster.any().transfer_leader(&Caller::ANONYMOUS, request.clone()).await;
         cluster.leader("t").await == Some(to) && cluster.broker(to).parts.replicas.hosted()[0].is_ready()
     })
     .await;
@@ -87,7 +87,7 @@ async fn m5_a_node_behind_the_purge_starts_from_the_checkpoint_and_leads_with_al
     let leader = cluster.broker(cluster.led_by("t").await);
     let last_index = leader.parts.replicas.hosted()[0].group.log().last().unwrap().index;
     let trim = TrimRequest { topic: "t".into(), partition: ONE, before: Some(Offset(45)), dry_run: false };
-    assert_eq!(cluster.any().trim_partition(trim).await, Ok(Offset(45)));
+    assert_eq!(cluster.any().trim_partition(&Caller::ANONYMOUS, trim).await, Ok(Offset(45)));
     until("the log is purged below the log start", || async { purged(&leader).is_some() }).await;
     // Several segments lie below 45, and some records between the purge point and the log start.
     let point = purged(&leader).unwrap();
@@ -131,20 +131,27 @@ async fn b7_a_leader_that_is_cut_off_calls_no_offset_out_of_range() {
     cluster.cuts.isolate(id, 1..=3);
     // At once, while it still has its lease, and later.
     for _ in 0..3 {
-        let beyond = timeout(PATIENCE, leader.fetch(fetch_at(4, Duration::ZERO))).await.expect("an answer in time");
+        let beyond = timeout(PATIENCE, leader.fetch(&Caller::ANONYMOUS, fetch_at(4, Duration::ZERO)))
+            .await
+            .expect("an answer in time");
         let error = beyond.expect_err("there is no such record");
         assert!(!matches!(error, FetchError::OffsetOutOfRange { .. }), "{error:?}");
         // The end of the log is as little known as what lies beyond.
-        let latest = timeout(PATIENCE, leader.find_offset("t", None, ONE, OffsetAt::Latest)).await.expect("in time");
+        let latest = timeout(PATIENCE, leader.find_offset(&Caller::ANONYMOUS, "t", None, ONE, OffsetAt::Latest))
+            .await
+            .expect("in time");
         assert!(latest.is_err(), "{latest:?}");
     }
-    let below = leader.fetch(fetch_at(2, Duration::ZERO)).await;
+    let below = leader.fetch(&Caller::ANONYMOUS, fetch_at(2, Duration::ZERO)).await;
     assert!(below.is_ok(), "what is committed stays true: {below:?}");
     cluster.cuts.mend();
     until("it is in range, or known to be out of it", || async {
         let now = cluster.leader("t").await;
         let Some(now) = now.map(|id| cluster.broker(id)) else { return false };
-        matches!(now.fetch(fetch_at(4, Duration::ZERO)).await, Err(FetchError::OffsetOutOfRange { .. }))
+        matches!(
+            now.fetch(&Caller::ANONYMOUS, fetch_at(4, Duration::ZERO)).await,
+            Err(FetchError::OffsetOutOfRange { .. })
+        )
     })
     .await;
 }

@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout};
 
 use super::rig::{Cluster, PATIENCE, try_produce, try_produce_to, until};
 use crate::{
-    broker::{FetchError, FetchRequest, parts::Parts},
+    broker::{Caller, FetchError, FetchRequest, parts::Parts},
     metadata::{AllocateProducerIds, Change},
     storage::sim::SimFault,
     types::{BrokerId, METADATA_GROUP, Offset, PartitionId, RaftGroupId},
@@ -80,7 +80,10 @@ async fn a_leader_that_is_cut_off_does_not_go_on_saying_that_there_is_nothing_ne
     let fetch = |wait| {
         let topic = "t".into();
         let (partition, offset) = (PartitionId(0), Offset(1));
-        broker.fetch(FetchRequest { topic, topic_id: None, partition, offset, bytes_max: 1_000, wait })
+        broker.fetch(
+            &Caller::ANONYMOUS,
+            FetchRequest { topic, topic_id: None, partition, offset, bytes_max: 1_000, wait },
+        )
     };
     assert!(fetch(Duration::ZERO).await.unwrap().batches.is_empty());
     cluster.cuts.isolate(leader, 1..=3);

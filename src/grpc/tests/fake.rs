@@ -13,10 +13,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use super::super::Backend;
 use crate::{
     broker::{
-        AddPartitionsRequest, AdminError, AlterTopicRequest, ClusterView, CreateTopicRequest, DeleteTopicRequest,
-        FetchError, FetchRequest, Fetched, FoundOffset, HealthReport, LeaderNow, OffsetAt, PartitionDescription,
-        ProduceError, ProduceRequest, ProducerIdentity, Readiness, Receipt, TopicDescription, TopicSummary,
-        TopicsWanted, TransferLeaderRequest, TrimRequest, answer_room,
+        AddPartitionsRequest, AdminError, AlterTopicRequest, Caller, ClusterView, CreateTopicRequest,
+        DeleteTopicRequest, FetchError, FetchRequest, Fetched, FoundOffset, HealthReport, LeaderNow, OffsetAt,
+        PartitionDescription, ProduceError, ProduceRequest, ProducerIdentity, Readiness, Receipt, TopicDescription,
+        TopicSummary, TopicsWanted, TransferLeaderRequest, TrimRequest, answer_room,
         groups::{
             CommitRequest, CommittedOffset, CommittedOffsets, GroupDescription, GroupError, GroupMember,
             GroupPartition, GroupSummary, HeartbeatAnswer, HeartbeatRequest, Leaver,
@@ -236,7 +236,12 @@ impl Backend for Fake {
         self.budget.clone().acquire_many_owned(bytes as u32).await.unwrap()
     }
 
-    fn produce(&self, request: ProduceRequest, budget: Self::Budget) -> Result<Self::Waiting, ProduceError> {
+    fn produce(
+        &self,
+        _: &Caller,
+        request: ProduceRequest,
+        budget: Self::Budget,
+    ) -> Result<Self::Waiting, ProduceError> {
         let (topic, partition) = (request.topic.clone(), request.partition);
         if topic != TOPIC {
             return Err(ProduceError::UnknownTopic { topic });
@@ -282,7 +287,7 @@ impl Backend for Fake {
         .boxed())
     }
 
-    async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+    async fn fetch(&self, _: &Caller, request: FetchRequest) -> Result<Fetched, FetchError> {
         self.check(&request.topic, request.topic_id, request.partition)?;
         let deadline = tokio::time::Instant::now() + request.wait;
         loop {
@@ -294,10 +299,10 @@ impl Backend for Fake {
         }
     }
 
-    async fn fetch_kept(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
-        match self.fetch(request.clone()).await {
+    async fn fetch_kept(&self, _: &Caller, request: FetchRequest) -> Result<Fetched, FetchError> {
+        match self.fetch(&Caller::ANONYMOUS, request.clone()).await {
             Err(FetchError::OffsetOutOfRange { log_start, .. }) if log_start > request.offset => {
-                self.fetch(FetchRequest { offset: log_start, ..request }).await
+                self.fetch(&Caller::ANONYMOUS, FetchRequest { offset: log_start, ..request }).await
             }
             ended => ended,
         }
@@ -313,6 +318,7 @@ impl Backend for Fake {
 
     async fn find_offset(
         &self,
+        _: &Caller,
         topic: &str,
         topic_id: Option<TopicId>,
         partition: PartitionId,
@@ -332,45 +338,45 @@ impl Backend for Fake {
         Ok(FoundOffset { offset, epoch: EPOCH })
     }
 
-    async fn create_topic(&self, request: CreateTopicRequest) -> Result<TopicDescription, AdminError> {
+    async fn create_topic(&self, _: &Caller, request: CreateTopicRequest) -> Result<TopicDescription, AdminError> {
         match request.name.as_str() {
             TOPIC => Err(AdminError::TopicExists { topic: request.name }),
             name => Ok(TopicDescription { configs: set_configs(&request.configs), ..description(name) }),
         }
     }
 
-    async fn list_topics(&self) -> Result<Vec<TopicSummary>, AdminError> {
+    async fn list_topics(&self, _: &Caller) -> Result<Vec<TopicSummary>, AdminError> {
         Ok(vec![TopicSummary { name: TOPIC.into(), id: TOPIC_ID, partitions: 2, replication_factor: 3 }])
     }
 
-    async fn describe_topic(&self, name: &str) -> Result<TopicDescription, AdminError> {
+    async fn describe_topic(&self, _: &Caller, name: &str) -> Result<TopicDescription, AdminError> {
         match name {
             TOPIC => Ok(description(name)),
             _ => Err(AdminError::UnknownTopic { topic: name.into() }),
         }
     }
 
-    async fn alter_topic(&self, request: AlterTopicRequest) -> Result<TopicDescription, AdminError> {
+    async fn alter_topic(&self, _: &Caller, request: AlterTopicRequest) -> Result<TopicDescription, AdminError> {
         Ok(description(&request.name))
     }
 
-    async fn add_partitions(&self, request: AddPartitionsRequest) -> Result<TopicDescription, AdminError> {
+    async fn add_partitions(&self, _: &Caller, request: AddPartitionsRequest) -> Result<TopicDescription, AdminError> {
         Ok(description(&request.name))
     }
 
-    async fn trim_partition(&self, request: TrimRequest) -> Result<Offset, AdminError> {
+    async fn trim_partition(&self, _: &Caller, request: TrimRequest) -> Result<Offset, AdminError> {
         Ok(request.before.unwrap_or(Offset(self.state().next_offset)))
     }
 
-    async fn delete_topic(&self, request: DeleteTopicRequest) -> Result<TopicSummary, AdminError> {
+    async fn delete_topic(&self, _: &Caller, request: DeleteTopicRequest) -> Result<TopicSummary, AdminError> {
         Ok(TopicSummary { name: request.name, id: TOPIC_ID, partitions: 2, replication_factor: 3 })
     }
 
-    async fn init_producer_id(&self) -> Result<ProducerIdentity, AdminError> {
+    async fn init_producer_id(&self, _: &Caller) -> Result<ProducerIdentity, AdminError> {
         Ok(ProducerIdentity { id: ProducerId(9), epoch: ProducerEpoch(0) })
     }
 
-    async fn cluster_view(&self, _: TopicsWanted) -> ClusterView {
+    async fn cluster_view(&self, _: &Caller, _: TopicsWanted) -> ClusterView {
         ClusterView {
             cluster_id: Some(ClusterId(0xc1)),
             metadata_index: LogIndex(5),
@@ -381,23 +387,23 @@ impl Backend for Fake {
         }
     }
 
-    async fn health(&self) -> HealthReport {
+    async fn health(&self, _: &Caller) -> HealthReport {
         let (problems, notes) = (vec!["broker 3 is down".into()], vec!["a note".into()]);
         HealthReport { problems, notes, details: vec!["a detail".into()], brokers: 3, ..HealthReport::default() }
     }
 
-    async fn transfer_leader(&self, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {
+    async fn transfer_leader(&self, _: &Caller, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {
         match request.to {
             Some(broker) => Ok(LeaderNow { broker, epoch: EPOCH }),
             None => Err(AdminError::TransferFailed { reason: "no other voter is alive".into() }),
         }
     }
 
-    async fn group_join(&self, request: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
-        self.group_heartbeat(request).await
+    async fn group_join(&self, _: &Caller, request: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
+        self.group_heartbeat(&Caller::ANONYMOUS, request).await
     }
 
-    async fn group_heartbeat(&self, request: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
+    async fn group_heartbeat(&self, _: &Caller, request: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
         known(&request.group)?;
         let answer = HeartbeatAnswer {
             member: "m-1".into(),
@@ -412,6 +418,7 @@ impl Backend for Fake {
 
     async fn group_leave(
         &self,
+        _: &Caller,
         group: &str,
         leavers: Vec<Leaver>,
     ) -> Result<Vec<(Leaver, Option<GroupError>)>, GroupError> {
@@ -424,7 +431,11 @@ impl Backend for Fake {
         Ok(leavers.into_iter().map(left).collect())
     }
 
-    async fn commit_offsets(&self, request: CommitRequest) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
+    async fn commit_offsets(
+        &self,
+        _: &Caller,
+        request: CommitRequest,
+    ) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
         known(&request.group)?;
         let fenced = {
             let refusal = GroupRefusal::WrongEpoch { found: 1, current: 2 };
@@ -438,6 +449,7 @@ impl Backend for Fake {
 
     async fn fetch_offsets(
         &self,
+        _: &Caller,
         group: &str,
         at: Option<Vec<TopicPartition>>,
     ) -> Result<CommittedOffsets, GroupError> {
@@ -453,12 +465,12 @@ impl Backend for Fake {
         Ok(CommittedOffsets { offsets, topics: vec![(TOPIC.into(), TOPIC_ID)] })
     }
 
-    async fn list_groups(&self) -> Result<Vec<GroupSummary>, GroupError> {
+    async fn list_groups(&self, _: &Caller) -> Result<Vec<GroupSummary>, GroupError> {
         let one = |phase| GroupSummary { group: GROUP.into(), phase, protocol: "flotilla".into(), members: 1 };
         Ok([GroupPhase::Empty, GroupPhase::Stable, GroupPhase::Rebalancing].map(one).into())
     }
 
-    async fn describe_group(&self, group: &str) -> Result<GroupDescription, GroupError> {
+    async fn describe_group(&self, _: &Caller, group: &str) -> Result<GroupDescription, GroupError> {
         known(group)?;
         let set = |p| PartitionSet::from([(TOPIC.into(), vec![PartitionId(p)])]);
         let partition = GroupPartition {
@@ -473,7 +485,7 @@ impl Backend for Fake {
         };
         let unknown = GroupPartition::unread(at_partition(1));
         Ok(GroupDescription {
-            summary: self.list_groups().await?.swap_remove(1),
+            summary: self.list_groups(&Caller::ANONYMOUS).await?.swap_remove(1),
             epoch: 8,
             assignor: "sticky".into(),
             coordinator: Some(BrokerId(3)),
@@ -495,13 +507,14 @@ impl Backend for Fake {
         })
     }
 
-    async fn delete_group(&self, group: &str, dry_run: bool) -> Result<(), GroupError> {
+    async fn delete_group(&self, _: &Caller, group: &str, dry_run: bool) -> Result<(), GroupError> {
         known(group)?;
         if dry_run { Ok(()) } else { Err(GroupError::NotEmpty { group: group.into(), members: 1 }) }
     }
 
     async fn delete_offsets(
         &self,
+        _: &Caller,
         group: &str,
         at: Vec<TopicPartition>,
     ) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {

@@ -7,6 +7,7 @@ use super::{Pager, Section, Shell, is_found, records_href, rendered, window};
 use crate::{
     broker::groups::{GroupDescription, GroupError, GroupMember, GroupPartition},
     group::PartitionSet,
+    http::backend::CALLER,
     http::{
         backend::Backend,
         limits,
@@ -65,12 +66,12 @@ impl Lag {
 
 pub async fn groups<B: Backend>(backend: &B, query: &Query) -> Result<String, Problem> {
     let find = query.text("find").unwrap_or_default().to_string();
-    let mut found = backend.list_groups().await?;
+    let mut found = backend.list_groups(&CALLER).await?;
     found.retain(|group| is_found(&group.group, &find));
     found.sort_by(|a, b| a.group.cmp(&b.group));
     let (first, shown) = window(&found, query.first()?, limits::GROUPS_MAX);
     let names: Vec<String> = shown.iter().map(|group| group.group.clone()).collect();
-    let described = stream::iter(names).map(|name| async move { backend.describe_group(&name).await });
+    let described = stream::iter(names).map(|name| async move { backend.describe_group(&CALLER, &name).await });
     let described: Vec<Result<GroupDescription, GroupError>> =
         described.buffered(limits::GROUPS_AT_ONCE).collect().await;
     let rows = shown.iter().zip(described).map(|(group, described)| GroupRow {
@@ -131,7 +132,7 @@ struct Partition {
 
 pub async fn group<B: Backend>(backend: &B, query: &Query) -> Result<String, Problem> {
     let name = query.required("name")?;
-    let group = backend.describe_group(name).await?;
+    let group = backend.describe_group(&CALLER, name).await?;
     let (first, partitions) = window(&group.partitions, query.first()?, limits::ROWS_MAX);
     let base = format!("/group?name={}", encoded(name));
     rendered(GroupPage {

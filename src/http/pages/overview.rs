@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use super::{Section, Shell, rendered};
 use crate::{
     broker::{BrokerView, ClusterView, HealthReport, NodeFigures, TopicsWanted},
+    http::backend::CALLER,
     http::{
         backend::Backend,
         chart::{BOTTOM, Chart, HEIGHT, LEFT, Quantity, RIGHT, Series, TOP, WIDTH},
@@ -47,12 +48,16 @@ struct Node {
 
 pub async fn overview<B: Backend>(backend: &B, query: &Query) -> Result<String, Problem> {
     let of = query.node()?.unwrap_or(backend.id());
-    let (health, view, of_figures) =
-        tokio::join!(backend.health(), backend.cluster_view(TopicsWanted::None), backend.figures(of, true));
-    let shown = &view.brokers[..view.brokers.len().min(limits::NODES_MAX)];
-    let figures = join_all(
-        shown.iter().map(|broker| async { if broker.alive { backend.figures(broker.id, false).await } else { None } }),
+    let (health, view, of_figures) = tokio::join!(
+        backend.health(&CALLER),
+        backend.cluster_view(&CALLER, TopicsWanted::None),
+        backend.figures(&CALLER, of, true)
     );
+    let shown = &view.brokers[..view.brokers.len().min(limits::NODES_MAX)];
+    let figures =
+        join_all(shown.iter().map(|broker| async {
+            if broker.alive { backend.figures(&CALLER, broker.id, false).await } else { None }
+        }));
     let nodes = shown.iter().zip(figures.await).map(|(broker, figures)| node(&view, broker, figures));
     rendered(Overview {
         shell: Shell::new(backend, Section::Overview, "Cluster", 5),

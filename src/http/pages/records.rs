@@ -5,6 +5,7 @@ use askama::Template;
 use super::{Section, Shell, records_href, rendered};
 use crate::{
     broker::TopicsWanted,
+    http::backend::CALLER,
     http::{
         backend::Backend,
         limits,
@@ -54,7 +55,7 @@ struct Row {
 pub async fn records<B: Backend>(backend: &B, query: &Query) -> Result<(StatusCode, String), Problem> {
     let topic = query.required("topic")?.to_string();
     let partition: i32 = query.number("partition")?.unwrap_or(0);
-    let view = backend.cluster_view(TopicsWanted::Named(vec![topic.clone()])).await;
+    let view = backend.cluster_view(&CALLER, TopicsWanted::Named(vec![topic.clone()])).await;
     let partitions = view.topics.first().map_or(0, |topic| topic.partitions.len());
     let read = match query.records() {
         Ok(wanted) => records::read(backend, &wanted).await.map(|page| view_of(&wanted, page)),

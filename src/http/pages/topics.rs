@@ -5,6 +5,7 @@ use askama::Template;
 use super::{Pager, Section, Shell, is_found, rendered, window};
 use crate::{
     broker::{PartitionDescription, TopicDescription, TopicSummary},
+    http::backend::CALLER,
     http::{
         backend::Backend,
         limits,
@@ -25,7 +26,7 @@ struct Topics {
 
 pub async fn topics<B: Backend>(backend: &B, query: &Query) -> Result<String, Problem> {
     let find = query.text("find").unwrap_or_default().to_string();
-    let mut found = backend.list_topics().await?;
+    let mut found = backend.list_topics(&CALLER).await?;
     found.retain(|topic| is_found(&topic.name, &find));
     found.sort_by(|a, b| a.name.cmp(&b.name));
     let (first, topics) = window(&found, query.first()?, limits::ROWS_MAX);
@@ -62,7 +63,7 @@ struct Partition {
 
 pub async fn topic<B: Backend>(backend: &B, query: &Query) -> Result<String, Problem> {
     let name = query.required("name")?;
-    let topic = backend.describe_topic(name).await?;
+    let topic = backend.describe_topic(&CALLER, name).await?;
     let (first, partitions) = window(&topic.partitions, query.first()?, limits::ROWS_MAX);
     let base = format!("/topic?name={}", encoded(name));
     rendered(TopicPage {

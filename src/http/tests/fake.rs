@@ -10,9 +10,9 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     broker::{
-        AdminError, BrokerView, BrowseFrom, BrowseRequest, Browsed, ClusterView, FetchError, Fetched, HealthReport,
-        LeaderNow, NodeFigures, PartitionDescription, PartitionStats, PartitionView, Readiness, TopicDescription,
-        TopicSummary, TopicView, TopicsWanted,
+        AdminError, BrokerView, BrowseFrom, BrowseRequest, Browsed, Caller, ClusterView, FetchError, Fetched,
+        HealthReport, LeaderNow, NodeFigures, PartitionDescription, PartitionStats, PartitionView, Readiness,
+        TopicDescription, TopicSummary, TopicView, TopicsWanted,
         groups::{GroupDescription, GroupError, GroupMember, GroupPartition, GroupSummary},
     },
     group::{Assignor, GroupPhase, Subscription},
@@ -110,7 +110,7 @@ impl Backend for Fake {
         CpuTurns::new(1)
     }
 
-    async fn health(&self) -> HealthReport {
+    async fn health(&self, _: &Caller) -> HealthReport {
         let problems = self.get(|state| state.problems.clone());
         HealthReport {
             healthy: problems.is_empty(),
@@ -125,7 +125,7 @@ impl Backend for Fake {
         }
     }
 
-    async fn cluster_view(&self, topics: TopicsWanted) -> ClusterView {
+    async fn cluster_view(&self, _: &Caller, topics: TopicsWanted) -> ClusterView {
         let broker = |id: u64, alive: bool| BrokerView {
             id: BrokerId(id),
             client_address: format!("n{id}:7070"),
@@ -163,7 +163,7 @@ impl Backend for Fake {
         }
     }
 
-    async fn figures(&self, of: BrokerId, history: bool) -> Option<NodeFigures> {
+    async fn figures(&self, _: &Caller, of: BrokerId, history: bool) -> Option<NodeFigures> {
         if of == BrokerId(3) {
             return None;
         }
@@ -181,12 +181,12 @@ impl Backend for Fake {
         Some(NodeFigures { disk_free_bytes: Some(1 << 30), disk_reserve_bytes: 1 << (29 + of.0), history })
     }
 
-    async fn list_topics(&self) -> Result<Vec<TopicSummary>, AdminError> {
+    async fn list_topics(&self, _: &Caller) -> Result<Vec<TopicSummary>, AdminError> {
         let topic = |name: String| TopicSummary { name, id: TopicId(7), partitions: 2, replication_factor: 2 };
         Ok(vec![topic(self.get(|state| state.topic.clone())), topic("clicks".into())])
     }
 
-    async fn describe_topic(&self, name: &str) -> Result<TopicDescription, AdminError> {
+    async fn describe_topic(&self, _: &Caller, name: &str) -> Result<TopicDescription, AdminError> {
         if self.get(|state| state.hangs) {
             std::future::pending::<()>().await;
         }
@@ -214,7 +214,7 @@ impl Backend for Fake {
         })
     }
 
-    async fn browse(&self, request: BrowseRequest) -> Result<Browsed, FetchError> {
+    async fn browse(&self, _: &Caller, request: BrowseRequest) -> Result<Browsed, FetchError> {
         let BrowseRequest { topic, partition, from, .. } = request;
         let state = self.state.lock().unwrap();
         if topic != state.topic {
@@ -234,13 +234,13 @@ impl Backend for Fake {
         Ok(Browsed { leader: BrokerId(2), offset, fetched })
     }
 
-    async fn list_groups(&self) -> Result<Vec<GroupSummary>, GroupError> {
+    async fn list_groups(&self, _: &Caller) -> Result<Vec<GroupSummary>, GroupError> {
         let others = 1..self.get(|state| state.groups);
         let others = others.map(|n| GroupSummary { group: format!("other-{n:03}"), ..self.summary() });
         Ok(std::iter::once(self.summary()).chain(others).collect())
     }
 
-    async fn describe_group(&self, group: &str) -> Result<GroupDescription, GroupError> {
+    async fn describe_group(&self, _: &Caller, group: &str) -> Result<GroupDescription, GroupError> {
         let summary = self.summary();
         if summary.group != group {
             return Err(GroupError::UnknownGroup { group: group.into() });

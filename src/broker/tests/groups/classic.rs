@@ -8,7 +8,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use super::{Cluster, coordinator, move_coordinator, offset, place};
 use crate::{
     broker::{
-        Broker,
+        Broker, Caller,
         groups::{
             ClassicBeat, ClassicJoin, ClassicJoined, ClassicSync, ClassicSynced, CommitRequest, GroupError, Leaver,
         },
@@ -42,21 +42,24 @@ async fn sync(broker: &Broker, joined: &ClassicJoined) -> Result<ClassicSynced, 
         .iter()
         .map(|(member, ..)| (member.clone(), format!("{member} {}", joined.generation).into_bytes()));
     broker
-        .classic_sync(ClassicSync {
-            group: "g".into(),
-            generation: joined.generation,
-            member: joined.member.clone(),
-            instance: None,
-            protocol_type: Some("consumer".into()),
-            protocol: Some(joined.protocol.clone()),
-            assignments: assignments.collect(),
-        })
+        .classic_sync(
+            &Caller::ANONYMOUS,
+            ClassicSync {
+                group: "g".into(),
+                generation: joined.generation,
+                member: joined.member.clone(),
+                instance: None,
+                protocol_type: Some("consumer".into()),
+                protocol: Some(joined.protocol.clone()),
+                assignments: assignments.collect(),
+            },
+        )
         .await
 }
 
 /// Joins in the background, as a client whose request waits.
 fn joining(broker: Broker, join: ClassicJoin) -> JoinHandle<Result<ClassicJoined, GroupError>> {
-    tokio::spawn(async move { broker.classic_join(join).await })
+    tokio::spawn(async move { broker.classic_join(&Caller::ANONYMOUS, join).await })
 }
 
 /// All of them join and sync, each through its own broker.
@@ -86,9 +89,9 @@ async fn three_members_join_sync_beat_commit_and_leave() {
     cluster.create("t", 1).await;
     let joined = round((1..=3).map(|id| (cluster.broker(id), join("g", ""))).collect()).await;
     for (id, joined) in (1..=3).zip(&joined) {
-        cluster.broker(id).classic_heartbeat(beat(joined)).await.unwrap();
+        cluster.broker(id).classic_heartbeat(&Caller::ANONYMOUS, beat(joined)).await.unwrap();
     }
-    let described = cluster.broker(2).describe_group("g").await.unwrap();
+    let described = cluster.broker(2).describe_group(&Caller::ANONYMOUS, "g").await.unwrap();
     assert_eq!((described.summary.phase, described.summary.protocol.as_str()), (GroupPhase::Stable, "consumer"));
     assert_eq!((described.assignor.as_str(), described.members.len()), ("range", 3));
 
@@ -101,25 +104,28 @@ async fn three_members_join_sync_beat_commit_and_leave() {
         sequence: 0,
     };
     let generation = joined[0].generation;
-    assert_eq!(cluster.broker(1).commit_offsets(commit(&joined[2], generation, 5)).await, Ok(vec![]));
-    let old = cluster.broker(1).commit_offsets(commit(&joined[2], generation - 1, 6)).await;
+    assert_eq!(
+        cluster.broker(1).commit_offsets(&Caller::ANONYMOUS, commit(&joined[2], generation, 5)).await,
+        Ok(vec![])
+    );
+    let old = cluster.broker(1).commit_offsets(&Caller::ANONYMOUS, commit(&joined[2], generation - 1, 6)).await;
     assert!(is_wrong_generation(&old), "{old:?}");
     let nobody = ClassicJoined { member: "nobody".into(), ..joined[0].clone() };
-    let stranger = cluster.broker(1).commit_offsets(commit(&nobody, generation, 6)).await;
+    let stranger = cluster.broker(1).commit_offsets(&Caller::ANONYMOUS, commit(&nobody, generation, 6)).await;
     assert!(matches!(stranger, Err(GroupError::UnknownMember { .. })), "{stranger:?}");
-    assert_eq!(cluster.broker(3).fetch_offsets("g", None).await.unwrap().offsets[0].offset.0, 5);
+    assert_eq!(cluster.broker(3).fetch_offsets(&Caller::ANONYMOUS, "g", None).await.unwrap().offsets[0].offset.0, 5);
 
     let leaver = Leaver { member: joined[2].member.clone(), instance: None };
-    let left = cluster.broker(1).group_leave("g", vec![leaver]).await.unwrap();
+    let left = cluster.broker(1).group_leave(&Caller::ANONYMOUS, "g", vec![leaver]).await.unwrap();
     assert_eq!(left[0].1, None);
     for id in 1..=2 {
-        let told = cluster.broker(id).classic_heartbeat(beat(&joined[id as usize - 1])).await;
+        let told = cluster.broker(id).classic_heartbeat(&Caller::ANONYMOUS, beat(&joined[id as usize - 1])).await;
         assert_eq!(told, Err(GroupError::Rebalancing { group: "g".into() }));
     }
     let again =
         round((1..=2).map(|id| (cluster.broker(id), join("g", &joined[id as usize - 1].member))).collect()).await;
     assert_eq!(again[0].generation, generation + 1);
-    let old = cluster.broker(1).classic_heartbeat(beat(&joined[0])).await;
+    let old = cluster.broker(1).classic_heartbeat(&Caller::ANONYMOUS, beat(&joined[0])).await;
     assert!(is_wrong_generation(&old), "{old:?}");
 }
 
@@ -127,22 +133,29 @@ async fn three_members_join_sync_beat_commit_and_leave() {
 async fn a_new_member_is_given_its_id_first_and_a_stranger_is_refused() {
     let cluster = Cluster::start(3, 4_200).await;
     let new = ClassicJoin { require_member_id: true, ..join("g", "") };
-    let told = cluster.broker(1).classic_join(new).await;
+    let told = cluster.broker(1).classic_join(&Caller::ANONYMOUS, new).await;
     let Err(GroupError::MemberIdRequired { member, .. }) = told else { panic!("{told:?}") };
     assert!(member.starts_with("java-"), "{member}");
-    let listed = cluster.any().list_groups().await.unwrap();
+    let listed = cluster.any().list_groups(&Caller::ANONYMOUS).await.unwrap();
     assert_eq!(listed, [], "it is not a member yet");
-    let joined = cluster.broker(2).classic_join(ClassicJoin { require_member_id: true, ..join("g", &member) }).await;
+    let joined = cluster
+        .broker(2)
+        .classic_join(&Caller::ANONYMOUS, ClassicJoin { require_member_id: true, ..join("g", &member) })
+        .await;
     assert_eq!(joined.unwrap().member, member);
-    let stranger = cluster.broker(2).classic_join(join("g", "made up")).await;
+    let stranger = cluster.broker(2).classic_join(&Caller::ANONYMOUS, join("g", "made up")).await;
     assert!(matches!(stranger, Err(GroupError::UnknownMember { .. })), "{stranger:?}");
     // It left: its id is not new any more.
-    cluster.any().group_leave("g", vec![Leaver { member: member.clone(), instance: None }]).await.unwrap();
-    let back = cluster.broker(2).classic_join(join("g", &member)).await;
+    cluster
+        .any()
+        .group_leave(&Caller::ANONYMOUS, "g", vec![Leaver { member: member.clone(), instance: None }])
+        .await
+        .unwrap();
+    let back = cluster.broker(2).classic_join(&Caller::ANONYMOUS, join("g", &member)).await;
     assert!(matches!(back, Err(GroupError::UnknownMember { .. })), "{back:?}");
 
     let short = ClassicJoin { session_timeout: Duration::from_millis(5_999), ..join("g", "") };
-    let refused = cluster.broker(1).classic_join(short).await;
+    let refused = cluster.broker(1).classic_join(&Caller::ANONYMOUS, short).await;
     let bounds = GroupError::InvalidSessionTimeout { asked_ms: 5_999, min_ms: 6_000, max_ms: 1_800_000 };
     assert_eq!(refused, Err(bounds));
 }
@@ -156,11 +169,11 @@ async fn a_static_member_comes_back_without_a_round() {
     let generation = joined[0].generation;
     let follower = joined.iter().position(|joined| joined.leader != joined.member).unwrap();
     let instance = ["a", "b"][follower];
-    let back = cluster.broker(3).classic_join(named("", instance)).await.unwrap();
+    let back = cluster.broker(3).classic_join(&Caller::ANONYMOUS, named("", instance)).await.unwrap();
     assert_eq!(back.generation, generation, "no round");
     assert_ne!(back.member, joined[follower].member);
     let old = ClassicBeat { instance: Some(instance.into()), ..beat(&joined[follower]) };
-    let fenced = cluster.broker(1).classic_heartbeat(old).await;
+    let fenced = cluster.broker(1).classic_heartbeat(&Caller::ANONYMOUS, old).await;
     assert_eq!(fenced, Err(GroupError::FencedInstance { group: "g".into(), instance: instance.into() }));
     let assignment = sync(&cluster.broker(3), &back).await.unwrap().assignment;
     let handed_over = format!("{} {generation}", joined[follower].member).into_bytes();
@@ -222,7 +235,7 @@ async fn rounds_end_by_their_timers() {
     let beats = beat(&joined[1]);
     let beating = tokio::spawn(async move {
         loop {
-            match second.classic_heartbeat(beats.clone()).await {
+            match second.classic_heartbeat(&Caller::ANONYMOUS, beats.clone()).await {
                 Err(GroupError::UnknownMember { .. }) => return,
                 Ok(()) | Err(GroupError::Rebalancing { .. } | GroupError::Refused { .. }) => {}
                 other => panic!("{other:?}"),
@@ -245,7 +258,7 @@ async fn rounds_end_by_their_timers() {
     });
     let waited = tokio::time::timeout(PATIENCE, waiting).await.expect("in time").unwrap();
     assert_eq!(waited, Err(GroupError::Rebalancing { group: "g".into() }));
-    let gone = cluster.broker(1).classic_heartbeat(beat(&leader)).await;
+    let gone = cluster.broker(1).classic_heartbeat(&Caller::ANONYMOUS, beat(&leader)).await;
     assert!(matches!(gone, Err(GroupError::UnknownMember { .. })), "{gone:?}");
 }
 
@@ -254,7 +267,7 @@ async fn beat_on(cluster: &Cluster, members: &[ClassicJoined]) {
     let began = Instant::now();
     while began.elapsed() < Duration::from_millis(1_500) {
         for member in members {
-            assert_eq!(cluster.any().classic_heartbeat(beat(member)).await, Ok(()));
+            assert_eq!(cluster.any().classic_heartbeat(&Caller::ANONYMOUS, beat(member)).await, Ok(()));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -270,11 +283,11 @@ async fn a_member_that_beats_and_never_syncs_is_out_and_those_who_did_stay() {
     let (leader, follower) = (&leaders[0], &followers[0]);
     sync(&cluster.broker(1), leader).await.unwrap();
     until("it is out", || async {
-        let told = cluster.broker(2).classic_heartbeat(beat(follower)).await;
+        let told = cluster.broker(2).classic_heartbeat(&Caller::ANONYMOUS, beat(follower)).await;
         matches!(told, Err(GroupError::UnknownMember { .. }))
     })
     .await;
-    let told = cluster.broker(1).classic_heartbeat(beat(leader)).await;
+    let told = cluster.broker(1).classic_heartbeat(&Caller::ANONYMOUS, beat(leader)).await;
     assert_eq!(told, Err(GroupError::Rebalancing { group: "g".into() }), "its partitions are free");
 
     let joined = round(vec![(cluster.broker(1), quick(&leader.member)), (cluster.broker(2), quick(""))]).await;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{Cluster, Member, SESSION, beat_until, coordinator, counts, move_coordinator, offset, place, topics};
 use crate::{
     broker::{
-        Broker,
+        Broker, Caller,
         groups::{
             CommitRequest, GroupError,
             coordinator::{proposer::NotApplied, tenure::Tenure},
@@ -30,7 +30,7 @@ fn admin_commit(group: &str, next: i64) -> CommitRequest {
 }
 
 async fn committed(broker: &Broker, group: &str) -> Result<Option<i64>, GroupError> {
-    Ok(broker.fetch_offsets(group, None).await?.offsets.first().map(|found| found.offset.0))
+    Ok(broker.fetch_offsets(&Caller::ANONYMOUS, group, None).await?.offsets.first().map(|found| found.offset.0))
 }
 
 /// Commits ever larger offsets through a broker, as a client that retries does. The largest one that was
@@ -38,7 +38,7 @@ async fn committed(broker: &Broker, group: &str) -> Result<Option<i64>, GroupErr
 async fn commit_steadily(broker: Broker, stop: Arc<AtomicBool>, acked: Arc<AtomicI64>, sent: Arc<AtomicI64>) {
     while !stop.load(Ordering::SeqCst) {
         let next = sent.fetch_add(1, Ordering::SeqCst) + 1;
-        match broker.commit_offsets(admin_commit("g", next)).await {
+        match broker.commit_offsets(&Caller::ANONYMOUS, admin_commit("g", next)).await {
             Ok(refused) => {
                 assert_eq!(refused, []);
                 acked.fetch_max(next, Ordering::SeqCst);
@@ -108,14 +108,16 @@ async fn m9_commits_survive_transfer_and_crash_of_the_coordinator_and_none_goes_
 async fn m9_a_deposed_coordinator_hands_out_nothing_old() {
     let cluster = Cluster::start(3, 3_200).await;
     cluster.create("t", 1).await;
-    cluster.any().commit_offsets(admin_commit("g", 10)).await.unwrap();
+    cluster.any().commit_offsets(&Caller::ANONYMOUS, admin_commit("g", 10)).await.unwrap();
     let old = coordinator(&cluster).await;
     let deposed = cluster.broker(old);
     let mut member = Member::join(deposed.clone(), "h", topics(&["t"])).await;
     cluster.cuts.isolate(old, 1..=3);
     let other = cluster.broker(old % 3 + 1);
-    until("the others have a coordinator", || async { other.commit_offsets(admin_commit("g", 20)).await.is_ok() })
-        .await;
+    until("the others have a coordinator", || async {
+        other.commit_offsets(&Caller::ANONYMOUS, admin_commit("g", 20)).await.is_ok()
+    })
+    .await;
     assert_eq!(committed(&other, "g").await, Ok(Some(20)));
 
     // What an unconfirmed answer would be made of.
@@ -124,7 +126,8 @@ async fn m9_a_deposed_coordinator_hands_out_nothing_old() {
         state.group("g").and_then(|group| group.offset("t", place("t", 0).partition)).map(|found| found.offset.0)
     });
     assert_eq!((believes, in_state), (true, Some(10)), "the test shows something only then");
-    let (read, beat, listed) = tokio::join!(committed(&deposed, "g"), member.beat(), deposed.list_groups());
+    let (read, beat, listed) =
+        tokio::join!(committed(&deposed, "g"), member.beat(), deposed.list_groups(&Caller::ANONYMOUS));
     assert!(matches!(read, Err(GroupError::NoCoordinator { .. })), "{read:?}");
     assert!(matches!(beat, Err(GroupError::NoCoordinator { .. })), "{beat:?}");
     assert!(matches!(listed, Err(GroupError::NoCoordinator { .. })), "{listed:?}");
@@ -198,6 +201,6 @@ async fn members_keep_their_partitions_through_a_crash_of_the_coordinator() {
     .await;
     assert!(members.iter().all(|member| member.lost.is_empty()));
     let epochs: Vec<i32> = members.iter().map(|member| member.epoch).collect();
-    let described = cluster.broker(2).describe_group("g").await.unwrap();
+    let described = cluster.broker(2).describe_group(&Caller::ANONYMOUS, "g").await.unwrap();
     assert_eq!((described.members.len(), described.epoch), (2, *epochs.iter().max().unwrap()));
 }

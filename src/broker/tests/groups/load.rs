@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{Cluster, Member, topics};
-use crate::types::TopicPartition;
+use crate::{broker::Caller, types::TopicPartition};
 
 const GROUPS: usize = 200;
 const PER_SECOND: usize = 500;
@@ -56,7 +56,7 @@ async fn two_hundred_groups_commit_five_hundred_times_a_second() {
                 next += 1;
                 let sent = Instant::now();
                 let at = places[next as usize % places.len()].clone();
-                let refused = member.broker.commit_offsets(member.commit(at, next)).await.unwrap();
+                let refused = member.broker.commit_offsets(&Caller::ANONYMOUS, member.commit(at, next)).await.unwrap();
                 assert_eq!(refused, []);
                 latencies.push(sent.elapsed());
                 if Instant::now() >= member.next {

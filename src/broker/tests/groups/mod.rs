@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::rig::{Cluster, PATIENCE};
 use crate::{
     broker::{
-        Broker, TransferLeaderRequest,
+        Broker, Caller, TransferLeaderRequest,
         groups::{CommitRequest, GroupError, HeartbeatRequest, OffsetToCommit},
     },
     group::{PartitionSet, Subscription},
@@ -36,7 +36,7 @@ async fn move_coordinator(cluster: &Cluster, to: Option<u64>) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let request = TransferLeaderRequest { partition: None, to: to.map(BrokerId), timeout: Duration::from_secs(3) };
-        let moved = cluster.any().transfer_leader(request).await;
+        let moved = cluster.any().transfer_leader(&Caller::ANONYMOUS, request).await;
         if moved.is_ok() {
             return;
         }
@@ -127,7 +127,7 @@ impl Member {
 
     /// Sends a beat, and takes and lets go of what the answer says.
     async fn send(&mut self, beat: HeartbeatRequest) -> Result<(), GroupError> {
-        let answer = self.broker.group_heartbeat(beat).await?;
+        let answer = self.broker.group_heartbeat(&Caller::ANONYMOUS, beat).await?;
         (self.id, self.epoch) = (answer.member, answer.epoch);
         let assigned = answer.assigned.into_iter();
         let assigned: BTreeSet<TopicPartition> = assigned

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Cluster, Member, coordinator, move_coordinator, offset, place, topics};
 use crate::{
     broker::{
-        CreateTopicRequest,
+        Caller, CreateTopicRequest,
         groups::{CommitRequest, GroupError, HeartbeatRequest, OffsetToCommit},
         tests::rig::until,
     },
@@ -28,7 +28,7 @@ async fn m9_a_late_copy_of_a_commit_takes_nothing_back() {
     member.beat().await.unwrap();
     let commit = |sequence, next| CommitRequest { sequence, ..member.commit(place("t", 0), next) };
     for (sequence, next) in [(1, 4), (3, 8)] {
-        assert_eq!(cluster.broker(1).commit_offsets(commit(sequence, next)).await, Ok(vec![]));
+        assert_eq!(cluster.broker(1).commit_offsets(&Caller::ANONYMOUS, commit(sequence, next)).await, Ok(vec![]));
     }
     // Faces tell a late copy from a wrong generation, which is another answer to Kafka's clients.
     let is_old = |late: &Result<Vec<_>, GroupError>| {
@@ -36,16 +36,26 @@ async fn m9_a_late_copy_of_a_commit_takes_nothing_back() {
     };
     // Through another broker, which held them up.
     for (sequence, next) in [(1, 4), (2, 6)] {
-        let late = cluster.broker(2).commit_offsets(commit(sequence, next)).await;
+        let late = cluster.broker(2).commit_offsets(&Caller::ANONYMOUS, commit(sequence, next)).await;
         assert!(is_old(&late), "{late:?}");
     }
-    assert_eq!(cluster.broker(3).fetch_offsets("g", None).await.unwrap().offsets[0].offset, Offset(8));
+    assert_eq!(
+        cluster.broker(3).fetch_offsets(&Caller::ANONYMOUS, "g", None).await.unwrap().offsets[0].offset,
+        Offset(8)
+    );
     // So it is for whoever coordinates next.
     move_coordinator(&cluster, None).await;
-    let late = cluster.broker(2).commit_offsets(commit(2, 6)).await;
+    let late = cluster.broker(2).commit_offsets(&Caller::ANONYMOUS, commit(2, 6)).await;
     assert!(is_old(&late), "{late:?}");
-    assert_eq!(cluster.broker(2).commit_offsets(commit(3, 8)).await, Ok(vec![]), "a retry of the last");
-    assert_eq!(cluster.broker(3).fetch_offsets("g", None).await.unwrap().offsets[0].offset, Offset(8));
+    assert_eq!(
+        cluster.broker(2).commit_offsets(&Caller::ANONYMOUS, commit(3, 8)).await,
+        Ok(vec![]),
+        "a retry of the last"
+    );
+    assert_eq!(
+        cluster.broker(3).fetch_offsets(&Caller::ANONYMOUS, "g", None).await.unwrap().offsets[0].offset,
+        Offset(8)
+    );
 }
 
 #[tokio::test]
@@ -61,17 +71,17 @@ async fn two_groups_read_the_same_partitions_independently() {
         member.beat().await.unwrap();
         assert_eq!(member.owns.len(), 1, "each group has all partitions");
     }
-    assert_eq!(cluster.broker(3).commit_offsets(one.commit(place("t", 0), 4)).await, Ok(vec![]));
-    assert_eq!(cluster.broker(1).commit_offsets(two.commit(place("t", 0), 10)).await, Ok(vec![]));
+    assert_eq!(cluster.broker(3).commit_offsets(&Caller::ANONYMOUS, one.commit(place("t", 0), 4)).await, Ok(vec![]));
+    assert_eq!(cluster.broker(1).commit_offsets(&Caller::ANONYMOUS, two.commit(place("t", 0), 10)).await, Ok(vec![]));
     for (group, committed) in [("one", 4), ("two", 10)] {
         for id in 1..=3 {
-            let all = cluster.broker(id).fetch_offsets(group, None).await.unwrap().offsets;
+            let all = cluster.broker(id).fetch_offsets(&Caller::ANONYMOUS, group, None).await.unwrap().offsets;
             let named = vec![place("t", 0), place("t", 7)];
-            let named = cluster.broker(id).fetch_offsets(group, Some(named)).await.unwrap().offsets;
+            let named = cluster.broker(id).fetch_offsets(&Caller::ANONYMOUS, group, Some(named)).await.unwrap().offsets;
             assert_eq!((all.len(), all[0].offset), (1, Offset(committed)), "{group} from {id}");
             assert_eq!(named, all, "what was never committed is absent");
         }
-        let described = cluster.broker(3).describe_group(group).await.unwrap();
+        let described = cluster.broker(3).describe_group(&Caller::ANONYMOUS, group).await.unwrap();
         let partition = &described.partitions[0];
         assert_eq!(described.summary.phase, GroupPhase::Stable);
         assert_eq!((described.summary.protocol.as_str(), described.assignor.as_str()), ("flotilla", "sticky"));
@@ -82,10 +92,10 @@ async fn two_groups_read_the_same_partitions_independently() {
         let in_time = partition.lag_time.unwrap();
         assert_eq!(in_time.is_zero(), committed == 10, "{in_time:?}");
     }
-    let listed = cluster.broker(2).list_groups().await.unwrap();
+    let listed = cluster.broker(2).list_groups(&Caller::ANONYMOUS).await.unwrap();
     let names: Vec<(&str, u32)> = listed.iter().map(|group| (&*group.group, group.members)).collect();
     assert_eq!(names, [("one", 1), ("two", 1)]);
-    let stranger = cluster.any().describe_group("three").await;
+    let stranger = cluster.any().describe_group(&Caller::ANONYMOUS, "three").await;
     assert_eq!(stranger, Err(GroupError::UnknownGroup { group: "three".into() }));
 }
 
@@ -96,35 +106,35 @@ async fn a_commit_is_judged_partition_by_partition() {
     let long = "x".repeat(limits::OFFSET_METADATA_BYTES_MAX);
     let with = |number, metadata: &str| OffsetToCommit { metadata: metadata.into(), ..offset(place("t", number), 1) };
     let offsets = vec![with(0, &long), with(1, &(long.clone() + "y")), with(7, ""), offset(place("none", 0), 1)];
-    let refused = cluster.broker(2).commit_offsets(commit("g", offsets)).await.unwrap();
+    let refused = cluster.broker(2).commit_offsets(&Caller::ANONYMOUS, commit("g", offsets)).await.unwrap();
     let refused: Vec<_> = refused.into_iter().map(|(at, error)| (at.to_string(), error)).collect();
     let [(a, long_one), (b, partition), (c, topic)] = &refused[..] else { panic!("{refused:?}") };
     assert_eq!([a, b, c], ["t-1", "t-7", "none-0"]);
     assert!(matches!(long_one, GroupError::InvalidRequest { .. }), "{long_one}");
     assert!(matches!(partition, GroupError::UnknownPartition { .. }), "{partition}");
     assert!(matches!(topic, GroupError::UnknownTopic { .. }), "{topic}");
-    let found = cluster.any().fetch_offsets("g", None).await.unwrap().offsets;
+    let found = cluster.any().fetch_offsets(&Caller::ANONYMOUS, "g", None).await.unwrap().offsets;
     assert_eq!((found.len(), found[0].metadata.len()), (1, long.len()));
 
     // With members, only they commit, and only what they hold.
     let mut members = vec![Member::join(cluster.broker(1), "g", topics(&["t"])).await];
     members.push(Member::join(cluster.broker(2), "g", topics(&["t"])).await);
     super::beat_until(&mut members, "one each", |members| super::counts(members) == [1, 1]).await;
-    let nobody = cluster.any().commit_offsets(commit("g", vec![offset(place("t", 0), 2)])).await;
+    let nobody = cluster.any().commit_offsets(&Caller::ANONYMOUS, commit("g", vec![offset(place("t", 0), 2)])).await;
     assert!(nobody.is_err() || !nobody.unwrap().is_empty());
     let (own, others) = (members[0].owns.first().unwrap().clone(), members[1].owns.first().unwrap().clone());
     let both = CommitRequest {
         offsets: vec![offset(own, 3), offset(others.clone(), 3)],
         ..members[0].commit(others.clone(), 3)
     };
-    let refused = cluster.broker(3).commit_offsets(both).await.unwrap();
+    let refused = cluster.broker(3).commit_offsets(&Caller::ANONYMOUS, both).await.unwrap();
     assert_eq!(refused.len(), 1);
     assert!(
         refused[0].0 == others
             && matches!(refused[0].1, GroupError::OffsetRefused { refusal: OffsetRefusal::NotHeld, .. }),
         "{refused:?}"
     );
-    let deleted = cluster.any().delete_offsets("g", vec![others.clone()]).await.unwrap();
+    let deleted = cluster.any().delete_offsets(&Caller::ANONYMOUS, "g", vec![others.clone()]).await.unwrap();
     assert!(deleted.len() == 1, "a member holds it: {deleted:?}");
 }
 
@@ -135,22 +145,25 @@ async fn requests_are_bounded() {
     let broker = cluster.any();
     let max = crate::broker::groups::limits::OFFSETS_PER_REQUEST_MAX;
     let many = |count: usize| vec![offset(place("t", 0), 1); count];
-    let refused = broker.commit_offsets(commit("g", many(max + 1))).await;
+    let refused = broker.commit_offsets(&Caller::ANONYMOUS, commit("g", many(max + 1))).await;
     assert!(matches!(refused, Err(GroupError::LimitReached { .. })), "{refused:?}");
-    assert_eq!(broker.commit_offsets(commit("g", many(max))).await, Ok(vec![]));
-    let refused = broker.fetch_offsets("g", Some(vec![place("t", 0); max + 1])).await;
+    assert_eq!(broker.commit_offsets(&Caller::ANONYMOUS, commit("g", many(max))).await, Ok(vec![]));
+    let refused = broker.fetch_offsets(&Caller::ANONYMOUS, "g", Some(vec![place("t", 0); max + 1])).await;
     assert!(matches!(refused, Err(GroupError::LimitReached { .. })), "{refused:?}");
-    assert_eq!(broker.fetch_offsets("g", Some(vec![place("t", 0); max])).await.unwrap().offsets.len(), max);
+    assert_eq!(
+        broker.fetch_offsets(&Caller::ANONYMOUS, "g", Some(vec![place("t", 0); max])).await.unwrap().offsets.len(),
+        max
+    );
 
     // Few offsets, many bytes.
     let long = OffsetToCommit { metadata: "x".repeat(limits::OFFSET_METADATA_BYTES_MAX), ..offset(place("t", 0), 1) };
-    let refused = broker.commit_offsets(commit("g", vec![long.clone(); 260])).await;
+    let refused = broker.commit_offsets(&Caller::ANONYMOUS, commit("g", vec![long.clone(); 260])).await;
     assert!(matches!(refused, Err(GroupError::LimitReached { .. })), "{refused:?}");
-    assert_eq!(broker.commit_offsets(commit("g", vec![long; 250])).await, Ok(vec![]));
+    assert_eq!(broker.commit_offsets(&Caller::ANONYMOUS, commit("g", vec![long; 250])).await, Ok(vec![]));
 
     let longest = "g".repeat(limits::GROUP_NAME_BYTES_MAX);
-    assert_eq!(broker.commit_offsets(commit(&longest, many(1))).await, Ok(vec![]));
-    assert!(broker.commit_offsets(commit(&(longest.clone() + "g"), many(1))).await.is_err());
+    assert_eq!(broker.commit_offsets(&Caller::ANONYMOUS, commit(&longest, many(1))).await, Ok(vec![]));
+    assert!(broker.commit_offsets(&Caller::ANONYMOUS, commit(&(longest.clone() + "g"), many(1))).await.is_err());
 
     let join = |session: u64, pattern: String| HeartbeatRequest {
         group: "h".into(),
@@ -159,14 +172,18 @@ async fn requests_are_bounded() {
         ..HeartbeatRequest::default()
     };
     for session in [999, 1_800_001] {
-        let refused = broker.group_heartbeat(join(session, "t".into())).await;
+        let refused = broker.group_heartbeat(&Caller::ANONYMOUS, join(session, "t".into())).await;
         let bounds = GroupError::InvalidSessionTimeout { asked_ms: session, min_ms: 1_000, max_ms: 1_800_000 };
         assert_eq!(refused, Err(bounds));
     }
-    assert!(broker.group_heartbeat(join(1_000, "t".repeat(limits::PATTERN_BYTES_MAX))).await.is_ok());
-    let refused = broker.group_heartbeat(join(1_800_000, "t".repeat(limits::PATTERN_BYTES_MAX + 1))).await;
+    assert!(
+        broker.group_heartbeat(&Caller::ANONYMOUS, join(1_000, "t".repeat(limits::PATTERN_BYTES_MAX))).await.is_ok()
+    );
+    let refused =
+        broker.group_heartbeat(&Caller::ANONYMOUS, join(1_800_000, "t".repeat(limits::PATTERN_BYTES_MAX + 1))).await;
     assert!(matches!(refused, Err(GroupError::LimitReached { .. })), "{refused:?}");
-    let explosion = broker.group_heartbeat(join(1_800_000, "((((a{99}){99}){99}){99})".into())).await;
+    let explosion =
+        broker.group_heartbeat(&Caller::ANONYMOUS, join(1_800_000, "((((a{99}){99}){99}){99})".into())).await;
     assert!(matches!(explosion, Err(GroupError::InvalidRequest { .. })), "{explosion:?}");
 }
 
@@ -183,17 +200,17 @@ async fn unread_records_in_danger_are_in_metrics_description_and_health_notes() 
         wait: true,
         ..CreateTopicRequest::default()
     };
-    cluster.any().create_topic(request).await.unwrap();
+    cluster.any().create_topic(&Caller::ANONYMOUS, request).await.unwrap();
     for sequence in 0..5 {
         cluster.produce("t", sequence).await;
     }
-    cluster.any().commit_offsets(commit("behind", vec![offset(place("t", 0), 2)])).await.unwrap();
-    cluster.any().commit_offsets(commit("done", vec![offset(place("t", 0), 5)])).await.unwrap();
-    let described = cluster.any().describe_group("behind").await.unwrap();
+    cluster.any().commit_offsets(&Caller::ANONYMOUS, commit("behind", vec![offset(place("t", 0), 2)])).await.unwrap();
+    cluster.any().commit_offsets(&Caller::ANONYMOUS, commit("done", vec![offset(place("t", 0), 5)])).await.unwrap();
+    let described = cluster.any().describe_group(&Caller::ANONYMOUS, "behind").await.unwrap();
     assert!(described.partitions[0].retention_threatens && described.partitions[0].lag == Some(3), "{described:?}");
-    assert!(!cluster.any().describe_group("done").await.unwrap().partitions[0].retention_threatens);
+    assert!(!cluster.any().describe_group(&Caller::ANONYMOUS, "done").await.unwrap().partitions[0].retention_threatens);
     until("a note", || async {
-        let health = cluster.any().health().await;
+        let health = cluster.any().health(&Caller::ANONYMOUS).await;
         assert!(health.healthy, "it is a note and no problem: {health:?}");
         // Beside it stands that these records are older than what retention keeps.
         health.notes.iter().any(|note| note.contains("\"behind\"") && note.contains(" t "))
@@ -222,13 +239,16 @@ async fn o10_committed_offsets_beyond_the_end_are_notes_of_health() {
         cluster.produce("t", sequence).await;
     }
     for (group, at) in [("far", 1_000_000_000_000), ("done", 5), ("late", 2)] {
-        assert_eq!(cluster.any().commit_offsets(commit(group, vec![offset(place("t", 0), at)])).await, Ok(vec![]));
+        assert_eq!(
+            cluster.any().commit_offsets(&Caller::ANONYMOUS, commit(group, vec![offset(place("t", 0), at)])).await,
+            Ok(vec![])
+        );
     }
     let want = "group \"far\" has committed offset 1000000000000 of t-0, beyond its end, 5";
     let notes = |id: u64| {
         let broker = cluster.broker(id);
         async move {
-            let health = broker.health().await;
+            let health = broker.health(&Caller::ANONYMOUS).await;
             assert!(health.healthy, "it is a note and no problem: {health:?}");
             health.notes.into_iter().filter(|note| note.contains("beyond its end")).collect::<Vec<_>>()
         }
@@ -236,7 +256,7 @@ async fn o10_committed_offsets_beyond_the_end_are_notes_of_health() {
     for id in 1..=3 {
         until("a note", || async { matches!(&notes(id).await[..], [one] if one.starts_with(want)) }).await;
     }
-    cluster.any().delete_offsets("far", vec![place("t", 0)]).await.unwrap();
+    cluster.any().delete_offsets(&Caller::ANONYMOUS, "far", vec![place("t", 0)]).await.unwrap();
     until("none any more", || async { notes(1).await.is_empty() }).await;
 }
 
@@ -257,8 +277,8 @@ async fn offsets_of_a_group_without_members_expire() {
     until("the clocks agree", || async { (1..=3).all(agreed) }).await;
     let mut member = Member::join(cluster.broker(1), "used", topics(&["t"])).await;
     member.beat().await.unwrap();
-    assert_eq!(cluster.any().commit_offsets(member.commit(place("t", 0), 1)).await, Ok(vec![]));
-    cluster.any().commit_offsets(commit("left", vec![offset(place("t", 0), 1)])).await.unwrap();
+    assert_eq!(cluster.any().commit_offsets(&Caller::ANONYMOUS, member.commit(place("t", 0), 1)).await, Ok(vec![]));
+    cluster.any().commit_offsets(&Caller::ANONYMOUS, commit("left", vec![offset(place("t", 0), 1)])).await.unwrap();
     let began = tokio::time::Instant::now();
     let beating = tokio::spawn(async move {
         loop {
@@ -267,15 +287,15 @@ async fn offsets_of_a_group_without_members_expire() {
         }
     });
     until("the offsets of the one without members are gone", || async {
-        cluster.any().fetch_offsets("left", None).await.unwrap().offsets.is_empty()
+        cluster.any().fetch_offsets(&Caller::ANONYMOUS, "left", None).await.unwrap().offsets.is_empty()
     })
     .await;
     assert!(began.elapsed() >= Duration::from_millis(1_900), "{:?}", began.elapsed());
-    assert_eq!(cluster.any().fetch_offsets("used", None).await.unwrap().offsets.len(), 1);
+    assert_eq!(cluster.any().fetch_offsets(&Caller::ANONYMOUS, "used", None).await.unwrap().offsets.len(), 1);
     beating.abort();
     move_coordinator(&cluster, None).await;
     until("the other's too, once its member is gone", || async {
-        cluster.any().fetch_offsets("used", None).await.unwrap().offsets.is_empty()
+        cluster.any().fetch_offsets(&Caller::ANONYMOUS, "used", None).await.unwrap().offsets.is_empty()
     })
     .await;
 }
@@ -292,7 +312,10 @@ async fn refusals_are_answered_however_many_and_long_they_are() {
     let member = Member::join(asked.clone(), &group, topics(&[&mine])).await;
     let max = crate::broker::groups::limits::OFFSETS_PER_REQUEST_MAX;
     let offsets = vec![offset(place(&other, 0), 1); max];
-    let refused = asked.commit_offsets(CommitRequest { offsets, ..member.commit(place(&mine, 0), 1) }).await.unwrap();
+    let refused = asked
+        .commit_offsets(&Caller::ANONYMOUS, CommitRequest { offsets, ..member.commit(place(&mine, 0), 1) })
+        .await
+        .unwrap();
     assert_eq!(refused.len(), max);
     let is_fenced = |error: &GroupError| matches!(error, GroupError::OffsetRefused { group: of, .. } if *of == group);
     assert!(refused.iter().all(|(at, error)| *at == place(&other, 0) && is_fenced(error)), "{:?}", refused[0]);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Cluster, Member, SESSION, beat_until, coordinator, counts, place, topics};
 use crate::{
     broker::{
-        AddPartitionsRequest, DeleteTopicRequest,
+        AddPartitionsRequest, Caller, DeleteTopicRequest,
         groups::{GroupError, HeartbeatRequest, Leaver},
         tests::rig::until,
     },
@@ -39,7 +39,7 @@ async fn six_partitions_are_shared_taken_over_and_evened_out() {
     let mut late = silent;
     let beat = late.beat().await;
     assert!(matches!(beat, Err(GroupError::UnknownMember { .. })), "{beat:?}");
-    let commit = late.broker.commit_offsets(late.commit(place("t", 0), 5)).await;
+    let commit = late.broker.commit_offsets(&Caller::ANONYMOUS, late.commit(place("t", 0), 5)).await;
     assert!(matches!(commit, Err(GroupError::UnknownMember { .. })), "{commit:?}");
 
     // Two join: the load evens out, and each keeps two partitions without a break.
@@ -68,23 +68,23 @@ async fn who_leaves_is_replaced_at_once_and_a_group_without_members_is_empty() {
     beat_until(&mut members, "two each", |members| counts(members) == [2, 2]).await;
     let gone = members.remove(0);
     let leaver = |member: &Member| Leaver { member: member.id.clone(), instance: None };
-    let left = cluster.broker(3).group_leave("g", vec![leaver(&gone)]).await.unwrap();
+    let left = cluster.broker(3).group_leave(&Caller::ANONYMOUS, "g", vec![leaver(&gone)]).await.unwrap();
     assert_eq!(left[0].1, None);
-    let again = cluster.broker(3).group_leave("g", vec![leaver(&gone)]).await.unwrap();
+    let again = cluster.broker(3).group_leave(&Caller::ANONYMOUS, "g", vec![leaver(&gone)]).await.unwrap();
     assert!(matches!(again[0].1, Some(GroupError::UnknownMember { .. })), "{again:?}");
     beat_until(&mut members, "the other has all", |members| counts(members) == [4]).await;
 
-    let refused = cluster.any().delete_group("g", false).await;
+    let refused = cluster.any().delete_group(&Caller::ANONYMOUS, "g", false).await;
     assert_eq!(refused, Err(GroupError::NotEmpty { group: "g".into(), members: 1 }));
-    assert_eq!(cluster.any().delete_group("g", true).await, refused);
-    cluster.any().commit_offsets(members[0].commit(place("t", 0), 7)).await.unwrap();
-    cluster.any().group_leave("g", vec![leaver(&members[0])]).await.unwrap();
-    assert_eq!(cluster.broker(3).fetch_offsets("g", None).await.unwrap().offsets[0].offset.0, 7);
-    assert_eq!(cluster.any().delete_group("g", true).await, Ok(()));
-    assert_eq!(cluster.any().delete_group("g", false).await, Ok(()));
-    let unknown = cluster.broker(2).describe_group("g").await;
+    assert_eq!(cluster.any().delete_group(&Caller::ANONYMOUS, "g", true).await, refused);
+    cluster.any().commit_offsets(&Caller::ANONYMOUS, members[0].commit(place("t", 0), 7)).await.unwrap();
+    cluster.any().group_leave(&Caller::ANONYMOUS, "g", vec![leaver(&members[0])]).await.unwrap();
+    assert_eq!(cluster.broker(3).fetch_offsets(&Caller::ANONYMOUS, "g", None).await.unwrap().offsets[0].offset.0, 7);
+    assert_eq!(cluster.any().delete_group(&Caller::ANONYMOUS, "g", true).await, Ok(()));
+    assert_eq!(cluster.any().delete_group(&Caller::ANONYMOUS, "g", false).await, Ok(()));
+    let unknown = cluster.broker(2).describe_group(&Caller::ANONYMOUS, "g").await;
     assert_eq!(unknown, Err(GroupError::UnknownGroup { group: "g".into() }));
-    assert_eq!(cluster.broker(2).fetch_offsets("g", None).await.unwrap().offsets, []);
+    assert_eq!(cluster.broker(2).fetch_offsets(&Caller::ANONYMOUS, "g", None).await.unwrap().offsets, []);
 }
 
 #[tokio::test]
@@ -101,15 +101,19 @@ async fn topics_that_come_grow_and_go_are_dealt_out_and_a_pattern_finds_new_ones
     println!("a new topic that matches was assigned after {:?}", created.elapsed());
     assert!(created.elapsed() < Duration::from_secs(10));
     let more = AddPartitionsRequest { name: "logs-a".into(), partitions: 3, dry_run: false };
-    cluster.any().add_partitions(more).await.unwrap();
+    cluster.any().add_partitions(&Caller::ANONYMOUS, more).await.unwrap();
     beat_until(&mut members, "it reads the new partitions", |members| counts(members) == [5]).await;
-    cluster.any().delete_topic(DeleteTopicRequest { name: "logs-b".into(), dry_run: false }).await.unwrap();
+    cluster
+        .any()
+        .delete_topic(&Caller::ANONYMOUS, DeleteTopicRequest { name: "logs-b".into(), dry_run: false })
+        .await
+        .unwrap();
     beat_until(&mut members, "the deleted topic is gone", |members| counts(members) == [3]).await;
     assert!(members[0].owns.iter().all(|at| at.topic == "logs-a"));
 
     let bad = Subscription { pattern: Some("logs-(".into()), ..Subscription::default() };
     let join = HeartbeatRequest { group: "h".into(), subscription: Some(bad), ..HeartbeatRequest::default() };
-    let refused = cluster.any().group_heartbeat(join).await;
+    let refused = cluster.any().group_heartbeat(&Caller::ANONYMOUS, join).await;
     assert!(matches!(refused, Err(GroupError::InvalidRequest { .. })), "{refused:?}");
 }
 
@@ -158,9 +162,9 @@ async fn a_static_member_comes_back_without_a_rebalance_and_its_former_self_is_f
     let expected = GroupError::FencedInstance { group: "g".into(), instance: "i1".into() };
     assert_eq!(fenced, Err(expected));
     let at = former.owns.first().unwrap().clone();
-    let refused = cluster.any().commit_offsets(former.commit(at.clone(), 3)).await;
+    let refused = cluster.any().commit_offsets(&Caller::ANONYMOUS, former.commit(at.clone(), 3)).await;
     assert!(!matches!(&refused, Ok(refused) if refused.is_empty()), "{refused:?}");
-    assert_eq!(cluster.any().commit_offsets(again.commit(at, 4)).await, Ok(vec![]));
+    assert_eq!(cluster.any().commit_offsets(&Caller::ANONYMOUS, again.commit(at, 4)).await, Ok(vec![]));
     members.push(again);
     beat_until(&mut members, "still two each", |members| counts(members) == [2, 2]).await;
     assert!(members[0].lost.is_empty());
@@ -173,17 +177,19 @@ async fn a_group_has_one_protocol_at_a_time() {
     cluster.create_on("t", 1, 1).await;
     let mut member = Member::join(cluster.any(), "g", topics(&["t"])).await;
     let join = super::classic::join("g", "");
-    let refused = cluster.any().classic_join(join.clone()).await;
+    let refused = cluster.any().classic_join(&Caller::ANONYMOUS, join.clone()).await;
     assert!(matches!(refused, Err(GroupError::ProtocolMismatch { .. })), "{refused:?}");
     assert!(member.beat().await.is_ok());
-    until("its session is over", || async { cluster.any().list_groups().await.is_ok_and(|groups| groups.is_empty()) })
-        .await;
-    let joined = cluster.any().classic_join(join).await.unwrap();
+    until("its session is over", || async {
+        cluster.any().list_groups(&Caller::ANONYMOUS).await.is_ok_and(|groups| groups.is_empty())
+    })
+    .await;
+    let joined = cluster.any().classic_join(&Caller::ANONYMOUS, join).await.unwrap();
     assert_eq!(joined.leader, joined.member);
     assert_eq!(coordinator(&cluster).await, 1);
     let beat =
         HeartbeatRequest { group: "g".into(), subscription: Some(topics(&["t"])), ..HeartbeatRequest::default() };
-    let refused = cluster.any().group_heartbeat(beat).await;
+    let refused = cluster.any().group_heartbeat(&Caller::ANONYMOUS, beat).await;
     assert!(matches!(refused, Err(GroupError::ProtocolMismatch { .. })), "{refused:?}");
 }
 
@@ -200,19 +206,19 @@ async fn a_repeated_join_is_the_same_member_and_a_crashed_one_is_taken_out_by_it
         session_timeout: Duration::from_secs(1_800),
         ..HeartbeatRequest::default()
     };
-    let first = cluster.broker(1).group_join(join("billing-1", None)).await.unwrap();
-    let again = cluster.broker(2).group_join(join("billing-1", None)).await.unwrap();
+    let first = cluster.broker(1).group_join(&Caller::ANONYMOUS, join("billing-1", None)).await.unwrap();
+    let again = cluster.broker(2).group_join(&Caller::ANONYMOUS, join("billing-1", None)).await.unwrap();
     assert_eq!((first.member.as_str(), &again), ("billing-1", &first));
-    assert_eq!(cluster.broker(3).describe_group("g").await.unwrap().members.len(), 1, "no ghost");
+    assert_eq!(cluster.broker(3).describe_group(&Caller::ANONYMOUS, "g").await.unwrap().members.len(), 1, "no ghost");
 
     // A static member whose machine is gone: its session is long, and its instance is all that is known of it.
-    let crashed = cluster.broker(1).group_join(join("billing-2", Some("two"))).await.unwrap();
+    let crashed = cluster.broker(1).group_join(&Caller::ANONYMOUS, join("billing-2", Some("two"))).await.unwrap();
     assert_eq!(crashed.member, "billing-2");
     let by_instance = Leaver { member: String::new(), instance: Some("two".into()) };
-    let left = cluster.broker(3).group_leave("g", vec![by_instance.clone()]).await.unwrap();
+    let left = cluster.broker(3).group_leave(&Caller::ANONYMOUS, "g", vec![by_instance.clone()]).await.unwrap();
     assert_eq!(left, [(by_instance.clone(), None)]);
-    let described = cluster.any().describe_group("g").await.unwrap();
+    let described = cluster.any().describe_group(&Caller::ANONYMOUS, "g").await.unwrap();
     assert_eq!(described.members.len(), 1, "{described:?}");
-    let left = cluster.broker(3).group_leave("g", vec![by_instance]).await.unwrap();
+    let left = cluster.broker(3).group_leave(&Caller::ANONYMOUS, "g", vec![by_instance]).await.unwrap();
     assert!(matches!(left[0].1, Some(GroupError::UnknownMember { .. })), "{left:?}");
 }
