@@ -104,6 +104,8 @@ const TOP_LEVEL: &[&str] = &[
     "LICENSE",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
     "build.rs",
     "rustfmt.toml",
     "clippy.toml",
