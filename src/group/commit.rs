@@ -4,7 +4,7 @@
 use super::command::{Commit, CommitOffset};
 use super::groups::Groups;
 use super::limits::OFFSET_METADATA_BYTES_MAX;
-use super::offsets::CommittedOffset;
+use super::offsets::StoredOffset;
 use super::outcome::{CommitResult, GroupRefusal, OffsetRefusal};
 use super::state::{ClassicPhase, Group, Members};
 use super::types::PartitionCounts;
@@ -134,6 +134,6 @@ impl Group {
 
     pub(super) fn put_offset(&mut self, now: WallMs, wish: CommitOffset) {
         let CommitOffset { topic, partition, offset, leader_epoch, metadata } = wish;
-        self.offsets.put(topic, partition, CommittedOffset { offset, leader_epoch, metadata, committed_at: now });
+        self.offsets.put(topic, partition, StoredOffset { offset, leader_epoch, metadata, committed_at: now });
     }
 }

@@ -37,10 +37,12 @@ impl Groups {
         self.by_name.iter().map(|(name, group)| (&**name, group))
     }
 
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.by_name.len()
     }
 
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }

@@ -25,11 +25,11 @@ pub use command::{
     Report, ResolvePattern, SyncClassic,
 };
 pub use groups::Groups;
-pub use offsets::CommittedOffset;
+pub use offsets::StoredOffset;
 pub use outcome::{ClassicJoinEnd, CommitResult, GroupOutcome, GroupRefusal, OffsetRefusal};
-pub use state::{
-    ClassicMember, ClassicMembers, ClassicPhase, Group, Held, Members, Revoking, ServerMember, ServerMembers,
-};
+#[cfg(test)]
+use state::{ClassicMember, Revoking};
+pub use state::{ClassicMembers, ClassicPhase, Group, Members, ServerMember, ServerMembers};
 pub use types::{Assignor, GroupPhase, PartitionCounts, PartitionSet, Subscription};
 
 #[cfg(test)]

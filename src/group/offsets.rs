@@ -9,7 +9,7 @@ use crate::types::{LeaderEpoch, Offset, PartitionId, TopicPartition, WallMs};
 
 /// How far a group has read one partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommittedOffset {
+pub struct StoredOffset {
     /// The next offset to read.
     pub offset: Offset,
     /// The leader epoch of the last record that was read, if the member said so.
@@ -24,25 +24,25 @@ pub struct CommittedOffset {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Offsets {
-    by_topic: BTreeMap<String, BTreeMap<PartitionId, CommittedOffset>>,
+    by_topic: BTreeMap<String, BTreeMap<PartitionId, StoredOffset>>,
     /// Derived: how many there are, and their bytes as [`Usage`] counts them.
     #[serde(skip)]
     usage: Usage,
 }
 
 impl Offsets {
-    pub fn iter(&self) -> impl Iterator<Item = (TopicPartition, &CommittedOffset)> {
+    pub fn iter(&self) -> impl Iterator<Item = (TopicPartition, &StoredOffset)> {
         self.by_topic.iter().flat_map(|(topic, partitions)| {
             let at = |partition| TopicPartition { topic: topic.clone(), partition };
             partitions.iter().map(move |(partition, committed)| (at(*partition), committed))
         })
     }
 
-    pub fn by_topic(&self) -> &BTreeMap<String, BTreeMap<PartitionId, CommittedOffset>> {
+    pub fn by_topic(&self) -> &BTreeMap<String, BTreeMap<PartitionId, StoredOffset>> {
         &self.by_topic
     }
 
-    pub fn get(&self, topic: &str, partition: PartitionId) -> Option<&CommittedOffset> {
+    pub fn get(&self, topic: &str, partition: PartitionId) -> Option<&StoredOffset> {
         self.by_topic.get(topic)?.get(&partition)
     }
 
@@ -66,13 +66,13 @@ impl Offsets {
         self.usage.plus(new).minus(old)
     }
 
-    pub fn put(&mut self, topic: String, partition: PartitionId, committed: CommittedOffset) {
+    pub fn put(&mut self, topic: String, partition: PartitionId, committed: StoredOffset) {
         self.usage = self.usage_with(&topic, partition, &committed.metadata);
         self.by_topic.entry(topic).or_default().insert(partition, committed);
     }
 
     /// Keeps those of which `keep` says so. How many went.
-    pub fn retain(&mut self, mut keep: impl FnMut(&str, PartitionId, &CommittedOffset) -> bool) -> usize {
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, PartitionId, &StoredOffset) -> bool) -> usize {
         let before = self.len();
         for (topic, partitions) in &mut self.by_topic {
             partitions.retain(|partition, committed| keep(topic, *partition, committed));
@@ -98,6 +98,6 @@ impl Offsets {
     }
 }
 
-fn usage_of(committed: &CommittedOffset) -> Usage {
+fn usage_of(committed: &StoredOffset) -> Usage {
     Usage::of_offsets(1, OFFSET_BYTES + committed.metadata.len())
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::command::{CommitOffset, Report};
-use super::offsets::{CommittedOffset, Offsets};
+use super::offsets::{Offsets, StoredOffset};
 use super::outcome::{GroupRefusal, OffsetRefusal};
 use super::types::{GroupPhase, PartitionSet, Subscription};
 use super::usage::Usage;
@@ -150,6 +150,7 @@ impl Group {
     }
 
     /// When the last member went. None while there are any.
+    #[cfg(test)]
     pub fn empty_since(&self) -> Option<WallMs> {
         self.empty_since
     }
@@ -240,15 +241,16 @@ impl Group {
     }
 
     /// All committed offsets, by topic and partition.
-    pub fn offsets(&self) -> impl Iterator<Item = (TopicPartition, &CommittedOffset)> {
+    pub fn offsets(&self) -> impl Iterator<Item = (TopicPartition, &StoredOffset)> {
         self.offsets.iter()
     }
 
+    #[cfg(test)]
     pub fn offset_count(&self) -> usize {
         self.offsets.len()
     }
 
-    pub fn offset(&self, topic: &str, partition: PartitionId) -> Option<&CommittedOffset> {
+    pub fn offset(&self, topic: &str, partition: PartitionId) -> Option<&StoredOffset> {
         self.offsets.get(topic, partition)
     }
 
@@ -314,6 +316,7 @@ impl ServerMembers {
     }
 
     /// The topics that the member reads: named or matched, sorted, each once, existing or not.
+    #[cfg(test)]
     pub fn topics_of<'a>(&'a self, member: &'a ServerMember) -> Vec<&'a str> {
         let matched = member.subscription.pattern.as_ref().and_then(|p| self.patterns.get(p));
         let mut topics: Vec<&str> =
@@ -326,12 +329,6 @@ impl ServerMembers {
     /// Every partition that some member holds, assigned or revoking.
     pub(super) fn held(&self) -> impl Iterator<Item = (&str, PartitionId)> {
         self.members.values().flat_map(|m| slots(&m.assigned).chain(slots(&m.revoking)))
-    }
-
-    /// Who holds the partition, assigned or revoking.
-    pub fn holder(&self, topic: &str, partition: PartitionId) -> Option<&str> {
-        let holds = |m: &ServerMember| m.held_since(topic, partition).is_some();
-        self.members.iter().find(|(_, m)| holds(m)).map(|(id, _)| &**id)
     }
 }
 

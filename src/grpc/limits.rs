@@ -100,9 +100,11 @@ pub use crate::broker::groups::OFFSETS_PER_REQUEST_MAX as GROUP_OFFSETS_MAX;
 /// Error messages: they travel in trailers.
 pub const MESSAGE_BYTES_MAX: usize = 1_024;
 
+/// Within this a new connection must have said something.
+pub const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// A connection must show the HTTP/2 preface and the head of its SETTINGS frame soon; afterwards HTTP/2 pings
 /// watch it. (Connections beyond `connections_max` are closed at once.)
-pub const SILENCE: Silence = Silence::Opening { bytes: 24 + 9, within: Duration::from_secs(10) };
+pub const SILENCE: Silence = Silence::Opening { bytes: 24 + 9, within: SILENCE_MAX };
 
 /// Calls of one connection at once; HTTP/2 makes the client wait. A consumer of many partitions has a stream each.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;

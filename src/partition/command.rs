@@ -237,7 +237,7 @@ pub struct EntryFill {
 }
 
 impl EntryFill {
-    /// Whether a batch may go in: always the first one, later ones up to [`COMMAND_BATCH_BYTES_MAX`] and
+    /// Whether a batch may go in: always the first one, later ones up to `COMMAND_BATCH_BYTES_MAX` and
     /// [`COMMAND_RECORDS_MAX`] in all.
     pub fn fits(&self, header: &BatchHeader) -> bool {
         let bytes_left = COMMAND_BATCH_BYTES_MAX.saturating_sub(self.bytes);
@@ -277,7 +277,7 @@ pub struct AppendBuilder {
 
 impl AppendBuilder {
     /// `bytes_hint`: how many bytes of batches are expected, to size the buffer; held against
-    /// [`COMMAND_BATCH_BYTES_MAX`].
+    /// `COMMAND_BATCH_BYTES_MAX`.
     pub fn new(base_offset: Offset, epoch: LeaderEpoch, append_time: WallMs, bytes_hint: usize) -> AppendBuilder {
         assert!(base_offset.0 >= 0, "base offset {base_offset} is negative");
         let capacity = APPEND_HEADER_BYTES + bytes_hint.min(COMMAND_BATCH_BYTES_MAX);

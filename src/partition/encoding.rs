@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::producers::{BATCHES_MAX, Producer, Producers};
+use super::producers::{BATCHES_MAX, KnownProducer, Producers};
 use super::state::{Checkpoint, EpochStart, Partition, PartitionLimits, Segment};
 use crate::record::NO_PRODUCER;
 use crate::replicated::StateDecodeError;
@@ -30,7 +30,7 @@ struct StateV1<'a> {
     checkpoints: Cow<'a, [Checkpoint]>,
     segment: Segment,
     /// The producers, in order of their ids.
-    producers: Vec<(ProducerId, Cow<'a, Producer>)>,
+    producers: Vec<(ProducerId, Cow<'a, KnownProducer>)>,
     producers_evicted: u64,
 }
 
@@ -138,7 +138,7 @@ impl StateV1<'_> {
         Offset(0) <= offset && offset <= self.next_offset
     }
 
-    fn allows(&self, id: ProducerId, producer: &Producer) -> bool {
+    fn allows(&self, id: ProducerId, producer: &KnownProducer) -> bool {
         let batches = &producer.batches;
         id > NO_PRODUCER
             && producer.epoch >= ProducerEpoch(0)

@@ -21,6 +21,8 @@ pub use command::{
     AppendBuilder, AppendView, COMMAND_RECORDS_MAX, CommandError, CommandView, EntryFill, RESIZE_FEATURE_LEVEL,
     ResizeView, SegmentLimits, TrimView, encode_resize, encode_trim,
 };
-pub use overlay::{CheckParams, Overlay, TIMESTAMP_AFTER_MAX_MS_DEFAULT, Ticket, Verdict};
+#[cfg(test)]
+use overlay::TIMESTAMP_AFTER_MAX_MS_DEFAULT;
+pub use overlay::{CheckParams, Overlay, Ticket, Verdict};
 pub use response::{PartitionResponse, ResponseError};
 pub use state::{Checkpoint, EpochEnd, Partition, PartitionLimits};

@@ -11,6 +11,7 @@ use crate::record::BatchHeader;
 use crate::types::{EntryPosition, Offset, ProducerEpoch, ProducerId, Sequence, WallMs};
 
 /// How far a client's timestamp may lie ahead of the leader's clock (`message.timestamp.after.max.ms`).
+#[cfg(test)]
 pub const TIMESTAMP_AFTER_MAX_MS_DEFAULT: i64 = 3_600_000;
 
 /// The appender's name for one batch it has proposed. Never used twice within one overlay.
@@ -178,6 +179,7 @@ impl Overlay {
     }
 
     /// The next offset, counting what is pending.
+    #[cfg(test)]
     pub fn next_offset(&self) -> Offset {
         self.next_offset
     }

@@ -22,7 +22,7 @@ pub(super) struct Remembered {
 
 /// What is remembered of one producer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Producer {
+pub(super) struct KnownProducer {
     pub epoch: ProducerEpoch,
     /// Append clock of its last batch: the only time its expiry knows (SAFETY M4).
     pub last_append: WallMs,
@@ -30,7 +30,7 @@ pub(super) struct Producer {
     pub batches: VecDeque<Remembered>,
 }
 
-impl Producer {
+impl KnownProducer {
     /// The batch with exactly these sequences, if it is remembered.
     pub(super) fn find(&self, base_sequence: Sequence, last_sequence: Sequence) -> Option<&Remembered> {
         self.batches.iter().find(|b| b.base_sequence == base_sequence && b.last_sequence == last_sequence)
@@ -40,30 +40,31 @@ impl Producer {
 /// All producers of a partition, bounded in number and age.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Producers {
-    by_id: BTreeMap<ProducerId, Producer>,
+    by_id: BTreeMap<ProducerId, KnownProducer>,
     /// The same, oldest first; ids break ties, so that all replicas evict alike.
     by_age: BTreeSet<(WallMs, ProducerId)>,
 }
 
 impl Producers {
     /// Puts back what was encoded. The caller has checked it.
-    pub(super) fn from_entries(entries: impl Iterator<Item = (ProducerId, Producer)>) -> Producers {
-        let by_id: BTreeMap<ProducerId, Producer> = entries.collect();
+    pub(super) fn from_entries(entries: impl Iterator<Item = (ProducerId, KnownProducer)>) -> Producers {
+        let by_id: BTreeMap<ProducerId, KnownProducer> = entries.collect();
         let by_age = by_id.iter().map(|(id, producer)| (producer.last_append, *id)).collect();
         Producers { by_id, by_age }
     }
 
     /// All producers, in order of their ids.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&ProducerId, &Producer)> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&ProducerId, &KnownProducer)> {
         self.by_id.iter()
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
     }
 
     /// The producer, unless its state would be expired by an entry with this append time.
-    pub(super) fn get(&self, id: ProducerId, clock: WallMs, expiry_ms: i64) -> Option<&Producer> {
+    pub(super) fn get(&self, id: ProducerId, clock: WallMs, expiry_ms: i64) -> Option<&KnownProducer> {
         self.by_id.get(&id).filter(|producer| !expired(producer.last_append, clock, expiry_ms))
     }
 
@@ -110,7 +111,7 @@ impl Producers {
             }
         }
         let epoch = header.producer_epoch;
-        let fresh = || Producer { epoch, last_append: clock, batches: VecDeque::with_capacity(BATCHES_MAX) };
+        let fresh = || KnownProducer { epoch, last_append: clock, batches: VecDeque::with_capacity(BATCHES_MAX) };
         let producer = self.by_id.entry(id).or_insert_with(fresh);
         if producer.epoch != epoch {
             producer.epoch = epoch;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::command::{AppendView, CommandView, ResizeView, SegmentLimits, TrimView};
-use super::producers::{Producer, Producers};
+use super::producers::{KnownProducer, Producers};
 use super::response::PartitionResponse;
 use crate::record;
 use crate::replicated::{Applied, CannotApply, IndexPoint, Replicated, SnapshotAt, StateDecodeError};
@@ -37,14 +37,19 @@ pub struct PartitionLimits {
     pub producer_expiry_ms: i64,
 }
 
+/// Some 10 MB of state for each partition that has so many.
+pub const PRODUCERS_MAX_DEFAULT: u64 = 100_000;
+/// Kafka's `producer.id.expiration.ms`.
+pub const PRODUCER_EXPIRY_MS_DEFAULT: i64 = 24 * 3_600_000;
+
 impl Default for PartitionLimits {
     fn default() -> Self {
         PartitionLimits {
             checkpoint_bytes: 64 * 1024 * 1024,
             segment_ms: 7 * 24 * 3_600_000,
             index_bytes: 64 * 1024,
-            producers_max: 100_000,
-            producer_expiry_ms: 24 * 3_600_000,
+            producers_max: PRODUCERS_MAX_DEFAULT,
+            producer_expiry_ms: PRODUCER_EXPIRY_MS_DEFAULT,
         }
     }
 }
@@ -63,6 +68,7 @@ pub struct Checkpoint {
 
 /// Where a leader epoch ends (OffsetForLeaderEpoch).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 pub struct EpochEnd {
     pub epoch: LeaderEpoch,
     pub end_offset: Offset,
@@ -156,6 +162,7 @@ impl Partition {
     }
 
     /// The largest client timestamp ever appended, -1 before any.
+    #[cfg(test)]
     pub fn max_timestamp(&self) -> WallMs {
         self.max_timestamp
     }
@@ -171,6 +178,7 @@ impl Partition {
     }
 
     /// How many producers are remembered.
+    #[cfg(test)]
     pub fn producer_count(&self) -> usize {
         self.producers.len()
     }
@@ -183,6 +191,7 @@ impl Partition {
     /// The largest epoch with data that is not above `epoch`, and where it ends: at the first offset of
     /// the next one, or at the high watermark. An epoch below all that is known ends where those begin
     /// (as in Kafka). None: no data at all. Whether `epoch` is one of the future is the caller's question.
+    #[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch, high_watermark: Offset) -> Option<EpochEnd> {
         let first = self.epochs.first()?;
         let after = self.epochs.partition_point(|start| start.epoch <= epoch);
@@ -194,7 +203,7 @@ impl Partition {
     }
 
     /// The producer as an entry with this append time would find it.
-    pub(super) fn producer(&self, id: ProducerId, now: WallMs) -> Option<&Producer> {
+    pub(super) fn producer(&self, id: ProducerId, now: WallMs) -> Option<&KnownProducer> {
         let aged_to = WallMs(self.append_time(now).0.saturating_sub(self.leap_ms(now)));
         self.producers.get(id, aged_to, self.limits.producer_expiry_ms)
     }

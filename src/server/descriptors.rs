@@ -9,6 +9,12 @@ const OWN: u64 = 48;
 const LIMIT_MIN: u64 = 128;
 /// What no process needs: shares of an unlimited limit are shares of this.
 const LIMIT_MAX: u64 = 1 << 20;
+/// One in so many of all descriptors is for data files, as many are for blob files and for logs and compactions.
+const STORE_PART: u64 = 8;
+/// The same for connections of other brokers, and as many to them.
+const PEERS_PART: u64 = 16;
+/// The same for HTTP.
+const HTTP_PART: u64 = 16;
 /// The store keeps at most this many files open, data files and blob files each; enough for some TiB.
 const STORE_FILES_MAX: u64 = 16_384;
 /// Incoming connections of other brokers, and as many outgoing ones.
@@ -52,9 +58,9 @@ impl Descriptors {
         if limit < LIMIT_MIN {
             return None;
         }
-        let store_files = (limit / 8).min(STORE_FILES_MAX);
-        let peers = (limit / 16).clamp(PEERS_MIN, PEERS_MAX);
-        let http = (limit / 16).clamp(HTTP_MIN, HTTP_MAX);
+        let store_files = (limit / STORE_PART).min(STORE_FILES_MAX);
+        let peers = (limit / PEERS_PART).clamp(PEERS_MIN, PEERS_MAX);
+        let http = (limit / HTTP_PART).clamp(HTTP_MIN, HTTP_MAX);
         // Data files, blob files, and once more for logs and what compactions write.
         let taken = OWN + 3 * store_files + 2 * peers + http;
         Some(Descriptors { limit, store_files, peers, http, clients: limit.saturating_sub(taken) })

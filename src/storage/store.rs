@@ -27,6 +27,9 @@ const GROUPS_PER_SCAN: usize = 1_000;
 /// production it does not return; in tests it records.
 pub type OnFailure = Arc<dyn Fn(&StoreFailed) + Send + Sync>;
 
+/// Writes that wait for the disk, unless options say otherwise: half a second's of a good disk.
+pub const QUEUE_BYTES_MAX_DEFAULT: usize = 64 << 20;
+
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
     /// The bytes of recent entries that are kept in memory, all groups together.
@@ -37,7 +40,7 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        StoreOptions { tail_bytes_max: 256 << 20, queue_bytes_max: 64 << 20 }
+        StoreOptions { tail_bytes_max: 256 << 20, queue_bytes_max: QUEUE_BYTES_MAX_DEFAULT }
     }
 }
 
@@ -50,23 +53,6 @@ pub struct Identity {
     /// Drawn when the directory was new; registered with the cluster, so that an emptied directory
     /// is told from the one the broker had.
     pub storage_id: StorageId,
-}
-
-impl Identity {
-    /// Refuses the directory of another broker or cluster. A cluster id that one side does not know
-    /// yet is no difference.
-    pub fn check(&self, broker: BrokerId, cluster_id: Option<ClusterId>) -> Result<(), StoreError> {
-        let what = if self.broker != broker {
-            format!("it is broker {}'s, this is broker {broker}", self.broker)
-        } else if let (Some(here), Some(asked)) = (self.cluster_id, cluster_id)
-            && here != asked
-        {
-            format!("its cluster is {here}, not {asked}")
-        } else {
-            return Ok(());
-        };
-        Err(StoreError::WrongCluster { what, to_do: "give this broker its own data directory".into() })
-    }
 }
 
 /// All groups' logs on one disk. When the last handle of it and of its logs is gone, the writer
@@ -158,6 +144,7 @@ impl Store {
     /// applied state and checkpoints are not held, the first entry may have any index, and a purge
     /// may go beyond the last entry. Never for a replica of a cluster.
     #[doc(hidden)]
+    #[cfg(test)]
     pub async fn open_log_alone(&self, group: RaftGroupId, replica: ReplicaId) -> Result<ReplicaLog, OpenLogError> {
         self.open_with(group, replica, false).await
     }

@@ -57,6 +57,16 @@ struct Module<'a> {
 
 /// `files`: path from the root, and text.
 pub fn arrows(files: &[(String, String)]) -> Arrows {
+    let room = |path: &str| path.split('/').nth(1).map(|name| name.trim_end_matches(".rs").to_string());
+    let mut arrows = imports(files);
+    for (from, targets) in &mut arrows {
+        targets.retain(|to| room(to) == room(from));
+    }
+    arrows
+}
+
+/// The same from module to module as well.
+pub fn imports(files: &[(String, String)]) -> Arrows {
     let modules: BTreeMap<Vec<String>, Module> = files
         .iter()
         .filter_map(|(path, text)| {
@@ -74,8 +84,8 @@ pub fn arrows(files: &[(String, String)]) -> Arrows {
         let handed_on: BTreeSet<String> = exports(&module.ships).into_iter().collect();
         let named = paths(&module.ships).into_iter().map(|(_, path)| path).filter(|path| !handed_on.contains(path));
         let targets = named.filter_map(|path| target(&modules, at, &split(&path), 0));
-        let within = targets.filter(|to| to.first() == at.first() && to != at);
-        let files = within.map(|to| modules[&to].path.to_string()).collect();
+        let others = targets.filter(|to| to != at);
+        let files = others.map(|to| modules[&to].path.to_string()).collect();
         arrows.insert(module.path.to_string(), files);
     }
     arrows

@@ -9,6 +9,8 @@ mod circles;
 mod contracts;
 mod door;
 mod limits;
+mod limits_table;
+mod names;
 mod rules;
 mod source;
 
@@ -133,6 +135,52 @@ fn errors_end_as_text_only_where_they_are_known_to() {
 fn a_limit_of_the_broker_stands_in_no_face_again() {
     let twice = limits::twice(&sources());
     assert!(twice.is_empty(), "re-export what the broker bounds:\n{}", twice.join("\n"));
+}
+
+/// Each pair is known, and why it may stay; one that is gone is struck off.
+#[test]
+fn no_two_public_types_that_meet_have_one_name() {
+    let files = sources();
+    let found = names::namesakes(&files, &circles::imports(&files));
+    let known: Vec<names::Namesakes> = names::KNOWN_NAMESAKES
+        .iter()
+        .map(|(name, of, and, _)| names::Namesakes {
+            name: name.to_string(),
+            of: format!("src/{of}.rs"),
+            and: format!("src/{and}.rs"),
+        })
+        .collect();
+    let new: Vec<_> = found.iter().filter(|pair| !known.contains(pair)).collect();
+    assert!(new.is_empty(), "{} types of one name that meet: {new:#?}", new.len());
+    let gone: Vec<_> = known.iter().filter(|pair| !found.contains(pair)).collect();
+    assert!(gone.is_empty(), "these do not meet any more, so strike them off: {gone:?}");
+}
+
+#[test]
+fn the_table_of_limits_says_what_the_constants_say() {
+    let table = fs::read_to_string(root().join("src/limits.md")).expect("read src/limits.md");
+    let wrong = limits_table::check(&table, &limits_table::constants(&sources()));
+    assert!(wrong.is_empty(), "{} rows of src/limits.md:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(limits_table::named(&table) > 100, "the table's form is not what this test reads");
+}
+
+/// What nobody compiles with is not promised. Who has a newer compiler at home is not told off.
+#[test]
+fn the_rust_version_is_the_one_that_ci_compiles_with() {
+    let minor = |text: &str| text.split('.').take(2).collect::<Vec<_>>().join(".");
+    let promised = ["Cargo.toml", "jepsen-style-tests/Cargo.toml"].map(|manifest| {
+        let text = fs::read_to_string(root().join(manifest)).unwrap_or_else(|error| panic!("{manifest}: {error}"));
+        let version = text.lines().find_map(|line| line.strip_prefix("rust-version = "));
+        minor(version.unwrap_or_else(|| panic!("{manifest} has no rust-version")).trim_matches('"'))
+    });
+    assert_eq!(promised[0], promised[1], "both crates are compiled by one compiler");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let said = std::process::Command::new(rustc).arg("--version").current_dir(root()).output().expect("rustc runs");
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let compiles = minor(said.split(' ').nth(1).unwrap_or_else(|| panic!("rustc says {said:?}")));
+    if std::env::var_os("CI").is_some() {
+        assert_eq!(promised[0], compiles, "CI compiles with {said}: rust-version says what was tried");
+    }
 }
 
 #[test]

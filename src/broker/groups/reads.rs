@@ -88,8 +88,8 @@ pub fn check_count(partitions: usize) -> Result<(), GroupError> {
     }
 }
 
-fn committed(at: TopicPartition, found: &group::CommittedOffset) -> CommittedOffset {
-    let group::CommittedOffset { offset, leader_epoch, metadata, committed_at } = found.clone();
+fn committed(at: TopicPartition, found: &group::StoredOffset) -> CommittedOffset {
+    let group::StoredOffset { offset, leader_epoch, metadata, committed_at } = found.clone();
     CommittedOffset { at, offset, leader_epoch, metadata, committed_at }
 }
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     load::TimeArgs,
     report::{Measured, Report, Usage, histogram, print, report},
-    topic::Topic,
+    topic::BenchTopic,
 };
 use crate::{
     cli::{
@@ -83,7 +83,7 @@ struct Shared {
 
 pub async fn run(args: CommitBench, global: &Global) -> Result<(), Failure> {
     let admin = global.admin()?;
-    let topic = Topic::make(&admin, 1, global).await?;
+    let topic = BenchTopic::make(&admin, 1, global).await?;
     let prefix = format!("{}-group", topic.name);
     let names: Vec<String> = (0..args.groups).map(|i| format!("{prefix}-{i}")).collect();
     let report = measure(&args, &admin, &topic.name, &names, global).await;

@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     load::{Load, LoadArgs},
     report::{Measured, Report, Usage, histogram, print, report},
-    topic::{Topic, TopicArgs},
+    topic::{BenchTopic, TopicArgs},
 };
 use crate::{
     cli::{
@@ -64,7 +64,7 @@ pub struct ConsumeBench {
 
 pub async fn run(args: ConsumeBench, global: &Global) -> Result<(), Failure> {
     let admin = global.admin()?;
-    let topic = Topic::open(&admin, &args.topic, global).await?;
+    let topic = BenchTopic::open(&admin, &args.topic, global).await?;
     let report = fill_and_measure(&args, &admin, &topic, global).await;
     topic.close(&admin).await;
     print(&report?, args.format)
@@ -73,7 +73,7 @@ pub async fn run(args: ConsumeBench, global: &Global) -> Result<(), Failure> {
 async fn fill_and_measure(
     args: &ConsumeBench,
     admin: &Admin,
-    topic: &Topic,
+    topic: &BenchTopic,
     global: &Global,
 ) -> Result<Report, Failure> {
     if topic.is_ours {

@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     load::{Load, LoadArgs, TimeArgs, stamp_of},
     report::{Measured, Report, Usage, histogram, print, report},
-    topic::{REPLICATION_FACTOR, Topic, TopicArgs},
+    topic::{BenchTopic, REPLICATION_FACTOR, TopicArgs},
 };
 use crate::{
     cli::{
@@ -63,7 +63,7 @@ struct Arrivals {
 
 pub async fn run(args: E2eBench, global: &Global) -> Result<(), Failure> {
     let admin = global.admin()?;
-    let topic = Topic::open(&admin, &args.topic, global).await?;
+    let topic = BenchTopic::open(&admin, &args.topic, global).await?;
     let report = measure(&args, &admin, &topic.name, global).await;
     topic.close(&admin).await;
     print(&report?, args.format)

@@ -5,7 +5,7 @@ use clap::Args;
 use super::{
     load::{Load, LoadArgs, TimeArgs},
     report::{Measured, Report, Usage, print, report},
-    topic::{REPLICATION_FACTOR, Topic, TopicArgs},
+    topic::{BenchTopic, REPLICATION_FACTOR, TopicArgs},
 };
 use crate::{
     cli::{
@@ -40,7 +40,7 @@ pub struct ProduceBench {
 
 pub async fn run(args: ProduceBench, global: &Global) -> Result<(), Failure> {
     let admin = global.admin()?;
-    let topic = Topic::open(&admin, &args.topic, global).await?;
+    let topic = BenchTopic::open(&admin, &args.topic, global).await?;
     let report = measure(&args, &admin, &topic.name, global).await;
     topic.close(&admin).await;
     print(&report?, args.format)

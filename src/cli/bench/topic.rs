@@ -25,21 +25,21 @@ pub struct TopicArgs {
 }
 
 /// A topic to measure on.
-pub struct Topic {
+pub struct BenchTopic {
     pub name: String,
     /// Made for this, to be deleted.
     pub is_ours: bool,
 }
 
-impl Topic {
-    pub async fn open(admin: &Admin, args: &TopicArgs, global: &Global) -> Result<Topic, Failure> {
+impl BenchTopic {
+    pub async fn open(admin: &Admin, args: &TopicArgs, global: &Global) -> Result<BenchTopic, Failure> {
         match &args.topic {
-            Some(name) => Ok(Topic { name: name.clone(), is_ours: false }),
-            None => Topic::make(admin, args.partitions, global).await,
+            Some(name) => Ok(BenchTopic { name: name.clone(), is_ours: false }),
+            None => BenchTopic::make(admin, args.partitions, global).await,
         }
     }
 
-    pub async fn make(admin: &Admin, partitions: i32, global: &Global) -> Result<Topic, Failure> {
+    pub async fn make(admin: &Admin, partitions: i32, global: &Global) -> Result<BenchTopic, Failure> {
         let name = format!("bench-{:08x}", World::system().rng.u64() as u32);
         let metadata = admin.get_metadata(v1::GetMetadataRequest::default()).await.map_err(Failure::of_read)?;
         let request = v1::CreateTopicRequest {
@@ -52,7 +52,7 @@ impl Topic {
             timeout_ms: Some(global.timeout_ms()),
         };
         admin.create_topic(request).await?;
-        Ok(Topic { name, is_ours: true })
+        Ok(BenchTopic { name, is_ours: true })
     }
 
     /// Deletes it if it was made for this.

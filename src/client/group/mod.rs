@@ -41,6 +41,9 @@ pub const POLL_INTERVAL_MAX_MIN: Duration = Duration::from_secs(1);
 /// Commands on their way to the driver. The handle has one at a time; cancelled calls leave a few more.
 const COMMANDS_MAX: usize = 4;
 
+/// Records of a member that were read and not handed out yet, in bytes and in number, unless options say otherwise.
+pub const BUFFER_BYTES_MAX_DEFAULT: usize = 32 * 1024 * 1024;
+pub const BUFFER_RECORDS_MAX_DEFAULT: usize = 500_000;
 /// Kafka's, and so what its users reckon with: longer than most batches take, short for a partition that stands.
 pub const POLL_INTERVAL_MAX_DEFAULT: Duration = Duration::from_secs(300);
 
@@ -106,8 +109,8 @@ impl GroupOptions {
             offset_reset: OffsetReset::Earliest,
             auto_commit: Some(Duration::from_secs(5)),
             records_max: 10_000,
-            buffer_bytes_max: 32 * 1024 * 1024,
-            buffer_records_max: 500_000,
+            buffer_bytes_max: BUFFER_BYTES_MAX_DEFAULT,
+            buffer_records_max: BUFFER_RECORDS_MAX_DEFAULT,
             patience: Duration::from_secs(30),
         }
     }

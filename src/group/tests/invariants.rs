@@ -105,7 +105,7 @@ fn a_state_that_breaks_an_invariant_is_refused() {
 
 fn put(groups: &mut Groups, topic: &str, partition: i32, offset: i64) {
     let metadata = String::new();
-    let offset = CommittedOffset { offset: Offset(offset), leader_epoch: None, metadata, committed_at: WallMs(0) };
+    let offset = StoredOffset { offset: Offset(offset), leader_epoch: None, metadata, committed_at: WallMs(0) };
     group(groups, "o").offsets.put(topic.to_string(), PartitionId(partition), offset);
 }
 

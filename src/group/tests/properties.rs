@@ -118,6 +118,7 @@ impl Play {
     }
 
     /// Whether it was a command that was refused.
+    #[expect(clippy::too_many_lines, reason = "an arm for each kind of step")]
     fn step(&mut self, step: &Step) -> bool {
         match step {
             Step::Join { topics, pattern, instance, assignor } => {

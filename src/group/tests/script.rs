@@ -13,6 +13,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 impl goldenscript::Runner for Runner {
     type Command = goldenscript::Command;
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each command")]
     fn run(&mut self, command: &goldenscript::Command, _: &Context) -> Result<String> {
         let mut args = command.consume_args();
         let output = match command.name.as_str() {

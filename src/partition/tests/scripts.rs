@@ -220,6 +220,7 @@ fn parse_producer(text: &str) -> Result<Producer, Box<dyn Error>> {
 impl goldenscript::Runner for Runner {
     type Command = Command;
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each command")]
     fn run(&mut self, command: &Command, _: &goldenscript::Context) -> Result<String, Box<dyn Error>> {
         Ok(match command {
             Command::Limits { checkpoint_bytes, segment_ms, index_bytes, producers } => {
