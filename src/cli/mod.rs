@@ -1,6 +1,6 @@
 //! The command line: reads flags, calls `client`, prints. No logic that another face would need.
 //!
-//! Promises: data on stdout, talk on stderr; exit codes as in [`exit`]; JSON shapes frozen by tests;
+//! Promises: data on stdout, talk on stderr; exit codes as in `exit`; JSON shapes frozen by tests;
 //! every command's help has an example; whoever closes a pipe ends nothing but the talk. Leaves out: what a server
 //! does (`server`).
 
@@ -20,6 +20,7 @@ mod global;
 mod group;
 mod guess;
 mod local;
+mod man;
 mod offsets;
 mod output;
 mod produce;
@@ -95,6 +96,9 @@ enum Command {
         /// bash, zsh, fish, elvish or powershell.
         shell: clap_complete::Shell,
     },
+    /// Write the manual pages into a directory, for packages.
+    #[command(hide = true)]
+    Man { directory: std::path::PathBuf },
     /// Remember clusters, so that commands need no -b.
     #[command(subcommand, after_help = context::EXAMPLES)]
     Context(context::ContextCommand),
@@ -112,6 +116,7 @@ pub fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "flotilla", &mut script);
             output::write_all_out(&String::from_utf8_lossy(&script))
         }
+        Command::Man { directory } => man::write_all(command(), &directory),
         Command::Context(command) => context::run(command, &cli.global),
         Command::DumpLog(args) => dump_log::run(args),
         command => client_runtime(cli.global, command),
@@ -160,7 +165,11 @@ async fn run(global: Global, command: Command) -> Result<(), Failure> {
         Command::Group(command) => group::run(command, &global).await,
         Command::Cluster(command) => cluster::run(command, &global).await,
         Command::Bench(command) => bench::run(command, &global).await,
-        Command::Server(_) | Command::Completion { .. } | Command::Context(_) | Command::DumpLog(_) => {
+        Command::Server(_)
+        | Command::Completion { .. }
+        | Command::Man { .. }
+        | Command::Context(_)
+        | Command::DumpLog(_) => {
             unreachable!("run without a client")
         }
     }
