@@ -11,7 +11,8 @@ need() { # package, why, test
     fi
 }
 command -v cargo >/dev/null || {
-    echo "setup.sh: Rust is missing (rustc 1.90 or newer): see https://rustup.rs" >&2
+    version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$(dirname "$0")/../Cargo.toml")
+    echo "setup.sh: Rust is missing (rustc $version or newer): see https://rustup.rs" >&2
     exit 1
 }
 need g++ "compiles RocksDB" "command -v g++"

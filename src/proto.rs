@@ -1,16 +1,17 @@
 //! Code generated from `proto/`.
-#![allow(missing_docs, clippy::all)]
 
 mod codec;
 
 pub use codec::{BoundedCodec, GROUP_ELEMENTS_MAX, PRODUCE_ELEMENTS_MAX};
 
 /// The public API.
+#[allow(clippy::all, clippy::too_many_lines, reason = "nobody wrote it")]
 pub mod v1 {
     tonic::include_proto!("flotilla.v1");
 }
 
 /// Node to node.
+#[allow(clippy::all, clippy::too_many_lines, reason = "nobody wrote it")]
 pub mod internal {
     tonic::include_proto!("flotilla.internal.v1");
 }

@@ -251,6 +251,8 @@ fn export(metrics: &Metrics, parts: &Arc<Parts>) {
         gauges.raft_lag_entries_max.set(level(behind.max().unwrap_or(0)));
         let apply_behind = hosted.iter().map(|hosted| hosted.group.apply_behind()).max();
         gauges.raft_apply_lag_entries_max.set(level(apply_behind.unwrap_or(0)));
+        let evicted = hosted.iter().map(|hosted| hosted.group.read(|state| state.producers_evicted()));
+        gauges.producers_evicted.set(level(evicted.sum()));
         gauges
             .partitions_under_replicated
             .set(hosted.iter().filter(|hosted| hosted.is_under_replicated(node)).count() as i64);

@@ -66,7 +66,6 @@ fn refused(error: StoreError) -> Failure {
         StoreError::NoDataDirectory { .. } => Failure::not_found(error.to_string()),
         StoreError::InUse { .. } => failed(format!("{error}: stop the broker first")),
         StoreError::Damaged { .. }
-        | StoreError::WrongCluster { .. }
         | StoreError::NotEmpty { .. }
         | StoreError::NotADirectory { .. }
         | StoreError::Io { .. }

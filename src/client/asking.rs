@@ -2,7 +2,7 @@
 //!
 //! Promises: metadata is asked for at most every [`REFRESH_MS_MIN`] however many callers want it, and each time of
 //! another broker, so that one that knows nothing of the present misleads nobody for long; a frozen broker costs a
-//! call [`HEDGE_MS`], not its whole deadline, because the next broker is asked beside it; a change is repeated only
+//! call `HEDGE_MS`, not its whole deadline, because the next broker is asked beside it; a change is repeated only
 //! while it surely had no effect. Leaves out: connections (`net`), and what calls mean.
 
 use std::{
@@ -117,7 +117,7 @@ impl Cluster {
     }
 
     /// Asks brokers the same until one answers, the next one when the last has thought for
-    /// [`HEDGE_MS`] or failed. Only for calls that change nothing, or nothing that matters.
+    /// `HEDGE_MS` or failed. Only for calls that change nothing, or nothing that matters.
     pub async fn hedged<T, F>(&self, what: &'static str, call: impl Fn(String, Channel) -> F) -> Result<T, ClientError>
     where
         F: Future<Output = Result<T, ClientError>>,

@@ -192,11 +192,6 @@ impl Metadata {
         }
         true
     }
-
-    /// Forgets a topic that turned out not to exist.
-    pub fn forget_topic(&mut self, name: &str) {
-        self.topics.remove(name);
-    }
 }
 
 /// The broker that answered is not in touch with the others: it says so, or takes most of them for dead, which it may

@@ -134,11 +134,6 @@ impl ListenerConfig {
 }
 
 impl ServerConfig {
-    /// The seed list's hash, exchanged before founding (SAFETY B6).
-    pub fn peers_hash(&self) -> u64 {
-        peers_hash(&self.peers)
-    }
-
     /// Whether a new data directory could come to nothing: the list names no other broker, and a cluster of one is
     /// not asked for.
     pub fn founds_nothing(&self) -> bool {
@@ -151,11 +146,6 @@ impl ServerConfig {
     pub fn reserve_bytes(&self, disk_bytes: Option<u64>) -> u64 {
         let by_disk = disk_bytes.map_or(RESERVE_BYTES_MAX, |bytes| (bytes / RESERVE_DISK_PART).min(RESERVE_BYTES_MAX));
         self.disk_reserve_bytes.unwrap_or(by_disk)
-    }
-
-    /// Who votes first in the metadata group, lowest id first; the first of them founds.
-    pub fn founders(&self) -> Vec<BrokerId> {
-        founders(&self.peers)
     }
 }
 

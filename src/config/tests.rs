@@ -316,7 +316,7 @@ fn the_example_files_form_one_cluster() {
     assert!(loaded.iter().all(|l| l.warnings.is_empty()), "{loaded:?}");
     let configs: Vec<&ServerConfig> = loaded.iter().map(|l| &l.config).collect();
     assert_eq!(configs.iter().map(|c| c.id.0).collect::<Vec<_>>(), [1, 2, 3]);
-    assert!(configs.iter().all(|c| c.peers_hash() == configs[0].peers_hash()));
+    assert!(configs.iter().all(|c| peers_hash(&c.peers) == peers_hash(&configs[0].peers)));
     let binds: BTreeSet<&str> =
         configs.iter().flat_map(|c| [&c.client, &c.peer, &c.http]).map(|l| l.bind.as_str()).collect();
     assert_eq!(binds.len(), 9, "{binds:?}");

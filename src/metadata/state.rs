@@ -183,10 +183,6 @@ impl Metadata {
         self.applied
     }
 
-    pub fn founders(&self) -> &[BrokerId] {
-        &self.founders
-    }
-
     /// All brokers, in the order of their ids.
     pub fn brokers(&self) -> impl Iterator<Item = &Broker> {
         self.brokers.values()

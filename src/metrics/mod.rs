@@ -13,6 +13,7 @@ mod groups;
 mod histogram;
 mod history;
 mod intake;
+mod labels;
 mod process;
 mod space;
 mod traffic;
@@ -44,6 +45,7 @@ pub use groups::{GroupProbe, LagSample};
 pub use histogram::HistogramSnapshot;
 pub use history::{History, SAMPLE_EVERY, SAMPLES_MAX, Sample, Totals};
 pub use intake::{IntakeProbe, Limit};
+pub use labels::{FrameRefusal, TransferResult};
 pub use process::ProcessSnapshot;
 pub use space::SpaceSnapshot;
 pub use traffic::TopicTraffic;
@@ -104,6 +106,9 @@ pub struct Gauges {
     pub raft_lag_entries_max: Gauge,
     /// The furthest that a group's state machine here is behind its log, in entries.
     pub raft_apply_lag_entries_max: Gauge,
+    /// Producers that the partitions with a replica here have forgotten because they had too many (SAFETY M4), summed
+    /// over each partition's life: every replica of it says the same, and one that leaves takes its part away.
+    pub producers_evicted: Gauge,
     pub brokers_alive: Gauge,
     /// Brokers of the cluster, as registered.
     pub brokers: Gauge,
@@ -143,14 +148,13 @@ impl RaftProbe {
         self.leaderships_lost.inc();
     }
 
-    /// `result`: for example "ok", "timeout".
-    pub fn transfer_finished(&self, result: &'static str) {
-        self.transfers.get_or_create(&ResultLabel { result }).inc();
+    pub fn transfer_finished(&self, result: TransferResult) {
+        self.transfers.get_or_create(&ResultLabel { result: result.name() }).inc();
     }
 
-    /// A peer's frame was not acted on. `reason`: for example "crc", "no_such_replica", "term_too_high".
-    pub fn frame_refused(&self, reason: &'static str) {
-        self.frames_refused.get_or_create(&ReasonLabel { reason }).inc();
+    /// A peer's frame was not acted on.
+    pub fn frame_refused(&self, why: FrameRefusal) {
+        self.frames_refused.get_or_create(&ReasonLabel { reason: why.name() }).inc();
     }
 
     pub fn link_up(&self) {
@@ -184,7 +188,6 @@ pub struct RequestProbe {
     fetched_records: Counter,
     batches_per_entry: Histogram,
     dead_entries: Counter,
-    producers_evicted: Counter,
     connections: Gauge,
     traffic: Traffic,
 }
@@ -222,11 +225,6 @@ impl RequestProbe {
     /// A proposal of ours was applied dead: its batches are proposed again.
     pub fn entry_dead(&self) {
         self.dead_entries.inc();
-    }
-
-    /// Producer states went because a partition had too many (SAFETY M4).
-    pub fn producers_evicted(&self, count: u64) {
-        self.producers_evicted.inc_by(count);
     }
 
     pub fn connection_opened(&self) {
@@ -396,6 +394,8 @@ impl Gauges {
         level("raft_lag_entries_max", "Entries the slowest live follower is behind", &self.raft_lag_entries_max);
         let help = "Entries the slowest state machine here is behind its log";
         level("raft_apply_lag_entries_max", help, &self.raft_apply_lag_entries_max);
+        let help = "Producers forgotten because a partition had too many, of all partitions with a replica here";
+        level("producers_evicted", help, &self.producers_evicted);
         level("brokers_alive", "Brokers with a live link to this one, itself included", &self.brokers_alive);
         level("brokers", "Brokers of the cluster, as registered", &self.brokers);
         let help = "Partitions led here that miss a replica, or have one that is far behind";
@@ -436,7 +436,6 @@ impl RequestProbe {
             fetched_records: Counter::default(),
             batches_per_entry: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
             dead_entries: Counter::default(),
-            producers_evicted: Counter::default(),
             connections,
             traffic: Traffic::default(),
         }
@@ -455,8 +454,6 @@ impl RequestProbe {
         let help = "Record batches that one Raft entry carries";
         registry.register("entry_batches", help, self.batches_per_entry.clone());
         registry.register("entries_dead", "Proposals applied dead and proposed again", self.dead_entries.clone());
-        let help = "Producer states dropped because a partition had too many";
-        registry.register("producers_evicted", help, self.producers_evicted.clone());
         registry.register_collector(Box::new(TrafficCollector(self.traffic.clone())));
     }
 }
@@ -470,7 +467,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.raft().election_started();
         metrics.raft().link_up();
-        metrics.raft().frame_refused("crc");
+        metrics.raft().frame_refused(FrameRefusal::Term);
         metrics.requests().request_finished("produce", "not_leader");
         metrics.requests().produce_acknowledged(3, 300, Duration::from_millis(2));
         metrics.on_scrape(|gauges| {
@@ -480,7 +477,7 @@ mod tests {
         for line in [
             "flotilla_raft_elections_total 1",
             "flotilla_peer_links 1",
-            "flotilla_raft_frames_refused_total{reason=\"crc\"} 1",
+            "flotilla_raft_frames_refused_total{reason=\"term\"} 1",
             "flotilla_requests_total{api=\"produce\",result=\"not_leader\"} 1",
             "flotilla_produced_records_total 3",
             "flotilla_produced_bytes_total 300",

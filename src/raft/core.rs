@@ -23,7 +23,7 @@ use super::{
     wire::{Announced, Hello, Kind, encode_control},
 };
 use crate::{
-    metrics::RaftProbe,
+    metrics::{FrameRefusal, RaftProbe},
     seam::{Clock, Net, Rng},
     storage::Store,
     types::{BrokerId, ClusterId, RaftGroupId, ReplicaId},
@@ -221,7 +221,7 @@ impl Core {
         let term = member.as_ref().map(|member| member.term()).max(known);
         let is_member = member.is_none_or(|member| member.has_member(said.replica, from) != Some(false));
         if !is_member || check_term(said.term.0, term.unwrap_or_default()).is_err() {
-            self.probe.frame_refused("announcement");
+            self.probe.frame_refused(FrameRefusal::Announcement);
             tracing::warn!(group = %said.group, term = %said.term, replica = %said.replica, %from, "announcement refused");
             return;
         }

@@ -42,7 +42,7 @@ mod wire;
 
 pub use contradiction::{Contradiction, Differs};
 pub use link::Trouble;
-pub use node::{CALL_BYTES_MAX, CallError, CallHandler, NodeDeps, RaftNode, RaftSettings};
+pub use node::{CallError, CallHandler, NodeDeps, RaftNode, RaftSettings};
 pub use replica::{
     Leader, OpenError, Pending, ProposalEnd, ReadError, Refusal, Replica, ReplicaSpec, Status, TransferError,
 };

@@ -47,8 +47,6 @@ use crate::{
     types::{BrokerId, ClusterId, LogIndex, METADATA_GROUP, RaftGroupId, ReplicaId},
 };
 
-/// Bytes of a request between the layers above two nodes.
-pub const CALL_BYTES_MAX: usize = 8 << 20;
 /// Applied metadata entries between two snapshots, and how many stay in the log below one.
 const METADATA_SNAPSHOT_EVERY: u64 = 10_000;
 const METADATA_ENTRIES_KEPT: u64 = 1_000;
@@ -260,6 +258,7 @@ impl RaftNode {
     }
 
     /// As [`RaftNode::set_campaign`] said last.
+    #[cfg(test)]
     pub fn may_campaign(&self) -> bool {
         self.core.may_campaign.load(Ordering::SeqCst)
     }
@@ -317,7 +316,7 @@ impl RaftNode {
         self.core.leaders.changes()
     }
 
-    /// Sends an opaque request to a broker's call handler. At most [`CALL_BYTES_MAX`].
+    /// Sends an opaque request to a broker's call handler, which bounds what it takes.
     pub async fn call(&self, to: BrokerId, request: Bytes, within: Duration) -> Result<Bytes, CallError> {
         if to == self.core.settings.broker {
             return Ok((self.core.on_call)(to, request).await);

@@ -29,6 +29,7 @@ use super::{
     },
 };
 use crate::{
+    metrics::FrameRefusal,
     proto::internal,
     types::{BrokerId, ClusterId, EntryPosition, TERM_MAX, Term},
 };
@@ -116,7 +117,7 @@ impl Session {
                 Ok(frame) => {
                     let taken = self.take(frame).await;
                     taken.inspect_err(|reason| {
-                        self.core.probe.frame_refused("malformed");
+                        self.core.probe.frame_refused(FrameRefusal::Malformed);
                         tracing::warn!(peer = %self.peer, reason, "a peer sent what no peer may: its stream ends");
                     })
                 }
@@ -192,28 +193,28 @@ impl Session {
         let _ = self.replies.send_first(Ok(internal::Frame { data: pong }));
     }
 
-    async fn refuse(&self, frame: &Frame, kind: Kind, label: &'static str, reason: impl Into<Bytes>) {
-        self.core.probe.frame_refused(label);
+    async fn refuse(&self, frame: &Frame, kind: Kind, why: FrameRefusal, reason: impl Into<Bytes>) {
+        self.core.probe.frame_refused(why);
         send(&self.replies, frame.reply(kind, reason.into())).await;
     }
 
     async fn append(&mut self, frame: Frame) -> Result<(), String> {
         let Some(hosted) = addressee(&self.core, &frame) else {
-            self.refuse(&frame, Kind::Failed, "no_such_replica", no_such_replica(&frame)).await;
+            self.refuse(&frame, Kind::Failed, FrameRefusal::NoSuchReplica, no_such_replica(&frame)).await;
             return Ok(());
         };
         let request = decode_append(frame.body.clone()).map_err(|e| e.to_string())?;
         check_append(&request)?;
         if let Err(reason) = check_term(request.vote.leader_id().term, hosted.member.term()) {
-            self.refuse(&frame, Kind::Failed, "term", reason).await;
+            self.refuse(&frame, Kind::Failed, FrameRefusal::Term, reason).await;
             return Ok(());
         }
         if self.core.room().level == RoomLevel::Full && is_bulk(frame.group, &request) {
-            self.refuse(&frame, Kind::Failed, "disk_full", "the disk is full").await;
+            self.refuse(&frame, Kind::Failed, FrameRefusal::DiskFull, "the disk is full").await;
             return Ok(());
         }
         let Ok(room) = self.room_for(frame.body.len()) else {
-            self.refuse(&frame, Kind::Busy, "memory", "too many bytes wait for the disk").await;
+            self.refuse(&frame, Kind::Busy, FrameRefusal::Memory, "too many bytes wait for the disk").await;
             return Ok(());
         };
         self.append_to(hosted, frame, Incoming { request, room }).await
@@ -235,7 +236,8 @@ impl Session {
             None => match self.begin_appends(hosted, &frame)? {
                 Some(requests) => requests,
                 None => {
-                    self.refuse(&frame, Kind::Busy, "exchanges", "the replica answers none of its appends").await;
+                    self.refuse(&frame, Kind::Busy, FrameRefusal::Exchanges, "the replica answers none of its appends")
+                        .await;
                     return Ok(());
                 }
             },
@@ -271,7 +273,7 @@ impl Session {
         let id = frame.id;
         if frame.kind == Kind::SnapshotHead {
             if self.snapshots.len() >= SNAPSHOTS_MAX {
-                self.refuse(&frame, Kind::Busy, "snapshots", "too many snapshots at once").await;
+                self.refuse(&frame, Kind::Busy, FrameRefusal::Snapshots, "too many snapshots at once").await;
                 return Ok(());
             }
             let arriving = Arriving { head: frame, state: BytesMut::new(), room: None };
@@ -285,7 +287,7 @@ impl Session {
         }
         let Ok(room) = self.room_for(frame.body.len()) else {
             let arriving = self.snapshots.remove(&id).expect("looked up above");
-            self.refuse(&arriving.head, Kind::Busy, "memory", "too many bytes wait for the disk").await;
+            self.refuse(&arriving.head, Kind::Busy, FrameRefusal::Memory, "too many bytes wait for the disk").await;
             return Ok(());
         };
         let arriving = self.snapshots.get_mut(&id).expect("looked up above");
@@ -305,7 +307,7 @@ impl Session {
     /// Works on a request beside the stream, so that a slow one holds up no other; if there is a turn for it.
     async fn spawn(&self, turns: Arc<Semaphore>, frame: Frame, state: Option<(Bytes, Option<OwnedSemaphorePermit>)>) {
         let Ok(turn) = turns.try_acquire_owned() else {
-            self.refuse(&frame, Kind::Busy, "requests", "too many requests at once").await;
+            self.refuse(&frame, Kind::Busy, FrameRefusal::Requests, "too many requests at once").await;
             return;
         };
         let (core, replies, peer) = (self.core.clone(), self.replies.clone(), self.peer);

@@ -22,6 +22,7 @@ use tokio::{
 
 use super::{Leader, Replica, TransferError, replica::Inner};
 use crate::{
+    metrics::TransferResult,
     replicated::Replicated,
     types::{BrokerId, ReplicaId, Term},
 };
@@ -68,7 +69,8 @@ impl<S: Replicated> Replica<S> {
             }
             Err(error) => Err(error),
         };
-        self.0.core.probe.transfer_finished(if moved.is_ok() { "moved" } else { "failed" });
+        let result = if moved.is_ok() { TransferResult::Moved } else { TransferResult::Failed };
+        self.0.core.probe.transfer_finished(result);
         moved
     }
 

@@ -94,11 +94,13 @@ impl BatchBuilder {
     }
 
     /// Records so far.
+    #[cfg(test)]
     pub fn count(&self) -> i32 {
         self.count
     }
 
     /// Length of the batch if it were built now without compression.
+    #[cfg(test)]
     pub fn bytes_uncompressed(&self) -> usize {
         BATCH_HEADER_BYTES + self.records.len()
     }

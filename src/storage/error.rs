@@ -48,8 +48,6 @@ pub enum StoreError {
     /// Data that was fsynced is missing or unreadable. Its replicas are dead (SAFETY B5).
     #[error("damaged data directory: {what}; {to_do}")]
     Damaged { what: String, to_do: String },
-    #[error("the data directory belongs to another cluster or broker: {what}; {to_do}")]
-    WrongCluster { what: String, to_do: String },
     #[error("the data directory {directory} is in use by another process")]
     InUse { directory: String },
     /// It was to become one, and something else is there.

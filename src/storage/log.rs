@@ -249,10 +249,6 @@ impl ReplicaLog {
         self.0.id
     }
 
-    pub fn replica(&self) -> ReplicaId {
-        self.0.replica
-    }
-
     pub fn purged(&self) -> Option<EntryPosition> {
         self.0.lock().purged
     }

@@ -22,6 +22,7 @@ mod rocks;
 mod rocks_read_only;
 mod rocks_space;
 mod saved;
+#[cfg_attr(not(feature = "internals"), allow(dead_code, reason = "the disk of simulations"))]
 pub mod sim;
 mod space;
 mod starts;

@@ -9,6 +9,7 @@ use crate::types::{LogIndex, RaftGroupId};
 pub type Tombstone = (RaftGroupId, Option<LogIndex>);
 
 impl Store {
+    #[cfg(test)]
     pub async fn tombstoned(&self, group: RaftGroupId) -> Result<bool, StoreError> {
         Ok(self.0.get(Family::State, &keys::tombstone(group)).await?.is_some())
     }

@@ -134,22 +134,7 @@ fn half_sent_messages_and_answers_that_nobody_takes_cost_little_and_fail_no_prod
         bombs.pump(Duration::from_millis(20));
         if bombs.ended.contains(&call) { Ok(()) } else { Err("the call goes on".into()) }
     });
-    let mut half = vec![0];
-    half.extend((3 * MIB as u32).to_be_bytes());
-    half.resize(3 << 19, 7);
-    let mut halves = vec![];
-    for _ in 0..50 {
-        let Ok(mut client) = Abuser::connect(&address, 1 << 16, true) else { continue };
-        let calls: Vec<u32> = (0..20).map(|_| client.call(HEARTBEAT)).collect();
-        let mut sent = vec![0; calls.len()];
-        for _ in 0..3 {
-            for (call, sent) in calls.iter().zip(&mut sent) {
-                *sent += client.send(*call, &half[*sent..]);
-            }
-            client.pump(Duration::from_millis(5));
-        }
-        halves.push(client);
-    }
+    let mut halves = half_sent_messages(&address);
     // Pings are answered, so that nobody is closed for being silent.
     let until = Instant::now() + Duration::from_secs(knob("HOARD_SECONDS", 10));
     while Instant::now() < until {
@@ -166,6 +151,27 @@ fn half_sent_messages_and_answers_that_nobody_takes_cost_little_and_fail_no_prod
     assert!(grown.iter().all(|bytes| *bytes < 256 * MIB), "{grown:?}");
     assert_all_run(&cluster, &nodes);
     cluster.finish();
+}
+
+/// Connections that each have twenty messages under way, none of which ever arrives whole.
+fn half_sent_messages(address: &str) -> Vec<Abuser> {
+    let mut half = vec![0];
+    half.extend((3 * MIB as u32).to_be_bytes());
+    half.resize(3 << 19, 7);
+    let mut halves = vec![];
+    for _ in 0..50 {
+        let Ok(mut client) = Abuser::connect(address, 1 << 16, true) else { continue };
+        let calls: Vec<u32> = (0..20).map(|_| client.call(HEARTBEAT)).collect();
+        let mut sent = vec![0; calls.len()];
+        for _ in 0..3 {
+            for (call, sent) in calls.iter().zip(&mut sent) {
+                *sent += client.send(*call, &half[*sent..]);
+            }
+            client.pump(Duration::from_millis(5));
+        }
+        halves.push(client);
+    }
+    halves
 }
 
 /// What people type, with its output taken and counted.

@@ -6,6 +6,8 @@
 //! while a client waits its session is kept alive, and it waits only as long as the coordinator answers; a
 //! join whose round came and went unseen joins the next round by itself.
 
+#![allow(dead_code, reason = "the next face, Kafka's, asks for it")]
+
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};

@@ -162,7 +162,7 @@ struct Reader {
 /// A timestamp that was looked up, and for which offset.
 type Known = BTreeMap<(String, TopicPartition), (Offset, Option<WallMs>)>;
 
-/// Keeps [`LagTable`] up to date until the broker stops.
+/// Keeps [`lag_table`](super::lag_table) up to date until the broker stops.
 pub async fn run(lag: Arc<Lag>) {
     let mut known = Known::new();
     loop {

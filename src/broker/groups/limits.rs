@@ -51,6 +51,7 @@ pub const SESSION_DEFAULT: Duration = Duration::from_secs(10);
 pub const SESSION_MIN: Duration = Duration::from_millis(group::limits::SESSION_TIMEOUT_MS_MIN as u64);
 pub const SESSION_MAX: Duration = Duration::from_millis(group::limits::SESSION_TIMEOUT_MS_MAX as u64);
 /// Kafka's lower bound of a classic member's session.
+#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 pub const CLASSIC_SESSION_MIN: Duration = Duration::from_secs(6);
 /// How long a member may take to let go of a partition, if it names nothing.
 pub const REBALANCE_DEFAULT: Duration = Duration::from_secs(60);
@@ -65,9 +66,11 @@ pub const WAITING_BEATS_PER_SECOND_MAX: u32 = 500;
 /// Member ids handed out (KIP-394) that have not joined yet; the oldest are forgotten.
 pub const PROMISED_IDS_MAX: usize = 10_000;
 /// A waiting join or sync looks at the metadata no more often than this, however fast that changes.
+#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 pub const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How often a waiting join joins the next round by itself, having seen nothing of the one before. More says
 /// that this broker is far behind: the client is told to join again.
+#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 pub const REJOINS_MAX: usize = 16;
 /// The bytes of the readable part of a drawn member id; the rest is random.
 pub const MEMBER_PREFIX_BYTES_MAX: usize = 200;

@@ -56,6 +56,7 @@ pub struct ClassicJoin {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 pub struct ClassicJoined {
     pub generation: i32,
     pub member: String,
@@ -80,6 +81,7 @@ pub struct ClassicSync {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 pub struct ClassicSynced {
     pub protocol_type: String,
     pub protocol: String,

@@ -1,6 +1,6 @@
 //! A record as a line of JSON: the shape that keeps every byte, and an interface.
 //!
-//! Promises: what [`print`] writes, [`read`] gives back, byte by byte: null apart from empty, bytes that are no text
+//! Promises: what [`print()`] writes, [`read`] gives back, byte by byte: null apart from empty, bytes that are no text
 //! as base64, headers in their order. A value that is written as JSON other than text (`{"value":{"a":1.10}}`) is
 //! those bytes of the input, untouched. What could be meant in two ways is refused.
 

@@ -52,7 +52,7 @@ pub struct ProduceArgs {
     /// A header for every record; may be given again.
     #[arg(short = 'H', long, value_name = "KEY=VALUE", value_parser = units::key_value)]
     header: Vec<(String, String)>,
-    /// Lines are KEY, this, VALUE: short for -f '%k<DELIMITER>%v\n'.
+    /// Lines are KEY, this, VALUE: short for -f '%kDELIMITER%v\n'.
     #[arg(short = 'K', long, value_name = "DELIMITER", conflicts_with = "format")]
     key_delimiter: Option<String>,
     /// In text formats, a key or value of exactly this text is null (a null value is a tombstone); alone: an empty one.

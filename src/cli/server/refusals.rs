@@ -34,7 +34,7 @@ fn another_address(kind: ErrorKind, key: &str) -> String {
 fn of_directory(directory: &Path, error: &StoreError) -> Failure {
     let directory = directory.display();
     match error {
-        StoreError::WrongCluster { .. } | StoreError::NotEmpty { .. } | StoreError::NotADirectory { .. } => {
+        StoreError::NotEmpty { .. } | StoreError::NotADirectory { .. } => {
             Failure::usage(format!("data directory {directory} is refused: {error}"))
         }
         StoreError::Damaged { .. } => Failure::failed(format!("data directory {directory} is refused: {error}")),
@@ -104,15 +104,12 @@ mod tests {
     #[test]
     fn s4_what_a_setting_must_change_is_usage_and_what_happened_to_the_disk_is_not() {
         let (what, to_do) = (String::from("x"), String::from("y"));
-        let wrong = StoreError::WrongCluster { what: what.clone(), to_do: to_do.clone() };
         let damaged = StoreError::Damaged { what, to_do };
         let foreign = StoreError::NotEmpty { directory: "/d".into(), found: "thesis.tex".into() };
         let file = StoreError::NotADirectory { path: "/d".into() };
         let in_use = StoreError::InUse { directory: "/d".into() };
         let io = StoreError::Io { doing: "opening".into(), cause: "no space".into() };
-        for (error, code) in
-            [(wrong, USAGE), (foreign, USAGE), (file, USAGE), (in_use, USAGE), (damaged, FAILED), (io, FAILED)]
-        {
+        for (error, code) in [(foreign, USAGE), (file, USAGE), (in_use, USAGE), (damaged, FAILED), (io, FAILED)] {
             assert_eq!(of_directory(Path::new("/d"), &error).code, code, "{error}");
         }
         let detail = String::from("z");

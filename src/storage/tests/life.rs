@@ -5,8 +5,7 @@ use bytes::Bytes;
 use super::bed::{Bed, Failures, G, R, all, append, at, entries, on_both, open_with, paused, saved, start_append};
 use crate::{
     storage::{
-        Family, Identity, Kv, OpenLogError, ReplicaLog, RocksKv, RocksOptions, SavedState, SimDisk, StoreError,
-        StoreOptions,
+        Family, Identity, Kv, OpenLogError, ReplicaLog, RocksKv, RocksOptions, SavedState, SimDisk, StoreOptions,
     },
     types::{BrokerId, ClusterId, LogIndex, Offset, RaftGroupId, ReplicaId, StorageId, WallMs},
 };
@@ -246,12 +245,6 @@ fn an_identity_is_kept_and_a_foreign_one_refused() {
         drop(store);
         let store = bed.store().await;
         assert_eq!(store.identity().await.expect("told"), Some(mine));
-        mine.check(BrokerId(1), Some(ClusterId(7))).expect("mine");
-        mine.check(BrokerId(1), None).expect("mine, as far as is known");
-        for (broker, cluster) in [(2, 7), (1, 8)] {
-            let refused = mine.check(BrokerId(broker), Some(ClusterId(cluster)));
-            assert!(matches!(refused, Err(StoreError::WrongCluster { .. })));
-        }
     });
 }
 
