@@ -24,11 +24,11 @@ use super::{
         calls::{Answer, Call},
         console_calls::{BrowseFrom, BrowseRequest, Browsed, ConsoleAnswer, ConsoleCall, NodeFigures},
     },
-    requests::{FetchRequest, OffsetAt},
+    requests::reads::{FetchRequest, FoundOffset, OffsetAt, PartitionRead},
 };
 use crate::{
     metrics::{History, Limit, Metrics, SAMPLE_EVERY},
-    types::{BrokerId, Offset},
+    types::{BrokerId, Offset, PartitionId},
 };
 
 /// A broker's part in consoles.
@@ -72,6 +72,11 @@ impl Consoles {
         }
     }
 
+    async fn find(&self, topic: &str, partition: PartitionId, at: OffsetAt) -> Result<FoundOffset, FetchError> {
+        let read = PartitionRead { topic: topic.into(), topic_id: None, partition, leader_epoch: None };
+        self.fetches.find_offset(&read, at).await
+    }
+
     async fn browse_here(&self, request: &BrowseRequest) -> Result<Browsed, FetchError> {
         let turn = timeout(limits::FETCH_CONFIRM_MAX, self.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else {
@@ -81,12 +86,10 @@ impl Consoles {
         let BrowseRequest { topic, partition, from, bytes_max } = request;
         let offset = match from {
             BrowseFrom::Offset(offset) => *offset,
-            BrowseFrom::Start => self.fetches.look_up(topic, None, *partition, OffsetAt::Earliest).await?.offset,
-            BrowseFrom::Time(time) => {
-                self.fetches.look_up(topic, None, *partition, OffsetAt::Time(*time)).await?.offset
-            }
+            BrowseFrom::Start => self.find(topic, *partition, OffsetAt::Earliest).await?.offset,
+            BrowseFrom::Time(time) => self.find(topic, *partition, OffsetAt::Time(*time)).await?.offset,
             BrowseFrom::BeforeEnd(records) => {
-                let end = self.fetches.look_up(topic, None, *partition, OffsetAt::Latest).await?.offset;
+                let end = self.find(topic, *partition, OffsetAt::Latest).await?.offset;
                 let log_start = self.fetches.hosted_for_read(topic, None, *partition).await?.bounds().log_start;
                 Offset(end.0.saturating_sub(i64::from(*records)).max(log_start.0))
             }
@@ -155,7 +158,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::broker::requests::Fetched;
+    use crate::broker::requests::reads::Fetched;
 
     fn page(batch_bytes: usize) -> Browsed {
         let (zero, batches) = (Offset(0), vec![Bytes::from(vec![0; batch_bytes])]);

@@ -15,7 +15,8 @@ use crate::{
     raft::TransferError,
     record::BatchError,
     types::{
-        BrokerId, ClusterId, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, StorageId, TopicId, WallMs,
+        BrokerId, ClusterId, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, StorageId, TopicId,
+        WallMs,
     },
 };
 
@@ -150,6 +151,12 @@ pub enum FetchError {
     /// SAFETY M11. Said only of confirmed metadata: a broker that is late does not take its own past for news.
     #[error("topic {topic:?} of id {meant} was deleted, and another one has its name ({now})")]
     TopicReplaced { topic: String, meant: TopicId, now: TopicId },
+    /// The reader has not heard of the present leader (KIP-320): what it has read may not be what is here.
+    #[error("{topic}-{partition} is in epoch {now}, and epoch {asked} was asked for: ask who leads it now")]
+    FencedLeaderEpoch { topic: String, partition: PartitionId, asked: LeaderEpoch, now: LeaderEpoch },
+    /// This broker has not heard of the leader that the reader knows (KIP-320).
+    #[error("{topic}-{partition} is in epoch {now} as far as this broker knows, and epoch {asked} was asked for")]
+    UnknownLeaderEpoch { topic: String, partition: PartitionId, asked: LeaderEpoch, now: LeaderEpoch },
 }
 
 impl FetchError {
@@ -158,6 +165,8 @@ impl FetchError {
             Self::UnknownTopic { .. }
             | Self::UnknownPartition { .. }
             | Self::NotLeader { .. }
+            | Self::FencedLeaderEpoch { .. }
+            | Self::UnknownLeaderEpoch { .. }
             | Self::Unavailable { .. } => true,
             Self::OffsetOutOfRange { .. } | Self::InvalidRequest { .. } | Self::TopicReplaced { .. } => false,
         }

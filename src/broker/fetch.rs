@@ -1,12 +1,9 @@
 //! Reading: whole batches from an offset, long polls, and offsets by place or time. SAFETY B7 holds:
 //! an offset above the high watermark is out of range only once a majority confirmed that it is.
 
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Ordering, sync::Arc};
 
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout},
-};
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     errors::FetchError,
@@ -15,20 +12,20 @@ use super::{
     node::Node,
     replica::{
         Bounds, PartitionReplica,
-        read::{LookUps, NoTurn, page},
+        read::{LookUps, page},
         walk::WalkError,
     },
     replicas::{Found, Replicas},
-    requests::{FetchRequest, Fetched, FoundOffset, OffsetAt},
+    requests::reads::{Fetched, PartitionRead},
 };
 use crate::{
     metrics::Limit,
     seam::CpuTurns,
-    types::{Offset, PartitionId, TopicId, WallMs},
+    types::{Offset, PartitionId, TopicId},
 };
 
 /// What lies at an offset now.
-enum Place {
+pub enum Place {
     Readable,
     /// The high watermark: nothing yet.
     AtEnd,
@@ -36,10 +33,10 @@ enum Place {
 
 /// A broker's part in reading: of partitions that it leads.
 pub struct Fetches {
-    node: Arc<Node>,
+    pub node: Arc<Node>,
     metadata: Arc<MetadataGroup>,
     replicas: Arc<Replicas>,
-    look_ups: Arc<LookUps>,
+    pub look_ups: Arc<LookUps>,
     /// Turns of fetches that read.
     reads: Semaphore,
 }
@@ -55,52 +52,8 @@ impl Fetches {
         self.look_ups.cpu.clone()
     }
 
-    pub async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
-        let arrived = Instant::now();
-        let hosted = self.hosted_for_read(&request.topic, request.topic_id, request.partition).await?;
-        let FetchRequest { offset, wait, .. } = request;
-        if offset.0 < 0 {
-            return Err(FetchError::InvalidRequest { detail: format!("offset {offset} is negative") });
-        }
-        let bytes_max = match request.bytes_max {
-            0 => limits::FETCH_BYTES_DEFAULT,
-            asked => asked.min(limits::FETCH_BYTES_MAX),
-        };
-        let waited = match self.place(&hosted, offset).await? {
-            Place::Readable => Duration::ZERO,
-            Place::AtEnd => {
-                let readable = self.wait_past(&hosted, offset, wait.min(limits::FETCH_WAIT_MAX)).await?;
-                if !readable {
-                    let Bounds { log_start, high_watermark } = hosted.bounds();
-                    return Ok(Fetched { batches: Vec::new(), high_watermark, log_start, next_offset: offset });
-                }
-                arrived.elapsed()
-            }
-        };
-        let fetched = self.read_page(&hosted, offset, bytes_max).await?;
-        let bytes = fetched.batches.iter().map(|batch| batch.len() as u64).sum();
-        // Offsets are dense.
-        let records = u64::try_from(fetched.next_offset.0 - offset.0).unwrap_or(0);
-        self.node.probe.fetch_answered(records, bytes, arrived.elapsed().saturating_sub(waited));
-        hosted.traffic.consumed(records, bytes);
-        Ok(fetched)
-    }
-
-    /// Retention may move the log start between any look-up and the fetch that follows it.
-    pub async fn fetch_kept(&self, mut request: FetchRequest) -> Result<Fetched, FetchError> {
-        for _ in 0..limits::LOG_START_TRIES {
-            match self.fetch(request.clone()).await {
-                Err(FetchError::OffsetOutOfRange { log_start, .. }) if log_start > request.offset => {
-                    request.offset = log_start;
-                }
-                ended => return ended,
-            }
-        }
-        self.fetch(request).await
-    }
-
     /// SAFETY B7, in its order.
-    async fn place(&self, hosted: &PartitionReplica, offset: Offset) -> Result<Place, FetchError> {
+    pub async fn place(&self, hosted: &PartitionReplica, offset: Offset) -> Result<Place, FetchError> {
         let bounds = hosted.bounds();
         if offset < bounds.log_start {
             return Err(out_of_range(hosted, offset, bounds));
@@ -121,15 +74,15 @@ impl Fetches {
         self.confirm(hosted).await?;
         let bounds = hosted.bounds();
         match offset.cmp(&bounds.high_watermark) {
-            std::cmp::Ordering::Less if offset < bounds.log_start => Err(out_of_range(hosted, offset, bounds)),
-            std::cmp::Ordering::Less => Ok(Place::Readable),
-            std::cmp::Ordering::Equal => Ok(Place::AtEnd),
-            std::cmp::Ordering::Greater => Err(out_of_range(hosted, offset, bounds)),
+            Ordering::Less if offset < bounds.log_start => Err(out_of_range(hosted, offset, bounds)),
+            Ordering::Less => Ok(Place::Readable),
+            Ordering::Equal => Ok(Place::AtEnd),
+            Ordering::Greater => Err(out_of_range(hosted, offset, bounds)),
         }
     }
 
     /// A majority confirmed that we lead, and all that was committed before is applied here.
-    async fn confirm(&self, hosted: &PartitionReplica) -> Result<(), FetchError> {
+    pub async fn confirm(&self, hosted: &PartitionReplica) -> Result<(), FetchError> {
         match timeout(limits::FETCH_CONFIRM_MAX, hosted.group.read_index()).await {
             Ok(Ok(_)) => Ok(()),
             // No confirmation is never "out of range".
@@ -137,14 +90,13 @@ impl Fetches {
         }
     }
 
-    /// Waits for the first record at `offset`. False: none came in time.
-    async fn wait_past(&self, hosted: &PartitionReplica, offset: Offset, wait: Duration) -> Result<bool, FetchError> {
-        let deadline = Instant::now() + wait;
+    /// Until the partition ends after `end`. An error: it cannot be read here any more.
+    pub async fn grown(&self, hosted: &PartitionReplica, end: Offset) -> Result<(), FetchError> {
         let (mut applied, mut status) = (hosted.group.applied(), hosted.group.status());
         loop {
             applied.borrow_and_update();
-            if hosted.bounds().high_watermark > offset {
-                return Ok(true);
+            if hosted.bounds().high_watermark > end {
+                return Ok(());
             }
             tokio::select! {
                 biased;
@@ -157,16 +109,17 @@ impl Fetches {
                         return Err(self.not_leader(hosted));
                     }
                 }
-                () = tokio::time::sleep_until(deadline) => return Ok(false),
             }
         }
     }
 
-    async fn read_page(
+    /// Whole batches from an offset. `whole`: the first one even if it is larger than `bytes_max`.
+    pub async fn read_page(
         &self,
         hosted: &PartitionReplica,
         offset: Offset,
         bytes_max: usize,
+        whole: bool,
     ) -> Result<Fetched, FetchError> {
         let turn = timeout(limits::FETCH_CONFIRM_MAX, self.reads.acquire()).await;
         let Ok(Ok(_turn)) = turn else {
@@ -175,7 +128,7 @@ impl Fetches {
         };
         let mut tried = 0;
         loop {
-            match page(hosted, offset, bytes_max).await {
+            match page(hosted, offset, bytes_max, whole).await {
                 Ok(fetched) => return Ok(fetched),
                 // A trim overtook us: by now either the log start says so, or another place is found.
                 Err(WalkError::Purged) if tried == 0 => {
@@ -195,36 +148,18 @@ impl Fetches {
         }
     }
 
-    pub async fn look_up(
-        &self,
-        topic: &str,
-        topic_id: Option<TopicId>,
-        partition: PartitionId,
-        at: OffsetAt,
-    ) -> Result<FoundOffset, FetchError> {
-        let hosted = self.hosted_for_read(topic, topic_id, partition).await?;
-        if !hosted.is_ready() {
-            return Err(self.not_leader(&hosted));
-        }
-        self.confirm(&hosted).await?;
-        let bounds = hosted.bounds();
-        let offset = match at {
-            OffsetAt::Earliest => bounds.log_start,
-            OffsetAt::Latest => bounds.high_watermark,
-            OffsetAt::Time(time) => self.find_time(&hosted, time).await?,
-        };
-        Ok(FoundOffset { offset, epoch: hosted.status().term.epoch() })
-    }
-
-    /// The first record of this time or later, whatever retention does meanwhile.
-    async fn find_time(&self, hosted: &PartitionReplica, time: WallMs) -> Result<Offset, FetchError> {
-        let unavailable = |reason: String| FetchError::Unavailable { reason };
-        match self.look_ups.first_at(hosted, time).await {
-            Ok(found) => found.map_err(|error| unavailable(format!("looking for {time} in {}: {error}", hosted.name))),
-            Err(NoTurn) => {
-                self.node.intake.refused_at(Limit::TimeLookUps);
-                Err(unavailable("too many look-ups by time at once".into()))
-            }
+    /// The partition that a reader means, in the epoch that it takes for the present one (KIP-320): one that is ahead of
+    /// this broker would be told less than it knows already, and one that is behind has not heard what became of the
+    /// records that it read.
+    pub async fn hosted_at(&self, at: &PartitionRead) -> Result<Arc<PartitionReplica>, FetchError> {
+        let hosted = self.hosted_for_read(&at.topic, at.topic_id, at.partition).await?;
+        let now = hosted.status().term.epoch();
+        let Some(asked) = at.leader_epoch else { return Ok(hosted) };
+        let (topic, partition) = (at.topic.clone(), at.partition);
+        match asked.cmp(&now) {
+            Ordering::Less => Err(FetchError::FencedLeaderEpoch { topic, partition, asked, now }),
+            Ordering::Greater => Err(FetchError::UnknownLeaderEpoch { topic, partition, asked, now }),
+            Ordering::Equal => Ok(hosted),
         }
     }
 
@@ -263,7 +198,7 @@ impl Fetches {
         }
     }
 
-    fn not_leader(&self, hosted: &PartitionReplica) -> FetchError {
+    pub fn not_leader(&self, hosted: &PartitionReplica) -> FetchError {
         let no_hint = hosted.status().without_quorum;
         let leader = self.node.hint_elsewhere(&hosted.group).filter(|_| !no_hint);
         FetchError::NotLeader { topic: hosted.name.topic.clone(), partition: hosted.name.partition, leader }

@@ -37,6 +37,8 @@ pub const PRODUCE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub const FETCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A fetch that names no size.
 pub const FETCH_BYTES_DEFAULT: usize = 1024 * 1024;
+/// Partitions that one fetch answers: Kafka's clients ask for all that they read from a broker at once.
+pub const FETCH_PARTITIONS_MAX: usize = 10_000;
 /// The longest long poll: clients behind dead links must not hold state for ever.
 pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Answers with batches that wait for room on their way to readers, of all faces; each holds nothing meanwhile.
@@ -64,6 +66,8 @@ pub const FIND_TIME_TRIES: usize = 5;
 pub const FIND_TIMES_MAX: usize = 4;
 /// How long a look-up by time waits for its turn, and then takes at most, before it says UNAVAILABLE.
 pub const FIND_TIME_WITHIN: Duration = Duration::from_secs(10);
+/// Offsets that one request looks up at the same time; each waits for a confirmation.
+pub const LOOK_UPS_AT_ONCE: usize = 64;
 /// How far it looks beyond the place that the index names. An honest log has the record within the first read;
 /// a batch whose header promises a time that none of its records has makes it go on.
 pub const FIND_TIME_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -12,6 +12,8 @@ mod console;
 mod disk;
 mod errors;
 mod fetch;
+mod fetch_many;
+mod find_offsets;
 pub mod groups;
 pub mod held;
 mod limits;
@@ -36,8 +38,9 @@ mod upkeep;
 use std::sync::Arc;
 
 use crate::{
+    partition::EpochEnd,
     seam::CpuTurns,
-    types::{BrokerId, Offset, PartitionId, TopicId, TopicPartition, WallMs},
+    types::{BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition, WallMs},
 };
 use groups::{
     ClassicBeat, ClassicJoin, ClassicJoined, ClassicSync, ClassicSynced, CommitRequest, CommittedOffsets,
@@ -57,11 +60,13 @@ pub use limits::{
 pub use node::{BrokerSettings, GroupSettings};
 pub use peers::console_calls::{BrowseFrom, BrowseRequest, Browsed, NodeFigures};
 pub use produce::Waiting;
+pub use requests::reads::{
+    FetchManyRequest, FetchRequest, Fetched, FoundOffset, OffsetAt, PartitionFetch, PartitionRead,
+};
 pub use requests::{
     Acks, AddPartitionsRequest, AlterTopicRequest, BrokerView, ClusterView, CreateTopicRequest, DeleteTopicRequest,
-    FetchRequest, Fetched, FoundOffset, HealthReport, LeaderNow, OffsetAt, PartitionDescription, PartitionStats,
-    PartitionView, ProduceRequest, ProducerIdentity, Readiness, Receipt, TopicDescription, TopicSummary, TopicView,
-    TopicsWanted, TransferLeaderRequest, TrimRequest,
+    HealthReport, LeaderNow, PartitionDescription, PartitionStats, PartitionView, ProduceRequest, ProducerIdentity,
+    Readiness, Receipt, TopicDescription, TopicSummary, TopicView, TopicsWanted, TransferLeaderRequest, TrimRequest,
 };
 pub use start::BrokerDeps;
 
@@ -108,17 +113,34 @@ impl Broker {
         self.parts.replicas.id_of(topic)
     }
 
+    /// Records of many partitions, with one wait and one room for all; one answer for each, in that order.
+    pub async fn fetch_many(&self, _: &Caller, request: FetchManyRequest) -> Vec<Result<Fetched, FetchError>> {
+        self.parts.fetches.fetch_many(request).await
+    }
+
     /// Earliest, latest or by time, confirmed with a majority. Leader only.
-    /// `topic_id`: the topic that is meant; None: whichever has the name.
-    pub async fn find_offset(
+    pub async fn find_offset(&self, _: &Caller, at: PartitionRead, place: OffsetAt) -> Result<FoundOffset, FetchError> {
+        self.parts.fetches.find_offset(&at, place).await
+    }
+
+    /// As [`Broker::find_offset`], of many partitions at once; one answer for each, in that order.
+    pub async fn find_offsets(
         &self,
         _: &Caller,
-        topic: &str,
-        topic_id: Option<TopicId>,
-        partition: PartitionId,
-        at: OffsetAt,
-    ) -> Result<FoundOffset, FetchError> {
-        self.parts.fetches.look_up(topic, topic_id, partition, at).await
+        places: Vec<(PartitionRead, OffsetAt)>,
+    ) -> Vec<Result<FoundOffset, FetchError>> {
+        self.parts.fetches.find_offsets(places).await
+    }
+
+    /// Where the records of a leader epoch end, or of the last epoch before it (KIP-101); confirmed with a majority.
+    /// None: there are none, or the partition has not come to this epoch.
+    pub async fn epoch_end(
+        &self,
+        _: &Caller,
+        at: PartitionRead,
+        epoch: LeaderEpoch,
+    ) -> Result<Option<EpochEnd>, FetchError> {
+        self.parts.fetches.epoch_end(&at, epoch).await
     }
 
     pub async fn create_topic(&self, _: &Caller, request: CreateTopicRequest) -> Result<TopicDescription, AdminError> {

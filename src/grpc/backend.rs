@@ -6,8 +6,8 @@ use crate::{
     broker::{
         AddPartitionsRequest, AdminError, AlterTopicRequest, Broker, Caller, ClusterView, CreateTopicRequest,
         DeleteTopicRequest, FetchError, FetchRequest, Fetched, FoundOffset, HealthReport, LeaderNow, OffsetAt,
-        ProduceBudget, ProduceError, ProduceRequest, ProducerIdentity, Readiness, Receipt, TopicDescription,
-        TopicSummary, TopicsWanted, TransferLeaderRequest, TrimRequest, Waiting,
+        PartitionRead, ProduceBudget, ProduceError, ProduceRequest, ProducerIdentity, Readiness, Receipt,
+        TopicDescription, TopicSummary, TopicsWanted, TransferLeaderRequest, TrimRequest, Waiting,
         groups::{
             CommitRequest, CommittedOffsets, GroupDescription, GroupError, GroupSummary, HeartbeatAnswer,
             HeartbeatRequest, Leaver,
@@ -186,7 +186,8 @@ impl Backend for Broker {
         partition: PartitionId,
         at: OffsetAt,
     ) -> Result<FoundOffset, FetchError> {
-        Broker::find_offset(self, caller, topic, topic_id, partition, at).await
+        let read = PartitionRead { topic: topic.into(), topic_id, partition, leader_epoch: None };
+        Broker::find_offset(self, caller, read, at).await
     }
 
     async fn create_topic(&self, caller: &Caller, request: CreateTopicRequest) -> Result<TopicDescription, AdminError> {

@@ -164,6 +164,8 @@ fn fetch_failed(error: FetchError, leader: Option<v1::LeaderHint>) -> v1::Error 
         E::InvalidRequest { .. } => ErrorCode::InvalidRequest,
         E::Unavailable { .. } => ErrorCode::Unavailable,
         E::TopicReplaced { .. } => ErrorCode::TopicReplaced,
+        // Its requests name no epoch. Whoever meets this has to ask who leads.
+        E::FencedLeaderEpoch { .. } | E::UnknownLeaderEpoch { .. } => ErrorCode::NotLeader,
     };
     let mut wire = wire(code, &error, Effect::None, error.is_retriable());
     if let (E::NotLeader { topic, partition, .. }, Some(leader)) = (&error, &leader) {

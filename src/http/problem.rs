@@ -56,7 +56,10 @@ impl From<FetchError> for Problem {
         let status = match &error {
             FetchError::UnknownTopic { .. } | FetchError::UnknownPartition { .. } => StatusCode::NOT_FOUND,
             FetchError::OffsetOutOfRange { .. } | FetchError::InvalidRequest { .. } => StatusCode::BAD_REQUEST,
-            FetchError::NotLeader { .. } | FetchError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            FetchError::NotLeader { .. }
+            | FetchError::FencedLeaderEpoch { .. }
+            | FetchError::UnknownLeaderEpoch { .. }
+            | FetchError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             FetchError::TopicReplaced { .. } => StatusCode::CONFLICT,
         };
         Problem::new(status, error.to_string())

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    broker::{FetchError, requests::Fetched},
+    broker::{FetchError, requests::reads::Fetched},
     metrics::Sample,
     types::{BrokerId, Offset, PartitionId, WallMs},
 };

@@ -11,14 +11,20 @@ use super::{
     walk::{WalkError, Walker, batches_of},
 };
 use crate::{
-    broker::{limits, requests::Fetched},
+    broker::{limits, requests::reads::Fetched},
     record::{BatchHeader, DECODED_BYTES_MAX_DEFAULT, iter_records},
     seam::CpuTurns,
     types::{Offset, WallMs},
 };
 
-/// Whole batches from `offset`, at least one, and the reader's next place remembered.
-pub async fn page(hosted: &PartitionReplica, offset: Offset, bytes_max: usize) -> Result<Fetched, WalkError> {
+/// Whole batches from `offset`, and the reader's next place remembered. `whole`: the first one even if it is larger than
+/// `bytes_max`.
+pub async fn page(
+    hosted: &PartitionReplica,
+    offset: Offset,
+    bytes_max: usize,
+    whole: bool,
+) -> Result<Fetched, WalkError> {
     let mut walker = Walker::to_offset(hosted, offset).await?;
     let (mut batches, mut bytes, mut next_offset) = (Vec::new(), 0, offset);
     let mut cursor = walker.cursor();
@@ -37,7 +43,7 @@ pub async fn page(hosted: &PartitionReplica, offset: Offset, bytes_max: usize) -
                 if header.last_offset() < offset {
                     continue;
                 }
-                if !batches.is_empty() && bytes + batch.len() > bytes_max {
+                if (!whole || !batches.is_empty()) && bytes + batch.len() > bytes_max {
                     break 'filling;
                 }
                 bytes += batch.len();
@@ -61,6 +67,19 @@ pub struct LookUps {
     pub cpu: CpuTurns,
 }
 
+/// What a look-up by time came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeFound {
+    Record {
+        offset: Offset,
+        timestamp: WallMs,
+    },
+    /// No record is of that time or later, up to this offset, which was the high watermark of a moment during the search.
+    None {
+        looked_to: Offset,
+    },
+}
+
 /// All turns are taken, and were for as long as the asker waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoTurn;
@@ -75,7 +94,11 @@ impl LookUps {
     }
 
     /// The first record of this time or later, whatever retention does meanwhile.
-    pub async fn first_at(&self, hosted: &PartitionReplica, time: WallMs) -> Result<Result<Offset, WalkError>, NoTurn> {
+    pub async fn first_at(
+        &self,
+        hosted: &PartitionReplica,
+        time: WallMs,
+    ) -> Result<Result<TimeFound, WalkError>, NoTurn> {
         let _turn = self.turn(limits::FIND_TIME_WITHIN).await?;
         let found = timeout(limits::FIND_TIME_WITHIN, find_time(hosted, &self.cpu, time)).await;
         let within = limits::FIND_TIME_WITHIN.as_secs();
@@ -121,7 +144,7 @@ impl LookUps {
 }
 
 /// As often as a trim overtakes it, within reason.
-async fn find_time(hosted: &PartitionReplica, cpu: &CpuTurns, time: WallMs) -> Result<Offset, WalkError> {
+async fn find_time(hosted: &PartitionReplica, cpu: &CpuTurns, time: WallMs) -> Result<TimeFound, WalkError> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -140,14 +163,14 @@ async fn first_at(
     cpu: &CpuTurns,
     time: WallMs,
     log_start: Offset,
-) -> Result<Offset, WalkError> {
+) -> Result<TimeFound, WalkError> {
     let point = hosted.group.log().find_time(time).await.map_err(|e| WalkError::Failed(e.to_string()))?;
     let mut walker = Walker::from_point(hosted, point, log_start).await;
     let mut looked_through = 0;
     loop {
         let entries = walker.next(limits::FIND_TIME_READ_BYTES).await?;
         if entries.is_empty() {
-            return Ok(walker.cursor().expect.max(log_start));
+            return Ok(TimeFound::None { looked_to: walker.cursor().expect.max(log_start) });
         }
         for entry in entries {
             if entry.append.max_timestamp < time || entry.append.end_offset() <= log_start {
@@ -159,8 +182,8 @@ async fn first_at(
                 if header.max_timestamp < time || header.last_offset() < log_start {
                     continue;
                 }
-                if let Some(offset) = first_record_at(cpu, header, batch, time, log_start).await {
-                    return Ok(offset);
+                if let Some(found) = first_record_at(cpu, header, batch, time, log_start).await {
+                    return Ok(found);
                 }
             }
         }
@@ -182,9 +205,9 @@ async fn first_record_at(
     batch: Bytes,
     time: WallMs,
     log_start: Offset,
-) -> Option<Offset> {
+) -> Option<TimeFound> {
     if header.is_log_append_time() {
-        return Some(header.base_offset.max(log_start));
+        return Some(whole(&header, log_start));
     }
     let is_long = header.codec().is_ok_and(|codec| codec.expands_to_max(batch.len()) > limits::COMPUTED_INLINE_BYTES);
     match is_long {
@@ -193,16 +216,23 @@ async fn first_record_at(
     }
 }
 
-fn first_decoded_at(header: &BatchHeader, batch: &Bytes, time: WallMs, log_start: Offset) -> Option<Offset> {
-    let whole = Some(header.base_offset.max(log_start));
+fn first_decoded_at(header: &BatchHeader, batch: &Bytes, time: WallMs, log_start: Offset) -> Option<TimeFound> {
+    let whole = Some(whole(header, log_start));
     let Ok(records) = iter_records(batch, DECODED_BYTES_MAX_DEFAULT) else { return whole };
     for record in records {
         match record {
-            Ok((offset, record)) if record.timestamp >= time && offset >= log_start => return Some(offset),
+            Ok((offset, record)) if record.timestamp >= time && offset >= log_start => {
+                return Some(TimeFound::Record { offset, timestamp: record.timestamp });
+            }
             Ok(_) => {}
             Err(_) => return whole,
         }
     }
     // The header's max timestamp promised one, but it lies below the log start, or lied.
     None
+}
+
+/// A batch as one record: all of its records have the log's time, or they cannot be told apart.
+fn whole(header: &BatchHeader, log_start: Offset) -> TimeFound {
+    TimeFound::Record { offset: header.base_offset.max(log_start), timestamp: header.max_timestamp }
 }

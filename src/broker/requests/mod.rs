@@ -1,6 +1,7 @@
 //! What the faces ask and what they are told: plain data, no wire types.
 
 pub mod groups;
+pub mod reads;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -60,44 +61,6 @@ pub struct Receipt {
     pub log_append_time: Option<WallMs>,
     /// The partition's first offset at the moment of this answer.
     pub log_start: Offset,
-}
-
-#[derive(Clone, Debug)]
-pub struct FetchRequest {
-    pub topic: String,
-    /// The topic that is meant; None: whichever has the name.
-    pub topic_id: Option<TopicId>,
-    pub partition: PartitionId,
-    pub offset: Offset,
-    /// Of batches; one batch is always returned whole.
-    pub bytes_max: usize,
-    /// How long to wait for a first record at the high watermark; zero: answer at once.
-    pub wait: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fetched {
-    /// Whole stored batches in offset order, dense; the first may begin below the offset asked for.
-    pub batches: Vec<Bytes>,
-    pub high_watermark: Offset,
-    pub log_start: Offset,
-    /// Where the next fetch begins: the asked offset if `batches` is empty.
-    pub next_offset: Offset,
-}
-
-/// A place in a partition to look up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OffsetAt {
-    Earliest,
-    Latest,
-    /// The first record with this timestamp or a later one; else the high watermark.
-    Time(WallMs),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FoundOffset {
-    pub offset: Offset,
-    pub epoch: LeaderEpoch,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rig::{Cluster, PATIENCE, read_all, try_produce, until};
+use super::rig::{Cluster, PATIENCE, read, read_all, try_produce, until};
 use crate::{
     broker::{
         AddPartitionsRequest, AdminError, AlterTopicRequest, BrokerFailed, Caller, CreateTopicRequest,
@@ -42,7 +42,7 @@ async fn a_record_is_on_a_majority_and_read_back_where_its_receipt_says() {
         (OffsetAt::Time(WallMs(9_999)), 100),
     ] {
         assert_eq!(
-            leader.find_offset(&Caller::ANONYMOUS, "t", None, ONE, at).await.unwrap().offset,
+            leader.find_offset(&Caller::ANONYMOUS, read(None), at).await.unwrap().offset,
             Offset(offset),
             "{at:?}"
         );

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::rig::{Cluster, until};
+use super::rig::{Cluster, read, until};
 use crate::{
     broker::{
         Acks, AlterTopicRequest, Broker, Caller, CreateTopicRequest, FetchError, FetchRequest, OffsetAt, ProduceError,
@@ -216,7 +216,7 @@ async fn a_look_up_by_time_is_bounded_whatever_headers_promise() {
     }
     produce_to(&broker, 0, batch(1, promised / 2 + 5)).await.unwrap();
     assert_eq!(
-        broker.find_offset(&Caller::ANONYMOUS, "t", None, PartitionId(0), at).await.unwrap().offset,
+        broker.find_offset(&Caller::ANONYMOUS, read(None), at).await.unwrap().offset,
         Offset(3),
         "a few are looked through"
     );
@@ -225,12 +225,12 @@ async fn a_look_up_by_time_is_bounded_whatever_headers_promise() {
         produce_to(&broker, 0, lying.clone()).await.unwrap();
     }
     let later = OffsetAt::Time(WallMs(promised / 2 + 6));
-    match broker.find_offset(&Caller::ANONYMOUS, "t", None, PartitionId(0), later).await {
+    match broker.find_offset(&Caller::ANONYMOUS, read(None), later).await {
         Err(FetchError::Unavailable { reason }) => assert!(reason.contains("have none"), "{reason}"),
         other => panic!("{other:?}"),
     }
     let beyond = OffsetAt::Time(WallMs(i64::MAX));
-    let end = broker.find_offset(&Caller::ANONYMOUS, "t", None, PartitionId(0), beyond).await.unwrap().offset;
+    let end = broker.find_offset(&Caller::ANONYMOUS, read(None), beyond).await.unwrap().offset;
     assert_eq!(end.0, copies as i64 + 4, "what nobody promises is found to be nowhere at once");
 }
 

@@ -14,6 +14,7 @@ mod moved;
 mod namesake;
 mod operators;
 mod reach;
+mod reads;
 mod restored;
 mod retention;
 pub mod rig;

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
-use super::rig::{Cluster, PATIENCE, until};
+use super::rig::{Cluster, PATIENCE, read, until};
 use crate::{
     broker::{
         Broker, Caller, DeleteTopicRequest, FetchError, FetchRequest, Fetched, OffsetAt,
@@ -73,14 +73,14 @@ async fn m11_a_late_request_cannot_reach_the_namesake() {
             assert_eq!(fetch(&broker, old, offset, Duration::ZERO).await, replaced, "{id}");
         }
         for at in [OffsetAt::Earliest, OffsetAt::Latest] {
-            let found = broker.find_offset(&Caller::ANONYMOUS, "t", Some(old), ONE, at).await;
+            let found = broker.find_offset(&Caller::ANONYMOUS, read(Some(old)), at).await;
             assert!(matches!(found, Err(FetchError::TopicReplaced { .. })), "{found:?}");
         }
     }
     let leader = cluster.broker(cluster.led_by("t").await);
     assert_eq!(fetch(&leader, new, 0, Duration::ZERO).await.unwrap().high_watermark, Offset(5));
     assert_eq!(
-        leader.find_offset(&Caller::ANONYMOUS, "t", Some(new), ONE, OffsetAt::Latest).await.unwrap().offset,
+        leader.find_offset(&Caller::ANONYMOUS, read(Some(new)), OffsetAt::Latest).await.unwrap().offset,
         Offset(5)
     );
 }

@@ -22,15 +22,15 @@ use super::{
 };
 use crate::{
     broker::{
-        Acks, Broker, BrokerDeps, BrokerSettings, Caller, CreateTopicRequest, Effect, FetchRequest, ProduceError,
-        ProduceRequest, Readiness, Receipt, node::GroupSettings,
+        Acks, Broker, BrokerDeps, BrokerSettings, Caller, CreateTopicRequest, Effect, FetchRequest, PartitionRead,
+        ProduceError, ProduceRequest, Readiness, Receipt, node::GroupSettings,
     },
     config::Peer,
     metrics::Metrics,
     record::{BatchBuilder, Codec, Producer, Record, decode_records},
     seam::{Clock, Listener, Net, Rng, SystemClock, TcpNet},
     storage::{SimDisk, Store, StoreOptions, WriterProbe},
-    types::{BrokerId, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, WallMs},
+    types::{BrokerId, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicId, WallMs},
 };
 
 /// Longer than any election: what is not true by then is not coming.
@@ -448,6 +448,11 @@ fn batch(sequence: i32) -> Bytes {
     let value = Some(Bytes::copy_from_slice(&sequence.to_be_bytes()));
     builder.push(&Record { value, timestamp: WallMs(1_000 + i64::from(sequence)), ..Record::default() }).unwrap();
     builder.build().unwrap()
+}
+
+/// The only partition of topic `t`, for a reader who says nothing of its epoch.
+pub fn read(topic_id: Option<TopicId>) -> PartitionRead {
+    PartitionRead { topic: "t".into(), topic_id, partition: PartitionId(0), leader_epoch: None }
 }
 
 pub async fn read_all(broker: &Broker, topic: &str, from: i64) -> Vec<(i64, i32)> {

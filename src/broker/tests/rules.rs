@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tokio::time::timeout;
 
-use super::rig::{Cluster, PATIENCE, read_all, until};
+use super::rig::{Cluster, PATIENCE, read, read_all, until};
 use crate::{
     broker::{
         Broker, Caller, CreateTopicRequest, FetchError, FetchRequest, OffsetAt, TransferLeaderRequest, TrimRequest,
@@ -137,7 +137,7 @@ async fn b7_a_leader_that_is_cut_off_calls_no_offset_out_of_range() {
         let error = beyond.expect_err("there is no such record");
         assert!(!matches!(error, FetchError::OffsetOutOfRange { .. }), "{error:?}");
         // The end of the log is as little known as what lies beyond.
-        let latest = timeout(PATIENCE, leader.find_offset(&Caller::ANONYMOUS, "t", None, ONE, OffsetAt::Latest))
+        let latest = timeout(PATIENCE, leader.find_offset(&Caller::ANONYMOUS, read(None), OffsetAt::Latest))
             .await
             .expect("in time");
         assert!(latest.is_err(), "{latest:?}");

@@ -335,7 +335,7 @@ impl Backend for Fake {
                 found.map_or(Offset(state.next_offset), |(header, _)| header.base_offset)
             }
         };
-        Ok(FoundOffset { offset, epoch: EPOCH })
+        Ok(FoundOffset { offset, epoch: EPOCH, timestamp: None })
     }
 
     async fn create_topic(&self, _: &Caller, request: CreateTopicRequest) -> Result<TopicDescription, AdminError> {
