@@ -296,7 +296,7 @@ impl Broker {
         self.parts.groups.describe(group).await
     }
 
-    /// Only without members.
+    /// Deletes a group that has no members.
     pub async fn delete_group(&self, _: &Caller, group: &str, dry_run: bool) -> Result<(), GroupError> {
         self.parts.groups.delete(group, dry_run).await
     }
@@ -323,7 +323,7 @@ impl Broker {
         self.parts.groups.sync_classic(sync).await
     }
 
-    /// Kafka's Heartbeat.
+    /// Answers Kafka's Heartbeat.
     #[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
     pub async fn classic_heartbeat(&self, _: &Caller, beat: ClassicBeat) -> Result<(), GroupError> {
         self.parts.groups.classic_heartbeat(beat).await

@@ -40,7 +40,7 @@ pub struct BrokerSettings {
     pub single: bool,
     /// Where to dial a peer instead of its address.
     pub peer_override: BTreeMap<BrokerId, String>,
-    /// Advertised addresses, host:port.
+    /// The address that clients are told, host:port.
     pub client_address: String,
     pub peer_address: String,
     pub http_address: String,
@@ -58,7 +58,7 @@ pub struct BrokerSettings {
 }
 
 impl BrokerSettings {
-    /// After this long somebody should look.
+    /// A wait that takes this long is a warning: somebody should look.
     pub const WARN_AFTER: Duration = Duration::from_secs(30);
 }
 
@@ -82,7 +82,7 @@ pub struct Node {
 /// How far the broker has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Not part of a cluster yet; why.
+    /// The broker is not part of a cluster yet, for the reason given.
     Forming(String),
     /// The metadata group runs here or is asked for; registration is not confirmed; why.
     Joining(String),
@@ -122,7 +122,7 @@ impl Node {
         self.settings.peers.iter().filter(|peer| peer.id != self.me())
     }
 
-    /// As in the configuration, in the order of ids.
+    /// The list of peers as the configuration has it, in the order of ids.
     pub fn peers_text(&self) -> String {
         peers_text(&self.settings.peers)
     }

@@ -122,7 +122,7 @@ impl Groups {
         self.join_classic(join).await
     }
 
-    /// Kafka's Heartbeat.
+    /// Answers Kafka's Heartbeat.
     #[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
     pub async fn classic_heartbeat(&self, beat: ClassicBeat) -> Result<(), GroupError> {
         self.ask_coordinator(GroupCall::BeatClassic(beat)).await.map(|_| ())

@@ -29,29 +29,29 @@ const VERSION: u8 = 1;
 pub enum Call {
     /// Who are you, as far as forming a cluster goes?
     Hello { peers_hash: u64 },
-    /// For the metadata leader: propose this.
+    /// Asks the metadata leader to propose a change.
     Change { change: Change, within_ms: u32 },
-    /// For the metadata leader: your confirmed applied index.
+    /// Asks the metadata leader for an index that covers all that was committed.
     MetadataIndex,
-    /// For leaders: how large are these partitions?
+    /// Asks leaders how large these partitions are.
     Stats { groups: Vec<RaftGroupId> },
-    /// For a partition's leader.
+    /// Asks a partition's leader to move its log start.
     Trim { group: RaftGroupId, before: Option<Offset>, dry_run: bool, within_ms: u32 },
-    /// For a group's leader.
+    /// Asks a group's leader to hand its leadership over.
     Transfer { group: RaftGroupId, to: Option<BrokerId>, within_ms: u32 },
     /// What is wrong with the groups you lead, and with you?
     Health,
-    /// Your wall clock.
+    /// Asks for the time by the other's wall clock.
     Clock,
-    /// For the group coordinator, who answers at once or not at all.
+    /// Asks the coordinator of the groups, which answers at once or not at all.
     Group { call: Box<GroupCall>, within_ms: u32 },
-    /// For leaders: how far is a group behind that has committed these offsets?
+    /// Asks leaders how far a group is behind that has committed these offsets.
     Lag { readers: Vec<(RaftGroupId, Option<Offset>)> },
     /// What is worth knowing about the partitions that you lead, and about groups' places in them?
     GroupNotes,
-    /// For a partition's leader, or about you.
+    /// Asks what the console shows of a partition's leader, or of the broker itself.
     Console(ConsoleCall),
-    /// For leaders: answer once what you do goes by the metadata up to this entry.
+    /// Asks leaders to answer once what they do goes by the metadata up to this entry.
     LayoutInUse { index: LogIndex, within_ms: u32 },
     /// What do you keep of me?
     Recall,
@@ -61,9 +61,9 @@ pub enum Call {
     Alarm { text: String },
     /// Where are the brokers that you reach?
     Where,
-    /// From the metadata leader: what do you say of yourself to be registered?
+    /// The metadata leader asks what a broker says of itself, to register it.
     Introduce,
-    /// For leaders: what is worth knowing about retention in these partitions?
+    /// Asks leaders what is worth knowing about retention in these partitions.
     RetentionNotes { groups: Vec<RaftGroupId> },
     /// Do you lead this group?
     Leads { group: RaftGroupId, within_ms: u32 },
@@ -82,23 +82,24 @@ pub enum Answer {
     /// Starting, stopping, overloaded, or not able to read the request. Nothing was done.
     Unavailable,
     Group(GroupAttempt),
-    /// In the order asked; None: not led there. Shorter than what was asked: the rest is not known.
+    /// One for each partition, in the order asked; None: it is not led there. Where the list is shorter, the rest is
+    /// not known.
     Lag(Vec<Option<PartitionLag>>),
-    /// Sentences.
+    /// What is worth knowing about the groups, in sentences.
     GroupNotes(Vec<String>),
     Console(ConsoleAnswer),
     /// Whether it does, within the time.
     LayoutInUse(bool),
     Recalled(Option<Told>),
-    /// None: kept. Otherwise what is kept instead.
+    /// What is kept instead of what was told. None: that is kept.
     Remembered(Option<Told>),
     Alarmed,
     Where(Vec<(BrokerId, String)>),
-    /// None: not part of a cluster yet.
+    /// What the broker says of itself. None: it is not part of a cluster yet.
     Introduced(Option<RegisterBroker>),
-    /// Sentences.
+    /// What is worth knowing about retention, in sentences.
     RetentionNotes(Vec<String>),
-    /// None: no, or it cannot be confirmed.
+    /// In which epoch the broker leads. None: it does not, or it cannot be confirmed.
     Leads(Option<LeaderNow>),
 }
 
@@ -106,7 +107,7 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     pub storage_id: StorageId,
-    /// Number and id.
+    /// The number and the id of the start.
     pub start: (u64, u128),
     pub commit_no: u64,
 }
@@ -132,7 +133,7 @@ pub enum Attempt {
         index: LogIndex,
         response: Response,
     },
-    /// Not proposed, or refused: ask again.
+    /// It was not proposed, or was refused: ask again.
     NoEffect,
     Unknown,
 }
@@ -144,7 +145,7 @@ pub struct Hello {
     /// It has neither Raft state nor a cluster.
     pub is_empty: bool,
     pub cluster_id: Option<ClusterId>,
-    /// Its list, for people.
+    /// The broker's list of peers, for people.
     pub peers: String,
 }
 
@@ -153,16 +154,16 @@ pub struct Hello {
 pub struct NodeHealth {
     /// Voters that are far behind, of groups led there.
     pub lagging: Vec<(RaftGroupId, Vec<BrokerId>)>,
-    /// Sentences.
+    /// What is wrong, in sentences.
     pub problems: Vec<String>,
 }
 
 /// Why a call has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoAnswer {
-    /// Not executed.
+    /// The call was not executed.
     NotDone,
-    /// Sent, not answered.
+    /// The call was sent and not answered, so that it may have been executed.
     Unknown,
 }
 
@@ -185,7 +186,7 @@ pub fn encode<T: Serialize>(value: &T) -> Bytes {
     Bytes::from(bytes)
 }
 
-/// None: from another version, or garbage. Allocates no more than the bytes could hold.
+/// Reads what a peer sent. None: it is of another version, or garbage. Allocates no more than the bytes could hold.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     if bytes.len() > limits::CALL_BYTES_MAX {
         return None;

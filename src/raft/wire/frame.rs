@@ -22,7 +22,7 @@ pub enum Kind {
     Pong = 3,
     /// The sender stops: suspect it at once (SAFETY M13).
     Goodbye = 4,
-    /// Who leads (SAFETY M10).
+    /// The sender leads these groups (SAFETY M10).
     Announce = 5,
     /// Instead of a pong: the sender's disk stalls, so it must not lead (SAFETY M14).
     Stalled = 6,
@@ -156,7 +156,7 @@ impl Frame {
 /// Who speaks, and to whom it believes it speaks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// None until the cluster is founded.
+    /// The cluster that the speaker belongs to. None until it is founded.
     pub cluster: Option<ClusterId>,
     pub from: BrokerId,
     pub to: BrokerId,

@@ -65,16 +65,16 @@ pub enum FlightEnd {
         position: EntryPosition,
         base_offset: Offset,
     },
-    /// Applied without effect.
+    /// The entry was applied without effect.
     Dead,
-    /// Never appended: no lease.
+    /// The entry was never appended: no majority had answered lately.
     LeaseExpired,
     /// Never appended: the term is over or leadership is moving. The status says so soon.
     NotLeader,
     Unknown,
 }
 
-/// Where a batch is.
+/// Where in the log a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Done {
     pub base_offset: Offset,
@@ -155,7 +155,7 @@ struct Item<W> {
 
 struct Flight<W> {
     id: FlightId,
-    /// With the offset each batch was given.
+    /// The batches, each with the offset that it was given.
     items: Vec<(Item<W>, Offset)>,
     stamp: Option<WallMs>,
     /// Failed without effect; kept until all flights have an outcome, to keep the order.
@@ -167,13 +167,13 @@ pub struct Core<W> {
     /// Leader-ready in this term, with what was proposed in it (SAFETY M1).
     session: Option<(Term, Overlay)>,
     queue: VecDeque<Item<W>>,
-    /// In the order of proposal. Those that came to live or unknown are gone.
+    /// What was proposed, in that order. Flights that came to live or unknown are gone.
     flights: VecDeque<Flight<W>>,
-    /// Something went wrong in this session: settle all flights, then resync.
+    /// Whether something went wrong in this session: all flights are settled, then the overlay is built anew.
     draining: bool,
     /// A transfer is near: propose nothing.
     paused: bool,
-    /// Since when the lease refuses us, with nothing getting through.
+    /// Since when proposals are refused for want of a majority, with nothing getting through.
     stalled_since: Option<Instant>,
     retry_at: Option<Instant>,
     /// Never later than the first moment at which `tick` has something to say.
@@ -336,7 +336,7 @@ impl<W> Core<W> {
         Some(Plan { id, term, base_offset, append_time, stamp, batches })
     }
 
-    /// None: that cannot be told before what is in flight has landed.
+    /// What is to become of a batch. None: that cannot be told before what is in flight has landed.
     fn verdict(
         &mut self,
         partition: &Partition,
@@ -565,7 +565,7 @@ struct Sweep<'a> {
     overlay: Option<&'a Overlay>,
     /// Producers of which a batch went without effect, with its epoch and sequence: later ones go with it.
     broken: BTreeMap<ProducerId, (ProducerEpoch, Sequence)>,
-    /// When to look again.
+    /// When to look at the waiters again.
     next: Option<Instant>,
 }
 
