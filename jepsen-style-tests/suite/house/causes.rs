@@ -38,7 +38,11 @@ pub const ENDS_AS_TEXT: &[(&str, &str, &str)] = &[
         "a read of the disk, whose errors are the storage's",
     ),
     ("src/broker/fetch.rs", "let reason = format!(", "a read of the disk that failed: nobody can do but ask again"),
-    ("src/broker/fetch.rs", "unavailable(format!(", "a read of the disk that failed: nobody can do but ask again"),
+    (
+        "src/broker/find_offsets.rs",
+        "unavailable(format!(",
+        "a read of the disk that failed: nobody can do but ask again",
+    ),
 ];
 
 /// `ships`: the code without tests and prose; `text`: as it is written. Both have the same characters in each line.
