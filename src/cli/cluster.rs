@@ -12,7 +12,7 @@ use super::{
     output::{FormatArg, OutputFormat, print_json, print_line, print_table},
     terminal::say,
 };
-use crate::client::v1;
+use crate::client::{BrokerId, BrokerInfo, ClusterDescription, PartitionId, TopicPartition};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -65,18 +65,18 @@ pub async fn run(command: ClusterCommand, global: &Global) -> Result<(), Failure
 }
 
 async fn nodes(format: FormatArg, global: &Global) -> Result<(), Failure> {
-    let answer = global.admin()?.get_metadata(v1::GetMetadataRequest::default()).await.map_err(Failure::of_read)?;
+    let answer = global.admin()?.describe_cluster().send().await.map_err(Failure::of_read)?;
     let leader = answer.metadata_leader;
     match format.format {
         OutputFormat::Json => print_json(&nodes_json(&answer)),
         OutputFormat::Text => {
-            let row = |b: &v1::BrokerInfo| {
-                let role = match (b.id == leader, b.metadata_voter) {
+            let row = |b: &BrokerInfo| {
+                let role = match (Some(b.id) == leader, b.is_metadata_voter) {
                     (true, _) => "leader",
                     (false, true) => "voter",
                     (false, false) => "learner",
                 };
-                let alive = if b.alive { "alive" } else { "dead" };
+                let alive = if b.is_alive { "alive" } else { "dead" };
                 let addresses = [&b.client_address, &b.peer_address, &b.http_address].map(String::clone);
                 let mut row = vec![b.id.to_string(), alive.into(), role.into()];
                 row.extend(addresses);
@@ -92,36 +92,40 @@ async fn nodes(format: FormatArg, global: &Global) -> Result<(), Failure> {
     }
 }
 
-fn nodes_json(answer: &v1::GetMetadataResponse) -> Value {
+fn nodes_json(answer: &ClusterDescription) -> Value {
     let brokers: Vec<Value> = answer
         .brokers
         .iter()
         .map(|b| {
             json!({
-                "id": b.id, "alive": b.alive, "metadata_voter": b.metadata_voter, "client": b.client_address,
+                "id": b.id, "alive": b.is_alive, "metadata_voter": b.is_metadata_voter, "client": b.client_address,
                 "peer": b.peer_address, "http": b.http_address, "rack": b.rack, "version": b.version,
             })
         })
         .collect();
-    json!({"cluster_id": answer.cluster_id, "metadata_leader": answer.metadata_leader, "brokers": brokers})
+    // 0: none is known.
+    let leader = answer.metadata_leader.unwrap_or_default();
+    json!({"cluster_id": answer.cluster_id, "metadata_leader": leader, "brokers": brokers})
 }
 
 async fn transfer(args: TransferArgs, global: &Global) -> Result<(), Failure> {
-    let request = v1::TransferLeaderRequest {
-        topic: args.topic.clone().unwrap_or_default(),
-        partition: args.partition,
-        to_broker: args.to,
-        timeout_ms: Some(global.timeout_ms()),
+    let admin = global.admin()?;
+    let mut request = match &args.topic {
+        Some(topic) => admin.transfer_leader(TopicPartition::new(topic, PartitionId(args.partition))),
+        None => admin.transfer_metadata_leader(),
     };
-    let answer = global.admin()?.transfer_leader(request).await?;
+    if let Some(to) = args.to {
+        request = request.to(BrokerId(to));
+    }
+    let answer = request.send().await?;
     let what = args.topic.map_or("metadata".into(), |topic| format!("{topic}-{}", args.partition));
-    if let Some(to) = args.to.filter(|to| *to != answer.leader) {
-        return Err(Failure::failed(format!("{what} is led by broker {}, not broker {to}", answer.leader)));
+    if let Some(to) = args.to.filter(|to| *to != answer.broker.0) {
+        return Err(Failure::failed(format!("{what} is led by broker {}, not broker {to}", answer.broker)));
     }
     match args.format.format {
-        OutputFormat::Json => print_json(&json!({"leader": answer.leader, "epoch": answer.epoch})),
+        OutputFormat::Json => print_json(&json!({"leader": answer.broker, "epoch": answer.epoch})),
         OutputFormat::Text => {
-            print_line(&format!("{what} is led by broker {} since epoch {}", answer.leader, answer.epoch))
+            print_line(&format!("{what} is led by broker {} since epoch {}", answer.broker, answer.epoch))
         }
     }
 }

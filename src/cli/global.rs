@@ -5,10 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{contexts, exit::Failure, units};
-use crate::{
-    client::{Admin, Cluster, World},
-    types::ms_u32,
-};
+use crate::client::{Admin, Cluster, World};
 
 #[derive(Args, Clone, Debug)]
 pub struct Global {
@@ -34,9 +31,5 @@ impl Global {
 
     pub fn admin(&self) -> Result<Admin, Failure> {
         Ok(Admin::new(self.cluster()?, self.timeout))
-    }
-
-    pub fn timeout_ms(&self) -> u32 {
-        ms_u32(self.timeout).clamp(1, 300_000)
     }
 }

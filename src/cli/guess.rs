@@ -1,7 +1,7 @@
 //! "Did you mean": the nearest of some names to one that was mistyped.
 
 use super::exit::{Failure, NOT_FOUND};
-use crate::client::{Admin, ClientError, v1};
+use crate::client::{Admin, ClientError};
 
 /// Names further away than this are other names, not typos.
 const TYPOS_MAX: usize = 2;
@@ -24,8 +24,8 @@ pub fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
 pub async fn topic(error: ClientError, name: &str, admin: &Admin) -> Failure {
     let mut failure = Failure::of_read(error);
     if failure.code == NOT_FOUND
-        && let Ok(answer) = admin.list_topics(v1::ListTopicsRequest {}).await
-        && let Some(meant) = nearest(name, answer.topics.iter().map(|topic| topic.name.as_str()))
+        && let Ok(topics) = admin.list_topics().await
+        && let Some(meant) = nearest(name, topics.iter().map(|topic| topic.name.as_str()))
     {
         failure.message = format!("{}; did you mean {meant:?}?", failure.message);
     }

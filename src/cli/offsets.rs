@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use super::units;
-use crate::{client::Start, types::ms_i64};
+use crate::{
+    client::{Offset, Start, WallMs},
+    types::ms_i64,
+};
 
 /// What `-o` said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     pub start: From,
     /// Exclusive.
-    pub end: Option<i64>,
+    pub end: Option<Offset>,
 }
 
 /// A start before the clock is asked.
@@ -22,10 +25,10 @@ pub enum From {
 }
 
 impl From {
-    pub fn at(self, now_ms: i64) -> Start {
+    pub fn at(self, now: WallMs) -> Start {
         match self {
             From::Start(start) => start,
-            From::Ago(ago) => Start::Timestamp(now_ms.saturating_sub(ms_i64(ago)).max(0)),
+            From::Ago(ago) => Start::Timestamp(WallMs(now.0.saturating_sub(ms_i64(ago)).max(0))),
         }
     }
 }
@@ -40,8 +43,8 @@ pub fn parse(text: &str) -> Result<Span, String> {
         return Ok(Span { start: parse_time(time)?, end: None });
     }
     if let Some((a, b)) = text.split_once(':') {
-        let start = if a.is_empty() || a == "start" { Start::Earliest } else { Start::Offset(number(a)?) };
-        let end = if b.is_empty() { None } else { Some(number(b)?) };
+        let start = if a.is_empty() || a == "start" { Start::Earliest } else { Start::Offset(Offset(number(a)?)) };
+        let end = if b.is_empty() { None } else { Some(Offset(number(b)?)) };
         if let (Start::Offset(start), Some(end)) = (start, end)
             && end <= start
         {
@@ -54,7 +57,7 @@ pub fn parse(text: &str) -> Result<Span, String> {
         "end" | "latest" => plain(Start::Latest),
         _ => match text.strip_prefix('-') {
             Some(n) => plain(Start::BeforeEnd(number(n)?)),
-            None => plain(Start::Offset(number(text)?)),
+            None => plain(Start::Offset(Offset(number(text)?))),
         },
     }
 }
@@ -65,13 +68,13 @@ fn parse_time(text: &str) -> Result<From, String> {
         return Ok(From::Ago(units::duration(ago)?));
     }
     if let Ok(ms) = text.parse::<i64>() {
-        return Ok(From::Start(Start::Timestamp(ms)));
+        return Ok(From::Start(Start::Timestamp(WallMs(ms))));
     }
     let time: jiff::Timestamp = text.parse().map_err(|error| {
         format!("{text:?} is not a time ({error}): write @1764000000000 (ms), @2026-11-24T12:00:00Z or @-1h")
     })?;
     // No record is older.
-    Ok(From::Start(Start::Timestamp(time.as_millisecond().max(0))))
+    Ok(From::Start(Start::Timestamp(WallMs(time.as_millisecond().max(0)))))
 }
 
 #[cfg(test)]
@@ -84,21 +87,21 @@ mod tests {
         let cases = [
             ("start", plain(Start::Earliest)),
             ("end", plain(Start::Latest)),
-            ("17", plain(Start::Offset(17))),
+            ("17", plain(Start::Offset(Offset(17)))),
             ("-5", plain(Start::BeforeEnd(5))),
-            ("@1000", plain(Start::Timestamp(1000))),
-            ("@1970-01-01T00:00:02Z", plain(Start::Timestamp(2000))),
-            ("@1960-01-01T00:00:00Z", plain(Start::Timestamp(0))),
+            ("@1000", plain(Start::Timestamp(WallMs(1000)))),
+            ("@1970-01-01T00:00:02Z", plain(Start::Timestamp(WallMs(2000)))),
+            ("@1960-01-01T00:00:00Z", plain(Start::Timestamp(WallMs(0)))),
             ("@-1h", Span { start: From::Ago(Duration::from_secs(3600)), end: None }),
-            ("3:9", Span { start: From::Start(Start::Offset(3)), end: Some(9) }),
-            (":9", Span { start: From::Start(Start::Earliest), end: Some(9) }),
-            ("3:", plain(Start::Offset(3))),
+            ("3:9", Span { start: From::Start(Start::Offset(Offset(3))), end: Some(Offset(9)) }),
+            (":9", Span { start: From::Start(Start::Earliest), end: Some(Offset(9)) }),
+            ("3:", plain(Start::Offset(Offset(3)))),
         ];
         for (text, span) in cases {
             assert_eq!(parse(text), Ok(span), "{text}");
         }
-        assert_eq!(From::Ago(Duration::from_secs(1)).at(5_000), Start::Timestamp(4_000));
-        assert_eq!(From::Ago(Duration::from_secs(9)).at(5_000), Start::Timestamp(0));
+        assert_eq!(From::Ago(Duration::from_secs(1)).at(WallMs(5_000)), Start::Timestamp(WallMs(4_000)));
+        assert_eq!(From::Ago(Duration::from_secs(9)).at(WallMs(5_000)), Start::Timestamp(WallMs(0)));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::{
     exit::Failure,
     terminal::{self, say},
 };
+use crate::client::BrokerId;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
@@ -120,8 +121,8 @@ pub fn progress(message: &str) -> ProgressBar {
 }
 
 /// Broker ids, as in a list.
-pub fn ids(ids: &[u64]) -> String {
-    ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
+pub fn ids(ids: &[BrokerId]) -> String {
+    ids.iter().map(BrokerId::to_string).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::{
     terminal::say,
     units,
 };
-use crate::client::v1;
+use crate::client::{Offset, PartitionDescription, PartitionId, TopicDescription, TopicPartition, TopicSummary};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -114,7 +114,7 @@ pub struct TrimArgs {
     format: FormatArg,
 }
 
-/// -1 is the wire's word for the high watermark.
+/// -1: everything there is.
 fn parse_before(text: &str) -> Result<i64, String> {
     match text {
         "end" => Ok(-1),
@@ -131,8 +131,7 @@ pub async fn run(command: TopicCommand, global: &Global) -> Result<(), Failure> 
         TopicCommand::List(format) => list(format, global).await,
         TopicCommand::Describe { name, format } => {
             let admin = global.admin()?;
-            let answer = admin.describe_topic(v1::DescribeTopicRequest { name }).await.map_err(Failure::of_read)?;
-            let topic = answer.topic.unwrap_or_default();
+            let topic = admin.describe_topic(&name).await.map_err(Failure::of_read)?;
             show(&topic, format)?;
             if format.format == OutputFormat::Text {
                 say_configs(&topic);
@@ -142,16 +141,14 @@ pub async fn run(command: TopicCommand, global: &Global) -> Result<(), Failure> 
         TopicCommand::Alter(args) => alter(args, global).await,
         TopicCommand::AddPartitions { name, partitions, dry_run, format } => {
             let admin = global.admin()?;
-            let answer =
-                admin.add_partitions(v1::AddPartitionsRequest { name: name.clone(), partitions, dry_run }).await?;
+            let topic = admin.add_partitions(&name, partitions).dry_run(dry_run).send().await?;
             said(dry_run, &format!("topic {name} has {partitions} partitions"));
-            show_places(&answer.topic.unwrap_or_default(), format)
+            show_places(&topic, format)
         }
         TopicCommand::Trim(args) => trim(args, global).await,
         TopicCommand::Delete { name, dry_run } => {
             let admin = global.admin()?;
-            let answer = admin.delete_topic(v1::DeleteTopicRequest { name: name.clone(), dry_run }).await?;
-            let partitions = answer.topic.map_or(0, |t| t.partitions);
+            let partitions = admin.delete_topic(&name).dry_run(dry_run).send().await?.partitions;
             said(dry_run, &format!("topic {name} with {partitions} partitions deleted"));
             Ok(())
         }
@@ -159,17 +156,18 @@ pub async fn run(command: TopicCommand, global: &Global) -> Result<(), Failure> 
 }
 
 async fn create(args: CreateArgs, global: &Global) -> Result<(), Failure> {
-    let request = v1::CreateTopicRequest {
-        name: args.name.clone(),
-        partitions: args.partitions,
-        replication_factor: args.replication_factor,
-        configs: args.config.into_iter().collect(),
-        dry_run: args.dry_run,
-        wait: args.wait,
-        timeout_ms: Some(global.timeout_ms()),
-    };
-    let answer = global.admin()?.create_topic(request).await?;
-    let topic = answer.topic.unwrap_or_default();
+    let admin = global.admin()?;
+    let mut request = admin.create_topic(&args.name).dry_run(args.dry_run).wait(args.wait);
+    if let Some(partitions) = args.partitions {
+        request = request.partitions(partitions);
+    }
+    if let Some(replicas) = args.replication_factor {
+        request = request.replicas(replicas);
+    }
+    for (name, value) in args.config {
+        request = request.config(name, value);
+    }
+    let topic = request.send().await?;
     let replicas = topic.partitions.first().map_or(0, |partition| partition.replicas.len());
     let counts = format!("{}, {} each", counted(topic.partitions.len(), "partition"), counted(replicas, "replica"));
     said(args.dry_run, &format!("topic {} created: {counts}", args.name));
@@ -188,12 +186,16 @@ async fn alter(args: AlterArgs, global: &Global) -> Result<(), Failure> {
     if args.config.is_empty() && args.unset.is_empty() {
         return Err(Failure::usage("nothing to change: give -c KEY=VALUE or --unset KEY"));
     }
-    let (set, unset) = (args.config.into_iter().collect(), args.unset);
-    let request = v1::AlterTopicRequest { name: args.name.clone(), set, unset, dry_run: args.dry_run };
-    let answer = global.admin()?.alter_topic(request).await?;
+    let admin = global.admin()?;
+    let mut request = admin.alter_topic(&args.name).dry_run(args.dry_run);
+    for (name, value) in args.config {
+        request = request.set(name, value);
+    }
+    for name in args.unset {
+        request = request.unset(name);
+    }
+    let configs = request.send().await?.configs;
     said(args.dry_run, &format!("topic {} altered", args.name));
-    let mut configs: Vec<_> = answer.topic.map(|t| t.configs).unwrap_or_default().into_iter().collect();
-    configs.sort();
     match args.format.format {
         OutputFormat::Json => {
             let configs: serde_json::Map<_, _> = configs.into_iter().map(|(k, v)| (k, Value::String(v))).collect();
@@ -204,9 +206,13 @@ async fn alter(args: AlterArgs, global: &Global) -> Result<(), Failure> {
 }
 
 async fn trim(args: TrimArgs, global: &Global) -> Result<(), Failure> {
-    let (topic, partition, before_offset, dry_run) = (args.name, args.partition, args.before, args.dry_run);
-    let request = v1::TrimPartitionRequest { topic: topic.clone(), partition, before_offset, dry_run };
-    let log_start = global.admin()?.trim_partition(request).await?.log_start;
+    let (topic, partition, dry_run) = (args.name, args.partition, args.dry_run);
+    let admin = global.admin()?;
+    let mut request = admin.trim_partition(TopicPartition::new(&topic, PartitionId(partition))).dry_run(dry_run);
+    if args.before >= 0 {
+        request = request.before(Offset(args.before));
+    }
+    let log_start = request.send().await?;
     match args.format.format {
         OutputFormat::Json => print_json(&json!({"topic": topic, "partition": partition, "log_start": log_start})),
         OutputFormat::Text => {
@@ -217,28 +223,25 @@ async fn trim(args: TrimArgs, global: &Global) -> Result<(), Failure> {
 }
 
 async fn list(format: FormatArg, global: &Global) -> Result<(), Failure> {
-    let answer = global.admin()?.list_topics(v1::ListTopicsRequest {}).await.map_err(Failure::of_read)?;
-    let mut topics = answer.topics;
+    let mut topics = global.admin()?.list_topics().await.map_err(Failure::of_read)?;
     topics.sort_by(|a, b| a.name.cmp(&b.name));
     match format.format {
         OutputFormat::Json => {
             let topics: Vec<Value> = topics
                 .iter()
-                .map(
-                    |t| json!({"name": t.name, "partitions": t.partitions, "replication_factor": t.replication_factor}),
-                )
+                .map(|t| json!({"name": t.name, "partitions": t.partitions, "replication_factor": t.replicas}))
                 .collect();
             print_json(&json!({ "topics": topics }))
         }
         OutputFormat::Text => {
-            let row = |t: v1::TopicSummary| vec![t.name, t.partitions.to_string(), t.replication_factor.to_string()];
+            let row = |t: TopicSummary| vec![t.name, t.partitions.to_string(), t.replicas.to_string()];
             print_table(&["TOPIC", "PARTITIONS", "REPLICAS"], topics.into_iter().map(row).collect())
         }
     }
 }
 
 /// All about a topic's partitions, and its notes.
-fn show(topic: &v1::TopicDescription, format: FormatArg) -> Result<(), Failure> {
+fn show(topic: &TopicDescription, format: FormatArg) -> Result<(), Failure> {
     match format.format {
         OutputFormat::Json => print_json(&describe_json(topic)),
         OutputFormat::Text => {
@@ -253,11 +256,11 @@ fn show(topic: &v1::TopicDescription, format: FormatArg) -> Result<(), Failure> 
 }
 
 /// Only where the partitions stand: what a plan knows, or a topic whose leaders are not elected yet.
-fn show_places(topic: &v1::TopicDescription, format: FormatArg) -> Result<(), Failure> {
+fn show_places(topic: &TopicDescription, format: FormatArg) -> Result<(), Failure> {
     match format.format {
         OutputFormat::Json => print_json(&describe_json(topic)),
         OutputFormat::Text => {
-            let row = |p: &v1::PartitionDescription| vec![p.partition.to_string(), ids(&p.replicas)];
+            let row = |p: &PartitionDescription| vec![p.partition.to_string(), ids(&p.replicas)];
             print_table(&["PARTITION", "REPLICAS"], topic.partitions.iter().map(row).collect())?;
             say_notes(topic);
             Ok(())
@@ -265,14 +268,14 @@ fn show_places(topic: &v1::TopicDescription, format: FormatArg) -> Result<(), Fa
     }
 }
 
-fn say_notes(topic: &v1::TopicDescription) {
+fn say_notes(topic: &TopicDescription) {
     for note in &topic.notes {
         say(&format!("note: {note}"));
     }
 }
 
 /// One a line: they are many.
-fn say_configs(topic: &v1::TopicDescription) {
+fn say_configs(topic: &TopicDescription) {
     let mut configs: Vec<String> = topic.configs.iter().map(|(k, v)| format!("  {k}={v}")).collect();
     configs.sort();
     if !configs.is_empty() {
@@ -280,11 +283,11 @@ fn say_configs(topic: &v1::TopicDescription) {
     }
 }
 
-fn row(p: &v1::PartitionDescription) -> Vec<String> {
-    let known = |n: i64| if n < 0 { "?".to_string() } else { n.to_string() };
+fn row(p: &PartitionDescription) -> Vec<String> {
+    let known = |offset: Option<Offset>| offset.map_or("?".to_string(), |offset| offset.to_string());
     vec![
         p.partition.to_string(),
-        if p.leader == 0 { "none".into() } else { p.leader.to_string() },
+        p.leader.map_or("none".into(), |leader| leader.to_string()),
         p.epoch.to_string(),
         ids(&p.replicas),
         known(p.log_start),
@@ -293,15 +296,16 @@ fn row(p: &v1::PartitionDescription) -> Vec<String> {
     ]
 }
 
-/// The description's JSON, an interface.
-fn describe_json(topic: &v1::TopicDescription) -> Value {
+/// The description's JSON, an interface. Leader 0: none is known; offset -1: the leader could not be asked.
+fn describe_json(topic: &TopicDescription) -> Value {
     let partitions: Vec<Value> = topic
         .partitions
         .iter()
         .map(|p| {
             json!({
-                "partition": p.partition, "leader": p.leader, "epoch": p.epoch, "replicas": p.replicas,
-                "log_start": p.log_start, "high_watermark": p.high_watermark, "bytes": p.bytes,
+                "partition": p.partition, "leader": p.leader.unwrap_or_default(), "epoch": p.epoch,
+                "replicas": p.replicas, "log_start": p.log_start.unwrap_or(Offset(-1)),
+                "high_watermark": p.high_watermark.unwrap_or(Offset(-1)), "bytes": p.bytes,
             })
         })
         .collect();
@@ -312,26 +316,31 @@ fn describe_json(topic: &v1::TopicDescription) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::{BrokerId, LeaderEpoch, RaftGroupId};
 
     #[test]
     fn a_descriptions_json_is_frozen() {
-        let p = v1::PartitionDescription {
-            partition: 0,
-            leader: 2,
-            epoch: 3,
-            replicas: vec![2, 1, 3],
-            log_start: 5,
-            high_watermark: 9,
+        let p = PartitionDescription {
+            partition: PartitionId(0),
+            leader: Some(BrokerId(2)),
+            epoch: LeaderEpoch(3),
+            replicas: [2, 1, 3].map(BrokerId).to_vec(),
+            log_start: Some(Offset(5)),
+            high_watermark: Some(Offset(9)),
             bytes: 1234,
-            raft_group: 77,
+            raft_group: RaftGroupId(77),
         };
         let configs = [("retention.ms".to_string(), "1000".to_string())].into();
         let notes = vec!["a note".to_string()];
-        let topic =
-            v1::TopicDescription { name: "t".into(), partitions: vec![p], configs, notes, ..Default::default() };
+        let topic = TopicDescription { name: "t".into(), partitions: vec![p], configs, notes, ..Default::default() };
         let want = json!({"name":"t","partitions":[{"partition":0,"leader":2,"epoch":3,"replicas":[2,1,3],
             "log_start":5,"high_watermark":9,"bytes":1234}],"configs":{"retention.ms":"1000"},"notes":["a note"]});
         assert_eq!(describe_json(&topic), want);
+        let unled = PartitionDescription::default();
+        let topic = TopicDescription { partitions: vec![unled], ..TopicDescription::default() };
+        let want =
+            json!({"partition":0,"leader":0,"epoch":0,"replicas":[],"log_start":-1,"high_watermark":-1,"bytes":0});
+        assert_eq!(describe_json(&topic)["partitions"][0], want);
     }
 
     #[test]

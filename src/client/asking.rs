@@ -23,7 +23,7 @@ use super::{
     metadata::is_cut_off,
     net::{Cluster, cluster_client, unary},
 };
-use crate::proto::v1;
+use crate::{proto::v1, types::BrokerId};
 
 /// How long a broker may think before another one is asked the same beside it.
 const HEDGE_MS: u64 = 300;
@@ -74,7 +74,7 @@ impl Doubt {
 
 impl Cluster {
     /// Asks for brokers and the leaders of `topics`; waits its turn if somebody just did.
-    pub async fn refresh(&self, topics: &[String]) -> Result<(), ClientError> {
+    pub(super) async fn refresh(&self, topics: &[String]) -> Result<(), ClientError> {
         self.refresh_and_judge(topics).await.map(|_| ())
     }
 
@@ -116,17 +116,9 @@ impl Cluster {
         }
     }
 
-    /// Asks brokers the same until one answers, the next one when the last has thought for
+    /// Asks these brokers the same, in this order, until one answers, the next one when the last has thought for
     /// `HEDGE_MS` or failed. Only for calls that change nothing, or nothing that matters.
-    pub async fn hedged<T, F>(&self, what: &'static str, call: impl Fn(String, Channel) -> F) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<T, ClientError>>,
-    {
-        self.hedged_from(self.candidates(), what, call).await
-    }
-
-    /// As [`Cluster::hedged`], over these brokers in this order.
-    pub async fn hedged_from<T, F>(
+    pub(super) async fn hedged<T, F>(
         &self,
         candidates: Vec<String>,
         what: &'static str,
@@ -199,7 +191,7 @@ impl Cluster {
 
     /// A call that only asks: repeated over all brokers until `deadline`. What brokers deny three times does not
     /// exist.
-    pub async fn ask<T, F>(
+    pub(super) async fn ask<T, F>(
         &self,
         what: &'static str,
         deadline: Duration,
@@ -214,7 +206,7 @@ impl Cluster {
 
     /// As [`Cluster::ask`], of leaders of partitions: those that do not know a partition yet are asked again until
     /// `deadline`, since they do not look for it.
-    pub async fn ask_leader<T, F>(
+    pub(super) async fn ask_leader<T, F>(
         &self,
         what: &'static str,
         deadline: Duration,
@@ -236,7 +228,7 @@ impl Cluster {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        if self.look(|m| m.brokers().next().is_none()) {
+        if self.look(|m| !m.knows_brokers()) {
             // Who is cut off is asked last, and so it has to be known. If nobody answers, the call says so.
             let _ = self.refresh(&[]).await;
         }
@@ -245,7 +237,7 @@ impl Cluster {
 
     /// A call that changes something: one broker at a time, repeated only while it surely had no effect. What
     /// brokers deny three times does not exist.
-    pub async fn change<T, F>(
+    pub(super) async fn change<T, F>(
         &self,
         what: &'static str,
         deadline: Duration,
@@ -260,11 +252,11 @@ impl Cluster {
     }
 
     /// As [`Cluster::change`], for what any broker does: `avoid` is asked last.
-    pub async fn change_avoiding<T, F>(
+    pub(super) async fn change_avoiding<T, F>(
         &self,
         what: &'static str,
         deadline: Duration,
-        avoid: Option<u64>,
+        avoid: Option<BrokerId>,
         call: impl Fn(String, Channel) -> F,
     ) -> Result<T, ClientError>
     where
@@ -283,7 +275,7 @@ impl Cluster {
     }
 
     /// One round of [`Cluster::change`].
-    pub async fn change_once<T, F>(&self, call: impl Fn(String, Channel) -> F) -> Result<T, ClientError>
+    pub(super) async fn change_once<T, F>(&self, call: impl Fn(String, Channel) -> F) -> Result<T, ClientError>
     where
         F: Future<Output = Result<T, ClientError>>,
     {
@@ -301,7 +293,7 @@ impl Cluster {
 
     /// Addresses in the order for what the metadata leader does in the end: itself, if it is known and alive, then as
     /// [`Cluster::candidates`]. It is the coordinator of every group.
-    pub fn coordinators(&self) -> Vec<String> {
+    pub(super) fn coordinators(&self) -> Vec<String> {
         let leader = self.look(|m| m.live_address(m.metadata_leader).map(str::to_string));
         let mut candidates = self.candidates();
         candidates.sort_by_key(|address| Some(address) != leader.as_ref());
@@ -309,7 +301,7 @@ impl Cluster {
     }
 
     /// Asks one broker after the other, for as long as each says that nothing happened and another may do it.
-    pub async fn one_by_one<T, F>(
+    pub(super) async fn one_by_one<T, F>(
         &self,
         candidates: Vec<String>,
         call: impl Fn(String, Channel) -> F,

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{admin::Admin, error::ClientError, net::Cluster};
-use crate::proto::v1;
+use super::{
+    admin::{Admin, ClusterDescription},
+    error::ClientError,
+    net::Cluster,
+};
+use crate::types::{BrokerId, TopicPartition};
 
 /// Between two tries of a move.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -15,24 +19,24 @@ const TRY_MAX: Duration = Duration::from_secs(10);
 /// A leadership that should be where the topic's plan has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaderMove {
-    pub topic: String,
-    pub partition: i32,
-    /// The broker that leads now; 0: none known.
-    pub from: u64,
+    /// The partition.
+    pub at: TopicPartition,
+    /// The broker that leads now, if one is known.
+    pub from: Option<BrokerId>,
     /// The preferred broker: the first of the partition's replicas.
-    pub to: u64,
+    pub to: BrokerId,
 }
 
 /// The moves that bring every partition's leadership to its preferred broker, where that is alive.
-pub fn preferred_moves(view: &v1::GetMetadataResponse) -> Vec<LeaderMove> {
-    let is_alive = |id: u64| view.brokers.iter().any(|broker| broker.id == id && broker.alive);
+pub fn preferred_moves(view: &ClusterDescription) -> Vec<LeaderMove> {
+    let is_alive = |id: BrokerId| view.brokers.iter().any(|broker| broker.id == id && broker.is_alive);
     let mut moves = Vec::new();
     for topic in &view.topics {
         for partition in &topic.partitions {
             let Some(&to) = partition.replicas.first() else { continue };
-            if partition.leader != to && is_alive(to) {
-                let (topic, from) = (topic.name.clone(), partition.leader);
-                moves.push(LeaderMove { topic, partition: partition.partition, from, to });
+            if partition.leader != Some(to) && is_alive(to) {
+                let at = TopicPartition { topic: topic.name.clone(), partition: partition.partition };
+                moves.push(LeaderMove { at, from: partition.leader, to });
             }
         }
     }
@@ -43,14 +47,8 @@ pub fn preferred_moves(view: &v1::GetMetadataResponse) -> Vec<LeaderMove> {
 /// everywhere, and has to catch up before it can lead. Repeating it changes nothing more.
 pub async fn carry_out(cluster: &Cluster, one: &LeaderMove, within: Duration) -> Result<(), ClientError> {
     let once = |left: Duration| {
-        let request = v1::TransferLeaderRequest {
-            topic: one.topic.clone(),
-            partition: one.partition,
-            to_broker: Some(one.to),
-            timeout_ms: u32::try_from(left.as_millis()).ok().map(|ms| ms.max(1)),
-        };
         let admin = Admin::new(cluster.clone(), left);
-        async move { admin.transfer_leader(request).await.map(drop) }
+        async move { admin.transfer_leader(one.at.clone()).to(one.to).send().await.map(drop) }
     };
     again(within, once).await
 }
@@ -75,6 +73,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::{super::ErrorCode, *};
+    use crate::{proto::v1, types::PartitionId};
 
     fn said(code: ErrorCode) -> ClientError {
         ClientError::from_wire(v1::Error { code: code.into(), ..Default::default() })
@@ -117,12 +116,16 @@ mod tests {
             partition(3, 0, &[2, 3, 1]),
             partition(4, 0, &[]),
         ];
-        let view = v1::GetMetadataResponse {
+        let view = ClusterDescription::of(v1::GetMetadataResponse {
             brokers: vec![broker(1, true), broker(2, true), broker(3, false)],
             topics: vec![v1::TopicRouting { name: "t".into(), partitions, ..Default::default() }],
             ..Default::default()
+        });
+        let moved = |partition, from| LeaderMove {
+            at: TopicPartition { topic: "t".into(), partition: PartitionId(partition) },
+            from,
+            to: BrokerId(2),
         };
-        let moved = |partition, from| LeaderMove { topic: "t".into(), partition, from, to: 2 };
-        assert_eq!(preferred_moves(&view), [moved(1, 1), moved(3, 0)]);
+        assert_eq!(preferred_moves(&view), [moved(1, Some(BrokerId(1))), moved(3, None)]);
     }
 }

@@ -8,8 +8,12 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::consumer::ConsumedRecord;
-use crate::record::{
-    BatchHeader, Codec, DECODED_BYTES_MAX_DEFAULT, DecodeError, DecompressError, Record, RecordIter, iter_records, walk,
+use crate::{
+    record::{
+        BatchHeader, Codec, DECODED_BYTES_MAX_DEFAULT, DecodeError, DecompressError, Record, RecordIter, iter_records,
+        walk,
+    },
+    types::{LeaderEpoch, Offset},
 };
 
 /// What is taken at once ends with the record that reaches this: about one answer's worth of small records.
@@ -26,7 +30,7 @@ const RECORD_OVERHEAD_BYTES: usize = 96;
 pub(super) struct Batches {
     bytes: Bytes,
     /// Where the next batch should begin, as far as is known.
-    next: i64,
+    next: Offset,
     open: Option<Open>,
     turn: Option<OwnedSemaphorePermit>,
 }
@@ -35,10 +39,10 @@ pub(super) struct Batches {
 #[derive(Debug)]
 struct Open {
     records: RecordIter,
-    base: i64,
+    base: Offset,
     /// After the batch.
-    next: i64,
-    leader_epoch: i32,
+    next: Offset,
+    leader_epoch: LeaderEpoch,
     /// The decoded bytes are too many to be kept in memory by a few records that share them.
     copied_from: Option<usize>,
     _turn: Option<OwnedSemaphorePermit>,
@@ -47,16 +51,16 @@ struct Open {
 /// Which records are wanted: those from `position` on, which moves, below `end`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
-    pub position: i64,
-    pub end: Option<i64>,
+    pub position: Offset,
+    pub end: Option<Offset>,
 }
 
 /// Some records, in order.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     pub records: Vec<ConsumedRecord>,
-    /// Of the last record; 0 without records.
-    pub leader_epoch: i32,
+    /// The leader epoch of the last record; 0 without records.
+    pub leader_epoch: LeaderEpoch,
     bytes: usize,
 }
 
@@ -77,15 +81,15 @@ pub(super) enum Stop {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Bad {
     /// Its base offset.
-    pub offset: i64,
+    pub offset: Offset,
     /// Where one can read on; None: nobody knows how long it is.
-    pub next: Option<i64>,
+    pub next: Option<Offset>,
     pub detail: String,
 }
 
 impl Batches {
     /// `position`: what was asked for.
-    pub fn new(bytes: Bytes, position: i64) -> Batches {
+    pub fn new(bytes: Bytes, position: Offset) -> Batches {
         Batches { bytes, next: position, open: None, turn: None }
     }
 
@@ -125,7 +129,7 @@ impl Batches {
                 let (offset, next, detail) = (self.next, None, error.to_string());
                 Stop::Bad(Bad { offset, next, detail })
             })?;
-            let next = header.last_offset().0.saturating_add(1);
+            let next = Offset(header.last_offset().0.saturating_add(1));
             if next > wanted.position {
                 let batch = self.bytes.slice(range.clone());
                 let open = self.open(&header, next, &batch)?;
@@ -137,8 +141,8 @@ impl Batches {
         }
     }
 
-    fn open(&mut self, header: &BatchHeader, next: i64, batch: &Bytes) -> Result<Open, Stop> {
-        let base = header.base_offset.0;
+    fn open(&mut self, header: &BatchHeader, next: Offset, batch: &Bytes) -> Result<Open, Stop> {
+        let base = header.base_offset;
         let bad = |error: DecodeError| Stop::Bad(Bad { offset: base, next: Some(next), detail: error.to_string() });
         let is_plain = header.codec().is_ok_and(|codec| codec == Codec::None);
         let bytes_max = if is_plain || self.turn.is_some() { DECODED_BYTES_MAX_DEFAULT } else { FREE_BYTES_MAX };
@@ -148,7 +152,7 @@ impl Batches {
         })?;
         let decoded = records.decoded_bytes();
         let copied_from = (!is_plain && decoded > CHUNK_BYTES_MAX).then_some(decoded);
-        let leader_epoch = header.leader_epoch.0;
+        let leader_epoch = header.leader_epoch;
         Ok(Open { records, base, next, leader_epoch, copied_from, _turn: self.turn.take() })
     }
 }
@@ -161,13 +165,13 @@ fn take_from(mut open: Open, wanted: &mut Wanted, taken: &mut Taken) -> Result<O
             Bad { offset, next, detail }
         })?;
         // The first batch may begin below, the last may end above what was asked for.
-        if offset.0 < wanted.position {
+        if offset < wanted.position {
             continue;
         }
-        if wanted.end.is_some_and(|end| offset.0 >= end) {
+        if wanted.end.is_some_and(|end| offset >= end) {
             break;
         }
-        wanted.position = offset.0 + 1;
+        wanted.position = Offset(offset.0 + 1);
         taken.leader_epoch = open.leader_epoch;
         let bytes = record_bytes(&record);
         let record = match open.copied_from {
@@ -176,7 +180,7 @@ fn take_from(mut open: Open, wanted: &mut Wanted, taken: &mut Taken) -> Result<O
             Some(_) | None => record,
         };
         taken.bytes += bytes;
-        taken.records.push(ConsumedRecord { offset: offset.0, record });
+        taken.records.push(ConsumedRecord { offset, record });
         if taken.bytes >= CHUNK_BYTES_MAX || taken.records.len() >= CHUNK_RECORDS_MAX {
             return Ok(Some(open));
         }
@@ -213,7 +217,7 @@ mod tests {
     use super::*;
     use crate::{
         record::{BatchBuilder, append_patched},
-        types::{LeaderEpoch, Offset, WallMs},
+        types::WallMs,
     };
 
     /// A batch of values at an offset.
@@ -237,15 +241,15 @@ mod tests {
     }
 
     fn offsets(taken: &Taken) -> Vec<i64> {
-        taken.records.iter().map(|record| record.offset).collect()
+        taken.records.iter().map(|record| record.offset.0).collect()
     }
 
     #[test]
     fn records_outside_of_what_was_asked_for_are_left_out() {
-        let mut batches = Batches::new(joined(&[small(0, 3), small(3, 3), small(6, 3)]), 4);
-        let (mut wanted, mut taken) = (Wanted { position: 4, end: Some(7) }, Taken::default());
+        let mut batches = Batches::new(joined(&[small(0, 3), small(3, 3), small(6, 3)]), Offset(4));
+        let (mut wanted, mut taken) = (Wanted { position: Offset(4), end: Some(Offset(7)) }, Taken::default());
         assert_eq!(batches.take(&mut wanted, &mut taken), Stop::Done);
-        assert_eq!((offsets(&taken), taken.leader_epoch, wanted.position), (vec![4, 5, 6], 7, 7));
+        assert_eq!((offsets(&taken), taken.leader_epoch.0, wanted.position.0), (vec![4, 5, 6], 7, 7));
     }
 
     #[test]
@@ -253,21 +257,21 @@ mod tests {
         let (mut flipped, cut) = (small(3, 2).to_vec(), small(7, 1));
         *flipped.last_mut().expect("not empty") ^= 1;
         let bytes = joined(&[small(0, 3), flipped.into(), small(5, 2), cut.slice(..cut.len() - 1)]);
-        let mut batches = Batches::new(bytes, 0);
-        let (mut wanted, mut taken) = (Wanted { position: 0, end: None }, Taken::default());
+        let mut batches = Batches::new(bytes, Offset(0));
+        let (mut wanted, mut taken) = (Wanted { position: Offset(0), end: None }, Taken::default());
         let Stop::Bad(bad) = batches.take(&mut wanted, &mut taken) else { panic!("it cannot be read") };
-        assert_eq!((offsets(&taken), wanted.position), (vec![0, 1, 2], 3));
-        assert_eq!((bad.offset, bad.next), (3, Some(5)));
+        assert_eq!((offsets(&taken), wanted.position.0), (vec![0, 1, 2], 3));
+        assert_eq!((bad.offset, bad.next), (Offset(3), Some(Offset(5))));
         // From there on, and up to one of which not even the length can be believed.
-        wanted.position = 5;
+        wanted.position = Offset(5);
         let Stop::Bad(bad) = batches.take(&mut wanted, &mut taken) else { panic!("it is cut short") };
-        assert_eq!((offsets(&taken), bad.offset, bad.next), (vec![0, 1, 2, 5, 6], 7, None));
+        assert_eq!((offsets(&taken), bad.offset.0, bad.next), (vec![0, 1, 2, 5, 6], 7, None));
     }
 
     #[test]
     fn what_is_taken_at_once_is_bounded_in_records_and_bytes() {
-        let mut batches = Batches::new(small(0, CHUNK_RECORDS_MAX + 5), 0);
-        let (mut wanted, mut taken) = (Wanted { position: 0, end: None }, Taken::default());
+        let mut batches = Batches::new(small(0, CHUNK_RECORDS_MAX + 5), Offset(0));
+        let (mut wanted, mut taken) = (Wanted { position: Offset(0), end: None }, Taken::default());
         assert_eq!(batches.take(&mut wanted, &mut taken), Stop::Full);
         assert_eq!(taken.records.len(), CHUNK_RECORDS_MAX);
         let mut taken = Taken::default();
@@ -275,8 +279,8 @@ mod tests {
         assert_eq!(taken.records.len(), 5);
 
         let half = Bytes::from(vec![b'x'; CHUNK_BYTES_MAX / 2]);
-        let mut batches = Batches::new(batch(0, Codec::None, &[half.clone(), half.clone(), half]), 0);
-        let (mut wanted, mut taken) = (Wanted { position: 0, end: None }, Taken::default());
+        let mut batches = Batches::new(batch(0, Codec::None, &[half.clone(), half.clone(), half]), Offset(0));
+        let (mut wanted, mut taken) = (Wanted { position: Offset(0), end: None }, Taken::default());
         assert_eq!(batches.take(&mut wanted, &mut taken), Stop::Full);
         assert_eq!(offsets(&taken), [0, 1]);
     }
@@ -286,8 +290,8 @@ mod tests {
         let turns = Arc::new(Semaphore::new(1));
         let zeros = Bytes::from(vec![0; 3 * CHUNK_BYTES_MAX]);
         let bomb = batch(3, Codec::Zstd, &[Bytes::from_static(b"tiny"), zeros.clone(), zeros]);
-        let mut batches = Batches::new(joined(&[small(0, 3), bomb, small(6, 1)]), 0);
-        let (mut wanted, mut taken) = (Wanted { position: 0, end: None }, Taken::default());
+        let mut batches = Batches::new(joined(&[small(0, 3), bomb, small(6, 1)]), Offset(0));
+        let (mut wanted, mut taken) = (Wanted { position: Offset(0), end: None }, Taken::default());
         assert_eq!(batches.take(&mut wanted, &mut taken), Stop::Large);
         assert_eq!(offsets(&taken), [0, 1, 2], "what lies before it needs no turn");
         batches.give_turn(turns.clone().try_acquire_owned().expect("free"));

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     proto::v1::{self, consume_client::ConsumeClient, consume_request, consume_response},
     record::Record,
+    types::{LeaderEpoch, Offset, TopicPartition, WallMs},
 };
 
 /// A broker answers at least this often, if only with watermarks.
@@ -38,11 +39,12 @@ pub enum Start {
     Earliest,
     /// The high watermark: only what comes from now on.
     Latest,
-    Offset(i64),
+    /// This offset.
+    Offset(Offset),
     /// So many records before the high watermark.
     BeforeEnd(i64),
-    /// The first record of this time (ms since the epoch) or later.
-    Timestamp(i64),
+    /// The first record of this time or later.
+    Timestamp(WallMs),
 }
 
 /// What to do about records that are asked for and not there: deleted before they were read, or not written yet.
@@ -59,18 +61,21 @@ pub enum Gaps {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The records from `from` on and below `to` were deleted before they were read.
-    Skipped { from: i64, to: i64 },
+    Skipped { from: Offset, to: Offset },
     /// It begins at an offset that is beyond the high watermark: what comes before that offset is not wanted.
-    BeyondEnd { start: i64, end: i64 },
+    BeyondEnd { start: Offset, end: Offset },
 }
 
+/// How a partition is read.
 #[derive(Clone, Copy, Debug)]
 pub struct ConsumeOptions {
+    /// Where to begin.
     pub start: Start,
+    /// What to do about records that are not there.
     pub gaps: Gaps,
-    /// Exclusive.
-    pub end_offset: Option<i64>,
-    /// Ends at the high watermark of the moment it was opened.
+    /// The first offset that is not read; `None`: there is no end.
+    pub end_offset: Option<Offset>,
+    /// Whether it ends at the high watermark of the moment it was opened.
     pub stop_at_end: bool,
     /// How long to look for a leader that serves us before giving up.
     pub patience: Duration,
@@ -88,36 +93,41 @@ impl Default for ConsumeOptions {
     }
 }
 
+/// A record, and where it stands in its partition.
 #[derive(Clone, Debug)]
 pub struct ConsumedRecord {
-    pub offset: i64,
+    /// Its offset.
+    pub offset: Offset,
+    /// What was produced.
     pub record: Record,
 }
 
 /// Some records, and how far there are more; may hold none.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Chunk {
+    /// The records, in the order of their offsets.
     pub records: Vec<ConsumedRecord>,
     /// What lies before these records. Only with [`Gaps::Tell`].
     pub notice: Option<Notice>,
-    /// When the records were read; 0 with a notice.
-    pub high_watermark: i64,
-    pub log_start: i64,
-    /// Of the last record; 0 without records.
-    pub leader_epoch: i32,
+    /// The high watermark when the records were read; 0 with a notice.
+    pub high_watermark: Offset,
+    /// The first offset that was kept then; 0 with a notice.
+    pub log_start: Offset,
+    /// The leader epoch of the last record; 0 without records.
+    pub leader_epoch: LeaderEpoch,
 }
 
 /// Reads one partition.
 pub struct Consumer {
     cluster: Cluster,
-    topic: String,
+    at: TopicPartition,
     /// The topic that is read; empty: whichever has the name.
     topic_id: String,
-    partition: i32,
-    position: i64,
+    position: Offset,
     /// Where the broker is asked, while that is below the position: [`Notice::BeyondEnd`].
-    behind: Option<i64>,
-    end: Option<i64>,
+    behind: Option<Offset>,
+    end: Option<Offset>,
     gaps: Gaps,
     patience: Duration,
     stream: Option<Opened>,
@@ -140,21 +150,16 @@ struct Opened {
 
 struct Answer {
     batches: Batches,
-    high_watermark: i64,
-    log_start: i64,
+    high_watermark: Offset,
+    log_start: Offset,
 }
 
 impl Consumer {
     /// Finds out where to begin (and to end).
-    pub async fn open(
-        cluster: &Cluster,
-        topic: &str,
-        partition: i32,
-        options: ConsumeOptions,
-    ) -> Result<Consumer, ClientError> {
+    pub async fn open(cluster: &Cluster, at: TopicPartition, options: ConsumeOptions) -> Result<Consumer, ClientError> {
         let give_up = Instant::now() + options.patience;
         loop {
-            match Consumer::try_open(cluster, topic, partition, options).await {
+            match Consumer::try_open(cluster, at.clone(), options).await {
                 // The name was looked up at a broker that had not heard of the newer topic.
                 Err(error) if error.code() == Some(ErrorCode::TopicReplaced) && Instant::now() < give_up => {
                     pause(cluster).await;
@@ -166,17 +171,17 @@ impl Consumer {
 
     async fn try_open(
         cluster: &Cluster,
-        topic: &str,
-        partition: i32,
+        partition: TopicPartition,
         options: ConsumeOptions,
     ) -> Result<Consumer, ClientError> {
         let admin = Admin::new(cluster.clone(), options.patience);
-        let count = admin.partition_count(topic).await? as i32;
-        if !(0..count).contains(&partition) {
-            return Err(ClientError::NoPartition { topic: topic.into(), partition, count });
+        let count = admin.partition_count(&partition.topic).await? as i32;
+        if !(0..count).contains(&partition.partition.0) {
+            let TopicPartition { topic, partition } = partition;
+            return Err(ClientError::NoPartition { topic, partition, count });
         }
-        let topic_id = cluster.look(|m| m.topic_id(topic).to_string());
-        let at = |at| admin.list_offset_of(topic, &topic_id, partition, at);
+        let topic_id = cluster.look(|m| m.topic_id(&partition.topic).to_string());
+        let at = |at| admin.offset_of_topic_at(&partition, &topic_id, at);
         let end = match options.stop_at_end {
             true => Some(at(OffsetAt::Latest).await?),
             false => None,
@@ -188,7 +193,7 @@ impl Consumer {
             Start::Timestamp(ms) => at(OffsetAt::Timestamp(ms)).await?,
             Start::BeforeEnd(n) => {
                 let (first, end) = (at(OffsetAt::Earliest).await?, at(OffsetAt::Latest).await?);
-                end.saturating_sub(n).max(first)
+                Offset(end.0.saturating_sub(n)).max(first)
             }
         };
         // Without a record to wait for, nobody else would say it.
@@ -198,24 +203,22 @@ impl Consumer {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let consumer = Consumer::at(cluster, topic, &topic_id, partition, position, options.patience);
+        let consumer = Consumer::at(cluster, partition, topic_id, position, options.patience);
         Ok(Consumer { end, notice, gaps: options.gaps, ..consumer })
     }
 
     /// Begins at this offset of a partition that is known to exist, and has no end.
     pub(super) fn at(
         cluster: &Cluster,
-        topic: &str,
-        topic_id: &str,
-        partition: i32,
-        position: i64,
+        at: TopicPartition,
+        topic_id: String,
+        position: Offset,
         patience: Duration,
     ) -> Consumer {
         Consumer {
             cluster: cluster.clone(),
-            topic: topic.to_string(),
-            topic_id: topic_id.to_string(),
-            partition,
+            at,
+            topic_id,
             position,
             behind: None,
             end: None,
@@ -231,7 +234,7 @@ impl Consumer {
     }
 
     /// Goes on elsewhere: after [`ClientError::BadBatch`], for example, where that says that one can read on.
-    pub fn set_position(&mut self, position: i64) {
+    pub fn set_position(&mut self, position: Offset) {
         self.position = position;
         (self.stream, self.answer, self.bad, self.behind, self.notice) = (None, None, None, None, None);
     }
@@ -242,7 +245,7 @@ impl Consumer {
     }
 
     /// The offset of the next record.
-    pub fn position(&self) -> i64 {
+    pub fn position(&self) -> Offset {
         self.position
     }
 
@@ -317,14 +320,14 @@ impl Consumer {
             && broker.code == ErrorCode::NotLeader
             && let Some(hint) = &broker.leader
         {
-            is_news = self.cluster.learn_leader(&self.topic, self.partition, hint);
+            is_news = self.cluster.learn_leader(&self.at.topic, self.at.partition, hint);
         }
         if !is_news {
             pause(&self.cluster).await;
             // The next try says why, if this helps nothing.
-            let _ = self.cluster.refresh(std::slice::from_ref(&self.topic)).await;
+            let _ = self.cluster.refresh(std::slice::from_ref(&self.at.topic)).await;
             if error.code() == Some(ErrorCode::TopicReplaced) && !self.is_identified {
-                self.topic_id = self.cluster.look(|m| m.topic_id(&self.topic).to_string());
+                self.topic_id = self.cluster.look(|m| m.topic_id(&self.at.topic).to_string());
             }
         }
     }
@@ -358,25 +361,25 @@ impl Consumer {
     }
 
     /// Asks the leader for an offset, once.
-    pub(super) async fn ask_offset(&self, at: OffsetAt) -> Result<i64, ClientError> {
+    pub(super) async fn ask_offset(&self, at: OffsetAt) -> Result<Offset, ClientError> {
         let address = self.leader()?;
         let request = v1::ListOffsetRequest {
-            topic: self.topic.clone(),
+            topic: self.at.topic.clone(),
             topic_id: self.topic_id.clone(),
-            partition: self.partition,
+            partition: self.at.partition.0,
             at: Some(at.wire()),
         };
         let mut client = topics_client(self.cluster.channel(&address)?);
-        Ok(unary_within(&address, SILENCE_MAX, client.list_offset(request)).await?.offset)
+        Ok(Offset(unary_within(&address, SILENCE_MAX, client.list_offset(request)).await?.offset))
     }
 
     fn leader(&self) -> Result<String, ClientError> {
-        let address = self
-            .cluster
-            .look(|m| m.leader(&self.topic, self.partition).and_then(|l| m.address(l.broker).map(str::to_string)));
+        let address = self.cluster.look(|m| {
+            m.leader(&self.at.topic, self.at.partition).and_then(|l| m.address(l.broker).map(str::to_string))
+        });
         address.ok_or_else(|| ClientError::NoBroker {
             what: "leader",
-            tried: format!("{}-{}", self.topic, self.partition),
+            tried: self.at.to_string(),
             last: "no leader is known".into(),
         })
     }
@@ -384,11 +387,11 @@ impl Consumer {
     async fn open_stream(&self) -> Result<Opened, ClientError> {
         let address = self.leader()?;
         let request = v1::ConsumeRequest {
-            topic: self.topic.clone(),
+            topic: self.at.topic.clone(),
             topic_id: self.topic_id.clone(),
-            partition: self.partition,
-            start: Some(consume_request::Start::Offset(self.behind.unwrap_or(self.position))),
-            end_offset: self.end,
+            partition: self.at.partition.0,
+            start: Some(consume_request::Start::Offset(self.behind.unwrap_or(self.position).0)),
+            end_offset: self.end.map(|end| end.0),
             records_max: 0,
             stop_at_end: false,
             raw: true,
@@ -410,8 +413,8 @@ impl Consumer {
             None => bytes::Bytes::new(),
         };
         let batches = Batches::new(bytes, self.behind.unwrap_or(self.position));
-        self.behind = self.behind.map(|_| answer.next_offset).filter(|next| *next < self.position);
-        Ok(Answer { batches, high_watermark: answer.high_watermark, log_start: answer.log_start })
+        self.behind = self.behind.map(|_| Offset(answer.next_offset)).filter(|next| *next < self.position);
+        Ok(Answer { batches, high_watermark: Offset(answer.high_watermark), log_start: Offset(answer.log_start) })
     }
 
     /// The next records of the answer that is there. Dropped while it waits, it has taken none.
@@ -448,7 +451,7 @@ impl Consumer {
 
     fn unreadable(&self, bad: Bad) -> ClientError {
         let Bad { offset, next, detail } = bad;
-        ClientError::BadBatch { partition: format!("{}-{}", self.topic, self.partition), offset, next, detail }
+        ClientError::BadBatch { partition: self.at.clone(), offset, next, detail }
     }
 }
 
@@ -459,7 +462,13 @@ impl Chunk {
     }
 
     fn saying(notice: Notice) -> Chunk {
-        Chunk { records: Vec::new(), notice: Some(notice), high_watermark: 0, log_start: 0, leader_epoch: 0 }
+        Chunk {
+            records: Vec::new(),
+            notice: Some(notice),
+            high_watermark: Offset(0),
+            log_start: Offset(0),
+            leader_epoch: LeaderEpoch(0),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::{Chunk, ClientError, Cluster, ConsumeOptions, Consumer, ErrorCode, Gaps, Notice, Start, fake::Fake};
 use crate::{
     record::{BatchBuilder, Codec, Record, append_patched},
-    types::{LeaderEpoch, Offset},
+    types::{LeaderEpoch, Offset, PartitionId, TopicPartition},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,7 +40,7 @@ fn store(fake: &Fake, records: usize, is_bad: bool) {
 
 async fn open(fake: &Fake, options: ConsumeOptions) -> Consumer {
     let options = ConsumeOptions { patience: PATIENCE, ..options };
-    Consumer::open(&cluster(fake), "t", 0, options).await.expect("opens")
+    Consumer::open(&cluster(fake), at(), options).await.expect("opens")
 }
 
 /// The next chunk that says something.
@@ -56,12 +56,17 @@ async fn next(consumer: &mut Consumer) -> Result<Option<Chunk>, ClientError> {
     tokio::time::timeout(PATIENCE * 2, next).await.expect("in time")
 }
 
+/// What is read.
+fn at() -> TopicPartition {
+    TopicPartition::new("t", PartitionId(0))
+}
+
 /// Offsets until the end or an error.
 async fn offsets(consumer: &mut Consumer) -> (Vec<i64>, Option<ClientError>) {
     let mut offsets = vec![];
     loop {
         match next(consumer).await {
-            Ok(Some(chunk)) => offsets.extend(chunk.records.iter().map(|record| record.offset)),
+            Ok(Some(chunk)) => offsets.extend(chunk.records.iter().map(|record| record.offset.0)),
             Ok(None) => return (offsets, None),
             Err(error) => return (offsets, Some(error)),
         }
@@ -84,13 +89,18 @@ async fn an_unreadable_batch_costs_only_itself() {
     let mut consumer = open(&fake, ConsumeOptions { stop_at_end: true, ..Default::default() }).await;
     let (good, error) = offsets(&mut consumer).await;
     assert_eq!(good, [0, 1, 2]);
-    let Some(ClientError::BadBatch { offset: 3, next: Some(7), .. }) = error else { panic!("{error:?}") };
+    let Some(ClientError::BadBatch { offset: Offset(3), next: Some(Offset(7)), .. }) = error else {
+        panic!("{error:?}")
+    };
     let text = error.expect("just seen").to_string();
     assert!(text.contains("at offset 3") && text.contains("from offset 7"), "{text}");
     // Asked again it says so again, and skips nothing.
     let (more, again) = offsets(&mut consumer).await;
-    assert!(more.is_empty() && matches!(again, Some(ClientError::BadBatch { offset: 3, .. })), "{more:?} {again:?}");
-    consumer.set_position(7);
+    assert!(
+        more.is_empty() && matches!(again, Some(ClientError::BadBatch { offset: Offset(3), .. })),
+        "{more:?} {again:?}"
+    );
+    consumer.set_position(Offset(7));
     assert_eq!(offsets(&mut consumer).await, (vec![7, 8], None));
 }
 
@@ -117,7 +127,7 @@ async fn a_reader_does_not_go_on_in_a_namesake() {
     assert!(error.is_not_found() && began.elapsed() < PATIENCE / 2, "{:?}", began.elapsed());
     // Whoever opens now reads the new one, also with what was known of the old one.
     let options = ConsumeOptions { stop_at_end: true, patience: PATIENCE, ..Default::default() };
-    let mut anew = Consumer::open(&cluster(&fake), "t", 0, options).await.expect("opens");
+    let mut anew = Consumer::open(&cluster(&fake), at(), options).await.expect("opens");
     assert_eq!(offsets(&mut anew).await, ((0..9).collect(), None));
 }
 
@@ -139,7 +149,8 @@ async fn what_was_deleted_before_it_was_read_is_said_and_the_rest_read() {
     let fake = Fake::start(1, 1, 1).await;
     store(&fake, 3, false);
     store(&fake, 4, false);
-    for (start, gaps) in [(Start::Earliest, Gaps::Tell), (Start::Offset(1), Gaps::Tell), (Start::Offset(1), Gaps::Fail)]
+    for (start, gaps) in
+        [(Start::Earliest, Gaps::Tell), (Start::Offset(Offset(1)), Gaps::Tell), (Start::Offset(Offset(1)), Gaps::Fail)]
     {
         fake.lock().partitions[0].log_start = 0;
         let options = ConsumeOptions { start, gaps, stop_at_end: true, ..Default::default() };
@@ -153,7 +164,7 @@ async fn what_was_deleted_before_it_was_read_is_said_and_the_rest_read() {
             continue;
         }
         let chunk = next(&mut consumer).await.expect("goes on").expect("says so");
-        assert_eq!(chunk.notice, Some(Notice::Skipped { from, to: 3 }));
+        assert_eq!(chunk.notice, Some(Notice::Skipped { from, to: Offset(3) }));
         assert_eq!(offsets(&mut consumer).await, (vec![3, 4, 5, 6], None));
     }
 }
@@ -162,9 +173,9 @@ async fn what_was_deleted_before_it_was_read_is_said_and_the_rest_read() {
 async fn a_start_beyond_the_end_is_said_and_waited_for() {
     let fake = Fake::start(1, 1, 1).await;
     store(&fake, 3, false);
-    let beyond = ConsumeOptions { start: Start::Offset(5), gaps: Gaps::Tell, ..Default::default() };
+    let beyond = ConsumeOptions { start: Start::Offset(Offset(5)), gaps: Gaps::Tell, ..Default::default() };
     let mut finite = open(&fake, ConsumeOptions { stop_at_end: true, ..beyond }).await;
-    let said = Some(Notice::BeyondEnd { start: 5, end: 3 });
+    let said = Some(Notice::BeyondEnd { start: Offset(5), end: Offset(3) });
     assert_eq!(next(&mut finite).await.expect("goes on").expect("says so").notice, said);
     assert_eq!(offsets(&mut finite).await, (vec![], None));
 
@@ -174,7 +185,7 @@ async fn a_start_beyond_the_end_is_said_and_waited_for() {
     store(&fake, 4, false);
     fake.move_leaders();
     let chunk = next(&mut waiting).await.expect("goes on").expect("there are some");
-    let read: Vec<i64> = chunk.records.iter().map(|record| record.offset).collect();
+    let read: Vec<i64> = chunk.records.iter().map(|record| record.offset.0).collect();
     assert_eq!(read, [5, 6, 7], "none below what was asked for");
 }
 
@@ -195,7 +206,7 @@ async fn bombs_are_decoded_one_at_a_time() {
     let mut consumer = open(&fake, ConsumeOptions { stop_at_end: true, ..Default::default() }).await;
     for i in 0..BOMBS {
         let chunk = next(&mut consumer).await.expect("reads").expect("there are some");
-        assert_eq!((chunk.records.len(), chunk.records[0].offset), (1, i as i64));
+        assert_eq!((chunk.records.len(), chunk.records[0].offset), (1, Offset(i as i64)));
     }
     assert!(next(&mut consumer).await.expect("reads").is_none());
 }

@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
-use crate::proto::v1;
-pub use crate::proto::v1::ErrorCode;
+pub use super::error_code::ErrorCode;
+use crate::{
+    proto::v1,
+    types::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicPartition},
+};
 
 /// The gRPC trailer in which a broker puts its encoded [`v1::Error`].
-pub const ERROR_TRAILER: &str = "flotilla-error-bin";
+pub(super) const ERROR_TRAILER: &str = "flotilla-error-bin";
 
 /// What a failed write did to the log. The chaos checker holds us to this answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,59 +33,104 @@ impl Effect {
     }
 }
 
-/// An error that a broker put into words.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BrokerError {
-    pub code: ErrorCode,
-    pub message: String,
-    pub effect: Effect,
-    pub retriable: bool,
-    pub leader: Option<v1::LeaderHint>,
-    pub actual_offset: Option<i64>,
-    pub log_start: Option<i64>,
-    pub high_watermark: Option<i64>,
+/// Who leads a partition, in the words of a broker that does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeaderHint {
+    /// The leader; 0: none is known.
+    pub broker: BrokerId,
+    /// Where clients reach it, as host:port; may be empty.
+    pub address: String,
+    /// Since which epoch it leads.
+    pub epoch: LeaderEpoch,
 }
 
+impl LeaderHint {
+    fn of(hint: v1::LeaderHint) -> LeaderHint {
+        LeaderHint { broker: BrokerId(hint.broker), address: hint.address, epoch: LeaderEpoch(hint.epoch) }
+    }
+}
+
+/// An error that a broker put into words.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct BrokerError {
+    /// The reason, for programs.
+    pub code: ErrorCode,
+    /// A sentence with the value that was refused.
+    pub message: String,
+    /// What the request did to the log.
+    pub effect: Effect,
+    /// Whether the same may succeed a little later.
+    pub retriable: bool,
+    /// With [`ErrorCode::NotLeader`]: who leads, if that is known.
+    pub leader: Option<LeaderHint>,
+    /// With [`ErrorCode::WrongOffset`]: the offset that the next record gets.
+    pub actual_offset: Option<Offset>,
+    /// With [`ErrorCode::OffsetOutOfRange`]: the first offset that is kept.
+    pub log_start: Option<Offset>,
+    /// With [`ErrorCode::OffsetOutOfRange`]: the offset of the next record to be committed.
+    pub high_watermark: Option<Offset>,
+}
+
+/// What went wrong. [`ClientError::effect`] says what a failed write did, [`ClientError::is_retriable`] whether to try
+/// again.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientError {
-    #[error("{}: {}", .0.code.as_str_name(), .0.message)]
+    /// A broker refused it.
+    #[error("{}: {}", .0.code, .0.message)]
     Broker(Box<BrokerError>),
+    /// No connection came about.
     #[error("cannot connect to {address}: {detail}")]
     Connect { address: String, detail: String },
+    /// A connection broke, or nothing came over it in time.
     #[error("lost the connection to {address}: {detail}")]
     Lost { address: String, detail: String },
+    /// All brokers were tried.
     #[error("no broker answered ({what}); tried {tried}; last: {last}")]
     NoBroker { what: &'static str, tried: String, last: String },
+    /// The time that was given for it is over.
     #[error("{what} took longer than {}: {last}", humanly(*.waited))]
     Deadline { what: String, waited: Duration, effect: Effect, last: String },
+    /// There is no such topic.
     #[error("topic {topic:?} does not exist")]
     NoTopic { topic: String },
+    /// The topic has no such partition.
     #[error("topic {topic:?} has no partition {partition}: it has {count}, numbered from 0")]
-    NoPartition { topic: String, partition: i32, count: i32 },
+    NoPartition { topic: String, partition: PartitionId, count: i32 },
+    /// It was sent behind something that failed, and must not stand without it.
     #[error("a batch before this one failed, and compare-and-append allows no gap")]
     EarlierFailed,
+    /// The record by itself is larger than its topic takes.
     #[error("a record of {bytes} bytes is larger than the limit of {max} bytes")]
     RecordTooLarge { bytes: usize, max: usize },
-    /// `offset`: where the batch begins. `next`: where one can read on, if that can be told.
+    /// A batch that was read is damaged. `offset`: where it begins. `next`: where one can read on, if that can be told.
     #[error("the batch of {partition} at offset {offset} cannot be read: {detail}{}", read_on(.next))]
-    BadBatch { partition: String, offset: i64, next: Option<i64>, detail: String },
+    BadBatch { partition: TopicPartition, offset: Offset, next: Option<Offset>, detail: String },
+    /// A broker's answer contradicts itself, or lacks something.
     #[error("an answer made no sense: {detail}")]
     BadAnswer { detail: String },
+    /// The partition is another member's, or nobody's.
     #[error("{partition} is not assigned to this member of the group")]
-    NotAssigned { partition: String },
+    NotAssigned { partition: TopicPartition },
+    /// The group has expelled this member.
     #[error("this member is not in its group (any more); its partitions may be read by others")]
     NotAMember,
+    /// With [`OffsetReset::Fail`](super::OffsetReset::Fail).
     #[error("the group has no committed offset of {partition}, and is not to begin anywhere else: seek")]
-    NoOffset { partition: String },
+    NoOffset { partition: TopicPartition },
+    /// The coordinator did not commit this partition's offset, and `others` besides.
     #[error("the commit of {partition} was refused (and of {others} others): {error}")]
-    CommitRefused { partition: String, others: usize, error: Box<ClientError> },
+    CommitRefused { partition: TopicPartition, others: usize, error: Box<ClientError> },
+    /// The handle's other half is gone.
     #[error("it was closed")]
     Closed,
+    /// It cannot be, whoever is asked.
     #[error("{detail}")]
     Invalid { detail: String },
 }
 
-fn read_on(next: &Option<i64>) -> String {
+fn read_on(next: &Option<Offset>) -> String {
     next.map(|next| format!("; one can read on from offset {next}")).unwrap_or_default()
 }
 
@@ -92,26 +140,26 @@ fn humanly(d: Duration) -> String {
 
 impl ClientError {
     /// From an error inside a stream's answer.
-    pub fn from_wire(error: v1::Error) -> ClientError {
+    pub(crate) fn from_wire(error: v1::Error) -> ClientError {
         let effect = match error.effect() {
             v1::Effect::None => Effect::Nothing,
             v1::Effect::Unknown => Effect::Unknown,
         };
         ClientError::Broker(Box::new(BrokerError {
-            code: error.code(),
+            code: ErrorCode::of(error.code()),
             effect,
             retriable: error.retriable,
-            leader: error.leader,
-            actual_offset: error.actual_offset,
-            log_start: error.log_start,
-            high_watermark: error.high_watermark,
+            leader: error.leader.map(LeaderHint::of),
+            actual_offset: error.actual_offset.map(Offset),
+            log_start: error.log_start.map(Offset),
+            high_watermark: error.high_watermark.map(Offset),
             message: error.message,
         }))
     }
 
     /// From the status that ended a call to `address`. Without the trailer it is the transport's
     /// word, and only a connection that never was proves that nothing happened.
-    pub fn from_status(status: &tonic::Status, address: &str) -> ClientError {
+    pub(super) fn from_status(status: &tonic::Status, address: &str) -> ClientError {
         let trailer = status.metadata().get_bin(ERROR_TRAILER).and_then(|v| v.to_bytes().ok());
         if let Some(error) = trailer.and_then(|bytes| <v1::Error as prost::Message>::decode(bytes).ok()) {
             return ClientError::from_wire(error);

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{ERROR_TRAILER, fake_groups::Coordinator};
+use super::{error::ERROR_TRAILER, fake_groups::Coordinator};
 use crate::{
     proto::v1::{self, ErrorCode},
     record::{BATCH_BYTES_MAX_DEFAULT, BatchError, BatchHeader, BatchLimits, append_patched, validate_batch},

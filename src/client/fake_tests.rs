@@ -5,12 +5,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    Acks, ClientError, Cluster, ConsumeOptions, Consumer, Deliveries, Effect, ErrorCode, Outcome, Partitioner,
-    Producer, ProducerOptions, Start, World,
+    Acks, ClientError, Cluster, ConsumeOptions, Consumer, Deliveries, Effect, Offset, Outcome, PartitionId,
+    Partitioner, Producer, ProducerOptions, Start, TopicPartition, World,
     fake::{Fake, Faults},
     partition_of_key,
 };
-use crate::record::{Codec, DECODED_BYTES_MAX_DEFAULT, Record, decode_records};
+use crate::{
+    proto::v1,
+    record::{Codec, DECODED_BYTES_MAX_DEFAULT, Record, decode_records},
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -58,9 +61,10 @@ async fn produce_on(cluster: &Cluster, records: u64, options: ProducerOptions) -
             for (i, tag) in delivery.tags.iter().enumerate() {
                 let mut outcome = delivery.outcome.clone();
                 if let Outcome::Acked(receipt) = &mut outcome {
-                    receipt.base_offset += i as i64;
+                    receipt.base_offset.0 += i as i64;
                 }
-                outcomes.push((*tag, delivery.partition, outcome));
+                let partition = delivery.partition.expect("acks are wanted").0;
+                outcomes.push((*tag, partition, outcome));
             }
         }
         outcomes
@@ -79,7 +83,7 @@ fn check(fake: &Fake, outcomes: &[(u64, i32, Outcome)], records: u64, partitions
     }
     for (tag, partition, outcome) in outcomes {
         let Outcome::Acked(receipt) = outcome else { panic!("{tag}: {outcome:?}") };
-        assert_eq!(logs[*partition as usize][receipt.base_offset as usize], *tag);
+        assert_eq!(logs[*partition as usize][receipt.base_offset.0 as usize], *tag);
     }
 }
 
@@ -143,7 +147,7 @@ async fn no_answer_is_unknown_and_a_refusal_is_no_effect() {
     assert!(outcomes.iter().all(|(.., o)| matches!(o, Outcome::Unknown(e) if e.effect() == Effect::Unknown)));
 
     let fake = Fake::start(1, 1, 1).await;
-    fake.lock().refuse = Some(ErrorCode::NotEnoughReplicas);
+    fake.lock().refuse = Some(v1::ErrorCode::NotEnoughReplicas);
     let outcomes = produce(&fake, 10, options).await;
     assert_eq!(outcomes.len(), 10);
     for (.., outcome) in outcomes {
@@ -178,9 +182,9 @@ async fn compare_and_append_takes_the_right_offset_only() {
                 .await
                 .expect("opens");
         let topic = producer.topic("t", PATIENCE).await.expect("known");
-        producer.expect_offset(topic, 0, expected).expect("there is a partition 0");
+        producer.expect_offset(topic, PartitionId(0), Offset(expected)).expect("there is a partition 0");
         for n in 0..20 {
-            producer.send(topic, Some(0), &record(n), n).await.expect("taken");
+            producer.send(topic, Some(PartitionId(0)), &record(n), n).await.expect("taken");
         }
         drop(producer);
         let mut counts: HashMap<&str, usize> = HashMap::new();
@@ -270,7 +274,7 @@ async fn equal_keys_share_the_partition_that_java_gives_them() {
     let (counts, _, outcomes) = spread(Partitioner::Key).await;
     for (tag, partition, _) in outcomes {
         let key = record(tag).key.expect("ours have keys");
-        assert_eq!(partition, partition_of_key(&key, 6), "{key:?}");
+        assert_eq!(PartitionId(partition), partition_of_key(&key, 6), "{key:?}");
     }
     assert!(counts.iter().all(|count| *count > 0), "fifty keys reach all partitions: {counts:?}");
 }
@@ -294,7 +298,7 @@ async fn an_explicit_partition_gets_all() {
     let topic = producer.topic("t", PATIENCE).await.expect("known");
     let send = async move {
         for n in 0..SPREAD {
-            producer.send(topic, Some(4), &record(n), n).await.expect("taken");
+            producer.send(topic, Some(PartitionId(4)), &record(n), n).await.expect("taken");
         }
     };
     let receive = async {
@@ -330,7 +334,7 @@ async fn an_unknown_topic_is_not_found() {
     let error = producer.topic("nope", PATIENCE).await.expect_err("there is no such topic");
     assert_eq!(error, ClientError::NoTopic { topic: "nope".into() });
     let topic = producer.topic("t", PATIENCE).await.expect("known");
-    let error = producer.send(topic, Some(9), &record(1), 0).await.expect_err("one partition");
+    let error = producer.send(topic, Some(PartitionId(9)), &record(1), 0).await.expect_err("one partition");
     assert!(error.is_not_found());
 }
 
@@ -342,16 +346,17 @@ async fn a_consumer_reads_each_record_once_whatever_breaks() {
     fake.lock().faults.break_consume = 3;
     for (start, end, want) in [
         (Start::Earliest, None, 0..1000u64),
-        (Start::Offset(17), Some(900), 17..900),
+        (Start::Offset(Offset(17)), Some(Offset(900)), 17..900),
         (Start::BeforeEnd(5), None, 995..1000),
         (Start::Latest, None, 1000..1000),
     ] {
         let options =
             ConsumeOptions { start, end_offset: end, stop_at_end: true, patience: PATIENCE, ..Default::default() };
-        let mut consumer = Consumer::open(&cluster(&fake), "t", 0, options).await.expect("opens");
+        let mut consumer =
+            Consumer::open(&cluster(&fake), TopicPartition::new("t", PartitionId(0)), options).await.expect("opens");
         let mut offsets = vec![];
         while let Some(chunk) = consumer.next().await.expect("reads on") {
-            offsets.extend(chunk.records.iter().map(|r| r.offset as u64));
+            offsets.extend(chunk.records.iter().map(|r| r.offset.0 as u64));
         }
         assert_eq!(offsets, want.collect::<Vec<_>>());
     }

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Admin, ClientError, Cluster, ErrorCode, GroupConsumer, GroupEvent, GroupOptions, OffsetReset, OffsetToCommit,
-    PartitionId, Producer, ProducerOptions, TopicPartition, fake::Fake, v1,
+    Admin, ClientError, Cluster, ErrorCode, GroupConsumer, GroupEvent, GroupOptions, Offset, OffsetReset,
+    OffsetToCommit, PartitionId, Producer, ProducerOptions, TopicPartition, fake::Fake,
 };
-use crate::record::Record;
+use crate::{proto::v1, record::Record};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -53,7 +53,7 @@ async fn produce_sized(fake: &Fake, topic: &str, values: std::ops::Range<u64>, p
         for n in values {
             let (key, value) = (Some(Bytes::from(n.to_string())), Some(Bytes::from(vec![b'x'; padding])));
             let record = Record { key, value, ..Default::default() };
-            producer.send(topic, Some((n % partitions) as i32), &record, n).await.expect("taken");
+            producer.send(topic, Some(PartitionId((n % partitions) as i32)), &record, n).await.expect("taken");
         }
     };
     let receive = async { while deliveries.recv().await.is_some() {} };
@@ -66,7 +66,7 @@ struct Seen {
     held: BTreeSet<TopicPartition>,
     values: Vec<u64>,
     /// The next offset of what is held.
-    next: BTreeMap<TopicPartition, i64>,
+    next: BTreeMap<TopicPartition, Offset>,
     lost: usize,
     replaced: usize,
     /// From where to where.
@@ -94,12 +94,12 @@ impl Seen {
             GroupEvent::Jumped(of) => {
                 assert!(self.held.contains(&of.at), "a jump in {}, which is not ours", of.at);
                 self.next.insert(of.at.clone(), of.to);
-                self.jumps.push((of.from, of.to));
+                self.jumps.push((of.from.0, of.to.0));
             }
             GroupEvent::Records(of) => {
                 assert!(self.held.contains(&of.at), "records of {}, which is not ours", of.at);
                 for record in of.records {
-                    let next = self.next.insert(of.at.clone(), record.offset + 1);
+                    let next = self.next.insert(of.at.clone(), Offset(record.offset.0 + 1));
                     assert!(next.is_none_or(|next| next == record.offset), "{}: {next:?} {}", of.at, record.offset);
                     let key = record.record.key.expect("ours have keys");
                     self.values.push(String::from_utf8_lossy(&key).parse().expect("a number"));
@@ -344,7 +344,7 @@ async fn the_offset_reset_decides_where_nothing_was_committed() {
     let mut latest = Member::open(&fake, with("b", OffsetReset::Latest));
     latest.until("assigned", |seen| seen.held.len() == 1).await;
     latest.run_for(Duration::from_millis(300)).await;
-    assert_eq!(latest.consumer.position(&at(0)), Some(100));
+    assert_eq!(latest.consumer.position(&at(0)), Some(Offset(100)));
     // So it is committed: a restart does not skip what comes in between.
     latest.consumer.close().await.expect("closes");
     produce(&fake, "t", 100..110).await;
@@ -355,8 +355,8 @@ async fn the_offset_reset_decides_where_nothing_was_committed() {
     let mut fail = Member::open(&fake, with("c", OffsetReset::Fail));
     fail.until("assigned", |seen| seen.held.len() == 1).await;
     let error = timeout(PATIENCE, fail.next()).await.expect("an answer").expect_err("no committed offset");
-    assert_eq!(error, ClientError::NoOffset { partition: "t-0".into() });
-    fail.consumer.seek(&at(0), 107).expect("ours");
+    assert_eq!(error, ClientError::NoOffset { partition: at(0) });
+    fail.consumer.seek(&at(0), Offset(107)).expect("ours");
     fail.until("what it sought", |seen| seen.values == [107, 108, 109]).await;
 }
 
@@ -386,16 +386,16 @@ async fn seek_and_pause() {
     let mut member = Member::open(&fake, options());
     member.until("all", |seen| seen.values.len() == 100).await;
     member.consumer.pause(&at(1)).expect("ours");
-    member.consumer.seek(&at(0), 45).expect("ours");
+    member.consumer.seek(&at(0), Offset(45)).expect("ours");
     member.seen.next.clear();
     produce(&fake, "t", 100..102).await;
     member.until("again", |seen| seen.values.len() == 106).await;
     assert_eq!(member.seen.values[100..], [90, 92, 94, 96, 98, 100]);
     member.run_for(Duration::from_millis(300)).await;
-    assert_eq!((member.seen.values.len(), member.consumer.position(&at(1))), (106, Some(50)), "1 is paused");
+    assert_eq!((member.seen.values.len(), member.consumer.position(&at(1))), (106, Some(Offset(50))), "1 is paused");
     member.consumer.resume(&at(1)).expect("ours");
     member.until("resumed", |seen| seen.values.len() == 107).await;
-    assert!(member.consumer.seek(&at(5), 0).is_err());
+    assert!(member.consumer.seek(&at(5), Offset(0)).is_err());
 }
 
 /// A slow application must neither lose its membership nor fill memory.
@@ -419,18 +419,13 @@ async fn a_slow_application_keeps_its_membership_and_reads_no_further_than_its_b
 #[tokio::test]
 async fn a_group_that_refuses_for_good_ends_the_member() {
     let fake = Fake::start(1, 1, 1).await;
-    fake.lock().groups.refuse = Some(ErrorCode::GroupProtocolMismatch);
+    fake.lock().groups.refuse = Some(v1::ErrorCode::GroupProtocolMismatch);
     let mut member = Member::open(&fake, options());
     for _ in 0..2 {
         let error = timeout(PATIENCE, member.next()).await.expect("an answer").expect_err("refused");
         assert_eq!((error.code(), error.is_retriable()), (Some(ErrorCode::GroupProtocolMismatch), false));
     }
-    let error = member.consumer.commit_offsets(vec![OffsetToCommit {
-        at: at(0),
-        offset: 1,
-        leader_epoch: None,
-        metadata: String::new(),
-    }]);
+    let error = member.consumer.commit_offsets(vec![OffsetToCommit::new(at(0), Offset(1))]);
     assert_eq!(error.await.expect_err("it has ended").code(), Some(ErrorCode::GroupProtocolMismatch));
     assert!(member.consumer.close().await.is_err());
     let nothing = GroupConsumer::open(&cluster(&fake), GroupOptions::new("g"));
@@ -441,27 +436,20 @@ async fn a_group_that_refuses_for_good_ends_the_member() {
 async fn admin_calls_about_groups() {
     let fake = Fake::start(2, 1, 1).await;
     let admin = Admin::new(cluster(&fake), Duration::from_secs(5));
-    let commit = v1::CommitOffsetsRequest {
-        group: "g".into(),
-        offsets: vec![v1::OffsetToCommit { topic: "t".into(), offset: 7, ..Default::default() }],
-        ..Default::default()
-    };
-    assert!(admin.commit_offsets(commit.clone()).await.expect("no members").refused.is_empty());
-    let fetch = v1::FetchOffsetsRequest { group: "g".into(), partitions: vec![] };
-    assert_eq!(admin.fetch_offsets(fetch.clone()).await.expect("answers").offsets[0].offset, 7);
+    let commit = [OffsetToCommit::new(at(0), Offset(7))];
+    assert!(admin.commit_offsets("g", &commit).await.expect("no members").is_empty());
+    assert_eq!(admin.committed_offsets("g").await.expect("answers")[0].offset, Offset(7));
     let mut member = Member::open(&fake, options());
     member.until("assigned", |seen| seen.held.len() == 1).await;
-    let error = admin.commit_offsets(commit).await.expect_err("it has a member");
+    let error = admin.commit_offsets("g", &commit).await.expect_err("it has a member");
     assert_eq!(error.code(), Some(ErrorCode::GroupNotEmpty));
-    assert_eq!(admin.list_groups(v1::ListGroupsRequest {}).await.expect("answers").groups[0].members, 1);
-    let error = admin.describe_group(v1::DescribeGroupRequest { group: "x".into() }).await.expect_err("unknown");
+    assert_eq!(admin.list_groups().await.expect("answers")[0].members, 1);
+    let error = admin.describe_group("x").await.expect_err("unknown");
     assert!(error.is_not_found());
     member.consumer.close().await.expect("leaves");
-    let partitions = vec![v1::PartitionSet { topic: "t".into(), partitions: vec![0] }];
-    let delete = v1::DeleteOffsetsRequest { group: "g".into(), partitions };
-    assert!(admin.delete_offsets(delete).await.expect("answers").refused.is_empty());
-    assert!(admin.fetch_offsets(fetch).await.expect("answers").offsets.is_empty());
-    admin.delete_group(v1::DeleteGroupRequest { group: "g".into(), dry_run: false }).await.expect("it is empty");
+    assert!(admin.delete_offsets("g", &[at(0)]).await.expect("answers").is_empty());
+    assert!(admin.committed_offsets("g").await.expect("answers").is_empty());
+    admin.delete_group("g").send().await.expect("it is empty");
 }
 
 #[tokio::test]
@@ -470,7 +458,7 @@ async fn an_answer_about_groups_has_a_largest_size() {
     let admin = Admin::new(cluster(&fake), PATIENCE);
     for (mebibytes, is_taken) in [(79, true), (81, false)] {
         fake.lock().groups.list_bytes = mebibytes << 20;
-        let listed = admin.list_groups(v1::ListGroupsRequest {}).await.map(|answer| answer.groups.len());
+        let listed = admin.list_groups().await.map(|groups| groups.len());
         match is_taken {
             true => assert_eq!(listed, Ok(1)),
             false => assert!(listed.as_ref().is_err_and(|error| error.to_string().contains("too large")), "{listed:?}"),
@@ -488,10 +476,10 @@ async fn an_offset_beyond_the_end_is_said_and_the_reset_applies() {
         let mut member = Member::open(&fake, GroupOptions { offset_reset, ..options() });
         member.until("the jump is said", |seen| !seen.jumps.is_empty()).await;
         assert_eq!(member.seen.jumps, [(1_000_000_000_000, to)]);
-        assert_eq!(member.consumer.position(&at(0)), Some(to));
+        assert_eq!(member.consumer.position(&at(0)), Some(Offset(to)));
         member.until("all from there", |seen| seen.values.len() as i64 == 10 - to).await;
         // The same by a seek.
-        member.consumer.seek(&at(0), 11).expect("ours");
+        member.consumer.seek(&at(0), Offset(11)).expect("ours");
         member.until("it is said again", |seen| seen.jumps.len() == 2).await;
         assert_eq!(member.seen.jumps[1], (11, to));
         member.consumer.close().await.expect("closes");

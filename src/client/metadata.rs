@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::proto::v1;
+use super::error::LeaderHint;
+use crate::{
+    proto::v1,
+    types::{BrokerId, LeaderEpoch, PartitionId},
+};
 
 /// The config of a topic that says how large a batch may be.
 const BATCH_BYTES_CONFIG: &str = "max.message.bytes";
@@ -12,16 +16,23 @@ const RETENTION_CONFIG: &str = "retention.ms";
 const STAMPED_CONFIG: &str = "message.timestamp.type";
 const STAMPED_BY_LEADER: &str = "LogAppendTime";
 
+/// What is known of a cluster, of brokers' answers: see [`Cluster::look`](super::Cluster::look).
 #[derive(Clone, Debug, Default)]
 pub struct Metadata {
-    pub cluster_id: String,
-    /// How old the newest answer was: the metadata group's index.
-    pub index: u64,
-    /// 0: none known.
-    pub metadata_leader: u64,
-    metadata_leader_epoch: i32,
-    brokers: BTreeMap<u64, v1::BrokerInfo>,
+    /// The index of the metadata group's log that the newest answer was made at.
+    index: u64,
+    /// The broker that leads the metadata group; 0: none is known.
+    pub(super) metadata_leader: BrokerId,
+    metadata_leader_epoch: LeaderEpoch,
+    brokers: BTreeMap<BrokerId, KnownBroker>,
     topics: HashMap<String, KnownTopic>,
+}
+
+/// One broker, as far as it matters for asking it.
+#[derive(Clone, Debug, Default)]
+struct KnownBroker {
+    client_address: String,
+    is_alive: bool,
 }
 
 /// One topic of a name. Another one of the same name has another id, and nothing in common with it.
@@ -39,16 +50,19 @@ struct KnownTopic {
     retention_ms: Option<i64>,
 }
 
-/// Who leads a partition. `broker` 0: nobody, as far as is known.
+/// Who leads a partition, and since when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Leader {
-    pub broker: u64,
-    pub epoch: i32,
+    /// The broker that leads; 0: nobody, as far as is known.
+    pub broker: BrokerId,
+    /// Since which epoch it leads.
+    pub epoch: LeaderEpoch,
 }
 
 impl Metadata {
-    pub fn brokers(&self) -> impl Iterator<Item = &v1::BrokerInfo> {
-        self.brokers.values()
+    /// Whether some broker has said which ones there are.
+    pub(super) fn knows_brokers(&self) -> bool {
+        !self.brokers.is_empty()
     }
 
     /// The partitions' leaders, by partition; `None` if the topic is not known (yet).
@@ -57,12 +71,12 @@ impl Metadata {
     }
 
     /// The topic that has the name, as far as is known; empty if it is not.
-    pub fn topic_id(&self, name: &str) -> &str {
+    pub(super) fn topic_id(&self, name: &str) -> &str {
         self.topics.get(name).map_or("", |topic| topic.id.as_str())
     }
 
     /// The largest batch that a topic takes (`max.message.bytes`), as it is known now.
-    pub fn batch_bytes_max(&self, name: &str) -> Option<usize> {
+    pub(super) fn batch_bytes_max(&self, name: &str) -> Option<usize> {
         self.topics.get(name)?.batch_bytes_max
     }
 
@@ -72,29 +86,30 @@ impl Metadata {
         self.topics.get(name)?.retention_ms
     }
 
-    pub fn topic_names(&self) -> Vec<String> {
+    pub(super) fn topic_names(&self) -> Vec<String> {
         self.topics.keys().cloned().collect()
     }
 
-    pub fn leader(&self, topic: &str, partition: i32) -> Option<Leader> {
-        let partition = usize::try_from(partition).ok()?;
-        self.topics.get(topic)?.leaders.get(partition).copied().filter(|l| l.broker != 0)
+    /// Who leads a partition, if that is known.
+    pub fn leader(&self, topic: &str, partition: PartitionId) -> Option<Leader> {
+        let partition = usize::try_from(partition.0).ok()?;
+        self.topics.get(topic)?.leaders.get(partition).copied().filter(|l| l.broker.0 != 0)
     }
 
     /// Where clients reach a broker.
-    pub fn address(&self, broker: u64) -> Option<&str> {
+    pub(super) fn address(&self, broker: BrokerId) -> Option<&str> {
         self.brokers.get(&broker).map(|b| b.client_address.as_str()).filter(|a| !a.is_empty())
     }
 
     /// Where clients reach a broker that is alive, as far as is known.
-    pub fn live_address(&self, broker: u64) -> Option<&str> {
-        self.brokers.get(&broker).filter(|b| b.alive).and_then(|b| self.address(b.id))
+    pub(super) fn live_address(&self, broker: BrokerId) -> Option<&str> {
+        self.brokers.get(&broker).filter(|b| b.is_alive).and_then(|_| self.address(broker))
     }
 
     /// All client addresses: those of brokers said to be alive, and the others.
-    pub fn addresses(&self) -> (Vec<String>, Vec<String>) {
-        let (live, dead): (Vec<_>, Vec<_>) = self.brokers.values().partition(|b| b.alive);
-        let known = |brokers: Vec<&v1::BrokerInfo>| {
+    pub(super) fn addresses(&self) -> (Vec<String>, Vec<String>) {
+        let (live, dead): (Vec<_>, Vec<_>) = self.brokers.values().partition(|b| b.is_alive);
+        let known = |brokers: Vec<&KnownBroker>| {
             let addresses = brokers.into_iter().map(|b| b.client_address.clone());
             addresses.filter(|address| !address.is_empty()).collect()
         };
@@ -102,15 +117,12 @@ impl Metadata {
     }
 
     /// Takes in a broker's view. An older view brings no older leader back, whoever it comes from.
-    pub fn update(&mut self, answer: v1::GetMetadataResponse) {
+    pub(super) fn update(&mut self, answer: v1::GetMetadataResponse) {
         let is_cut_off = is_cut_off(&answer);
-        if !answer.cluster_id.is_empty() {
-            self.cluster_id = answer.cluster_id;
-        }
         let index = answer.metadata_index;
-        let epoch = answer.metadata_leader_epoch;
-        if answer.metadata_leader != 0 && (epoch >= self.metadata_leader_epoch || self.metadata_leader == 0) {
-            (self.metadata_leader, self.metadata_leader_epoch) = (answer.metadata_leader, epoch);
+        let (leader, epoch) = (BrokerId(answer.metadata_leader), LeaderEpoch(answer.metadata_leader_epoch));
+        if leader.0 != 0 && (epoch >= self.metadata_leader_epoch || self.metadata_leader.0 == 0) {
+            (self.metadata_leader, self.metadata_leader_epoch) = (leader, epoch);
         }
         let is_news = !is_cut_off && index >= self.index;
         self.index = self.index.max(index);
@@ -126,16 +138,18 @@ impl Metadata {
         if brokers.is_empty() {
             return;
         }
+        let known =
+            |b: v1::BrokerInfo| (BrokerId(b.id), KnownBroker { client_address: b.client_address, is_alive: b.alive });
         if is_news {
-            self.brokers = brokers.into_iter().map(|b| (b.id, b)).collect();
+            self.brokers = brokers.into_iter().map(known).collect();
             return;
         }
-        for broker in brokers {
-            match self.brokers.get_mut(&broker.id) {
+        for (id, broker) in brokers.into_iter().map(known) {
+            match self.brokers.get_mut(&id) {
                 // Who is cut off takes all others for dead.
-                Some(known) if !is_cut_off => known.alive = broker.alive,
+                Some(known) if !is_cut_off => known.is_alive = broker.is_alive,
                 Some(_) => {}
-                None => drop(self.brokers.insert(broker.id, broker)),
+                None => drop(self.brokers.insert(id, broker)),
             }
         }
     }
@@ -166,29 +180,26 @@ impl Metadata {
             if i == known.len() {
                 known.push(Leader::default());
             }
-            let now = Leader { broker: p.leader, epoch: p.epoch };
-            if now.broker != 0 && (now.epoch > known[i].epoch || known[i].broker == 0) {
+            let now = Leader { broker: BrokerId(p.leader), epoch: LeaderEpoch(p.epoch) };
+            if now.broker.0 != 0 && (now.epoch > known[i].epoch || known[i].broker.0 == 0) {
                 known[i] = now;
             }
         }
     }
 
     /// Takes in a leader hint. Returns whether the leader is another one now.
-    pub fn learn_leader(&mut self, topic: &str, partition: i32, hint: &v1::LeaderHint) -> bool {
+    pub(super) fn learn_leader(&mut self, topic: &str, partition: PartitionId, hint: &LeaderHint) -> bool {
         let leaders = self.topics.get_mut(topic).map(|topic| &mut topic.leaders);
-        let known = leaders.and_then(|leaders| leaders.get_mut(usize::try_from(partition).ok()?));
+        let known = leaders.and_then(|leaders| leaders.get_mut(usize::try_from(partition.0).ok()?));
         let Some(known) = known else { return false };
-        if hint.broker == 0 || hint.epoch < known.epoch || (known.broker, known.epoch) == (hint.broker, hint.epoch) {
+        if hint.broker.0 == 0 || hint.epoch < known.epoch || (known.broker, known.epoch) == (hint.broker, hint.epoch) {
             return false;
         }
         *known = Leader { broker: hint.broker, epoch: hint.epoch };
         if !hint.address.is_empty() {
-            let info = self.brokers.entry(hint.broker).or_insert_with(|| v1::BrokerInfo {
-                id: hint.broker,
-                alive: true,
-                ..Default::default()
-            });
-            info.client_address = hint.address.clone();
+            let alive = || KnownBroker { is_alive: true, ..KnownBroker::default() };
+            let known = self.brokers.entry(hint.broker).or_insert_with(alive);
+            known.client_address = hint.address.clone();
         }
         true
     }
@@ -205,6 +216,11 @@ pub(super) fn is_cut_off(answer: &v1::GetMetadataResponse) -> bool {
 mod tests {
     use super::*;
 
+    /// A leader as it is known.
+    fn led(broker: u64, epoch: i32) -> Leader {
+        Leader { broker: BrokerId(broker), epoch: LeaderEpoch(epoch) }
+    }
+
     fn answer(leaders: &[(u64, i32)]) -> v1::GetMetadataResponse {
         let partitions = leaders.iter().enumerate().map(|(i, &(leader, epoch))| v1::PartitionRouting {
             partition: i as i32,
@@ -220,15 +236,15 @@ mod tests {
     fn an_older_view_brings_no_older_leader_back() {
         let mut m = Metadata::default();
         m.update(answer(&[(1, 4), (0, 0)]));
-        assert_eq!(m.leader("t", 0), Some(Leader { broker: 1, epoch: 4 }));
-        assert_eq!(m.leader("t", 1), None);
-        let hint = v1::LeaderHint { broker: 2, address: "b:1".into(), epoch: 5 };
-        assert!(m.learn_leader("t", 0, &hint));
-        assert!(!m.learn_leader("t", 0, &hint));
+        assert_eq!(m.leader("t", PartitionId(0)), Some(led(1, 4)));
+        assert_eq!(m.leader("t", PartitionId(1)), None);
+        let hint = LeaderHint { broker: BrokerId(2), address: "b:1".into(), epoch: LeaderEpoch(5) };
+        assert!(m.learn_leader("t", PartitionId(0), &hint));
+        assert!(!m.learn_leader("t", PartitionId(0), &hint));
         m.update(answer(&[(1, 4), (3, 1)]));
-        assert_eq!(m.leader("t", 0), Some(Leader { broker: 2, epoch: 5 }));
-        assert_eq!(m.leader("t", 1), Some(Leader { broker: 3, epoch: 1 }));
-        assert_eq!(m.address(2), Some("b:1"));
+        assert_eq!(m.leader("t", PartitionId(0)), Some(led(2, 5)));
+        assert_eq!(m.leader("t", PartitionId(1)), Some(led(3, 1)));
+        assert_eq!(m.address(BrokerId(2)), Some("b:1"));
     }
 
     #[test]
@@ -241,10 +257,10 @@ mod tests {
         let mut m = Metadata::default();
         m.update(of("a", 10, &[(1, 40), (2, 40)]));
         m.update(of("b", 20, &[(3, 1)]));
-        assert_eq!((m.topic_id("t"), m.topic("t")), ("b", Some(&[Leader { broker: 3, epoch: 1 }][..])));
+        assert_eq!((m.topic_id("t"), m.topic("t")), ("b", Some(&[led(3, 1)][..])));
         // From a broker that is late.
         m.update(of("a", 15, &[(1, 41), (2, 41)]));
-        assert_eq!((m.topic_id("t"), m.leader("t", 1)), ("b", None));
+        assert_eq!((m.topic_id("t"), m.leader("t", PartitionId(1))), ("b", None));
     }
 
     #[test]
@@ -267,7 +283,7 @@ mod tests {
         };
         m.update(cut_off.clone());
         let (live, dead) = (vec!["a:1".to_string(), "c:1".to_string()], vec!["b:1".to_string()]);
-        assert_eq!((m.metadata_leader, m.addresses()), (1, (live, dead)));
+        assert_eq!((m.metadata_leader.0, m.addresses()), (1, (live, dead)));
         let other = v1::GetMetadataResponse {
             brokers: vec![broker(1, "a:1", false), broker(2, "b:2", true), broker(3, "c:1", true)],
             metadata_leader: 2,
@@ -277,9 +293,9 @@ mod tests {
         };
         m.update(other);
         m.update(cut_off);
-        assert_eq!((m.metadata_leader, m.leader("t", 0)), (2, Some(Leader { broker: 2, epoch: 4 })));
+        assert_eq!((m.metadata_leader.0, m.leader("t", PartitionId(0))), (2, Some(led(2, 4))));
         assert_eq!(m.addresses(), (vec!["b:2".to_string(), "c:1".to_string()], vec!["a:1".to_string()]));
-        assert_eq!((m.live_address(1), m.address(1)), (None, Some("a:1")));
+        assert_eq!((m.live_address(BrokerId(1)), m.address(BrokerId(1))), (None, Some("a:1")));
     }
 
     #[test]

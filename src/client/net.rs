@@ -20,11 +20,12 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 
-use super::error::ClientError;
+use super::error::{ClientError, LeaderHint};
 use super::metadata::Metadata;
 use crate::{
     proto::v1,
     seam::{Clock, Net, Rng, SystemClock, TcpNet},
+    types::{PartitionId, WallMs},
 };
 
 /// A broker on the same continent answers a SYN in a fraction of this.
@@ -41,7 +42,7 @@ const CUT_OFF_FOR: Duration = Duration::from_secs(5);
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// The largest message taken: an answer of `bytes_max` <= 8 MiB, or one batch of 8 MiB, and its frame.
-pub const MESSAGE_BYTES_MAX: usize = 17 * 1024 * 1024;
+pub(super) const MESSAGE_BYTES_MAX: usize = 17 * 1024 * 1024;
 /// An answer about groups: all groups of a cluster together, with their offsets, take at most 64 MiB in it.
 const GROUPS_ANSWER_BYTES_MAX: usize = 80 * 1024 * 1024;
 /// Streams of one connection. A broker allows 1,024; the next one would wait for one of them to end.
@@ -51,11 +52,14 @@ const LARGE_BATCHES_MAX: usize = 2;
 /// Channels kept. A cluster has a few dozen brokers; addresses that changed are dropped at this bound.
 const CHANNELS_MAX: usize = 1024;
 
-/// The world as the client sees it.
+/// The world as the client sees it: tests give it another one.
 #[derive(Clone)]
 pub struct World {
+    /// How connections are made.
     pub net: Arc<dyn Net>,
+    /// What the time is.
     pub clock: Arc<dyn Clock>,
+    /// Where chance comes from.
     pub rng: Arc<Rng>,
 }
 
@@ -66,7 +70,7 @@ impl World {
     }
 }
 
-/// One cluster as its clients see it. Clone; all clones share connections and metadata.
+/// A cluster that clients are opened on. Its clones share connections, and what is known of brokers and leaders.
 #[derive(Clone)]
 pub struct Cluster {
     inner: Arc<Inner>,
@@ -83,7 +87,7 @@ struct Lane {
 
 /// A stream's place on its connection, kept as long as the stream.
 #[derive(Debug)]
-pub struct StreamPlace(#[expect(dead_code, reason = "held to be counted")] Arc<()>);
+pub(super) struct StreamPlace(#[expect(dead_code, reason = "held to be counted")] Arc<()>);
 
 struct Inner {
     world: World,
@@ -108,6 +112,7 @@ impl Cluster {
         Cluster::with_world(bootstrap, World::system())
     }
 
+    /// As [`Cluster::new`], in another world.
     pub fn with_world(bootstrap: Vec<String>, world: World) -> Result<Cluster, ClientError> {
         if bootstrap.is_empty() {
             return Err(ClientError::Invalid { detail: "no broker address was given".into() });
@@ -130,8 +135,13 @@ impl Cluster {
         })
     }
 
+    /// The time by this client's clock, for the timestamps of records.
+    pub fn now(&self) -> WallMs {
+        self.inner.world.clock.wall()
+    }
+
     /// The same cluster with connections of its own for streams: one slow reader holds up nobody else's.
-    pub fn with_own_streams(&self) -> Cluster {
+    pub(super) fn with_own_streams(&self) -> Cluster {
         Cluster { inner: self.inner.clone(), lanes: Arc::default() }
     }
 
@@ -141,28 +151,24 @@ impl Cluster {
         self.inner.large_batches.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
 
+    /// The world that it is in.
     pub fn world(&self) -> &World {
         &self.inner.world
     }
 
-    /// What is known now; may be old, may be empty.
-    pub fn metadata(&self) -> Metadata {
-        self.inner.metadata.lock().expect("no holder panics").clone()
-    }
-
-    /// Looks something up in what is known now.
+    /// Looks something up in what is known of the cluster now; it may be old, or nothing yet.
     pub fn look<T>(&self, f: impl FnOnce(&Metadata) -> T) -> T {
         f(&self.inner.metadata.lock().expect("no holder panics"))
     }
 
     /// Takes in what a broker said about a leader. Returns whether that was news.
-    pub fn learn_leader(&self, topic: &str, partition: i32, hint: &v1::LeaderHint) -> bool {
+    pub(super) fn learn_leader(&self, topic: &str, partition: PartitionId, hint: &LeaderHint) -> bool {
         self.inner.metadata.lock().expect("no holder panics").learn_leader(topic, partition, hint)
     }
 
     /// Addresses worth asking, best first: brokers said to be alive, the others, the bootstrap list. Whoever said
     /// lately that it is cut off comes last.
-    pub fn candidates(&self) -> Vec<String> {
+    pub(super) fn candidates(&self) -> Vec<String> {
         let (good, rest) = self.ranked();
         [good, rest].concat()
     }
@@ -221,7 +227,7 @@ impl Cluster {
     }
 
     /// A channel for unary calls; connects when first used.
-    pub fn channel(&self, address: &str) -> Result<Channel, ClientError> {
+    pub(super) fn channel(&self, address: &str) -> Result<Channel, ClientError> {
         self.watched_channel(address).map(|(channel, _)| channel)
     }
 
@@ -242,7 +248,7 @@ impl Cluster {
     }
 
     /// A channel for one stream of records; connects when first used.
-    pub fn stream_channel(&self, address: &str) -> Result<(Channel, StreamPlace), ClientError> {
+    pub(super) fn stream_channel(&self, address: &str) -> Result<(Channel, StreamPlace), ClientError> {
         let mut lanes = self.lanes.lock().expect("no holder panics");
         if lanes.len() >= CHANNELS_MAX {
             lanes.clear();
@@ -259,7 +265,7 @@ impl Cluster {
     }
 
     /// A connection of its own, for a stream that must not share flow control with anything.
-    pub async fn connect(&self, address: &str) -> Result<Channel, ClientError> {
+    pub(super) async fn connect(&self, address: &str) -> Result<Channel, ClientError> {
         endpoint(address)?
             .connect_with_connector(self.connector(address, Arc::default()))
             .await
@@ -291,7 +297,7 @@ impl Cluster {
 }
 
 /// One unary call, bounded in time.
-pub async fn unary<T>(
+pub(super) async fn unary<T>(
     address: &str,
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<T, ClientError> {
@@ -299,7 +305,7 @@ pub async fn unary<T>(
 }
 
 /// One unary call that may take `limit`, and a little for the way.
-pub async fn unary_within<T>(
+pub(super) async fn unary_within<T>(
     address: &str,
     limit: Duration,
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
@@ -314,15 +320,15 @@ pub async fn unary_within<T>(
     }
 }
 
-pub fn cluster_client(channel: Channel) -> v1::cluster_client::ClusterClient<Channel> {
+pub(super) fn cluster_client(channel: Channel) -> v1::cluster_client::ClusterClient<Channel> {
     v1::cluster_client::ClusterClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
-pub fn groups_client(channel: Channel) -> v1::groups_client::GroupsClient<Channel> {
+pub(super) fn groups_client(channel: Channel) -> v1::groups_client::GroupsClient<Channel> {
     v1::groups_client::GroupsClient::new(channel).max_decoding_message_size(GROUPS_ANSWER_BYTES_MAX)
 }
 
-pub fn topics_client(channel: Channel) -> v1::topics_client::TopicsClient<Channel> {
+pub(super) fn topics_client(channel: Channel) -> v1::topics_client::TopicsClient<Channel> {
     v1::topics_client::TopicsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 

@@ -1,5 +1,7 @@
 //! Which partition a record goes to. Pure; chance and counters come in as arguments.
 
+use crate::types::PartitionId;
+
 /// How a record without an explicit partition gets one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Partitioner {
@@ -14,9 +16,9 @@ pub enum Partitioner {
 
 /// The partition of a key among `count`, as Java's `DefaultPartitioner` computes it: clients in any
 /// language keep the records of one key together.
-pub fn partition_of_key(key: &[u8], count: i32) -> i32 {
+pub fn partition_of_key(key: &[u8], count: i32) -> PartitionId {
     // "toPositive": the sign bit is cut off, not negated.
-    (murmur2(key) & i32::MAX) % count
+    PartitionId((murmur2(key) & i32::MAX) % count)
 }
 
 /// 32-bit MurmurHash2 with Kafka's seed. Every producer of a topic must agree on it for ever.
@@ -79,14 +81,14 @@ mod tests {
     #[test]
     fn murmur2_is_javas() {
         for (key, hash, partition) in OF_JAVA {
-            assert_eq!((murmur2(key), partition_of_key(key, 6)), (hash, partition), "{key:?}");
+            assert_eq!((murmur2(key), partition_of_key(key, 6)), (hash, PartitionId(partition)), "{key:?}");
         }
     }
 
     #[test]
     fn negative_hashes_lose_their_sign_bit() {
-        assert_eq!(partition_of_key(b"21", 6), (-973932308i32 & 0x7fff_ffff) % 6);
-        assert_eq!(partition_of_key(b"abc", 6), 479470107 % 6);
-        assert_eq!(partition_of_key(b"anything", 1), 0);
+        assert_eq!(partition_of_key(b"21", 6).0, (-973932308i32 & 0x7fff_ffff) % 6);
+        assert_eq!(partition_of_key(b"abc", 6).0, 479470107 % 6);
+        assert_eq!(partition_of_key(b"anything", 1).0, 0);
     }
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    Acks, Cluster, Deliveries, Delivery, ErrorCode, Outcome, Partitioner, Producer, ProducerOptions, TopicHandle,
-    fake::Fake,
+    Acks, Cluster, Deliveries, Delivery, ErrorCode, Outcome, PartitionId, Partitioner, Producer, ProducerOptions,
+    TopicHandle, fake::Fake,
 };
 use crate::record::{Codec, Record, decode_records};
 
@@ -62,7 +62,7 @@ async fn a_broker_that_is_cut_off_holds_up_nobody_for_two_seconds() {
         let mut send = async |tag| {
             let began = Instant::now();
             for partition in 0..3 {
-                producer.send(topic, Some(partition), &record(tag, 10), tag).await.expect("taken");
+                producer.send(topic, Some(PartitionId(partition)), &record(tag, 10), tag).await.expect("taken");
             }
             for _ in 0..3 {
                 let delivery = tokio::time::timeout(PATIENCE, deliveries.recv()).await.expect("in time");
@@ -78,7 +78,7 @@ async fn a_broker_that_is_cut_off_holds_up_nobody_for_two_seconds() {
         // A client that begins now is misled no longer.
         let began = Instant::now();
         let (producer, topic, mut deliveries) = open(&fake, ProducerOptions::default()).await;
-        producer.send(topic, Some(0), &record(2, 10), 2).await.expect("taken");
+        producer.send(topic, Some(PartitionId(0)), &record(2, 10), 2).await.expect("taken");
         let delivery = tokio::time::timeout(PATIENCE, deliveries.recv()).await.expect("in time");
         assert!(matches!(delivery.expect("one").outcome, Outcome::Acked(_)));
         assert!(began.elapsed() < Duration::from_secs(2), "{says_so} {is_silent}: {:?}", began.elapsed());

@@ -21,7 +21,7 @@ use crate::{
         cut::Shape,
         rig::{Cluster as Brokers, PATIENCE, until},
     },
-    client::{Cluster, Outcome, Producer, ProducerOptions, World},
+    client::{Cluster, Outcome, PartitionId, Producer, ProducerOptions, World},
     grpc::GrpcOptions,
     http::HttpOptions,
     record::Record,
@@ -139,13 +139,13 @@ async fn produce(cluster: Cluster, acks: Arc<Mutex<Vec<Acks>>>) {
         tokio::select! {
             _ = tick.tick() => {
                 for (partition, under_way) in under_way.iter_mut().enumerate().filter(|(_, under_way)| !**under_way) {
-                    producer.try_send(topic, Some(partition as i32), &record, 0).unwrap();
+                    producer.try_send(topic, Some(PartitionId(partition as i32)), &record, 0).unwrap();
                     *under_way = true;
                 }
             }
             delivery = deliveries.recv() => {
                 let delivery = delivery.expect("the producer lives");
-                let partition = delivery.partition as usize;
+                let partition = delivery.partition.expect("acks are wanted").0 as usize;
                 under_way[partition] = false;
                 match delivery.outcome {
                     Outcome::Acked(_) => {}
@@ -167,7 +167,7 @@ async fn find(cluster: &Cluster) -> Duration {
     let topic = producer.topic("t", PATIENCE).await.unwrap();
     let record = Record { value: Some(Bytes::from_static(b"x")), ..Record::default() };
     for partition in 0..PARTITIONS {
-        producer.send(topic, Some(partition as i32), &record, 0).await.unwrap();
+        producer.send(topic, Some(PartitionId(partition as i32)), &record, 0).await.unwrap();
     }
     drop(producer);
     while let Some(delivery) = deliveries.recv().await {

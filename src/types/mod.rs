@@ -154,6 +154,13 @@ pub struct TopicPartition {
     pub partition: PartitionId,
 }
 
+impl TopicPartition {
+    /// Partition number `partition` of the topic `topic`.
+    pub fn new(topic: impl Into<String>, partition: PartitionId) -> TopicPartition {
+        TopicPartition { topic: topic.into(), partition }
+    }
+}
+
 impl fmt::Display for TopicPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.topic, self.partition)

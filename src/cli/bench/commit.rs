@@ -28,7 +28,7 @@ use crate::{
         output::{self, OutputFormat},
         terminal::say,
     },
-    client::{Admin, ClientError, GroupConsumer, GroupEvent, GroupOptions, OffsetToCommit, World, v1},
+    client::{Admin, ClientError, GroupConsumer, GroupEvent, GroupOptions, Offset, OffsetToCommit, World},
     types::TopicPartition,
 };
 
@@ -83,14 +83,11 @@ struct Shared {
 
 pub async fn run(args: CommitBench, global: &Global) -> Result<(), Failure> {
     let admin = global.admin()?;
-    let topic = BenchTopic::make(&admin, 1, global).await?;
+    let topic = BenchTopic::make(&admin, 1).await?;
     let prefix = format!("{}-group", topic.name);
     let names: Vec<String> = (0..args.groups).map(|i| format!("{prefix}-{i}")).collect();
     let report = measure(&args, &admin, &topic.name, &names, global).await;
-    let deletions = stream::iter(&names).map(|group| {
-        let request = v1::DeleteGroupRequest { group: group.clone(), dry_run: false };
-        admin.delete_group(request)
-    });
+    let deletions = stream::iter(&names).map(|group| admin.delete_group(group).send());
     let deleted: Vec<_> = deletions.buffer_unordered(AT_ONCE).collect().await;
     let left = deleted.iter().filter_map(|deleted| deleted.as_ref().err()).find(|error| !error.is_not_found());
     if let Some(error) = left {
@@ -199,8 +196,7 @@ async fn member(mut consumer: GroupConsumer, interval: Duration, shared: &Shared
             () = sleep_until(due) => {}
             () = shared.stop.cancelled() => break,
         }
-        let commit = OffsetToCommit { at: at.clone(), offset, leader_epoch: None, metadata: String::new() };
-        let result = consumer.commit_offsets(vec![commit]).await;
+        let result = consumer.commit_offsets(vec![OffsetToCommit::new(at.clone(), Offset(offset))]).await;
         shared.tally.lock().await.count(due, result);
         due += interval;
     }

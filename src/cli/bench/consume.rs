@@ -25,7 +25,7 @@ use crate::{
     },
     client::{
         Admin, ClientError, ConsumeOptions, ConsumedRecord, Consumer, GroupConsumer, GroupEvent, GroupOptions,
-        OffsetAt, v1,
+        OffsetAt, PartitionId, TopicPartition,
     },
 };
 
@@ -64,7 +64,7 @@ pub struct ConsumeBench {
 
 pub async fn run(args: ConsumeBench, global: &Global) -> Result<(), Failure> {
     let admin = global.admin()?;
-    let topic = BenchTopic::open(&admin, &args.topic, global).await?;
+    let topic = BenchTopic::open(&admin, &args.topic).await?;
     let report = fill_and_measure(&args, &admin, &topic, global).await;
     topic.close(&admin).await;
     print(&report?, args.format)
@@ -86,9 +86,9 @@ async fn fill_and_measure(
     let (mut first, mut end) = (0, 0);
     let partitions = admin.partition_count(&topic.name).await.map_err(Failure::of_read)? as i32;
     for partition in 0..partitions {
-        let at = |at| admin.list_offset(&topic.name, partition, at);
-        first += at(OffsetAt::Earliest).await.map_err(Failure::of_read)?;
-        end += at(OffsetAt::Latest).await.map_err(Failure::of_read)?;
+        let partition = TopicPartition::new(&topic.name, PartitionId(partition));
+        first += admin.offset_at(&partition, OffsetAt::Earliest).await.map_err(Failure::of_read)?.0;
+        end += admin.offset_at(&partition, OffsetAt::Latest).await.map_err(Failure::of_read)?.0;
     }
     let wanted = u64::try_from(end - first).unwrap_or(0);
     if wanted == 0 {
@@ -98,8 +98,7 @@ async fn fill_and_measure(
         None => measure(args, admin, &topic.name, partitions, global).await,
         Some(group) => {
             let report = measure_group(args, group, admin, &topic.name, wanted, global).await;
-            let request = v1::DeleteGroupRequest { group: group.clone(), dry_run: false };
-            if let Err(error) = admin.delete_group(request).await {
+            if let Err(error) = admin.delete_group(group).send().await {
                 say(&format!("flotilla: group {group} is still there: {error}"));
             }
             report
@@ -148,9 +147,10 @@ async fn measure(
     let end = before.at + args.duration;
     for partition in 0..partitions {
         let options = ConsumeOptions { stop_at_end: true, patience: global.timeout, ..Default::default() };
-        let (cluster, topic, to) = (admin.cluster().clone(), topic.to_string(), to.clone());
+        let (cluster, to) = (admin.cluster().clone(), to.clone());
+        let partition = TopicPartition::new(topic, PartitionId(partition));
         readers.spawn(async move {
-            let result = read(&cluster, &topic, partition, options, &to).await;
+            let result = read(&cluster, partition, options, &to).await;
             if let Err(error) = result {
                 let _ = to.send(Err(error)).await; // Nobody counts any more.
             }
@@ -169,12 +169,11 @@ async fn measure(
 
 async fn read(
     cluster: &crate::client::Cluster,
-    topic: &str,
-    partition: i32,
+    partition: TopicPartition,
     options: ConsumeOptions,
     to: &mpsc::Sender<Result<Vec<ConsumedRecord>, ClientError>>,
 ) -> Result<(), ClientError> {
-    let mut consumer = Consumer::open(cluster, topic, partition, options).await?;
+    let mut consumer = Consumer::open(cluster, partition, options).await?;
     while let Some(chunk) = consumer.next().await? {
         if !chunk.records.is_empty() && to.send(Ok(chunk.records)).await.is_err() {
             break;

@@ -25,7 +25,7 @@ use crate::{
         local,
         output::{self, OutputFormat},
     },
-    client::{Admin, ClientError, ConsumeOptions, Consumer, Start},
+    client::{Admin, ClientError, ConsumeOptions, Consumer, PartitionId, Start, TopicPartition},
 };
 
 pub const EXAMPLES: &str = "\
@@ -63,7 +63,7 @@ struct Arrivals {
 
 pub async fn run(args: E2eBench, global: &Global) -> Result<(), Failure> {
     let admin = global.admin()?;
-    let topic = BenchTopic::open(&admin, &args.topic, global).await?;
+    let topic = BenchTopic::open(&admin, &args.topic).await?;
     let report = measure(&args, &admin, &topic.name, global).await;
     topic.close(&admin).await;
     print(&report?, args.format)
@@ -77,7 +77,8 @@ async fn measure(args: &E2eBench, admin: &Admin, topic: &str, global: &Global) -
     let mut readers = JoinSet::new();
     for partition in 0..admin.partition_count(topic).await.map_err(Failure::of_read)? as i32 {
         let options = ConsumeOptions { start: Start::Latest, patience: global.timeout, ..Default::default() };
-        let consumer = Consumer::open(admin.cluster(), topic, partition, options).await.map_err(Failure::of_read)?;
+        let partition = TopicPartition::new(topic, PartitionId(partition));
+        let consumer = Consumer::open(admin.cluster(), partition, options).await.map_err(Failure::of_read)?;
         readers.spawn(read(consumer, load.began(), arrivals.clone()));
     }
     let pids = local::running_pids();

@@ -16,7 +16,7 @@ use crate::{
         produce::AcksArg,
         terminal::say,
     },
-    client::{Admin, OffsetAt},
+    client::{Admin, OffsetAt, PartitionId, TopicPartition},
 };
 
 pub const EXAMPLES: &str = "\
@@ -40,7 +40,7 @@ pub struct ProduceBench {
 
 pub async fn run(args: ProduceBench, global: &Global) -> Result<(), Failure> {
     let admin = global.admin()?;
-    let topic = BenchTopic::open(&admin, &args.topic, global).await?;
+    let topic = BenchTopic::open(&admin, &args.topic).await?;
     let report = measure(&args, &admin, &topic.name, global).await;
     topic.close(&admin).await;
     print(&report?, args.format)
@@ -82,8 +82,9 @@ async fn measure(args: &ProduceBench, admin: &Admin, topic: &str, global: &Globa
 async fn stored(admin: &Admin, topic: &str) -> Result<u64, Failure> {
     let mut records = 0;
     for partition in 0..admin.partition_count(topic).await? {
-        let end = admin.list_offset(topic, partition as i32, OffsetAt::Latest).await?;
-        records += u64::try_from(end).unwrap_or(0);
+        let partition = TopicPartition::new(topic, PartitionId(partition as i32));
+        let end = admin.offset_at(&partition, OffsetAt::Latest).await?;
+        records += u64::try_from(end.0).unwrap_or(0);
     }
     Ok(records)
 }

@@ -3,8 +3,8 @@
 use clap::Args;
 
 use crate::{
-    cli::{exit::Failure, global::Global, terminal::say, units},
-    client::{Admin, World, v1},
+    cli::{exit::Failure, terminal::say, units},
+    client::{Admin, World},
 };
 
 /// Replicas of the topics that a bench makes.
@@ -32,34 +32,25 @@ pub struct BenchTopic {
 }
 
 impl BenchTopic {
-    pub async fn open(admin: &Admin, args: &TopicArgs, global: &Global) -> Result<BenchTopic, Failure> {
+    pub async fn open(admin: &Admin, args: &TopicArgs) -> Result<BenchTopic, Failure> {
         match &args.topic {
             Some(name) => Ok(BenchTopic { name: name.clone(), is_ours: false }),
-            None => BenchTopic::make(admin, args.partitions, global).await,
+            None => BenchTopic::make(admin, args.partitions).await,
         }
     }
 
-    pub async fn make(admin: &Admin, partitions: i32, global: &Global) -> Result<BenchTopic, Failure> {
+    pub async fn make(admin: &Admin, partitions: i32) -> Result<BenchTopic, Failure> {
         let name = format!("bench-{:08x}", World::system().rng.u64() as u32);
-        let metadata = admin.get_metadata(v1::GetMetadataRequest::default()).await.map_err(Failure::of_read)?;
-        let request = v1::CreateTopicRequest {
-            name: name.clone(),
-            partitions: Some(partitions),
-            replication_factor: Some(REPLICATION_FACTOR.min(metadata.brokers.len().max(1) as i32)),
-            configs: Default::default(),
-            dry_run: false,
-            wait: true,
-            timeout_ms: Some(global.timeout_ms()),
-        };
-        admin.create_topic(request).await?;
+        let brokers = admin.describe_cluster().send().await.map_err(Failure::of_read)?.brokers;
+        let replicas = REPLICATION_FACTOR.min(brokers.len().max(1) as i32);
+        admin.create_topic(&name).partitions(partitions).replicas(replicas).wait(true).send().await?;
         Ok(BenchTopic { name, is_ours: true })
     }
 
     /// Deletes it if it was made for this.
     pub async fn close(self, admin: &Admin) {
-        let request = v1::DeleteTopicRequest { name: self.name.clone(), dry_run: false };
         if self.is_ours
-            && let Err(error) = admin.delete_topic(request).await
+            && let Err(error) = admin.delete_topic(&self.name).send().await
         {
             say(&format!("flotilla: topic {} is still there: {error}", self.name));
         }

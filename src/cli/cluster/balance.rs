@@ -11,7 +11,7 @@ use crate::{
         global::Global,
         output::{FormatArg, OutputFormat, print_json, print_table, said},
     },
-    client::{ClientError, Effect, LeaderMove, carry_out, preferred_moves, v1},
+    client::{ClientError, Effect, LeaderMove, carry_out, preferred_moves},
 };
 
 /// Transfers at once: each pauses its partition for a moment.
@@ -32,8 +32,7 @@ type Moved = (LeaderMove, Result<(), ClientError>);
 pub async fn run(args: BalanceArgs, global: &Global) -> Result<(), Failure> {
     let began = Instant::now();
     let admin = global.admin()?;
-    let request = v1::GetMetadataRequest { topics: vec![], all_topics: true };
-    let view = admin.get_metadata(request).await.map_err(Failure::of_read)?;
+    let view = admin.describe_cluster().all_topics().send().await.map_err(Failure::of_read)?;
     let moves = preferred_moves(&view);
     let done: Vec<Moved> = match args.dry_run {
         true => moves.into_iter().map(|one| (one, Ok(()))).collect(),
@@ -58,8 +57,7 @@ pub async fn run(args: BalanceArgs, global: &Global) -> Result<(), Failure> {
 /// Some may yet move if the outcome of any is unknown.
 fn verdict(failed: &[(&LeaderMove, &ClientError)]) -> Result<(), Failure> {
     let Some((one, why)) = failed.first() else { return Ok(()) };
-    let message =
-        format!("{} leaderships were not moved; the first: {}-{}: {why}", failed.len(), one.topic, one.partition);
+    let message = format!("{} leaderships were not moved; the first: {}: {why}", failed.len(), one.at);
     match failed.iter().any(|(_, error)| error.effect() == Effect::Unknown) {
         true => Err(Failure::unknown(message)),
         false => Err(Failure::failed(message)),
@@ -72,22 +70,22 @@ fn show(done: &[Moved], format: FormatArg) -> Result<(), Failure> {
         OutputFormat::Text if done.is_empty() => Ok(()),
         OutputFormat::Text => {
             let row = |(one, result): &Moved| {
-                let from = if one.from == 0 { "none".into() } else { one.from.to_string() };
+                let from = one.from.map_or("none".into(), |from| from.to_string());
                 let result = if result.is_ok() { "" } else { "failed" };
-                vec![one.topic.clone(), one.partition.to_string(), from, one.to.to_string(), result.into()]
+                vec![one.at.topic.clone(), one.at.partition.to_string(), from, one.to.to_string(), result.into()]
             };
             print_table(&["TOPIC", "PARTITION", "FROM", "TO", ""], done.iter().map(row).collect())
         }
     }
 }
 
-/// The moves' JSON, an interface.
+/// The moves' JSON, an interface. From 0: nobody leads.
 fn moves_json(done: &[Moved]) -> Value {
     let moves: Vec<Value> = done
         .iter()
         .map(|(one, result)| {
             json!({
-                "topic": one.topic, "partition": one.partition, "from": one.from, "to": one.to,
+                "topic": one.at.topic, "partition": one.at.partition, "from": one.from.unwrap_or_default(), "to": one.to,
                 "error": result.as_ref().err().map(ToString::to_string),
             })
         })
@@ -98,10 +96,11 @@ fn moves_json(done: &[Moved]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::{BrokerId, PartitionId, TopicPartition};
 
     #[test]
     fn the_moves_json_is_frozen() {
-        let one = LeaderMove { topic: "t".into(), partition: 3, from: 1, to: 2 };
+        let one = LeaderMove { at: TopicPartition::new("t", PartitionId(3)), from: Some(BrokerId(1)), to: BrokerId(2) };
         let want = json!({"moves":[{"topic":"t","partition":3,"from":1,"to":2,"error":null},
             {"topic":"t","partition":3,"from":1,"to":2,"error":"topic \"t\" does not exist"}]});
         let gone = ClientError::NoTopic { topic: "t".into() };

@@ -18,7 +18,7 @@ use crate::{
         signals::Signals,
         units,
     },
-    client::{Admin, v1},
+    client::{Admin, ClusterHealth},
     seam::{Clock, SystemClock},
 };
 
@@ -41,7 +41,7 @@ pub struct HealthArgs {
 }
 
 /// What one look saw. A cluster that does not answer is not healthy.
-type Look = Result<v1::HealthResponse, String>;
+type Look = Result<ClusterHealth, String>;
 
 pub async fn run(args: HealthArgs, global: &Global) -> Result<(), Failure> {
     match args.watch {
@@ -51,13 +51,13 @@ pub async fn run(args: HealthArgs, global: &Global) -> Result<(), Failure> {
 }
 
 async fn once(args: &HealthArgs, global: &Global) -> Result<(), Failure> {
-    let health = global.admin()?.health(v1::HealthRequest { details: args.details }).await;
+    let health = global.admin()?.health().details(args.details).send().await;
     let health = health.map_err(|error| Failure::unhealthy(error.to_string()))?;
     match args.format.format {
         OutputFormat::Json => print_json(&health_json(&health))?,
         OutputFormat::Text => print_line(&lines(&Ok(health.clone())).join("\n"))?,
     }
-    if health.healthy { Ok(()) } else { Err(Failure::unhealthy("")) }
+    if health.is_healthy { Ok(()) } else { Err(Failure::unhealthy("")) }
 }
 
 async fn watch(args: &HealthArgs, global: &Global) -> Result<(), Failure> {
@@ -71,11 +71,10 @@ async fn watch(args: &HealthArgs, global: &Global) -> Result<(), Failure> {
         OutputFormat::Text => Style::Lines,
     };
     let (began, mut last) = (Instant::now(), None);
-    let request = v1::HealthRequest { details: args.details };
     loop {
         let look = tokio::select! {
             _ = signals.next() => return Ok(()),
-            look = async { ticks.tick().await; admin.health(request).await } => look,
+            look = async { ticks.tick().await; admin.health().details(args.details).send().await } => look,
         };
         let look: Look = look.map_err(|error| error.to_string());
         let is_news = last.as_ref() != Some(&look);
@@ -136,7 +135,7 @@ fn lines(look: &Look) -> Vec<String> {
         Err(error) => return vec!["unhealthy".into(), format!("- {error}")],
     };
     let mut lines = vec![
-        if health.healthy { "healthy".into() } else { "unhealthy".to_string() },
+        if health.is_healthy { "healthy".into() } else { "unhealthy".to_string() },
         format!(
             "{} of {} brokers alive; {} partitions, {} without leader, {} under-replicated",
             health.brokers_alive,
@@ -154,9 +153,9 @@ fn lines(look: &Look) -> Vec<String> {
 
 /// The report's JSON, an interface. Watching adds "time"; "details" are there if they were asked for and there are
 /// any.
-fn health_json(h: &v1::HealthResponse) -> Value {
+fn health_json(h: &ClusterHealth) -> Value {
     let mut json = json!({
-        "healthy": h.healthy, "problems": h.problems, "notes": h.notes,
+        "healthy": h.is_healthy, "problems": h.problems, "notes": h.notes,
         "brokers_alive": h.brokers_alive, "brokers": h.brokers,
         "partitions": h.partitions, "partitions_without_leader": h.partitions_without_leader,
         "partitions_under_replicated": h.partitions_under_replicated,
@@ -171,9 +170,9 @@ fn health_json(h: &v1::HealthResponse) -> Value {
 mod tests {
     use super::*;
 
-    fn sick() -> v1::HealthResponse {
-        v1::HealthResponse {
-            healthy: false,
+    fn sick() -> ClusterHealth {
+        ClusterHealth {
+            is_healthy: false,
             problems: vec!["broker 3 does not answer".into()],
             notes: vec!["retention is about to delete unread records of group g".into()],
             brokers_alive: 2,
@@ -192,7 +191,7 @@ mod tests {
             "notes":["retention is about to delete unread records of group g"],"brokers_alive":2,"brokers":3,
             "partitions":6,"partitions_without_leader":0,"partitions_under_replicated":6});
         assert_eq!(health_json(&sick()), want);
-        let asked_for_none = v1::HealthResponse { details: vec![], ..sick() };
+        let asked_for_none = ClusterHealth { details: vec![], ..sick() };
         assert_eq!(health_json(&asked_for_none).get("details"), None, "as the console's");
     }
 
@@ -203,7 +202,7 @@ mod tests {
         assert_eq!(text[2], "- broker 3 does not answer");
         assert_eq!(text[3], "    t-0 misses its replica on broker 3");
         assert!(text[4].starts_with("note: retention"), "{text:?}");
-        let well = v1::HealthResponse { healthy: true, problems: vec![], details: vec![], ..sick() };
+        let well = ClusterHealth { is_healthy: true, problems: vec![], details: vec![], ..sick() };
         assert_eq!(lines(&Ok(well)).len(), 3);
     }
 

@@ -10,7 +10,7 @@ use crate::{
         offsets::{self, Span},
         units,
     },
-    client::{OffsetReset, v1},
+    client::{Assignor, OffsetReset},
 };
 
 #[derive(Args, Debug)]
@@ -118,12 +118,12 @@ pub enum AssignorArg {
     RoundRobin,
 }
 
-impl From<AssignorArg> for v1::Assignor {
-    fn from(assignor: AssignorArg) -> v1::Assignor {
+impl From<AssignorArg> for Assignor {
+    fn from(assignor: AssignorArg) -> Assignor {
         match assignor {
-            AssignorArg::Sticky => v1::Assignor::Sticky,
-            AssignorArg::Range => v1::Assignor::Range,
-            AssignorArg::RoundRobin => v1::Assignor::RoundRobin,
+            AssignorArg::Sticky => Assignor::Sticky,
+            AssignorArg::Range => Assignor::Range,
+            AssignorArg::RoundRobin => Assignor::RoundRobin,
         }
     }
 }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     cli::{exit::Failure, global::Global, output::closed, signals::Signals, terminal::say},
-    client::{Admin, ClientError, GroupConsumer, GroupEvent, GroupOptions, GroupRecords, OffsetAt, OffsetJump},
+    client::{Admin, ClientError, GroupConsumer, GroupEvent, GroupOptions, GroupRecords, Offset, OffsetAt, OffsetJump},
     types::TopicPartition,
 };
 
@@ -217,7 +217,7 @@ impl Member {
             Ending::Done => (Ok(()), false),
             Ending::Failed(failure) => (Err(failure), true),
             Ending::Unprinted(records, failure) => {
-                let first = records.records.first().map_or(0, |record| record.offset);
+                let first = records.records.first().map_or(Offset(0), |record| record.offset);
                 if self.consumer.seek(&records.at, first).is_err() {
                     // It is on its way to another member. Dropped, the client commits nothing more.
                     return failure.map_or(Ok(()), Err);
@@ -246,7 +246,7 @@ fn jumped(jump: &OffsetJump, reset: ResetArg) -> String {
     if from >= to {
         return format!("{at}: offset {from} is beyond the end; reading on at {to}");
     }
-    let (last, count) = (to - 1, to - from);
+    let (last, count) = (to.0 - 1, to.0 - from.0);
     match reset {
         ResetArg::Latest => format!(
             "{at}: offset {from} is gone (retention or a trim); reading on at the end, {to}: {count} records skipped"
@@ -262,7 +262,7 @@ fn jumped(jump: &OffsetJump, reset: ResetArg) -> String {
 #[derive(Clone, Copy, Debug)]
 struct Target {
     /// Its end when it was assigned.
-    end: i64,
+    end: Offset,
     /// Where reading begins was seen to be no later than that, or something was read. What the group has committed
     /// may lie beyond any end: that is not the end reached.
     is_inside: bool,
@@ -280,7 +280,7 @@ impl Ends {
     async fn begin(&mut self, partitions: &[TopicPartition]) -> Result<(), ClientError> {
         let admin = &self.admin;
         let ends = partitions.iter().map(|at| async move {
-            let end = admin.list_offset(&at.topic, at.partition.0, OffsetAt::Latest).await?;
+            let end = admin.offset_at(at, OffsetAt::Latest).await?;
             Ok::<_, ClientError>((at.clone(), Target { end, is_inside: false }))
         });
         let ends = try_join_all(ends).await?;
@@ -295,7 +295,7 @@ impl Ends {
         }
     }
 
-    fn are_reached(&mut self, position: impl Fn(&TopicPartition) -> Option<i64>) -> bool {
+    fn are_reached(&mut self, position: impl Fn(&TopicPartition) -> Option<Offset>) -> bool {
         if self.targets.is_empty() {
             return self.unassigned.elapsed() >= UNASSIGNED;
         }
@@ -322,19 +322,19 @@ mod tests {
     async fn the_end_is_where_every_assigned_partition_ended() {
         let cluster = Cluster::new(vec!["nowhere:1".into()]).expect("an address");
         let admin = Admin::new(cluster, Duration::from_secs(1));
-        let target = |end| Target { end, is_inside: false };
+        let target = |end| Target { end: Offset(end), is_inside: false };
         let targets = [(at(0), target(5)), (at(1), target(0))].into();
         let mut ends = Ends { admin, targets, unassigned: Instant::now() };
         assert!(!ends.are_reached(|_| None), "where a partition begins is not known yet");
-        assert!(!ends.are_reached(|at| Some(if at.partition.0 == 0 { 4 } else { 0 })));
-        assert!(ends.are_reached(|at| Some(if at.partition.0 == 0 { 5 } else { 0 })));
+        assert!(!ends.are_reached(|at| Some(Offset(if at.partition.0 == 0 { 4 } else { 0 }))));
+        assert!(ends.are_reached(|at| Some(Offset(if at.partition.0 == 0 { 5 } else { 0 }))));
         ends.forget(&[at(0)]);
-        assert!(ends.are_reached(|_| Some(0)));
+        assert!(ends.are_reached(|_| Some(Offset(0))));
         // Committed beyond the end: whatever the reset makes of it, nothing has been reached yet.
         ends.targets.insert(at(2), target(7));
-        assert!(!ends.are_reached(|at| Some(if at.partition.0 == 2 { 1_000_000_000_000 } else { 0 })));
-        assert!(ends.are_reached(|at| Some(if at.partition.0 == 2 { 7 } else { 0 })));
-        assert!(ends.are_reached(|at| Some(if at.partition.0 == 2 { 9 } else { 0 })), "more came meanwhile");
+        assert!(!ends.are_reached(|at| Some(Offset(if at.partition.0 == 2 { 1_000_000_000_000 } else { 0 }))));
+        assert!(ends.are_reached(|at| Some(Offset(if at.partition.0 == 2 { 7 } else { 0 }))));
+        assert!(ends.are_reached(|at| Some(Offset(if at.partition.0 == 2 { 9 } else { 0 }))), "more came meanwhile");
         ends.forget(&[at(1), at(2)]);
         assert!(!ends.are_reached(|_| None), "more may be assigned");
         tokio::time::advance(UNASSIGNED).await;
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn what_is_skipped_is_said_with_from_and_to() {
-        let said = |from, to, reset| jumped(&OffsetJump { at: at(0), from, to }, reset);
+        let said = |from, to, reset| jumped(&OffsetJump { at: at(0), from: Offset(from), to: Offset(to) }, reset);
         let gone = "t-0: the records from offset 3 to 9 are gone (retention or a trim); reading on at 10: \
                     7 records skipped";
         assert_eq!(said(3, 10, ResetArg::Earliest), gone);

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     cli::{exit::Failure, global::Global, guess, output::closed, terminal::say},
-    client::{Admin, ClientError, ConsumeOptions, ErrorCode, Gaps, Notice, Start, World, v1},
+    client::{Admin, ClientError, ConsumeOptions, ErrorCode, Gaps, Notice, PartitionId, Start, TopicPartition, World},
 };
 
 /// How often to look for partitions and topics: one small question, and a new one is read well within 10 s.
@@ -24,18 +24,18 @@ const FOLLOW: Duration = Duration::from_secs(2);
 pub async fn run(args: &ConsumeArgs, printer: Printer, global: &Global) -> Result<(), Failure> {
     let admin = global.admin()?;
     let options = ConsumeOptions {
-        start: args.offset.start.at(World::system().clock.wall().0),
+        start: args.offset.start.at(World::system().clock.wall()),
         gaps: Gaps::Tell,
         end_offset: args.offset.end,
         stop_at_end: args.exit_at_end,
         patience: global.timeout,
     };
     let (mut readers, from) = Readers::new(admin.cluster().clone(), options);
-    for (topic, partition) in named(&admin, args).await? {
-        readers.start(topic, partition, options.start);
+    for at in named(&admin, args).await? {
+        readers.start(at, options.start);
     }
-    for (topic, partition) in matching(&admin, args).await.map_err(Failure::of_read)? {
-        readers.start(topic, partition, options.start);
+    for at in matching(&admin, args).await.map_err(Failure::of_read)? {
+        readers.start(at, options.start);
     }
     let reading = readers.reading();
     if let Some(regex) = &args.topics_regex
@@ -58,16 +58,16 @@ pub async fn run(args: &ConsumeArgs, printer: Printer, global: &Global) -> Resul
             sleep(FOLLOW).await;
             // A cluster that is away shows in the readers, who know how long to be patient.
             let more = [matching(&admin, args).await, grown(&admin, args).await];
-            for (topic, partition) in more.into_iter().flatten().flatten() {
-                readers.start(topic, partition, of_later(options.start));
+            for at in more.into_iter().flatten().flatten() {
+                readers.start(at, of_later(options.start));
             }
         }
     };
     output.print_all(from, follow).await
 }
 
-/// Every (topic, partition) that was named, and exists.
-async fn named(admin: &Admin, args: &ConsumeArgs) -> Result<Vec<(String, i32)>, Failure> {
+/// Every partition that was named, and exists.
+async fn named(admin: &Admin, args: &ConsumeArgs) -> Result<Vec<TopicPartition>, Failure> {
     let mut all = Vec::new();
     for topic in &args.topics {
         let count = match admin.partition_count(topic).await {
@@ -75,7 +75,8 @@ async fn named(admin: &Admin, args: &ConsumeArgs) -> Result<Vec<(String, i32)>, 
             Err(error) => return Err(guess::topic(error, topic, admin).await),
         };
         if let Some(&partition) = args.partition.iter().find(|p| !(0..count).contains(*p)) {
-            return Err(ClientError::NoPartition { topic: topic.clone(), partition, count }.into());
+            let (topic, partition) = (topic.clone(), PartitionId(partition));
+            return Err(ClientError::NoPartition { topic, partition, count }.into());
         }
         all.extend(wanted(topic, count, &args.partition));
     }
@@ -83,27 +84,27 @@ async fn named(admin: &Admin, args: &ConsumeArgs) -> Result<Vec<(String, i32)>, 
 }
 
 /// The partitions that named topics have now.
-async fn grown(admin: &Admin, args: &ConsumeArgs) -> Result<Vec<(String, i32)>, ClientError> {
+async fn grown(admin: &Admin, args: &ConsumeArgs) -> Result<Vec<TopicPartition>, ClientError> {
     if args.topics.is_empty() {
         return Ok(Vec::new());
     }
-    let request = v1::GetMetadataRequest { topics: args.topics.clone(), all_topics: false };
-    let topics = admin.get_metadata(request).await?.topics.into_iter();
+    let question = args.topics.iter().fold(admin.describe_cluster(), |question, topic| question.topic(topic));
+    let topics = question.send().await?.topics.into_iter();
     Ok(topics.flat_map(|topic| wanted(&topic.name, topic.partitions.len() as i32, &args.partition)).collect())
 }
 
 /// The partitions of all topics that match now. None without a pattern.
-async fn matching(admin: &Admin, args: &ConsumeArgs) -> Result<Vec<(String, i32)>, ClientError> {
+async fn matching(admin: &Admin, args: &ConsumeArgs) -> Result<Vec<TopicPartition>, ClientError> {
     let Some(regex) = &args.topics_regex else { return Ok(Vec::new()) };
-    let topics = admin.list_topics(v1::ListTopicsRequest {}).await?.topics.into_iter();
+    let topics = admin.list_topics().await?.into_iter();
     let topics = topics.filter(|topic| regex.is_match(&topic.name));
     Ok(topics.flat_map(|topic| wanted(&topic.name, topic.partitions, &args.partition)).collect())
 }
 
 /// The partitions of a topic that are wanted: all, or those named that it has.
-fn wanted(topic: &str, count: i32, only: &[i32]) -> Vec<(String, i32)> {
+fn wanted(topic: &str, count: i32, only: &[i32]) -> Vec<TopicPartition> {
     let is_wanted = |p: &i32| only.is_empty() || only.contains(p);
-    (0..count).filter(is_wanted).map(|p| (topic.to_string(), p)).collect()
+    (0..count).filter(is_wanted).map(|p| TopicPartition::new(topic, PartitionId(p))).collect()
 }
 
 /// Where a partition begins that was not there at the start: all it has came after that. An offset or a time that
@@ -155,7 +156,7 @@ impl Output {
                     continue;
                 }
                 let Ok(chunk) = &part.chunk else { continue };
-                match self.printer.print(&part.topic, part.partition, &chunk.records).await? {
+                match self.printer.print(&part.at.topic, part.at.partition.0, &chunk.records).await? {
                     Printed::All => {}
                     Printed::Enough => break,
                     Printed::NoReader => return Err(Failure::closed_pipe()),
@@ -173,7 +174,7 @@ impl Output {
 
     /// Says what is worth a word. Some: the partition's reader ended as it should not.
     fn judge(&self, part: &Part) -> Option<Failure> {
-        let at = format!("{}-{}", part.topic, part.partition);
+        let at = &part.at;
         let error = match &part.chunk {
             Ok(chunk) => {
                 if let Some(notice) = chunk.notice {
@@ -184,17 +185,17 @@ impl Output {
             Err(error) => error,
         };
         let is_replaced = error.code() == Some(ErrorCode::TopicReplaced);
-        if self.until == Until::Stopped && error.is_not_found() && !self.names.contains(&part.topic) {
+        if self.until == Until::Stopped && error.is_not_found() && !self.names.contains(&at.topic) {
             let what = if is_replaced { "was replaced; its new topic is read from the start" } else { "is gone" };
             say(&format!("flotilla: {at} {what}"));
-            self.reading.borrow_mut().remove(&(part.topic.clone(), part.partition));
+            self.reading.borrow_mut().remove(at);
             return None;
         }
         let failure = Failure::of_read(error.clone());
         let message = match is_replaced {
             true => format!(
                 "topic {:?} was deleted while it was read, and another one has its name: run this again to read that",
-                part.topic
+                at.topic
             ),
             false => format!("{at}: {}", failure.message),
         };
@@ -219,10 +220,11 @@ fn in_words(notice: Notice, until: Until) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::{Offset, WallMs};
 
     #[test]
     fn only_partitions_that_are_there() {
-        let names = |only: &[i32]| wanted("t", 3, only).into_iter().map(|(_, p)| p).collect::<Vec<_>>();
+        let names = |only: &[i32]| wanted("t", 3, only).into_iter().map(|at| at.partition.0).collect::<Vec<_>>();
         assert_eq!(names(&[]), [0, 1, 2]);
         assert_eq!(names(&[2, 7]), [2]);
     }
@@ -231,14 +233,14 @@ mod tests {
     fn what_comes_later_is_read_from_its_beginning() {
         assert_eq!(of_later(Start::Latest), Start::Earliest);
         assert_eq!(of_later(Start::BeforeEnd(5)), Start::Earliest);
-        assert_eq!(of_later(Start::Timestamp(7)), Start::Timestamp(7));
+        assert_eq!(of_later(Start::Timestamp(WallMs(7))), Start::Timestamp(WallMs(7)));
     }
 
     #[test]
     fn what_cannot_be_read_is_named_with_its_offsets() {
-        let skipped = in_words(Notice::Skipped { from: 5, to: 9 }, Until::Stopped);
+        let skipped = in_words(Notice::Skipped { from: Offset(5), to: Offset(9) }, Until::Stopped);
         assert_eq!(skipped, "skipped from offset 5 to 9 (excluded): deleted before it was read");
-        let beyond = Notice::BeyondEnd { start: 100, end: 40 };
+        let beyond = Notice::BeyondEnd { start: Offset(100), end: Offset(40) };
         assert!(in_words(beyond, Until::End).ends_with("offset 100 is beyond its end, which is 40: nothing to read"));
         assert!(in_words(beyond, Until::Stopped).ends_with("waiting for it"));
     }

@@ -10,7 +10,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::client::{Chunk, ClientError, Cluster, ConsumeOptions, Consumer, Start};
+use crate::client::{Chunk, ClientError, Cluster, ConsumeOptions, Consumer, Start, TopicPartition};
 
 /// What waits to be printed, of all partitions: chunks, and about their bytes. One chunk may have more.
 const CHUNKS_MAX: usize = 16;
@@ -18,15 +18,14 @@ const CHUNK_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// What a partition's reader hands over. Its last, if that is an error.
 pub struct Part {
-    pub topic: String,
-    pub partition: i32,
+    pub at: TopicPartition,
     pub chunk: Result<Chunk, ClientError>,
     /// Until it is printed.
     _room: Option<OwnedSemaphorePermit>,
 }
 
 /// The partitions that are read. Shared within the command's one task.
-pub type Reading = Rc<RefCell<BTreeSet<(String, i32)>>>;
+pub type Reading = Rc<RefCell<BTreeSet<TopicPartition>>>;
 
 pub struct Readers {
     cluster: Cluster,
@@ -50,10 +49,10 @@ impl Readers {
     }
 
     /// Reads a partition, unless it is read already.
-    pub fn start(&mut self, topic: String, partition: i32, start: Start) {
-        if self.reading.borrow_mut().insert((topic.clone(), partition)) {
+    pub fn start(&mut self, at: TopicPartition, start: Start) {
+        if self.reading.borrow_mut().insert(at.clone()) {
             let options = ConsumeOptions { start, ..self.options };
-            let reader = Reader { topic, partition, to: self.to.clone(), room: self.room.clone() };
+            let reader = Reader { at, to: self.to.clone(), room: self.room.clone() };
             self.tasks.spawn(reader.run(self.cluster.clone(), options));
         }
     }
@@ -67,15 +66,14 @@ impl Readers {
 }
 
 struct Reader {
-    topic: String,
-    partition: i32,
+    at: TopicPartition,
     to: mpsc::Sender<Part>,
     room: Arc<Semaphore>,
 }
 
 impl Reader {
     async fn run(self, cluster: Cluster, options: ConsumeOptions) {
-        let mut consumer = match Consumer::open(&cluster, &self.topic, self.partition, options).await {
+        let mut consumer = match Consumer::open(&cluster, self.at.clone(), options).await {
             Ok(consumer) => consumer,
             Err(error) => {
                 self.send(Err(error)).await;
@@ -103,7 +101,6 @@ impl Reader {
     async fn send(&self, chunk: Result<Chunk, ClientError>) -> bool {
         let bytes = chunk.as_ref().map_or(0, Chunk::bytes).clamp(1, CHUNK_BYTES_MAX) as u32;
         let room = self.room.clone().acquire_many_owned(bytes).await.ok();
-        let (topic, partition) = (self.topic.clone(), self.partition);
-        self.to.send(Part { topic, partition, chunk, _room: room }).await.is_ok()
+        self.to.send(Part { at: self.at.clone(), chunk, _room: room }).await.is_ok()
     }
 }

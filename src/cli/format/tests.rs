@@ -2,7 +2,11 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{client::ConsumedRecord, record::Record, types::WallMs};
+use crate::{
+    client::ConsumedRecord,
+    record::Record,
+    types::{Offset, WallMs},
+};
 
 type Text = Option<String>;
 
@@ -146,7 +150,7 @@ fn bad_formats_are_explained() {
 
 fn printed(format: Option<&str>, options: PrintOptions, record: &Record) -> String {
     let mut out = vec![];
-    let r = ConsumedRecord { offset: 3, record: record.clone() };
+    let r = ConsumedRecord { offset: Offset(3), record: record.clone() };
     PrintFormat::parse(format, options).expect("a format").print(&mut out, "t", 2, &r);
     String::from_utf8(out).expect("text")
 }

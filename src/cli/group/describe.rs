@@ -8,7 +8,7 @@ use crate::{
         output::{OutputFormat, print_json, print_line, print_table},
         terminal::say,
     },
-    client::v1,
+    client::{GroupDescription, GroupMember, GroupPartition, Offset, PartitionId, TopicPartition},
 };
 
 /// How far behind: None where it is not known.
@@ -25,12 +25,12 @@ impl Default for Lag {
 }
 
 impl Lag {
-    fn of(p: &v1::GroupPartition) -> Lag {
-        Lag { records: known(p.lag), ms: known(p.lag_ms) }
+    fn of(p: &GroupPartition) -> Lag {
+        Lag { records: p.lag, ms: p.lag_ms }
     }
 
     /// The sum of the records, and the longest time. One unknown part makes the whole unknown.
-    pub fn of_all(partitions: &[v1::GroupPartition]) -> Lag {
+    pub fn of_all(partitions: &[GroupPartition]) -> Lag {
         partitions.iter().map(Lag::of).fold(Lag::default(), |all, one| Lag {
             records: all.records.zip(one.records).map(|(a, b)| a.saturating_add(b)),
             ms: all.ms.zip(one.ms).map(|(a, b)| a.max(b)),
@@ -50,16 +50,11 @@ impl Lag {
     }
 }
 
-/// -1 is the wire's word for "not known".
-fn known(n: i64) -> Option<i64> {
-    Some(n).filter(|n| *n >= 0)
-}
-
-fn or_unknown(n: Option<i64>) -> String {
+fn or_unknown(n: Option<impl ToString>) -> String {
     n.map_or("?".into(), |n| n.to_string())
 }
 
-pub fn show(name: &str, group: &v1::DescribeGroupResponse, members: bool, format: OutputFormat) -> Result<(), Failure> {
+pub fn show(name: &str, group: &GroupDescription, members: bool, format: OutputFormat) -> Result<(), Failure> {
     if format == OutputFormat::Json {
         return print_json(&group_json(name, group));
     }
@@ -83,34 +78,31 @@ pub fn show(name: &str, group: &v1::DescribeGroupResponse, members: bool, format
 }
 
 /// What somebody should know of a partition.
-fn notes(p: &v1::GroupPartition) -> Vec<String> {
+fn notes(p: &GroupPartition) -> Vec<String> {
     let mut notes = Vec::new();
     if p.retention_threatens {
-        notes.push(format!("retention is about to delete unread records of {}-{}", p.topic, p.partition));
+        notes.push(format!("retention is about to delete unread records of {}", p.at));
     }
     if let Some((committed, end)) = beyond_the_end(p) {
         notes.push(format!(
-            "{}-{}: what is committed, {committed}, is beyond the end, {end}: its reader begins by --offset-reset",
-            p.topic, p.partition
+            "{}: what is committed, {committed}, is beyond the end, {end}: its reader begins by --offset-reset",
+            p.at
         ));
     }
     notes
 }
 
 /// The committed offset and the end, if that comes first: it was set so by hand, or the records were lost.
-fn beyond_the_end(p: &v1::GroupPartition) -> Option<(i64, i64)> {
-    p.committed.zip(known(p.high_watermark)).filter(|(committed, end)| committed > end)
+fn beyond_the_end(p: &GroupPartition) -> Option<(Offset, Offset)> {
+    p.committed.zip(p.high_watermark).filter(|(committed, end)| committed > end)
 }
 
-fn head(name: &str, group: &v1::DescribeGroupResponse) -> String {
-    let summary = group.summary.clone().unwrap_or_default();
-    let assignor = match group.assignor.as_str() {
-        "" => String::new(),
-        assignor => format!(", assigned {assignor}"),
-    };
+fn head(name: &str, group: &GroupDescription) -> String {
+    let summary = &group.summary;
+    let assignor = group.assignor.as_ref().map_or(String::new(), |assignor| format!(", assigned {assignor}"));
     let coordinator = match group.coordinator {
-        0 => "no coordinator known".into(),
-        broker => format!("coordinated by broker {broker}"),
+        None => "no coordinator known".into(),
+        Some(broker) => format!("coordinated by broker {broker}"),
     };
     let lag = Lag::of_all(&group.partitions);
     format!(
@@ -123,36 +115,34 @@ fn head(name: &str, group: &v1::DescribeGroupResponse) -> String {
     )
 }
 
-fn partition_row(group: &v1::DescribeGroupResponse, p: &v1::GroupPartition) -> Vec<String> {
+fn partition_row(group: &GroupDescription, p: &GroupPartition) -> Vec<String> {
     let lag = Lag::of(p);
-    let member = group.members.iter().find(|member| member.member_id == p.member_id);
-    let member = member.filter(|_| !p.member_id.is_empty()).map_or(p.member_id.as_str(), shown_as);
+    let known = group.members.iter().find(|member| Some(&member.member_id) == p.member_id.as_ref());
+    let member = known.map(shown_as).or(p.member_id.as_deref());
     vec![
-        p.topic.clone(),
-        p.partition.to_string(),
+        p.at.topic.clone(),
+        p.at.partition.to_string(),
         p.committed.map_or("-".into(), |offset| offset.to_string()),
-        or_unknown(known(p.log_start)),
-        or_unknown(known(p.high_watermark)),
+        or_unknown(p.log_start),
+        or_unknown(p.high_watermark),
         lag.records_text(),
         lag.time_text(),
-        if member.is_empty() { "-".into() } else { member.to_string() },
+        member.unwrap_or("-").to_string(),
     ]
 }
 
 /// The name that says most to people.
-fn shown_as(member: &v1::GroupMember) -> &str {
-    if member.instance_id.is_empty() { &member.member_id } else { &member.instance_id }
+fn shown_as(member: &GroupMember) -> &str {
+    member.instance_id.as_ref().unwrap_or(&member.member_id)
 }
 
-fn member_row(member: &v1::GroupMember) -> Vec<String> {
+fn member_row(member: &GroupMember) -> Vec<String> {
     let mut subscribed = member.topics.clone();
-    if !member.pattern.is_empty() {
-        subscribed.push(format!("/{}/", member.pattern));
-    }
+    subscribed.extend(member.pattern.iter().map(|pattern| format!("/{pattern}/")));
     let or_none = |text: String| if text.is_empty() { "-".to_string() } else { text };
     vec![
         member.member_id.clone(),
-        or_none(member.instance_id.clone()),
+        or_none(member.instance_id.clone().unwrap_or_default()),
         or_none(member.client_id.clone()),
         or_none(member.client_host.clone()),
         or_none(subscribed.join(",")),
@@ -162,102 +152,110 @@ fn member_row(member: &v1::GroupMember) -> Vec<String> {
 }
 
 /// `orders:0,1 payments:3`.
-fn sets_text(sets: &[v1::PartitionSet]) -> String {
-    let one = |set: &v1::PartitionSet| {
-        let partitions: Vec<String> = set.partitions.iter().map(i32::to_string).collect();
-        format!("{}:{}", set.topic, partitions.join(","))
+fn sets_text(partitions: &[TopicPartition]) -> String {
+    let one = |of_topic: &[TopicPartition]| {
+        let numbers: Vec<String> = of_topic.iter().map(|at| at.partition.to_string()).collect();
+        format!("{}:{}", of_topic[0].topic, numbers.join(","))
     };
-    sets.iter().map(one).collect::<Vec<_>>().join(" ")
+    by_topic(partitions).map(one).collect::<Vec<_>>().join(" ")
+}
+
+/// None of the parts is empty.
+fn by_topic(partitions: &[TopicPartition]) -> impl Iterator<Item = &[TopicPartition]> {
+    partitions.chunk_by(|a, b| a.topic == b.topic)
 }
 
 /// The description's JSON, an interface. What is not known, or not there, is null.
-fn group_json(name: &str, group: &v1::DescribeGroupResponse) -> Value {
-    let summary = group.summary.clone().unwrap_or_default();
+fn group_json(name: &str, group: &GroupDescription) -> Value {
+    let summary = &group.summary;
     let members: Vec<Value> = group.members.iter().map(member_json).collect();
     let partitions: Vec<Value> = group.partitions.iter().map(partition_json).collect();
     json!({
-        "group": name, "state": summary.state, "protocol": summary.protocol, "epoch": group.epoch,
-        "assignor": text_or_null(&group.assignor),
-        "coordinator": Some(group.coordinator).filter(|broker| *broker != 0),
+        "group": name, "state": summary.state.as_str(), "protocol": summary.protocol.as_str(), "epoch": group.epoch,
+        "assignor": group.assignor, "coordinator": group.coordinator,
         "members": members, "partitions": partitions,
     })
 }
 
-fn member_json(member: &v1::GroupMember) -> Value {
+fn member_json(member: &GroupMember) -> Value {
     json!({
-        "member": member.member_id, "instance": text_or_null(&member.instance_id), "client_id": member.client_id,
-        "host": member.client_host, "topics": member.topics, "pattern": text_or_null(&member.pattern),
+        "member": member.member_id, "instance": member.instance_id, "client_id": member.client_id,
+        "host": member.client_host, "topics": member.topics, "pattern": member.pattern,
         "assigned": sets_json(&member.assigned), "revoking": sets_json(&member.revoking),
     })
 }
 
-fn partition_json(p: &v1::GroupPartition) -> Value {
+fn partition_json(p: &GroupPartition) -> Value {
     let lag = Lag::of(p);
     json!({
-        "topic": p.topic, "partition": p.partition, "member": text_or_null(&p.member_id), "committed": p.committed,
-        "metadata": p.metadata, "log_start": known(p.log_start), "high_watermark": known(p.high_watermark),
+        "topic": p.at.topic, "partition": p.at.partition, "member": p.member_id, "committed": p.committed,
+        "metadata": p.metadata, "log_start": p.log_start, "high_watermark": p.high_watermark,
         "lag": lag.records, "lag_seconds": lag.seconds(), "retention_threatens": p.retention_threatens,
     })
 }
 
-fn sets_json(sets: &[v1::PartitionSet]) -> Value {
-    let by_topic: Map<String, Value> = sets.iter().map(|set| (set.topic.clone(), json!(set.partitions))).collect();
-    Value::Object(by_topic)
-}
-
-fn text_or_null(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty())
+fn sets_json(partitions: &[TopicPartition]) -> Value {
+    let one = |of_topic: &[TopicPartition]| {
+        let numbers: Vec<PartitionId> = of_topic.iter().map(|at| at.partition).collect();
+        (of_topic[0].topic.clone(), json!(numbers))
+    };
+    Value::Object(by_topic(partitions).map(one).collect::<Map<_, _>>())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::{BrokerId, GroupProtocol, GroupState, GroupSummary};
 
-    fn partition(partition: i32, lag: i64, lag_ms: i64) -> v1::GroupPartition {
-        v1::GroupPartition {
-            topic: "t".into(),
-            partition,
-            member_id: "m-1".into(),
-            committed: Some(7),
+    fn at(partition: i32) -> TopicPartition {
+        TopicPartition::new("t", PartitionId(partition))
+    }
+
+    fn partition(partition: i32, lag: i64, lag_ms: i64) -> GroupPartition {
+        let known = |n: i64| Some(n).filter(|n| *n >= 0);
+        GroupPartition {
+            at: at(partition),
+            member_id: Some("m-1".into()),
+            committed: Some(Offset(7)),
             metadata: "note".into(),
-            log_start: 2,
-            high_watermark: 7 + lag,
-            lag,
-            lag_ms,
+            log_start: Some(Offset(2)),
+            high_watermark: Some(Offset(7 + lag)),
+            lag: known(lag),
+            lag_ms: known(lag_ms),
             retention_threatens: false,
         }
     }
 
-    fn group() -> v1::DescribeGroupResponse {
-        let idle = v1::GroupPartition {
-            member_id: String::new(),
+    fn group() -> GroupDescription {
+        let idle = GroupPartition {
+            member_id: None,
             committed: None,
             metadata: String::new(),
-            log_start: -1,
-            high_watermark: -1,
+            log_start: None,
+            high_watermark: None,
             retention_threatens: true,
             ..partition(1, -1, -1)
         };
-        let member = v1::GroupMember {
+        let member = GroupMember {
             member_id: "m-1".into(),
-            instance_id: String::new(),
+            instance_id: None,
             client_id: "c".into(),
             client_host: "h".into(),
             topics: vec!["t".into()],
-            pattern: String::new(),
-            assigned: vec![v1::PartitionSet { topic: "t".into(), partitions: vec![0] }],
+            pattern: None,
+            assigned: vec![at(0)],
             revoking: vec![],
         };
-        v1::DescribeGroupResponse {
-            summary: Some(v1::GroupSummary {
+        GroupDescription {
+            summary: GroupSummary {
                 group: "g".into(),
-                state: "stable".into(),
-                protocol: "flotilla".into(),
+                state: GroupState::Stable,
+                protocol: GroupProtocol::Flotilla,
                 members: 1,
-            }),
+            },
             epoch: 3,
-            assignor: "sticky".into(),
-            coordinator: 2,
+            assignor: Some("sticky".into()),
+            coordinator: Some(BrokerId(2)),
             members: vec![member],
             partitions: vec![partition(0, 5, 1500), idle],
         }
@@ -296,12 +294,12 @@ mod tests {
 
     #[test]
     fn a_committed_offset_beyond_the_end_is_named() {
-        let beyond = v1::GroupPartition { committed: Some(1_000_000_000_000), ..partition(0, 0, 0) };
+        let beyond = GroupPartition { committed: Some(Offset(1_000_000_000_000)), ..partition(0, 0, 0) };
         let want = "t-0: what is committed, 1000000000000, is beyond the end, 7: its reader begins by --offset-reset";
         assert_eq!(notes(&beyond), [want]);
-        let at_the_end = v1::GroupPartition { committed: Some(7), ..beyond.clone() };
+        let at_the_end = GroupPartition { committed: Some(Offset(7)), ..beyond.clone() };
         assert_eq!(notes(&at_the_end), [""; 0]);
-        let unknown = v1::GroupPartition { high_watermark: -1, ..beyond };
+        let unknown = GroupPartition { high_watermark: None, ..beyond };
         assert_eq!(notes(&unknown), [""; 0], "nobody knows the end");
     }
 }

@@ -13,7 +13,7 @@ use super::{
     global::Global,
     output::{FormatArg, OutputFormat, print_json, print_table, said},
 };
-use crate::client::{Admin, ClientError, v1};
+use crate::client::{Admin, ClientError, GroupSummary};
 use absent::{no_group, no_member};
 use describe::Lag;
 
@@ -90,23 +90,27 @@ pub async fn run(command: GroupCommand, global: &Global) -> Result<(), Failure> 
     match command {
         GroupCommand::List(args) => list(args, &admin).await,
         GroupCommand::Describe { name, members, format } => {
-            let request = v1::DescribeGroupRequest { group: name.clone() };
-            let answer = admin.describe_group(request).await.map_err(|error| no_group(Failure::of_read, error))?;
+            let answer = admin.describe_group(&name).await.map_err(|error| no_group(Failure::of_read, error))?;
             describe::show(&name, &answer, members, format.format)
         }
         GroupCommand::Seek(args) => place::seek(args, &admin).await,
         GroupCommand::Reset(args) => place::reset(args, &admin).await,
         GroupCommand::RemoveMember { name, member, instance_id } => {
-            let (group, member_id) = (name.clone(), member.clone().unwrap_or_default());
-            let request = v1::GroupLeaveRequest { group, member_id, instance_id: instance_id.clone() };
-            admin.leave_group(request).await.map_err(|error| no_member(&name, error))?;
+            let mut request = admin.remove_member(&name);
+            if let Some(id) = &member {
+                request = request.member_id(id);
+            }
+            if let Some(id) = &instance_id {
+                request = request.instance_id(id);
+            }
+            request.send().await.map_err(|error| no_member(&name, error))?;
             let who = member.or(instance_id).unwrap_or_default();
             said(false, &format!("member {who} removed from group {name}"));
             Ok(())
         }
         GroupCommand::Delete { name, dry_run } => {
-            let request = v1::DeleteGroupRequest { group: name.clone(), dry_run };
-            admin.delete_group(request).await.map_err(|error| no_group(Failure::from, error))?;
+            let request = admin.delete_group(&name).dry_run(dry_run);
+            request.send().await.map_err(|error| no_group(Failure::from, error))?;
             said(dry_run, &format!("group {name} deleted"));
             Ok(())
         }
@@ -114,8 +118,7 @@ pub async fn run(command: GroupCommand, global: &Global) -> Result<(), Failure> 
 }
 
 async fn list(args: ListArgs, admin: &Admin) -> Result<(), Failure> {
-    let answer = admin.list_groups(v1::ListGroupsRequest {}).await.map_err(Failure::of_read)?;
-    let mut groups = answer.groups;
+    let mut groups = admin.list_groups().await.map_err(Failure::of_read)?;
     groups.sort_by(|a, b| a.group.cmp(&b.group));
     let lags: Vec<Option<Lag>> = match args.lag {
         false => vec![None; groups.len()],
@@ -133,9 +136,9 @@ async fn list(args: ListArgs, admin: &Admin) -> Result<(), Failure> {
         OutputFormat::Text => {
             let mut header = vec!["GROUP", "STATE", "PROTOCOL", "MEMBERS"];
             header.extend(["LAG", "LAG S"].into_iter().filter(|_| args.lag));
-            let row = |(group, lag): (&v1::GroupSummary, &Option<Lag>)| {
-                let v1::GroupSummary { group, state, protocol, members } = group;
-                let mut row = vec![group.clone(), state.clone(), protocol.clone(), members.to_string()];
+            let row = |(group, lag): (&GroupSummary, &Option<Lag>)| {
+                let GroupSummary { group, state, protocol, members, .. } = group;
+                let mut row = vec![group.clone(), state.to_string(), protocol.to_string(), members.to_string()];
                 row.extend(lag.iter().flat_map(|lag| [lag.records_text(), lag.time_text()]));
                 row
             };
@@ -146,7 +149,7 @@ async fn list(args: ListArgs, admin: &Admin) -> Result<(), Failure> {
 
 /// Some, for `list`; a group that has gone meanwhile lags behind nothing.
 async fn lag_of(admin: &Admin, group: &str) -> Result<Option<Lag>, ClientError> {
-    match admin.describe_group(v1::DescribeGroupRequest { group: group.into() }).await {
+    match admin.describe_group(group).await {
         Ok(answer) => Ok(Some(Lag::of_all(&answer.partitions))),
         Err(error) if error.is_not_found() => Ok(Some(Lag::default())),
         Err(error) => Err(error),
@@ -154,8 +157,9 @@ async fn lag_of(admin: &Admin, group: &str) -> Result<Option<Lag>, ClientError> 
 }
 
 /// A line of `group list`, an interface. With `--lag` it has two fields more.
-fn summary_json(group: &v1::GroupSummary, lag: Option<&Lag>) -> Value {
-    let v1::GroupSummary { group, state, protocol, members } = group;
+fn summary_json(group: &GroupSummary, lag: Option<&Lag>) -> Value {
+    let GroupSummary { group, state, protocol, members, .. } = group;
+    let (state, protocol) = (state.as_str(), protocol.as_str());
     let mut json = json!({"group": group, "state": state, "protocol": protocol, "members": members});
     if let Some(lag) = lag {
         json["lag"] = json!(lag.records);
@@ -167,11 +171,16 @@ fn summary_json(group: &v1::GroupSummary, lag: Option<&Lag>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::{GroupProtocol, GroupState};
 
     #[test]
     fn the_lists_json_is_frozen() {
-        let group =
-            v1::GroupSummary { group: "g".into(), state: "stable".into(), protocol: "flotilla".into(), members: 2 };
+        let group = GroupSummary {
+            group: "g".into(),
+            state: GroupState::Stable,
+            protocol: GroupProtocol::Flotilla,
+            members: 2,
+        };
         let want = json!({"group":"g","state":"stable","protocol":"flotilla","members":2});
         assert_eq!(summary_json(&group, None), want);
         let lag = Lag { records: Some(5), ms: None };

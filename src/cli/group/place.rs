@@ -17,7 +17,10 @@ use crate::{
         output::{FormatArg, OutputFormat, print_json, print_table, said},
         terminal::say,
     },
-    client::{Admin, ClientError, OffsetAt, Start, World, v1},
+    client::{
+        Admin, ClientError, CommittedOffset, ErrorCode, Offset, OffsetAt, OffsetToCommit, PartitionId, RefusedOffset,
+        Start, TopicPartition, World,
+    },
 };
 
 pub const SEEK_EXAMPLES: &str = "\
@@ -102,10 +105,9 @@ fn topic_spec(text: &str) -> Result<(String, Option<i32>), String> {
 /// One partition, and where the group stands and will stand. None: it has committed nothing there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Move {
-    topic: String,
-    partition: i32,
-    from: Option<i64>,
-    to: Option<i64>,
+    at: TopicPartition,
+    from: Option<Offset>,
+    to: Option<Offset>,
 }
 
 pub async fn seek(args: SeekArgs, admin: &Admin) -> Result<(), Failure> {
@@ -129,30 +131,23 @@ async fn move_to(name: &str, to: Place, rest: Rest, admin: &Admin) -> Result<(),
             "group {name} has committed nothing: say with --topic what to begin with"
         )));
     }
-    let to = to.at(World::system().clock.wall().0);
-    let moves = stream::iter(partitions).map(|(topic, partition)| async move {
-        let place = find(admin, &topic, partition, to).await?;
-        Ok::<_, ClientError>((topic, partition, place))
+    let to = to.at(World::system().clock.wall());
+    let moves = stream::iter(partitions).map(|at| async move {
+        let place = find(admin, &at, to).await?;
+        Ok::<_, ClientError>((at, place))
     });
-    let found: Vec<(String, i32, i64)> = moves.buffered(ASKED_AT_ONCE).try_collect().await.map_err(Failure::of_read)?;
-    for (topic, partition, place) in &found {
-        if let Some(note) = moved_inside(topic, *partition, to, *place) {
+    let found: Vec<(TopicPartition, Offset)> =
+        moves.buffered(ASKED_AT_ONCE).try_collect().await.map_err(Failure::of_read)?;
+    for (at, place) in &found {
+        if let Some(note) = moved_inside(at, to, *place) {
             say(&format!("flotilla: {note}"));
         }
     }
-    let moves: Vec<Move> = found
-        .into_iter()
-        .map(|(topic, partition, to)| Move {
-            from: stands_at(&committed, &topic, partition),
-            topic,
-            partition,
-            to: Some(to),
-        })
-        .collect();
+    let moves: Vec<Move> =
+        found.into_iter().map(|(at, to)| Move { from: stands_at(&committed, &at), at, to: Some(to) }).collect();
     if !rest.dry_run {
         for moves in moves.chunks(COMMIT_MAX) {
-            let answer = admin.commit_offsets(commit_request(name, moves)).await?;
-            refused(&answer.refused)?;
+            refused(&admin.commit_offsets(name, &to_commit(moves)).await?)?;
         }
     }
     show(name, &moves, &rest)
@@ -160,40 +155,34 @@ async fn move_to(name: &str, to: Place, rest: Rest, admin: &Admin) -> Result<(),
 
 async fn forget(name: &str, rest: Rest, admin: &Admin) -> Result<(), Failure> {
     let committed = committed(name, false, admin).await?;
-    let is_meant = |offset: &&v1::CommittedOffset| {
+    let is_meant = |offset: &&CommittedOffset| {
         let names = |(topic, partition): &(String, Option<i32>)| {
-            *topic == offset.topic && partition.is_none_or(|partition| partition == offset.partition)
+            *topic == offset.at.topic && partition.is_none_or(|partition| partition == offset.at.partition.0)
         };
         rest.topic.is_empty() || rest.topic.iter().any(names)
     };
-    let moves: Vec<Move> = committed
-        .iter()
-        .filter(is_meant)
-        .map(|c| Move { topic: c.topic.clone(), partition: c.partition, from: Some(c.offset), to: None })
-        .collect();
+    let moves: Vec<Move> =
+        committed.iter().filter(is_meant).map(|c| Move { at: c.at.clone(), from: Some(c.offset), to: None }).collect();
     if !rest.dry_run {
         for moves in moves.chunks(COMMIT_MAX) {
-            let one = |m: &Move| v1::PartitionSet { topic: m.topic.clone(), partitions: vec![m.partition] };
-            let request = v1::DeleteOffsetsRequest { group: name.into(), partitions: moves.iter().map(one).collect() };
-            let answer = admin.delete_offsets(request).await?;
-            refused(&answer.refused)?;
+            let partitions: Vec<TopicPartition> = moves.iter().map(|m| m.at.clone()).collect();
+            refused(&admin.delete_offsets(name, &partitions).await?)?;
         }
     }
     show(name, &moves, &rest)
 }
 
 /// What an empty group has committed. `may_be_new`: a group that does not exist has committed nothing.
-async fn committed(name: &str, may_be_new: bool, admin: &Admin) -> Result<Vec<v1::CommittedOffset>, Failure> {
-    let summary = match admin.describe_group(v1::DescribeGroupRequest { group: name.into() }).await {
-        Ok(answer) => answer.summary.unwrap_or_default(),
-        Err(error) if may_be_new && error.code() == Some(v1::ErrorCode::UnknownGroup) => return Ok(Vec::new()),
+async fn committed(name: &str, may_be_new: bool, admin: &Admin) -> Result<Vec<CommittedOffset>, Failure> {
+    let summary = match admin.describe_group(name).await {
+        Ok(group) => group.summary,
+        Err(error) if may_be_new && error.code() == Some(ErrorCode::UnknownGroup) => return Ok(Vec::new()),
         Err(error) => return Err(no_group(Failure::of_read, error)),
     };
     if summary.members > 0 {
         return Err(not_empty(name, summary.members));
     }
-    let request = v1::FetchOffsetsRequest { group: name.into(), partitions: Vec::new() };
-    Ok(admin.fetch_offsets(request).await.map_err(Failure::of_read)?.offsets)
+    admin.committed_offsets(name).await.map_err(Failure::of_read)
 }
 
 fn not_empty(name: &str, members: i32) -> Failure {
@@ -207,33 +196,36 @@ fn not_empty(name: &str, members: i32) -> Failure {
 /// The partitions that are meant: those named, or all of the topics with something committed.
 async fn partitions(
     named: &[(String, Option<i32>)],
-    committed: &[v1::CommittedOffset],
+    committed: &[CommittedOffset],
     admin: &Admin,
-) -> Result<Vec<(String, i32)>, Failure> {
-    let topics: BTreeSet<&String> = committed.iter().map(|offset| &offset.topic).collect();
+) -> Result<Vec<TopicPartition>, Failure> {
+    let topics: BTreeSet<&String> = committed.iter().map(|offset| &offset.at.topic).collect();
     let all: Vec<(String, Option<i32>)> = topics.into_iter().map(|topic| (topic.clone(), None)).collect();
     let meant = if named.is_empty() { all.as_slice() } else { named };
     let mut found = BTreeSet::new();
     for (topic, partition) in meant {
         let count = admin.partition_count(topic).await.map_err(Failure::of_read)? as i32;
         match *partition {
-            None => found.extend((0..count).map(|partition| (topic.clone(), partition))),
-            Some(partition) if partition < count => drop(found.insert((topic.clone(), partition))),
+            None => found.extend((0..count).map(|partition| TopicPartition::new(topic, PartitionId(partition)))),
+            Some(partition) if partition < count => {
+                found.insert(TopicPartition::new(topic, PartitionId(partition)));
+            }
             Some(partition) => {
-                return Err(ClientError::NoPartition { topic: topic.clone(), partition, count }.into());
+                let (topic, partition) = (topic.clone(), PartitionId(partition));
+                return Err(ClientError::NoPartition { topic, partition, count }.into());
             }
         }
     }
     Ok(found.into_iter().collect())
 }
 
-fn stands_at(committed: &[v1::CommittedOffset], topic: &str, partition: i32) -> Option<i64> {
-    committed.iter().find(|offset| offset.topic == topic && offset.partition == partition).map(|offset| offset.offset)
+fn stands_at(committed: &[CommittedOffset], at: &TopicPartition) -> Option<Offset> {
+    committed.iter().find(|offset| offset.at == *at).map(|offset| offset.offset)
 }
 
 /// The place as an offset that the partition has.
-async fn find(admin: &Admin, topic: &str, partition: i32, to: Start) -> Result<i64, ClientError> {
-    let at = |at| admin.list_offset(topic, partition, at);
+async fn find(admin: &Admin, partition: &TopicPartition, to: Start) -> Result<Offset, ClientError> {
+    let at = |at| admin.offset_at(partition, at);
     Ok(match to {
         Start::Earliest => at(OffsetAt::Earliest).await?,
         Start::Latest => at(OffsetAt::Latest).await?,
@@ -245,10 +237,10 @@ async fn find(admin: &Admin, topic: &str, partition: i32, to: Start) -> Result<i
 }
 
 /// An offset, or so many records before the end, within what is retained.
-fn inside(to: Start, first: i64, end: i64) -> i64 {
+fn inside(to: Start, first: Offset, end: Offset) -> Offset {
     let wanted = match to {
         Start::Offset(offset) => offset,
-        Start::BeforeEnd(n) => end.saturating_sub(n),
+        Start::BeforeEnd(n) => Offset(end.0.saturating_sub(n)),
         Start::Earliest => first,
         Start::Latest | Start::Timestamp(_) => end,
     };
@@ -256,30 +248,25 @@ fn inside(to: Start, first: i64, end: i64) -> i64 {
 }
 
 /// What to say if the offset asked for is none that the partition has.
-fn moved_inside(topic: &str, partition: i32, to: Start, place: i64) -> Option<String> {
+fn moved_inside(at: &TopicPartition, to: Start, place: Offset) -> Option<String> {
     let Start::Offset(asked) = to else { return None };
     let why = match asked.cmp(&place) {
         std::cmp::Ordering::Equal => return None,
         std::cmp::Ordering::Greater => "is beyond the end",
         std::cmp::Ordering::Less => "is not kept any more",
     };
-    Some(format!("{topic}-{partition}: offset {asked} {why}; the nearest is {place}"))
+    Some(format!("{at}: offset {asked} {why}; the nearest is {place}"))
 }
 
-fn commit_request(name: &str, moves: &[Move]) -> v1::CommitOffsetsRequest {
-    let offsets = moves.iter().filter_map(|m| {
-        let (topic, partition, offset) = (m.topic.clone(), m.partition, m.to?);
-        Some(v1::OffsetToCommit { topic, partition, offset, ..Default::default() })
-    });
-    v1::CommitOffsetsRequest { group: name.into(), offsets: offsets.collect(), ..Default::default() }
+fn to_commit(moves: &[Move]) -> Vec<OffsetToCommit> {
+    moves.iter().filter_map(|m| Some(OffsetToCommit::new(m.at.clone(), m.to?))).collect()
 }
 
-fn refused(refused: &[v1::RefusedCommit]) -> Result<(), Failure> {
-    let Some(first) = refused.first() else { return Ok(()) };
-    let why = first.error.clone().map_or("no reason given".into(), |error| ClientError::from_wire(error).to_string());
+fn refused(refused: &[RefusedOffset]) -> Result<(), Failure> {
+    let Some(RefusedOffset { at, error: why, .. }) = refused.first() else { return Ok(()) };
     let others = refused.len() - 1;
     let and = if others == 0 { String::new() } else { format!(" (and {others} other partitions)") };
-    Err(Failure::failed(format!("{}-{} was refused{and}: {why}; all others are done", first.topic, first.partition)))
+    Err(Failure::failed(format!("{at} was refused{and}: {why}; all others are done")))
 }
 
 fn show(name: &str, moves: &[Move], rest: &Rest) -> Result<(), Failure> {
@@ -287,8 +274,9 @@ fn show(name: &str, moves: &[Move], rest: &Rest) -> Result<(), Failure> {
         OutputFormat::Json => print_json(&moves_json(name, moves, rest.dry_run)),
         OutputFormat::Text => {
             said(rest.dry_run, &format!("group {name} moved, in partitions: {}", moves.len()));
-            let or_nothing = |offset: Option<i64>| offset.map_or("-".into(), |offset| offset.to_string());
-            let row = |m: &Move| vec![m.topic.clone(), m.partition.to_string(), or_nothing(m.from), or_nothing(m.to)];
+            let or_nothing = |offset: Option<Offset>| offset.map_or("-".into(), |offset| offset.to_string());
+            let row =
+                |m: &Move| vec![m.at.topic.clone(), m.at.partition.to_string(), or_nothing(m.from), or_nothing(m.to)];
             print_table(&["TOPIC", "PARTITION", "FROM", "TO"], moves.iter().map(row).collect())
         }
     }
@@ -296,21 +284,26 @@ fn show(name: &str, moves: &[Move], rest: &Rest) -> Result<(), Failure> {
 
 /// The JSON of seek and reset, an interface. Null: nothing committed.
 fn moves_json(name: &str, moves: &[Move], dry_run: bool) -> Value {
-    let one = |m: &Move| json!({"topic": m.topic, "partition": m.partition, "from": m.from, "to": m.to});
+    let one = |m: &Move| json!({"topic": m.at.topic, "partition": m.at.partition, "from": m.from, "to": m.to});
     json!({"group": name, "dry_run": dry_run, "partitions": moves.iter().map(one).collect::<Vec<_>>()})
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::WallMs;
+
+    fn at(partition: i32) -> TopicPartition {
+        TopicPartition::new("t", PartitionId(partition))
+    }
 
     #[test]
     fn places_and_topics_as_they_are_written() {
         assert_eq!(place("earliest"), Ok(Place::Start(Start::Earliest)));
         assert_eq!(place("latest"), Ok(Place::Start(Start::Latest)));
-        assert_eq!(place("17"), Ok(Place::Start(Start::Offset(17))));
+        assert_eq!(place("17"), Ok(Place::Start(Start::Offset(Offset(17)))));
         assert_eq!(place("-3"), Ok(Place::Start(Start::BeforeEnd(3))));
-        assert_eq!(place("@1970-01-01T00:00:02Z"), Ok(Place::Start(Start::Timestamp(2000))));
+        assert_eq!(place("@1970-01-01T00:00:02Z"), Ok(Place::Start(Start::Timestamp(WallMs(2000)))));
         for bad in ["", "3:9", ":9", "soon", "@soon", "--3"] {
             assert!(place(bad).is_err(), "{bad}");
         }
@@ -324,39 +317,37 @@ mod tests {
     #[test]
     fn a_place_lies_within_what_is_retained() {
         for (to, offset) in [
-            (Start::Offset(7), 7),
-            (Start::Offset(1), 5),
-            (Start::Offset(99), 10),
+            (Start::Offset(Offset(7)), 7),
+            (Start::Offset(Offset(1)), 5),
+            (Start::Offset(Offset(99)), 10),
             (Start::BeforeEnd(3), 7),
             (Start::BeforeEnd(99), 5),
             (Start::BeforeEnd(i64::MAX), 5),
             (Start::Earliest, 5),
             (Start::Latest, 10),
         ] {
-            assert_eq!(inside(to, 5, 10), offset, "{to:?}");
+            assert_eq!(inside(to, Offset(5), Offset(10)), Offset(offset), "{to:?}");
         }
     }
 
     #[test]
     fn a_place_that_a_partition_has_not_is_named() {
-        let said = |asked, place| moved_inside("t", 0, Start::Offset(asked), place);
+        let said = |asked, place| moved_inside(&at(0), Start::Offset(Offset(asked)), Offset(place));
         let beyond = "t-0: offset 1000000000000 is beyond the end; the nearest is 10";
         assert_eq!(said(1_000_000_000_000, 10).as_deref(), Some(beyond));
         assert_eq!(said(3, 5).as_deref(), Some("t-0: offset 3 is not kept any more; the nearest is 5"));
         assert_eq!(said(7, 7), None);
-        assert_eq!(moved_inside("t", 0, Start::Latest, 7), None);
+        assert_eq!(moved_inside(&at(0), Start::Latest, Offset(7)), None);
     }
 
     #[test]
     fn the_json_of_moves_is_frozen() {
-        let moves = [
-            Move { topic: "t".into(), partition: 0, from: Some(3), to: Some(9) },
-            Move { topic: "t".into(), partition: 1, from: None, to: None },
-        ];
+        let moves =
+            [Move { at: at(0), from: Some(Offset(3)), to: Some(Offset(9)) }, Move { at: at(1), from: None, to: None }];
         let want = json!({"group":"g","dry_run":true,"partitions":[{"topic":"t","partition":0,"from":3,"to":9},
             {"topic":"t","partition":1,"from":null,"to":null}]});
         assert_eq!(moves_json("g", &moves, true), want);
-        assert_eq!(commit_request("g", &moves).offsets.len(), 1);
+        assert_eq!(to_commit(&moves).len(), 1);
     }
 
     #[test]
@@ -368,8 +359,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_partition_and_the_reason() {
-        let error = v1::Error { message: "why".into(), ..Default::default() };
-        let refusal = v1::RefusedCommit { topic: "t".into(), partition: 4, error: Some(error) };
+        let refusal = RefusedOffset { at: at(4), error: ClientError::Invalid { detail: "why".into() } };
         let failure = refused(&[refusal.clone(), refusal]).expect_err("refused");
         assert!(
             failure.message.contains("t-4") && failure.message.contains("why") && failure.message.contains("1 other")

@@ -210,14 +210,18 @@ async fn wait_formed(state: &State, children: &mut [(u64, Child)], limit: Durati
         }
         // Nodes become ready one by one and stay so: each is asked until it says yes.
         let node = &state.nodes[ready];
-        match admin.metadata_of(&node.client).await {
-            Ok(m) if m.metadata_leader != 0 && m.brokers.iter().filter(|b| b.alive).count() >= state.nodes.len() => {
+        match admin.describe_cluster_at(&node.client).await {
+            Ok(m)
+                if m.metadata_leader.is_some()
+                    && m.brokers.iter().filter(|b| b.is_alive).count() >= state.nodes.len() =>
+            {
                 ready += 1;
                 continue;
             }
             Ok(m) => {
-                let alive = m.brokers.iter().filter(|b| b.alive).count();
-                last = format!("node {} sees {alive} nodes, metadata leader {}", node.id, m.metadata_leader);
+                let alive = m.brokers.iter().filter(|b| b.is_alive).count();
+                let leader = m.metadata_leader.unwrap_or_default();
+                last = format!("node {} sees {alive} nodes, metadata leader {leader}", node.id);
             }
             Err(error) => last = error.to_string(),
         }

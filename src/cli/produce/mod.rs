@@ -26,7 +26,7 @@ use super::{
     terminal::say,
 };
 use crate::{
-    client::{Cluster, Deliveries, Delivery, Outcome, Producer, TopicHandle, World},
+    client::{Cluster, Deliveries, Delivery, Offset, Outcome, PartitionId, Producer, Receipt, TopicHandle, World},
     seam::Rng,
 };
 use args::Receipts;
@@ -105,7 +105,7 @@ pub async fn run(args: ProduceArgs, global: &Global) -> Result<(), Failure> {
             None if partitions == 1 => 0,
             None => return Err(Failure::usage("--expect-offset needs -p: offsets are a partition's")),
         };
-        producer.expect_offset(topic, partition, offset)?;
+        producer.expect_offset(topic, PartitionId(partition), Offset(offset))?;
     }
     // Until here a signal ends the process: nothing was sent.
     let mut signals = Signals::listen()?;
@@ -201,7 +201,7 @@ async fn feed(
             } else if let Some(warning) = outdated.warning(read.record.timestamp, now) {
                 say(&format!("flotilla: {warning}"));
             }
-            let partition = args.fill_in(&mut read);
+            let partition = args.fill_in(&mut read).map(PartitionId);
             let sent = tokio::select! {
                 biased;
                 sent = producer.send(topic, partition, &read.record, 0) => sent,
@@ -269,18 +269,17 @@ async fn print_all(receipts: Receipts, mut deliveries: Deliveries, run: &Run) {
 fn print(receipts: Receipts, delivery: &Delivery, out: &mut Vec<u8>) {
     let Delivery { topic, partition, tags, outcome, .. } = delivery;
     let count = tags.len();
+    let at = partition.map_or(topic.to_string(), |partition| format!("{topic}-{partition}"));
     match outcome {
         Outcome::Acked(r) => {
             let line = match receipts {
                 Receipts::None => return,
                 Receipts::Json => receipt_json(r),
                 Receipts::Text => {
-                    let (last, on) = (r.base_offset + i64::from(r.count) - 1, output::ids(&r.durable_on));
-                    let duplicate = if r.duplicate { " (found by a retry)" } else { "" };
+                    let (last, on) = (r.base_offset.0 + i64::from(r.count) - 1, output::ids(&r.durable_on));
+                    let duplicate = if r.is_duplicate { " (found by a retry)" } else { "" };
                     let (base, epoch, index) = (r.base_offset, r.epoch, r.index);
-                    format!(
-                        "{topic}-{partition} offsets {base}..={last} epoch {epoch} index {index} on {on}{duplicate}"
-                    )
+                    format!("{at} offsets {base}..={last} epoch {epoch} index {index} on {on}{duplicate}")
                 }
             };
             out.extend_from_slice(line.as_bytes());
@@ -288,10 +287,10 @@ fn print(receipts: Receipts, delivery: &Delivery, out: &mut Vec<u8>) {
         }
         Outcome::Sent => {}
         Outcome::Failed(error) => {
-            say(&format!("flotilla: {topic}-{partition}: {count} records failed without effect: {error}"));
+            say(&format!("flotilla: {at}: {count} records failed without effect: {error}"));
         }
         Outcome::Unknown(error) => {
-            say(&format!("flotilla: {topic}-{partition}: the outcome of {count} records is unknown: {error}"));
+            say(&format!("flotilla: {at}: the outcome of {count} records is unknown: {error}"));
         }
         Outcome::Dropped(error) => {
             say(&format!("flotilla: some of what was sent with acks=0 may be lost: {error}"));
@@ -300,9 +299,9 @@ fn print(receipts: Receipts, delivery: &Delivery, out: &mut Vec<u8>) {
 }
 
 /// The receipt's JSON, an interface.
-fn receipt_json(r: &crate::client::v1::Receipt) -> String {
+fn receipt_json(r: &Receipt) -> String {
     json!({
-        "topic": r.topic, "partition": r.partition, "base_offset": r.base_offset, "count": r.count,
+        "topic": r.at.topic, "partition": r.at.partition, "base_offset": r.base_offset, "count": r.count,
         "epoch": r.epoch, "index": r.index, "durable_on": r.durable_on,
     })
     .to_string()
@@ -311,18 +310,18 @@ fn receipt_json(r: &crate::client::v1::Receipt) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::{BrokerId, LeaderEpoch, LogIndex, TopicPartition};
 
     #[test]
     fn a_receipts_json_is_frozen() {
-        let receipt = crate::client::v1::Receipt {
-            topic: "orders".into(),
-            partition: 3,
-            base_offset: 17,
+        let receipt = Receipt {
+            at: TopicPartition::new("orders", PartitionId(3)),
+            base_offset: Offset(17),
             count: 2,
-            epoch: 4,
-            index: 99,
-            durable_on: vec![1, 2],
-            duplicate: false,
+            epoch: LeaderEpoch(4),
+            index: LogIndex(99),
+            durable_on: vec![BrokerId(1), BrokerId(2)],
+            is_duplicate: false,
         };
         let got: serde_json::Value = serde_json::from_str(&receipt_json(&receipt)).expect("JSON");
         let want =

@@ -18,15 +18,16 @@ use tonic::transport::Channel;
 
 use super::{
     GroupOptions,
-    core::{Beat, Due, partition_sets, partitions_of},
+    core::{Beat, Due},
 };
 use crate::{
     client::{
+        commit::{RefusedOffset, partition_sets, partitions_of},
         error::ClientError,
         net::{Cluster, groups_client, unary_within},
     },
     proto::v1,
-    types::{PartitionId, TopicPartition, ms_u32},
+    types::{Offset, PartitionId, TopicPartition, ms_u32},
 };
 
 /// A broker ends a call about groups after 5 s at the latest.
@@ -50,7 +51,7 @@ pub(super) struct Identity {
 /// What the coordinator knows of partitions' places.
 #[derive(Debug, Default)]
 pub(super) struct Committed {
-    pub offsets: BTreeMap<TopicPartition, i64>,
+    pub offsets: BTreeMap<TopicPartition, Offset>,
     /// By name: the topics that the offsets are of.
     pub topic_ids: BTreeMap<String, String>,
 }
@@ -83,7 +84,7 @@ impl Calls {
         let subscription = v1::GroupSubscription {
             topics: options.topics.clone(),
             pattern: options.pattern.clone().unwrap_or_default(),
-            assignor: options.assignor.into(),
+            assignor: options.assignor.wire().into(),
         };
         let request = v1::GroupHeartbeatRequest {
             subscription: Some(subscription),
@@ -123,13 +124,9 @@ impl Calls {
     }
 
     /// The refused ones. After an error some may be committed.
-    pub async fn commit(
-        &self,
-        who: &Identity,
-        dues: &[Due],
-    ) -> Result<Vec<(TopicPartition, ClientError)>, ClientError> {
+    pub async fn commit(&self, who: &Identity, dues: &[Due]) -> Result<Vec<RefusedOffset>, ClientError> {
         let mut refused = Vec::new();
-        for part in split(dues.iter().map(on_the_wire)) {
+        for part in split(dues.iter().map(|due| due.offset.wire(due.topic_id.clone()))) {
             refused.extend(self.commit_some(who.clone(), part).await?);
         }
         Ok(refused)
@@ -139,7 +136,7 @@ impl Calls {
         &self,
         who: Identity,
         offsets: Vec<v1::OffsetToCommit>,
-    ) -> Result<Vec<(TopicPartition, ClientError)>, ClientError> {
+    ) -> Result<Vec<RefusedOffset>, ClientError> {
         let request = v1::CommitOffsetsRequest {
             group: self.options.group.clone(),
             member_id: who.member,
@@ -154,11 +151,7 @@ impl Calls {
         };
         let answer = self.cluster.one_by_one(self.cluster.coordinators(), call).await;
         let answer = self.or_learn(answer).await?;
-        let refused = |refused: v1::RefusedCommit| {
-            let at = TopicPartition { topic: refused.topic, partition: PartitionId(refused.partition) };
-            (at, ClientError::from_wire(refused.error.unwrap_or_default()))
-        };
-        Ok(answer.refused.into_iter().map(refused).collect())
+        Ok(answer.refused.into_iter().map(RefusedOffset::of).collect())
     }
 
     /// The committed offsets of those that have one, and which topics they are of.
@@ -181,7 +174,7 @@ impl Calls {
         };
         let answer = self.hedged(call).await?;
         let named = |found: v1::CommittedOffset| {
-            (TopicPartition { topic: found.topic, partition: PartitionId(found.partition) }, found.offset)
+            (TopicPartition { topic: found.topic, partition: PartitionId(found.partition) }, Offset(found.offset))
         };
         Ok(Committed {
             offsets: answer.offsets.into_iter().map(named).collect(),
@@ -193,7 +186,7 @@ impl Calls {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        let answer = self.cluster.hedged_from(self.cluster.coordinators(), "group coordinator", call).await;
+        let answer = self.cluster.hedged(self.cluster.coordinators(), "group coordinator", call).await;
         self.or_learn(answer).await
     }
 
@@ -256,18 +249,6 @@ fn split(offsets: impl Iterator<Item = v1::OffsetToCommit>) -> Vec<Vec<v1::Offse
         }
     }
     parts
-}
-
-fn on_the_wire(due: &Due) -> v1::OffsetToCommit {
-    let offset = due.offset.clone();
-    v1::OffsetToCommit {
-        topic: offset.at.topic,
-        partition: offset.at.partition.0,
-        offset: offset.offset,
-        leader_epoch: offset.leader_epoch,
-        metadata: offset.metadata,
-        topic_id: due.topic_id.clone(),
-    }
 }
 
 #[cfg(test)]

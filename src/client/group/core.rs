@@ -14,11 +14,10 @@ use std::{
     time::Duration,
 };
 
-use super::{GroupEvent, GroupRecords, OffsetJump, OffsetReset, OffsetToCommit};
+use super::{GroupEvent, GroupRecords, OffsetJump, OffsetReset};
 use crate::{
-    client::{consumer::ConsumedRecord, error::ClientError},
-    proto::v1,
-    types::{PartitionId, TopicPartition},
+    client::{commit::OffsetToCommit, consumer::ConsumedRecord, error::ClientError},
+    types::{LeaderEpoch, Offset, TopicPartition},
 };
 
 /// Time since the consumer was opened.
@@ -38,7 +37,7 @@ pub(super) const NO_HOLD: u64 = 0;
 /// Where a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum From {
-    Offset(i64),
+    Offset(Offset),
     /// The group has no committed offset here.
     Reset,
 }
@@ -57,9 +56,9 @@ pub(super) struct Start {
 #[derive(Debug)]
 pub(super) struct Brought<P> {
     pub records: Vec<ConsumedRecord>,
-    pub high_watermark: i64,
+    pub high_watermark: Offset,
     /// Of the last record.
-    pub leader_epoch: i32,
+    pub leader_epoch: LeaderEpoch,
     pub permits: P,
 }
 
@@ -103,11 +102,11 @@ struct Held {
     told: bool,
     paused: bool,
     /// The next to be handed out; None: not known.
-    position: Option<i64>,
+    position: Option<Offset>,
     /// Everything below was processed. Never above `position` but after a seek.
-    processed: Option<i64>,
-    leader_epoch: Option<i32>,
-    committed: Option<i64>,
+    processed: Option<Offset>,
+    leader_epoch: Option<LeaderEpoch>,
+    committed: Option<Offset>,
 }
 
 #[derive(Debug)]
@@ -121,15 +120,12 @@ struct Chunk<P> {
 enum Piece<P> {
     Records {
         records: std::vec::IntoIter<ConsumedRecord>,
-        high_watermark: i64,
-        leader_epoch: i32,
+        high_watermark: Offset,
+        leader_epoch: LeaderEpoch,
         _permits: P,
     },
     /// The place was not there (any more).
-    Jump {
-        from: i64,
-        to: i64,
-    },
+    Jump { from: Offset, to: Offset },
     /// The reader could go no further.
     Failed(ClientError),
 }
@@ -139,7 +135,7 @@ enum Piece<P> {
 struct InHand {
     at: TopicPartition,
     hold: u64,
-    leader_epoch: Option<i32>,
+    leader_epoch: Option<LeaderEpoch>,
 }
 
 /// Retries: how often it failed since it last worked, when to try again, and since when it has not worked.
@@ -246,7 +242,7 @@ impl<P> Core<P> {
         self.held.iter().filter(is_ours).map(|(at, _)| at.clone()).collect()
     }
 
-    pub fn position(&self, at: &TopicPartition) -> Option<i64> {
+    pub fn position(&self, at: &TopicPartition) -> Option<Offset> {
         self.held.get(at).filter(|held| held.told && held.is_active()).and_then(|held| held.position)
     }
 
@@ -319,7 +315,7 @@ impl<P> Core<P> {
                 let taken: Vec<_> = records.by_ref().take(records_max).collect();
                 let is_whole = records.len() == 0;
                 let last = taken.last().expect("no empty chunk is kept");
-                held.position = Some(last.offset + 1);
+                held.position = Some(Offset(last.offset.0 + 1));
                 let leader_epoch = if is_whole { Some(*leader_epoch) } else { held.leader_epoch };
                 self.in_hand = Some(InHand { at: at.clone(), hold: held.hold, leader_epoch });
                 let records = GroupRecords { at, records: taken, high_watermark: *high_watermark };
@@ -373,8 +369,8 @@ impl<P> Core<P> {
         offsets.into_iter().map(due).collect()
     }
 
-    pub fn seek(&mut self, at: &TopicPartition, offset: i64) -> Result<(), ClientError> {
-        if offset < 0 {
+    pub fn seek(&mut self, at: &TopicPartition, offset: Offset) -> Result<(), ClientError> {
+        if offset.0 < 0 {
             return Err(ClientError::Invalid { detail: format!("offset {offset}: offsets count from 0") });
         }
         self.active(at)?;
@@ -403,7 +399,7 @@ impl<P> Core<P> {
     /// What the application may speak of: told assigned. Before that it may mean an earlier holding, which was lost.
     fn active(&mut self, at: &TopicPartition) -> Result<&mut Held, ClientError> {
         let held = self.held.get_mut(at).filter(|held| held.told && held.is_active());
-        held.ok_or_else(|| ClientError::NotAssigned { partition: at.to_string() })
+        held.ok_or_else(|| ClientError::NotAssigned { partition: at.clone() })
     }
 
     fn report(&mut self, error: ClientError) {
@@ -489,28 +485,4 @@ impl Retry {
         self.failing_since = Some(now);
         Some(error)
     }
-}
-
-/// Partitions by topic, as the wire has them; `of` is sorted.
-pub(super) fn partition_sets<'a>(of: impl Iterator<Item = &'a TopicPartition>) -> Vec<v1::PartitionSet> {
-    let mut sets: Vec<v1::PartitionSet> = Vec::new();
-    for at in of {
-        match sets.last_mut() {
-            Some(set) if set.topic == at.topic => set.partitions.push(at.partition.0),
-            Some(_) | None => {
-                sets.push(v1::PartitionSet { topic: at.topic.clone(), partitions: vec![at.partition.0] });
-            }
-        }
-    }
-    sets
-}
-
-/// The other way. A negative number is no partition.
-pub(super) fn partitions_of(sets: Vec<v1::PartitionSet>) -> Vec<TopicPartition> {
-    let named = |set: v1::PartitionSet| {
-        let topic = set.topic;
-        let good = set.partitions.into_iter().filter(|partition| *partition >= 0);
-        good.map(move |partition| TopicPartition { topic: topic.clone(), partition: PartitionId(partition) })
-    };
-    sets.into_iter().flat_map(named).collect()
 }

@@ -11,16 +11,16 @@ use std::{
 use proptest::prelude::*;
 
 use super::{
-    GroupEvent, OffsetReset, OffsetToCommit,
+    GroupEvent, OffsetReset,
     core::{Beat, Brought, Core, Due, ERRORS_MAX, From, Now, Rules, Start},
 };
 use crate::{
     client::{
-        ConsumedRecord,
+        ConsumedRecord, OffsetToCommit,
         error::{BrokerError, ClientError, Effect, ErrorCode},
     },
     record::Record,
-    types::{PartitionId, TopicPartition},
+    types::{LeaderEpoch, Offset, PartitionId, TopicPartition},
 };
 
 const SESSION: Duration = Duration::from_secs(10);
@@ -58,16 +58,16 @@ fn beat(core: &mut Core<()>, now: Now, partitions: &[i32]) {
 /// Answers the question for committed offsets: `found` for all that are in it.
 fn offsets(core: &mut Core<()>, found: &[(i32, i64)]) -> Vec<Start> {
     let asked = core.unknown(ms(0));
-    core.on_offsets(&asked, &found.iter().map(|(p, offset)| (at(*p), *offset)).collect());
+    core.on_offsets(&asked, &found.iter().map(|(p, offset)| (at(*p), Offset(*offset))).collect());
     core.take_starts()
 }
 
 fn brought(offsets: std::ops::Range<i64>) -> Brought<()> {
-    let record = |offset| ConsumedRecord { offset, record: Record::default() };
+    let record = |offset| ConsumedRecord { offset: Offset(offset), record: Record::default() };
     Brought {
         records: offsets.clone().map(record).collect(),
-        high_watermark: offsets.end,
-        leader_epoch: 7,
+        high_watermark: Offset(offsets.end),
+        leader_epoch: LeaderEpoch(7),
         permits: (),
     }
 }
@@ -96,14 +96,14 @@ fn next(core: &mut Core<()>, now: Now) -> String {
         |of: Vec<TopicPartition>| of.iter().map(|at| at.partition.0.to_string()).collect::<Vec<_>>().join(",");
     match core.take(now, 100) {
         None => "-".into(),
-        Some(Err(error)) => format!("error {}", error.code().map_or("?", |code| code.as_str_name())),
+        Some(Err(error)) => format!("error {}", error.code().map_or("?".into(), |code| code.to_string())),
         Some(Ok(GroupEvent::Assigned(of))) => format!("assigned {}", numbers(of)),
         Some(Ok(GroupEvent::Revoked(of))) => format!("revoked {}", numbers(of)),
         Some(Ok(GroupEvent::Lost(of))) => format!("lost {}", numbers(of)),
         Some(Ok(GroupEvent::Replaced(of))) => format!("replaced {}", numbers(of)),
         Some(Ok(GroupEvent::Jumped(of))) => format!("{}: {} is not there, on at {}", of.at.partition, of.from, of.to),
         Some(Ok(GroupEvent::Records(of))) => {
-            let offsets: Vec<_> = of.records.iter().map(|r| r.offset).collect();
+            let offsets: Vec<_> = of.records.iter().map(|r| r.offset.0).collect();
             format!("{}: {}..{}", of.at.partition, offsets[0], offsets[offsets.len() - 1] + 1)
         }
     }
@@ -119,14 +119,14 @@ fn reading(mut core: Core<()>) -> (Core<()>, Vec<Start>) {
 
 fn due(core: &mut Core<()>, now: Now) -> Vec<(i32, i64)> {
     let due = core.due(now);
-    due.iter().map(|due| (due.offset.at.partition.0, due.offset.offset)).collect()
+    due.iter().map(|due| (due.offset.at.partition.0, due.offset.offset.0)).collect()
 }
 
 /// Commits what is due, successfully.
 fn commit(core: &mut Core<()>, now: Now) -> Vec<(i32, i64)> {
     let dues = core.due(now);
     core.on_committed(&dues, &BTreeSet::new());
-    dues.iter().map(|due| (due.offset.at.partition.0, due.offset.offset)).collect()
+    dues.iter().map(|due| (due.offset.at.partition.0, due.offset.offset.0)).collect()
 }
 
 #[test]
@@ -135,11 +135,11 @@ fn reading_begins_at_the_committed_offset_or_at_the_reset() {
     beat(&mut core, ms(0), &[0, 1]);
     let starts = offsets(&mut core, &[(0, 10)]);
     let froms: Vec<_> = starts.iter().map(|start| (start.at.partition.0, start.from)).collect();
-    assert_eq!(froms, [(0, From::Offset(10)), (1, From::Reset)]);
-    core.on_positioned(starts[1].reader, &at(1), None, 3);
+    assert_eq!(froms, [(0, From::Offset(Offset(10))), (1, From::Reset)]);
+    core.on_positioned(starts[1].reader, &at(1), None, Offset(3));
     assert_eq!(core.position(&at(0)), None, "the application does not know that it is ours");
     assert_eq!(next(&mut core, ms(0)), "assigned 0,1");
-    assert_eq!((core.position(&at(0)), core.position(&at(1))), (Some(10), Some(3)));
+    assert_eq!((core.position(&at(0)), core.position(&at(1))), (Some(Offset(10)), Some(Offset(3))));
     // A place found without a committed offset is committed even if no record comes.
     assert_eq!(commit(&mut core, ms(0)), [(1, 3)]);
 }
@@ -152,9 +152,9 @@ fn fail_as_reset_reports_and_waits_for_a_seek() {
     assert_eq!(next(&mut core, ms(0)), "assigned 0");
     core.begin_next(ms(0));
     let error = core.take(ms(0), 1).expect("an event").expect_err("an error");
-    assert_eq!(error, ClientError::NoOffset { partition: "t-0".into() });
-    core.seek(&at(0), 5).expect("it is ours");
-    assert_eq!(core.take_starts()[0].from, From::Offset(5));
+    assert_eq!(error, ClientError::NoOffset { partition: at(0) });
+    core.seek(&at(0), Offset(5)).expect("it is ours");
+    assert_eq!(core.take_starts()[0].from, From::Offset(Offset(5)));
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_commit_by_hand_takes_the_last_event_too() {
     core.on_brought(starts[0].reader, &at(0), brought(10..13));
     next(&mut core, ms(1));
     let all = core.commit_all();
-    assert_eq!(all, [OffsetToCommit { at: at(0), offset: 13, leader_epoch: Some(7), metadata: String::new() }]);
+    assert_eq!(all, [OffsetToCommit { leader_epoch: Some(LeaderEpoch(7)), ..OffsetToCommit::new(at(0), Offset(13)) }]);
     assert_eq!(core.due(ms(99_000)), []);
     core.on_committed(&core.dues(all), &BTreeSet::new());
     assert_eq!(core.commit_all(), []);
@@ -187,9 +187,13 @@ fn records_beyond_the_maximum_wait_and_lose_no_epoch() {
     core.on_brought(starts[0].reader, &at(0), brought(10..13));
     core.begin_next(ms(1));
     core.take(ms(1), 2);
-    assert_eq!((core.position(&at(0)), core.commit_all()[0].leader_epoch), (Some(12), None), "of a part it is unknown");
+    assert_eq!(
+        (core.position(&at(0)), core.commit_all()[0].leader_epoch),
+        (Some(Offset(12)), None),
+        "of a part it is unknown"
+    );
     assert_eq!(next(&mut core, ms(1)), "0: 12..13");
-    assert_eq!(core.commit_all()[0].leader_epoch, Some(7));
+    assert_eq!(core.commit_all()[0].leader_epoch, Some(LeaderEpoch(7)));
 }
 
 #[test]
@@ -349,20 +353,20 @@ fn a_seek_wins_over_the_commited_offset_and_over_what_is_in_hand() {
     beat(&mut core, ms(0), &[0]);
     assert_eq!(next(&mut core, ms(0)), "assigned 0");
     let asked = core.unknown(ms(0));
-    core.seek(&at(0), 77).expect("it is ours");
-    core.on_offsets(&asked, &BTreeMap::from([(at(0), 10)]));
+    core.seek(&at(0), Offset(77)).expect("it is ours");
+    core.on_offsets(&asked, &BTreeMap::from([(at(0), Offset(10))]));
     let starts = core.take_starts();
-    assert_eq!((starts.len(), starts[0].from), (1, From::Offset(77)));
+    assert_eq!((starts.len(), starts[0].from), (1, From::Offset(Offset(77))));
     core.on_brought(starts[0].reader, &at(0), brought(77..80));
     assert_eq!(next(&mut core, ms(0)), "0: 77..80");
-    core.seek(&at(0), 5).expect("it is ours");
+    core.seek(&at(0), Offset(5)).expect("it is ours");
     assert_eq!(next(&mut core, ms(0)), "-");
     assert_eq!(commit(&mut core, ms(0)), [(0, 5)]);
     // What the old reader still brings is nobody's.
     core.on_brought(starts[0].reader, &at(0), brought(80..90));
     assert_eq!(next(&mut core, ms(0)), "-");
-    assert!(core.seek(&at(9), 0).is_err_and(|error| matches!(error, ClientError::NotAssigned { .. })));
-    assert!(core.seek(&at(0), -1).is_err());
+    assert!(core.seek(&at(9), Offset(0)).is_err_and(|error| matches!(error, ClientError::NotAssigned { .. })));
+    assert!(core.seek(&at(0), Offset(-1)).is_err());
 }
 
 #[test]
@@ -377,7 +381,7 @@ fn a_paused_partition_is_kept_and_read_again_from_where_it_was() {
     core.set_paused(&at(0), false).expect("it is ours");
     core.set_paused(&at(0), false).expect("twice is once");
     let again = core.take_starts();
-    assert_eq!((again.len(), again[0].from), (1, From::Offset(11)));
+    assert_eq!((again.len(), again[0].from), (1, From::Offset(Offset(11))));
     // Paused before its offset is known, it starts when it is resumed.
     beat(&mut core, ms(0), &[0, 1, 2]);
     assert!(core.set_paused(&at(2), true).is_err(), "the application was not told");
@@ -385,30 +389,30 @@ fn a_paused_partition_is_kept_and_read_again_from_where_it_was() {
     core.set_paused(&at(2), true).expect("it is ours");
     assert_eq!(offsets(&mut core, &[(2, 4)]), []);
     core.set_paused(&at(2), false).expect("it is ours");
-    assert_eq!(core.take_starts()[0].from, From::Offset(4));
+    assert_eq!(core.take_starts()[0].from, From::Offset(Offset(4)));
 }
 
 #[test]
 fn retention_that_overtakes_a_reader_loses_nothing_that_was_read() {
     let (mut core, starts) = reading(core());
     core.on_brought(starts[0].reader, &at(0), brought(10..13));
-    core.on_positioned(starts[0].reader, &at(0), Some(13), 500);
+    core.on_positioned(starts[0].reader, &at(0), Some(Offset(13)), Offset(500));
     core.on_brought(starts[0].reader, &at(0), brought(500..501));
     assert_eq!(next(&mut core, ms(0)), "0: 10..13");
-    assert_eq!(core.position(&at(0)), Some(13));
+    assert_eq!(core.position(&at(0)), Some(Offset(13)));
     assert_eq!(next(&mut core, ms(0)), "0: 13 is not there, on at 500");
-    assert_eq!((core.position(&at(0)), core.commit_all()[0].offset), (Some(500), 500));
+    assert_eq!((core.position(&at(0)), core.commit_all()[0].offset), (Some(Offset(500)), Offset(500)));
     assert_eq!(next(&mut core, ms(0)), "0: 500..501");
 }
 
 #[test]
 fn a_reader_that_gave_up_waits_for_a_seek() {
     let (mut core, starts) = reading(core());
-    let error = ClientError::BadBatch { partition: "t-0".into(), offset: 10, next: None, detail: "crc".into() };
+    let error = ClientError::BadBatch { partition: at(0), offset: Offset(10), next: None, detail: "crc".into() };
     core.on_read_failed(starts[0].reader, &at(0), error, true);
     assert_eq!(next(&mut core, ms(0)), "error ?");
     assert_eq!((next(&mut core, ms(0)), owned(&core)), ("-".into(), vec![0, 1]));
-    core.seek(&at(0), 11).expect("it is ours");
+    core.seek(&at(0), Offset(11)).expect("it is ours");
     assert_eq!(core.take_starts().len(), 1);
 }
 
@@ -416,13 +420,14 @@ fn a_reader_that_gave_up_waits_for_a_seek() {
 fn errors_wait_up_to_a_limit_and_more_are_dropped() {
     let (mut core, starts) = reading(core());
     for offset in 0..ERRORS_MAX as i64 + 5 {
-        let error = ClientError::BadBatch { partition: "t-0".into(), offset, next: None, detail: "crc".into() };
+        let error =
+            ClientError::BadBatch { partition: at(0), offset: Offset(offset), next: None, detail: "crc".into() };
         core.on_read_failed(starts[0].reader, &at(0), error, false);
     }
     let told = std::iter::from_fn(|| core.take(ms(0), 1)).take_while(Result::is_err);
     let offsets: Vec<i64> = told
         .map(|error| match error {
-            Err(ClientError::BadBatch { offset, .. }) => offset,
+            Err(ClientError::BadBatch { offset, .. }) => offset.0,
             other => panic!("{other:?}"),
         })
         .collect();
@@ -483,7 +488,8 @@ impl World {
             }
             Step::Offsets => {
                 let asked = core.unknown(self.now + SESSION);
-                core.on_offsets(&asked, &self.committed);
+                let found = self.committed.iter().map(|(at, offset)| (at.clone(), Offset(*offset)));
+                core.on_offsets(&asked, &found.collect());
             }
             Step::OffsetsFail => {
                 core.on_offsets_failed(broker_error(ErrorCode::Unavailable, true), self.now, 0, SESSION);
@@ -504,7 +510,7 @@ impl World {
             }
             Step::Expel => {}
             Step::Seek(p, offset) => {
-                if self.ours.contains_key(&at(p)) && core.seek(&at(p), offset).is_ok() {
+                if self.ours.contains_key(&at(p)) && core.seek(&at(p), Offset(offset)).is_ok() {
                     self.ours.insert(at(p), Some(offset));
                     self.processed.insert(at(p), offset);
                 }
@@ -518,11 +524,11 @@ impl World {
         }
         for start in core.take_starts() {
             let offset = match start.from {
-                From::Offset(offset) => offset,
+                From::Offset(offset) => offset.0,
                 From::Reset => 0,
             };
             if start.from == From::Reset {
-                core.on_positioned(start.reader, &start.at, None, offset);
+                core.on_positioned(start.reader, &start.at, None, Offset(offset));
             }
             self.readers.push((start.reader, start.at, offset));
         }
@@ -568,7 +574,7 @@ impl World {
             Some(Ok(GroupEvent::Jumped(of))) => panic!("nothing is out of range here: {of:?}"),
             Some(Ok(GroupEvent::Records(of))) => {
                 let next = self.ours.get_mut(&of.at).expect("records only of what is ours");
-                let first = of.records[0].offset;
+                let first = of.records[0].offset.0;
                 let want = next.unwrap_or_else(|| self.committed.get(&of.at).copied().unwrap_or(0));
                 assert_eq!(first, want, "{} is dense from its committed offset on", of.at);
                 assert!(of.records.len() <= records_max);
@@ -587,8 +593,8 @@ impl World {
         for Due { offset, .. } in &dues {
             let processed = self.processed.get(&offset.at).copied();
             let start = self.committed.get(&offset.at).copied().unwrap_or(0);
-            assert!(offset.offset <= processed.unwrap_or(start), "{offset:?} is beyond {processed:?}");
-            self.committed.insert(offset.at.clone(), offset.offset);
+            assert!(offset.offset.0 <= processed.unwrap_or(start), "{offset:?} is beyond {processed:?}");
+            self.committed.insert(offset.at.clone(), offset.offset.0);
         }
         core.on_committed(&dues, &BTreeSet::new());
     }

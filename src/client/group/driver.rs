@@ -17,13 +17,16 @@ use tokio::{
 };
 
 use super::{
-    COMMANDS_MAX, OffsetToCommit, Shared,
+    COMMANDS_MAX, Shared,
     calls::{Calls, Committed, Identity},
     core::{Beat, Due, NO_HOLD, Now},
     reader::Reader,
 };
 use crate::{
-    client::error::{ClientError, Effect, ErrorCode},
+    client::{
+        commit::{OffsetToCommit, RefusedOffset},
+        error::{ClientError, Effect, ErrorCode},
+    },
     types::TopicPartition,
 };
 
@@ -57,7 +60,7 @@ struct ByHand {
 /// answered; if it never comes to that, the refusal stands, since the rest of the offsets is committed.
 struct Past {
     since: Now,
-    refused: Vec<(TopicPartition, ClientError)>,
+    refused: Vec<RefusedOffset>,
 }
 
 /// The id under which this member joins. A join whose answer was lost is repeated with the same one, so that no second
@@ -86,7 +89,7 @@ enum Event {
     Committed {
         membership: u64,
         dues: Vec<Due>,
-        result: Result<Vec<(TopicPartition, ClientError)>, ClientError>,
+        result: Result<Vec<RefusedOffset>, ClientError>,
     },
 }
 
@@ -333,22 +336,22 @@ impl Driver {
         &mut self,
         membership: u64,
         dues: &[Due],
-        result: Result<Vec<(TopicPartition, ClientError)>, ClientError>,
+        result: Result<Vec<RefusedOffset>, ClientError>,
         now: Now,
         jitter: u32,
     ) {
         let shared = self.shared.clone();
         match &result {
             Ok(refused) => {
-                let which: BTreeSet<_> = refused.iter().map(|(at, _)| at.clone()).collect();
+                let which: BTreeSet<_> = refused.iter().map(|refused| refused.at.clone()).collect();
                 let mut core = shared.lock();
                 core.on_committed(dues, &which);
                 let is_gone = |error: &ClientError| error.code() == Some(ErrorCode::TopicReplaced);
-                refused.iter().filter(|(_, error)| is_gone(error)).for_each(|(at, _)| core.on_replaced(dues, at));
+                refused.iter().filter(|it| is_gone(&it.error)).for_each(|it| core.on_replaced(dues, &it.at));
                 drop(core);
                 if !self.is_by_hand {
-                    for (partition, error) in refused {
-                        tracing::debug!(%partition, %error, "the commit was refused");
+                    for RefusedOffset { at, error } in refused {
+                        tracing::debug!(partition = %at, %error, "the commit was refused");
                     }
                 }
             }
@@ -366,7 +369,7 @@ impl Driver {
         }
     }
 
-    fn on_committed_by_hand(&mut self, result: Result<Vec<(TopicPartition, ClientError)>, ClientError>, now: Now) {
+    fn on_committed_by_hand(&mut self, result: Result<Vec<RefusedOffset>, ClientError>, now: Now) {
         let mut first = self.by_hand.pop_front().expect("the one under way is the first");
         match result {
             Ok(refused) if first.past.is_none() && is_of_a_past_epoch(&refused, &first.dues) => {
@@ -539,9 +542,9 @@ fn unless_panicked<T>(ended: Result<T, JoinError>) -> Option<T> {
 /// Whether something was refused that is held here: it was assigned anew, as the same partition of a new topic is,
 /// and this member says an epoch from before. The answer to a beat tells it the present one. Not where it is not known
 /// which topic was read: the old epoch alone keeps an offset of the one from being committed for the other.
-fn is_of_a_past_epoch(refused: &[(TopicPartition, ClientError)], dues: &[Due]) -> bool {
-    let fenced = refused.iter().filter(|(_, error)| error.code() == Some(ErrorCode::FencedMember));
-    let fenced: BTreeSet<&TopicPartition> = fenced.map(|(at, _)| at).collect();
+fn is_of_a_past_epoch(refused: &[RefusedOffset], dues: &[Due]) -> bool {
+    let fenced = refused.iter().filter(|refused| refused.error.code() == Some(ErrorCode::FencedMember));
+    let fenced: BTreeSet<&TopicPartition> = fenced.map(|refused| &refused.at).collect();
     let mut held = dues.iter().filter(|due| due.hold != NO_HOLD && fenced.contains(&due.offset.at)).peekable();
     held.peek().is_some() && held.all(|due| !due.topic_id.is_empty())
 }
@@ -565,12 +568,12 @@ fn either(one: Effect, other: Effect) -> Effect {
     }
 }
 
-fn refusal(refused: Vec<(TopicPartition, ClientError)>) -> Result<(), ClientError> {
+fn refusal(refused: Vec<RefusedOffset>) -> Result<(), ClientError> {
     let others = refused.len().saturating_sub(1);
     match refused.into_iter().next() {
         None => Ok(()),
-        Some((at, error)) => {
-            let (partition, error) = (at.to_string(), Box::new(error));
+        Some(RefusedOffset { at: partition, error }) => {
+            let error = Box::new(error);
             Err(ClientError::CommitRefused { partition, others, error })
         }
     }
@@ -579,7 +582,10 @@ fn refusal(refused: Vec<(TopicPartition, ClientError)>) -> Result<(), ClientErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{client::group::core_tests::broker_error, types::PartitionId};
+    use crate::{
+        client::group::core_tests::broker_error,
+        types::{Offset, PartitionId},
+    };
 
     /// The coordinator takes an offset without a topic id for the topic of that name: only its old epoch keeps one of
     /// the old topic from being committed for the new one.
@@ -589,9 +595,9 @@ mod tests {
         let due = |partition, hold, topic_id: &str| Due {
             hold,
             topic_id: topic_id.into(),
-            offset: OffsetToCommit { at: at(partition), offset: 1, leader_epoch: None, metadata: String::new() },
+            offset: OffsetToCommit::new(at(partition), Offset(1)),
         };
-        let refused = |partition, code| vec![(at(partition), broker_error(code, false))];
+        let refused = |partition, code| vec![RefusedOffset { at: at(partition), error: broker_error(code, false) }];
         let dues = [due(0, 1, "id"), due(1, 2, ""), due(2, NO_HOLD, "")];
         assert!(is_of_a_past_epoch(&refused(0, ErrorCode::FencedMember), &dues));
         assert!(!is_of_a_past_epoch(&refused(1, ErrorCode::FencedMember), &dues), "which topic is not known");

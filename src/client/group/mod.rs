@@ -33,8 +33,11 @@ use self::{
     driver::{Command, Driver},
     reader::Permits,
 };
-use super::{consumer::ConsumedRecord, error::ClientError, net::Cluster};
-use crate::{proto::v1, types::TopicPartition};
+use super::{commit::OffsetToCommit, consumer::ConsumedRecord, error::ClientError, net::Cluster};
+use crate::{
+    proto::v1,
+    types::{Offset, TopicPartition},
+};
 
 /// The driver looks this often whether the application is in a call.
 pub const POLL_INTERVAL_MAX_MIN: Duration = Duration::from_secs(1);
@@ -59,15 +62,39 @@ pub enum OffsetReset {
     Fail,
 }
 
+/// How a group's coordinator deals out partitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Assignor {
+    /// As few as possible change hands, and no member has more than one more than another.
+    #[default]
+    Sticky,
+    /// Topic by topic, in ranges: partitions of one number go to the same member.
+    Range,
+    /// One by one over all topics.
+    RoundRobin,
+}
+
+impl Assignor {
+    fn wire(self) -> v1::Assignor {
+        match self {
+            Assignor::Sticky => v1::Assignor::Sticky,
+            Assignor::Range => v1::Assignor::Range,
+            Assignor::RoundRobin => v1::Assignor::RoundRobin,
+        }
+    }
+}
+
 /// How a member reads. Make it with [`GroupOptions::new`].
 #[derive(Clone, Debug)]
 pub struct GroupOptions {
+    /// The group's name.
     pub group: String,
+    /// The topics to read.
     pub topics: Vec<String>,
     /// Topics whose whole name matches, also those created later. Rust's regex syntax.
     pub pattern: Option<String>,
     /// What this member would like; the members' commonest choice is used.
-    pub assignor: v1::Assignor,
+    pub assignor: Assignor,
     /// Static membership: a member of the same id that comes back within the session gets its partitions back.
     pub instance_id: Option<String>,
     /// For people: shown by `describe_group`.
@@ -80,14 +107,16 @@ pub struct GroupOptions {
     /// the group, so that others read what a stuck application holds; the call that comes in the end says
     /// [`GroupEvent::Lost`] and joins anew. 5 minutes unless set (Kafka's max.poll.interval.ms).
     pub poll_interval_max: Duration,
+    /// Where to begin in a partition of which the group has committed nothing.
     pub offset_reset: OffsetReset,
     /// How often processed offsets are committed, besides at revocations and at the end. None: only by
     /// [`GroupConsumer::commit`].
     pub auto_commit: Option<Duration>,
-    /// Records of one event.
+    /// How many records one event holds at most.
     pub records_max: usize,
-    /// Records that were read and not handed out: their bytes, and their number. Reading pauses beyond.
+    /// How many bytes may be read and not handed out. Reading pauses beyond.
     pub buffer_bytes_max: usize,
+    /// How many records may be. Reading pauses beyond.
     pub buffer_records_max: usize,
     /// How long an error that may pass is kept from the caller while this member goes on trying.
     pub patience: Duration,
@@ -100,7 +129,7 @@ impl GroupOptions {
             group: group.into(),
             topics: Vec::new(),
             pattern: None,
-            assignor: v1::Assignor::Sticky,
+            assignor: Assignor::Sticky,
             instance_id: None,
             client_id: String::new(),
             session_timeout: Duration::from_secs(10),
@@ -130,38 +159,31 @@ pub enum GroupEvent {
     Replaced(Vec<TopicPartition>),
     /// The place to read on at was not there, and [`GroupOptions::offset_reset`] chose another one.
     Jumped(OffsetJump),
+    /// Some records to work on.
     Records(GroupRecords),
 }
 
 /// Where a partition is read on, and where it was to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetJump {
+    /// The partition.
     pub at: TopicPartition,
     /// The next offset to be read as it was committed, sought, or reached. Below `to`: the records from here to `to`
     /// are gone, by retention or a trim, or are skipped by [`OffsetReset::Latest`]. Else it was beyond the end.
-    pub from: i64,
-    pub to: i64,
+    pub from: Offset,
+    /// Where it is read on.
+    pub to: Offset,
 }
 
 /// Some records of one partition, in order.
 #[derive(Clone, Debug)]
 pub struct GroupRecords {
+    /// The partition.
     pub at: TopicPartition,
+    /// The records, in the order of their offsets.
     pub records: Vec<ConsumedRecord>,
-    /// When they were read.
-    pub high_watermark: i64,
-}
-
-/// An offset for [`GroupConsumer::commit_offsets`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OffsetToCommit {
-    pub at: TopicPartition,
-    /// The next offset to read.
-    pub offset: i64,
-    /// Of the last record read, if known.
-    pub leader_epoch: Option<i32>,
-    /// For the application; 4,096 bytes at most.
-    pub metadata: String,
+    /// The high watermark when they were read.
+    pub high_watermark: Offset,
 }
 
 /// A member of a group. [`GroupConsumer::close`] it: dropped, it leaves the group without its last commit.
@@ -279,7 +301,7 @@ impl GroupConsumer {
     }
 
     /// Reads on at this offset, and commits it as the position.
-    pub fn seek(&mut self, at: &TopicPartition, offset: i64) -> Result<(), ClientError> {
+    pub fn seek(&mut self, at: &TopicPartition, offset: Offset) -> Result<(), ClientError> {
         self.shared.lock().seek(at, offset)?;
         self.shared.work.notify_one();
         Ok(())
@@ -290,6 +312,7 @@ impl GroupConsumer {
         self.set_paused(at, true)
     }
 
+    /// Hands records of this partition out again.
     pub fn resume(&mut self, at: &TopicPartition) -> Result<(), ClientError> {
         self.set_paused(at, false)
     }
@@ -301,7 +324,7 @@ impl GroupConsumer {
     }
 
     /// The offset of the next record to be handed out; None while it is not known, or the partition not held.
-    pub fn position(&self, at: &TopicPartition) -> Option<i64> {
+    pub fn position(&self, at: &TopicPartition) -> Option<Offset> {
         self.shared.lock().position(at)
     }
 

@@ -17,6 +17,7 @@ use crate::client::{
     error::{ClientError, ErrorCode},
     net::Cluster,
 };
+use crate::types::Offset;
 
 /// After an error that was reported: the next try will hardly fare better at once.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -44,7 +45,7 @@ impl Reader {
     pub async fn run(self, start: Start) {
         let Start { at, from, .. } = &start;
         let topic_id = self.topic_id(&start).await;
-        let mut consumer = Consumer::at(&self.cluster, &at.topic, &topic_id, at.partition.0, 0, self.patience);
+        let mut consumer = Consumer::at(&self.cluster, at.clone(), topic_id, Offset(0), self.patience);
         // Whether the stream that ended was worth opening, and since when nothing has worked.
         let (mut is_fresh, mut failing_since) = (false, None);
         // Whether to find out where to begin, and the place that this is instead of.
@@ -123,7 +124,12 @@ impl Reader {
     }
 
     /// Finds out where to begin.
-    async fn reset(&self, consumer: &mut Consumer, start: &Start, instead_of: Option<i64>) -> Result<(), ClientError> {
+    async fn reset(
+        &self,
+        consumer: &mut Consumer,
+        start: &Start,
+        instead_of: Option<Offset>,
+    ) -> Result<(), ClientError> {
         let at = match self.offset_reset {
             OffsetReset::Earliest => OffsetAt::Earliest,
             OffsetReset::Latest => OffsetAt::Latest,

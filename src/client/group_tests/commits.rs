@@ -5,19 +5,18 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::timeout;
 
 use super::{
-    super::{ClientError, Effect, ErrorCode, GroupOptions, OffsetToCommit, fake::Fake},
+    super::{ClientError, Effect, ErrorCode, GroupOptions, Offset, OffsetToCommit, fake::Fake},
     Member, PATIENCE, at, options, produce,
 };
+use crate::proto::v1;
 
 #[tokio::test]
 async fn commits_by_hand_are_refused_by_partition_and_carry_metadata() {
     let fake = Fake::start(1, 2, 1).await;
     let mut member = Member::open(&fake, GroupOptions { auto_commit: None, ..options() });
     let offset = |partition, offset| OffsetToCommit {
-        at: at(partition),
-        offset,
-        leader_epoch: None,
         metadata: "batch 7".into(),
+        ..OffsetToCommit::new(at(partition), Offset(offset))
     };
     let error = member.consumer.commit_offsets(vec![offset(0, 1)]).await;
     // Either it was too early, or the join was fast and partition 0 is not assigned yet; or it was very fast.
@@ -42,8 +41,8 @@ async fn a_commit_is_repeated_until_its_answer_comes() {
     assert_eq!(fake.lock().groups.commits.len(), 3);
     assert!(fake.lock().groups.commits.iter().all(|(_, _, offset)| *offset == 10));
     // Nobody takes it: after the patience it is said so, and that it may have happened.
-    fake.lock().groups.refuse = Some(ErrorCode::NoMetadataLeader);
-    member.consumer.seek(&at(0), 3).expect("ours");
+    fake.lock().groups.refuse = Some(v1::ErrorCode::NoMetadataLeader);
+    member.consumer.seek(&at(0), Offset(3)).expect("ours");
     let patience = Duration::from_millis(600);
     let mut other = Member::open(&fake, GroupOptions { patience, auto_commit: None, ..options() });
     let error = timeout(PATIENCE, other.next()).await.expect("an answer").expect_err("nobody lets it join");
@@ -88,7 +87,7 @@ async fn p4_a_commit_by_hand_of_a_past_epoch_waits_for_the_present_one() {
     member.until("all", |seen| seen.values.len() == 20).await;
     for round in 0..20 {
         fake.lock().groups.assign_anew(&member.consumer.member_id());
-        let seek = |p| member.consumer.seek(&at(p), round).expect("it is ours");
+        let seek = |p| member.consumer.seek(&at(p), Offset(round)).expect("it is ours");
         (0..2).for_each(seek);
         member.consumer.commit().await.unwrap_or_else(|error| panic!("round {round}: {error}"));
         assert_eq!(fake.lock().groups.offsets, BTreeMap::from([(at(0), round), (at(1), round)]));

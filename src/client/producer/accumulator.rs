@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Acks, Delivery, Outcome, ProducerOptions, SendError,
+    Acks, Delivery, Outcome, ProducerOptions, Receipt, SendError,
     batch::{Batch, encode_error, record_bytes},
     core::{Core, Ended, Item, Now},
 };
@@ -19,9 +19,9 @@ use crate::{
         error::ClientError,
         partitioner::{Partitioner, partition_of_key},
     },
-    proto::v1,
     record::{BATCH_BYTES_MAX, BATCH_HEADER_BYTES, BatchBuilder, Codec, Record},
     seam::Rng,
+    types::{Offset, PartitionId},
 };
 
 /// A topic of one producer.
@@ -40,10 +40,10 @@ struct Open {
 pub(super) struct Slot {
     pub topic: Arc<str>,
     topic_at: usize,
-    pub partition: i32,
+    pub partition: PartitionId,
     open: Option<Open>,
     /// Compare-and-append: what the next batch must expect.
-    expected: Option<i64>,
+    expected: Option<Offset>,
     is_dirty: bool,
 }
 
@@ -60,7 +60,7 @@ struct Topic {
 #[derive(Debug)]
 pub(super) struct Accumulator {
     pub options: ProducerOptions,
-    pub core: Core<Batch, v1::Receipt>,
+    pub core: Core<Batch, Receipt>,
     pub slots: Vec<Slot>,
     id: Option<(i64, i16)>,
     topics: Vec<Topic>,
@@ -109,7 +109,7 @@ impl Accumulator {
             self.slots.push(Slot {
                 topic: name.clone(),
                 topic_at: topic,
-                partition: partition as i32,
+                partition: PartitionId(partition as i32),
                 open: None,
                 expected: None,
                 is_dirty: false,
@@ -137,15 +137,20 @@ impl Accumulator {
         self.topics.iter().map(|t| t.name.to_string()).collect()
     }
 
-    pub fn expect_offset(&mut self, topic: TopicHandle, partition: i32, offset: i64) -> Result<(), ClientError> {
+    pub fn expect_offset(
+        &mut self,
+        topic: TopicHandle,
+        partition: PartitionId,
+        offset: Offset,
+    ) -> Result<(), ClientError> {
         let slot = self.slot_of(topic, partition)?;
         self.slots[slot].expected = Some(offset);
         Ok(())
     }
 
-    fn slot_of(&self, topic: TopicHandle, partition: i32) -> Result<usize, ClientError> {
+    fn slot_of(&self, topic: TopicHandle, partition: PartitionId) -> Result<usize, ClientError> {
         let topic = &self.topics[topic.0];
-        let slot = usize::try_from(partition).ok().and_then(|p| topic.slots.get(p));
+        let slot = usize::try_from(partition.0).ok().and_then(|p| topic.slots.get(p));
         slot.copied().ok_or_else(|| ClientError::NoPartition {
             topic: topic.name.to_string(),
             partition,
@@ -157,7 +162,7 @@ impl Accumulator {
     pub fn append(
         &mut self,
         topic: TopicHandle,
-        partition: Option<i32>,
+        partition: Option<PartitionId>,
         record: &Record,
         tag: u64,
         now: Now,
@@ -232,7 +237,7 @@ impl Accumulator {
         let topic = &mut self.topics[topic.0];
         let count = topic.slots.len();
         let i = match (self.options.partitioner, &record.key) {
-            (Partitioner::Key, Some(key)) => partition_of_key(key, count as i32) as usize,
+            (Partitioner::Key, Some(key)) => partition_of_key(key, count as i32).0 as usize,
             (Partitioner::Key, None) | (Partitioner::Sticky, _) => topic.sticky,
             (Partitioner::Random, _) => rng.below(count as u64) as usize,
             (Partitioner::RoundRobin, _) => {
@@ -258,7 +263,7 @@ impl Accumulator {
         let Some(Open { builder, tags, bytes, since }) = s.open.take() else { return };
         let count = tags.len() as u32;
         let expected = s.expected;
-        s.expected = expected.map(|offset| offset.saturating_add(i64::from(count)));
+        s.expected = expected.map(|offset| Offset(offset.0.saturating_add(i64::from(count))));
         let batch = Batch::new(builder, tags, bytes);
         let deadline = since + self.options.delivery_timeout;
         self.core.push(slot, Item { batch, count, since, deadline, expected });
@@ -356,7 +361,7 @@ impl Accumulator {
             let slot = &self.slots[done.partition];
             deliveries.push(Delivery {
                 topic: slot.topic.clone(),
-                partition: slot.partition,
+                partition: Some(slot.partition),
                 tags: done.batch.tags,
                 bytes: done.batch.bytes,
                 after_failure: done.after_failure,
@@ -375,6 +380,7 @@ impl Accumulator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::v1;
     use bytes::Bytes;
 
     #[test]
@@ -398,7 +404,7 @@ mod tests {
         let record = Record { value: Some(Bytes::from(vec![7; 100])), ..Default::default() };
         let rng = Rng::seeded(1);
         for tag in 0..1_000 {
-            acc.append(topic, Some(0), &record, tag, Now::ZERO, &rng).expect("there is room");
+            acc.append(topic, Some(PartitionId(0)), &record, tag, Now::ZERO, &rng).expect("there is room");
         }
         acc.flush();
         let (mut batches, mut records) = (0, 0);
@@ -410,7 +416,7 @@ mod tests {
             assert!(bytes.len() <= 10_000, "{}", bytes.len());
             records += send.batch.tags.len();
             batches += 1;
-            acc.core.on_acked(attempt, v1::Receipt::default());
+            acc.core.on_acked(attempt, Receipt::of(v1::Receipt::default()));
         }
         assert_eq!((acc.is_idle(0), records), (true, 1_000));
         assert!(batches < 20, "and not much smaller: {batches}");

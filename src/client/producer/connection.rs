@@ -23,6 +23,7 @@ use crate::{
         net::{Cluster, MESSAGE_BYTES_MAX},
     },
     proto::v1::{ProduceRequest, ProduceResponse, produce_client::ProduceClient},
+    types::BrokerId,
 };
 
 /// Requests queued for one stream: five of each of a few hundred partitions. More wait in `core`.
@@ -33,7 +34,7 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Which stream: a broker's streams are numbered, so that a late event of an old one is seen as such.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StreamId {
-    pub broker: u64,
+    pub broker: BrokerId,
     pub number: u64,
 }
 

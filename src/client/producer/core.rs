@@ -18,7 +18,10 @@ use std::{
     time::Duration,
 };
 
-use crate::client::error::{ClientError, Effect};
+use crate::{
+    client::error::{ClientError, Effect},
+    types::Offset,
+};
 
 /// Time since the producer was opened. The driver reads the clock once per event.
 pub type Now = Duration;
@@ -59,7 +62,7 @@ pub struct Item<B> {
     pub since: Now,
     pub deadline: Now,
     /// Compare-and-append: the offset that the first record must get.
-    pub expected: Option<i64>,
+    pub expected: Option<Offset>,
 }
 
 /// What the driver does next for a partition.
@@ -70,7 +73,7 @@ pub struct Send<'a, B> {
     /// `None` when the producer is not idempotent.
     pub stamp: Option<Stamp>,
     /// Compare-and-append: the offset that the first record must get.
-    pub expected: Option<i64>,
+    pub expected: Option<Offset>,
     /// How long the broker may take, so that its answer is here by the deadline.
     pub answer_within: Duration,
 }
@@ -118,7 +121,7 @@ struct Queued<B> {
     count: u32,
     since: Now,
     deadline: Now,
-    expected: Option<i64>,
+    expected: Option<Offset>,
     stamp: Option<Stamp>,
     /// The attempt whose answer is waited for; `None`: to be sent (again).
     current: Option<AttemptId>,
@@ -385,7 +388,7 @@ impl<B, R> Core<B, R> {
             count,
             since: b.since,
             deadline: b.deadline,
-            expected: b.expected.map(|offset| offset.saturating_add(i64::from(b.count))),
+            expected: b.expected.map(|offset| Offset(offset.0.saturating_add(i64::from(b.count)))),
             stamp: b.stamp.map(|s| Stamp { sequence: add_sequence(s.sequence, b.count), ..s }),
             current: None,
             was_head: false,

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::core::{AttemptId, Core, Done, Ended, Item, Now, Stamp, Verdict};
-use crate::client::error::{BrokerError, ClientError, Effect, ErrorCode};
+use crate::{
+    client::error::{BrokerError, ClientError, Effect, ErrorCode},
+    types::Offset,
+};
 
 type TestCore = Core<u32, i64>;
 
@@ -314,12 +317,12 @@ fn a_failed_condition_fails_what_follows() {
     let mut core: TestCore = Core::new(true);
     core.add_partition(0);
     for (batch, expected) in [(0, 5), (1, 15), (2, 25)] {
-        core.push(0, Item { batch, count: 10, since: ms(0), deadline: LONG, expected: Some(expected) });
+        core.push(0, Item { batch, count: 10, since: ms(0), deadline: LONG, expected: Some(Offset(expected)) });
     }
     let sent = send_all(&mut core, ms(0));
     core.on_refused(sent[0].0, Verdict::Final, refused(ErrorCode::WrongOffset, Effect::Nothing), ms(1), 0);
     assert_eq!(ended(&mut core), [(0, "failed"), (1, "failed"), (2, "failed")]);
-    core.push(0, Item { batch: 3, count: 10, since: ms(0), deadline: LONG, expected: Some(35) });
+    core.push(0, Item { batch: 3, count: 10, since: ms(0), deadline: LONG, expected: Some(Offset(35)) });
     assert_eq!(ended(&mut core), [(3, "failed")]);
 }
 
@@ -601,9 +604,9 @@ fn what_may_be_in_the_log_is_not_sent_in_other_pieces() {
 #[test]
 fn halves_of_a_compared_batch_expect_their_own_offsets() {
     let mut core = acquainted();
-    core.push(0, Item { batch: 0, count: 10, since: Now::ZERO, deadline: LONG, expected: Some(7) });
+    core.push(0, Item { batch: 0, count: 10, since: Now::ZERO, deadline: LONG, expected: Some(Offset(7)) });
     let sent = send_all(&mut core, ms(0));
     core.on_too_large(sent[0].0, too_large(), ms(1), halve);
-    assert_eq!(core.next_send(0, ms(1)).unwrap().expected, Some(7));
-    assert_eq!(core.next_send(0, ms(1)).unwrap().expected, Some(12));
+    assert_eq!(core.next_send(0, ms(1)).unwrap().expected, Some(Offset(7)));
+    assert_eq!(core.next_send(0, ms(1)).unwrap().expected, Some(Offset(12)));
 }

@@ -16,19 +16,19 @@ use bytes::Bytes;
 use tokio::{sync::mpsc, time::sleep_until};
 
 use super::{
-    Acks, Delivery, Outcome, Shared,
+    Acks, Delivery, Outcome, Receipt, Shared,
     accumulator::Accumulator,
     connection::{self, Entrance, Event, StreamId, Taken},
     core::{AttemptId, Now, Verdict},
 };
 use crate::{
     client::{
-        error::{ClientError, Effect, ErrorCode},
+        error::{ClientError, Effect, ErrorCode, LeaderHint},
         metadata::{Leader, Metadata},
         net::Cluster,
     },
     proto::v1,
-    types::REQUEST_TIMEOUT_MAX,
+    types::{BrokerId, Offset, PartitionId, REQUEST_TIMEOUT_MAX},
 };
 
 /// Events waiting for the driver; beyond it streams are read no further.
@@ -70,7 +70,7 @@ pub(super) struct Driver {
     deliveries: mpsc::UnboundedSender<Delivery>,
     events: mpsc::Receiver<Event>,
     to_events: mpsc::Sender<Event>,
-    links: HashMap<u64, (Link, u32)>,
+    links: HashMap<BrokerId, (Link, u32)>,
     next_stream: u64,
     leaders: Vec<Option<Leader>>,
     /// Slots that wait for a leader, a link or a pause; looked at again when something changed.
@@ -225,7 +225,7 @@ impl Driver {
             return;
         }
         // Dropping the way in tells a broker that nothing more comes.
-        let mut open: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut open: BTreeMap<BrokerId, u64> = BTreeMap::new();
         for (broker, (link, _)) in self.links.drain() {
             if let Link::Open { number, .. } = link {
                 open.insert(broker, number);
@@ -255,7 +255,7 @@ impl Driver {
 
     /// acks=0: some of what was sent may be lost.
     fn report(&self, error: ClientError) {
-        let (topic, partition, tags) = ("".into(), -1, vec![]);
+        let (topic, partition, tags) = ("".into(), None, vec![]);
         let outcome = Outcome::Dropped(error);
         // Whoever dropped `Deliveries` does not want to know.
         let _ = self.deliveries.send(Delivery { topic, partition, tags, outcome, after_failure: false, bytes: 0 });
@@ -293,7 +293,7 @@ impl Driver {
     }
 
     /// Hands one batch to the leader's stream; false if there is none now, or it is full.
-    fn send_one(&mut self, state: &mut Accumulator, slot: usize, broker: u64, now: Now) -> bool {
+    fn send_one(&mut self, state: &mut Accumulator, slot: usize, broker: BrokerId, now: Now) -> bool {
         let (link, _) = self.links.entry(broker).or_insert((Link::Paused(Now::ZERO), 0));
         let (to, outstanding) = match link {
             Link::Open { to, outstanding, .. } => (to, outstanding),
@@ -364,12 +364,17 @@ impl Driver {
         let now = shared.now();
         state.mark(slot);
         match answer.result {
-            Some(v1::produce_response::Result::Receipt(receipt)) => state.core.on_acked(attempt, receipt),
+            Some(v1::produce_response::Result::Receipt(receipt)) => {
+                state.core.on_acked(attempt, Receipt::of(receipt));
+            }
             Some(v1::produce_response::Result::Error(error)) => {
-                if error.code() == ErrorCode::NotLeader {
-                    self.on_not_leader(&mut state, slot, id.broker, error.leader.as_ref());
+                let error = ClientError::from_wire(error);
+                if let ClientError::Broker(said) = &error
+                    && said.code == ErrorCode::NotLeader
+                {
+                    self.on_not_leader(&mut state, slot, id.broker, said.leader.as_ref());
                 }
-                self.on_refused(&mut state, attempt, ClientError::from_wire(error), now);
+                self.on_refused(&mut state, attempt, error, now);
                 // After a NOT_LEADER whose hint was news there is nothing to wait for.
                 if self.leaders[slot].is_some_and(|l| l.broker != id.broker) {
                     state.core.on_leader_changed(slot);
@@ -400,7 +405,7 @@ impl Driver {
         }
     }
 
-    fn on_not_leader(&mut self, state: &mut Accumulator, slot: usize, broker: u64, hint: Option<&v1::LeaderHint>) {
+    fn on_not_leader(&mut self, state: &mut Accumulator, slot: usize, broker: BrokerId, hint: Option<&LeaderHint>) {
         let s = &state.slots[slot];
         if let Some(hint) = hint.filter(|h| h.broker != broker) {
             self.cluster.learn_leader(&s.topic, s.partition, hint);
@@ -502,10 +507,10 @@ impl Driver {
 fn request(
     attempt: AttemptId,
     topic: &str,
-    partition: i32,
+    partition: PartitionId,
     acks: Acks,
     timeout_ms: u32,
-    expected_offset: Option<i64>,
+    expected_offset: Option<Offset>,
     batch: Bytes,
 ) -> v1::ProduceRequest {
     let acks = match acks {
@@ -516,11 +521,11 @@ fn request(
     v1::ProduceRequest {
         correlation_id: attempt.0,
         topic: topic.to_string(),
-        partition,
+        partition: partition.0,
         acks: acks as i32,
         timeout_ms,
         payload: Some(v1::produce_request::Payload::Batch(batch)),
-        expected_offset,
+        expected_offset: expected_offset.map(|offset| offset.0),
     }
 }
 

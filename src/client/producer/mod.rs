@@ -34,6 +34,7 @@ use super::{
 use crate::{
     proto::v1,
     record::{Codec, Record},
+    types::{BrokerId, LeaderEpoch, LogIndex, Offset, PartitionId, TopicPartition},
 };
 
 /// When a batch counts as sent.
@@ -48,19 +49,23 @@ pub enum Acks {
     All,
 }
 
+/// How records are batched, compressed and sent.
 #[derive(Clone, Debug)]
 pub struct ProducerOptions {
+    /// When a batch counts as sent.
     pub acks: Acks,
     /// How long a record may wait for others of its partition. A batch goes when it is full, too.
     pub linger: Duration,
     /// A batch is closed at this size, before compression, or at what its topic takes (`max.message.bytes`), if that is
     /// less; one larger record goes alone.
     pub batch_bytes: usize,
+    /// How batches are compressed.
     pub compression: Codec,
+    /// Which partition a record goes to that names none.
     pub partitioner: Partitioner,
-    /// From `send` to the outcome, retries included.
+    /// How long it may take from `send` to the outcome, retries included.
     pub delivery_timeout: Duration,
-    /// All records without a received delivery.
+    /// How many bytes all records without a received delivery may have together.
     pub buffer_bytes_max: usize,
     /// Metadata is asked for so often though nothing is wrong: partitions that were added are used then, and keys are
     /// spread over them.
@@ -83,15 +88,49 @@ impl Default for ProducerOptions {
     }
 }
 
+/// Who holds an acknowledged batch on disk, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The partition that the batch is in.
+    pub at: TopicPartition,
+    /// The offset of its first record.
+    pub base_offset: Offset,
+    /// How many records it holds.
+    pub count: i32,
+    /// The epoch of the leader that appended it: the Raft term of its entry.
+    pub epoch: LeaderEpoch,
+    /// The index of the entry that holds it in the partition's Raft log.
+    pub index: LogIndex,
+    /// The brokers that are known to have it on disk: a majority of the partition's voters at least.
+    pub durable_on: Vec<BrokerId>,
+    /// Whether it was in the log before, by an earlier try; its offsets are that one's.
+    pub is_duplicate: bool,
+}
+
+impl Receipt {
+    fn of(receipt: v1::Receipt) -> Receipt {
+        Receipt {
+            at: TopicPartition { topic: receipt.topic, partition: PartitionId(receipt.partition) },
+            base_offset: Offset(receipt.base_offset),
+            count: receipt.count,
+            epoch: LeaderEpoch(receipt.epoch),
+            index: LogIndex(receipt.index),
+            durable_on: receipt.durable_on.into_iter().map(BrokerId).collect(),
+            is_duplicate: receipt.duplicate,
+        }
+    }
+}
+
 /// How a batch of records ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// Record `i` of the delivery has offset `base_offset + i`.
-    Acked(v1::Receipt),
+    Acked(Receipt),
     /// acks=0: handed to a connection, which sends it unless it breaks.
     Sent,
     /// acks=0: a broker refused something that was sent, or a connection broke: of what was sent before, nobody can
-    /// tell what is in the log. Of no record in particular: such a delivery has no tags, no topic, and partition -1.
+    /// tell what is in the log. Of no record in particular: such a delivery has no tags, no topic and no partition.
     Dropped(ClientError),
     /// Surely not in the log.
     Failed(ClientError),
@@ -101,11 +140,15 @@ pub enum Outcome {
 
 /// The end of one batch: of all records that went in it, in order.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Delivery {
+    /// The topic; empty with [`Outcome::Dropped`].
     pub topic: Arc<str>,
-    pub partition: i32,
-    /// As given to `send`, one per record.
+    /// The partition; `None` with [`Outcome::Dropped`].
+    pub partition: Option<PartitionId>,
+    /// The tags of the records, as they were given to [`Producer::send`].
     pub tags: Vec<u64>,
+    /// How it ended.
     pub outcome: Outcome,
     /// An earlier batch of this partition failed, or its outcome is unknown. If this one is acknowledged, it stands
     /// in the log without it.
@@ -120,16 +163,17 @@ pub enum SendError {
     #[error("the producer's memory is used up")]
     Full,
     #[error(transparent)]
+    /// It cannot be sent, now or later.
     Refused(#[from] ClientError),
 }
 
-/// Handle to a producer. Dropping it sends what was taken; [`Deliveries`] then ends.
+/// Appends records. Dropping it sends what was taken; [`Deliveries`] then end.
 pub struct Producer {
     cluster: Cluster,
     shared: Arc<Shared>,
 }
 
-/// Ends after the producer was dropped and everything is resolved.
+/// How the records of a [`Producer`] ended. There are no more once the producer was dropped and all is resolved.
 pub struct Deliveries {
     from: mpsc::UnboundedReceiver<Delivery>,
     shared: Arc<Shared>,
@@ -198,7 +242,7 @@ impl Producer {
     pub async fn send(
         &self,
         topic: TopicHandle,
-        partition: Option<i32>,
+        partition: Option<PartitionId>,
         record: &Record,
         tag: u64,
     ) -> Result<(), ClientError> {
@@ -218,7 +262,7 @@ impl Producer {
     pub fn try_send(
         &self,
         topic: TopicHandle,
-        partition: Option<i32>,
+        partition: Option<PartitionId>,
         record: &Record,
         tag: u64,
     ) -> Result<(), SendError> {
@@ -234,7 +278,7 @@ impl Producer {
 
     /// Compare-and-append: the next record of this partition must get this offset, and each later
     /// one the next; after the first that does not, all others fail. Set it before the first record.
-    pub fn expect_offset(&self, topic: TopicHandle, partition: i32, offset: i64) -> Result<(), ClientError> {
+    pub fn expect_offset(&self, topic: TopicHandle, partition: PartitionId, offset: Offset) -> Result<(), ClientError> {
         self.shared.lock().expect_offset(topic, partition, offset)
     }
 

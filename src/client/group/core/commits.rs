@@ -8,7 +8,7 @@ use std::{
 use super::{Core, Due, Held, Now, Retry, Stage};
 use crate::{
     client::error::{ClientError, ErrorCode},
-    types::TopicPartition,
+    types::{Offset, TopicPartition},
 };
 
 impl<P> Core<P> {
@@ -37,7 +37,7 @@ impl<P> Core<P> {
         }
     }
 
-    pub fn on_offsets(&mut self, asked: &[(u64, TopicPartition)], found: &BTreeMap<TopicPartition, i64>) {
+    pub fn on_offsets(&mut self, asked: &[(u64, TopicPartition)], found: &BTreeMap<TopicPartition, Offset>) {
         self.fetches = Retry::default();
         for (hold, at) in asked {
             let Some(held) = self.held.get_mut(at) else { continue };

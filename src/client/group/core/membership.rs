@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{BEAT_MIN, BEATS_PER_SESSION, Beat, Core, Held, Now, Retry, Stage, partition_sets};
+use super::{BEAT_MIN, BEATS_PER_SESSION, Beat, Core, Held, Now, Retry, Stage};
 use crate::{
-    client::error::{ClientError, ErrorCode},
+    client::{
+        commit::partition_sets,
+        error::{ClientError, ErrorCode},
+    },
     proto::v1,
     types::TopicPartition,
 };

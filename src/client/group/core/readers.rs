@@ -3,7 +3,7 @@
 use super::{Brought, Chunk, Core, Due, From, Held, Piece, Stage, Start};
 use crate::{
     client::{error::ClientError, group::OffsetReset},
-    types::TopicPartition,
+    types::{Offset, TopicPartition},
 };
 
 impl<P> Core<P> {
@@ -25,7 +25,7 @@ impl<P> Core<P> {
         let from = match (held.position, offset_reset) {
             (Some(offset), _) => From::Offset(offset),
             (None, OffsetReset::Earliest | OffsetReset::Latest) => From::Reset,
-            (None, OffsetReset::Fail) => return self.report(ClientError::NoOffset { partition: at.to_string() }),
+            (None, OffsetReset::Fail) => return self.report(ClientError::NoOffset { partition: at.clone() }),
         };
         held.stage = Stage::Reading { reader: Some(reader) };
         let topic_id = held.topic_id.clone();
@@ -50,7 +50,7 @@ impl<P> Core<P> {
 
     /// A reader found out where it begins. `instead_of`: the place that it was to begin or go on at, which is not
     /// there (any more); the application is told, after what was brought before.
-    pub fn on_positioned(&mut self, reader: u64, at: &TopicPartition, instead_of: Option<i64>, offset: i64) {
+    pub fn on_positioned(&mut self, reader: u64, at: &TopicPartition, instead_of: Option<Offset>, offset: Offset) {
         let Some(held) = self.read_by(reader, at) else { return };
         match instead_of {
             // Also without a record, so that the place is the same after a restart.

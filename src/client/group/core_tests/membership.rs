@@ -39,7 +39,7 @@ fn a_commit_that_waits_is_void_once_what_it_is_of_was_lost() {
     // Others may have had it in between, and committed further.
     beat(&mut core, SESSION, &[0, 1]);
     assert!(!core.are_held_still(&dues));
-    let strange = OffsetToCommit { at: at(9), offset: 1, leader_epoch: None, metadata: String::new() };
+    let strange = OffsetToCommit::new(at(9), Offset(1));
     let dues = core.dues(vec![strange]);
     assert!(core.are_held_still(&dues), "what it never held the coordinator refuses");
 }

@@ -8,7 +8,7 @@ use super::*;
 fn identified(core: &mut Core<()>, id: &str, found: &[(i32, i64)]) -> Vec<Start> {
     let asked = core.unknown(ms(0));
     core.identify(&asked, &BTreeMap::from([("t".to_string(), id.to_string())]));
-    core.on_offsets(&asked, &found.iter().map(|(p, offset)| (at(*p), *offset)).collect());
+    core.on_offsets(&asked, &found.iter().map(|(p, offset)| (at(*p), Offset(*offset))).collect());
     core.take_starts()
 }
 
@@ -29,12 +29,12 @@ fn a_partition_of_a_replaced_topic_is_begun_anew_and_nothing_of_the_old_one_is_c
     assert_eq!(next(&mut core, ms(0)), "assigned 0");
     let starts = identified(&mut core, "new", &[]);
     assert_eq!((starts.len(), starts[0].topic_id.as_str(), starts[0].from), (1, "new", From::Reset));
-    core.on_positioned(starts[0].reader, &at(0), None, 0);
+    core.on_positioned(starts[0].reader, &at(0), None, Offset(0));
     core.on_brought(starts[0].reader, &at(0), brought(0..2));
     assert_eq!(next(&mut core, ms(0)), "0: 0..2");
     assert_eq!(next(&mut core, ms(0)), "-");
     let dues = core.due(INTERVAL * 2);
-    let of = dues.iter().map(|due| (due.topic_id.as_str(), due.offset.at.partition.0, due.offset.offset));
+    let of = dues.iter().map(|due| (due.topic_id.as_str(), due.offset.at.partition.0, due.offset.offset.0));
     assert_eq!(of.collect::<Vec<_>>(), [("new", 0, 2)]);
 }
 
@@ -61,12 +61,13 @@ fn a_commit_that_is_refused_for_its_topic_begins_the_new_one() {
 fn what_was_read_before_a_batch_that_cannot_be_is_handed_out_first() {
     let (mut core, starts) = reading(core());
     core.on_brought(starts[0].reader, &at(0), brought(10..13));
-    let error = ClientError::BadBatch { partition: "t-0".into(), offset: 13, next: Some(15), detail: "crc".into() };
+    let error =
+        ClientError::BadBatch { partition: at(0), offset: Offset(13), next: Some(Offset(15)), detail: "crc".into() };
     core.on_read_failed(starts[0].reader, &at(0), error, true);
     core.check();
     assert_eq!(next(&mut core, ms(0)), "0: 10..13");
     assert_eq!(next(&mut core, ms(0)), "error ?");
     assert_eq!(commit(&mut core, INTERVAL), [(0, 13)]);
-    core.seek(&at(0), 15).expect("it is ours");
-    assert_eq!(core.take_starts()[0].from, From::Offset(15));
+    core.seek(&at(0), Offset(15)).expect("it is ours");
+    assert_eq!(core.take_starts()[0].from, From::Offset(Offset(15)));
 }
