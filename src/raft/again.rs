@@ -8,30 +8,30 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{Replica, core::Core};
+use super::{Replica, ground::Ground};
 use crate::{replicated::Replicated, types::METADATA_GROUP};
 
 /// How long a candidate gives its election before the next one: as random as the first.
-pub(super) fn election_timeout(core: &Core) -> Duration {
-    let (min, max) = (core.settings.election_min, core.settings.election_max);
+pub(super) fn election_timeout(ground: &Ground) -> Duration {
+    let (min, max) = (ground.settings.election_min, ground.settings.election_max);
     let span = max.saturating_sub(min).as_micros() as u64;
-    min + Duration::from_micros(core.rng.below(span.max(1)))
+    min + Duration::from_micros(ground.rng.below(span.max(1)))
 }
 
 impl<S: Replicated> Replica<S> {
     /// Asks for pre-votes first: a candidate whose log is too short for a majority, or that has a live leader, is
     /// refused and uses up no term. Does nothing where this node must not campaign.
     pub(super) async fn campaign_again(&self) {
-        let core = &self.0.core;
+        let ground = &self.0.ground;
         if self.0.closing.load(Ordering::Acquire) {
             return;
         }
-        if self.id() != METADATA_GROUP && !core.may_campaign.load(Ordering::SeqCst) {
+        if self.id() != METADATA_GROUP && !ground.may_campaign.load(Ordering::SeqCst) {
             return;
         }
         tracing::debug!(group = %self.id(), "campaigns again: nobody was elected");
-        let campaign = core.seeds.scope(async { self.0.raft.trigger().elect(true).await });
+        let campaign = ground.seeds.scope(async { self.0.raft.trigger().elect(true).await });
         // A core that has ended says so to the watcher; one that hangs is asked again.
-        let _ = timeout(core.settings.election_min, campaign).await;
+        let _ = timeout(ground.settings.election_min, campaign).await;
     }
 }

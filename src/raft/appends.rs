@@ -17,14 +17,13 @@ use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::{
+    checks::check_term,
     link::{APPEND_WINDOW, Exchange},
     matches::Matches,
-    member::check_term,
     reads::{Held, Reads},
     rpc::{Refusals, RpcResult, broken, expect, failed},
-    server::Address,
     types::{RaftLogId, Types},
-    wire::{Frame, Kind, decode_append_reply, encode_append},
+    wire::{Address, Frame, Kind, decode_append_reply, encode_append},
 };
 use crate::types::{LogIndex, Term};
 

@@ -9,13 +9,15 @@
 //! openraft counts its own round by acknowledged log positions, so that the answer to an append sent *before*
 //! the read may confirm it. It stays in use beside this one, for the index to read at.
 
+use std::time::Duration;
+
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use openraft::{Raft, errors::Fatal};
 
 use super::{
-    ReadError,
     driver::Driver,
-    replica::{Inner, READ_INDEX_WITHIN},
+    errors::ReadError,
+    running::RunningReplica,
     types::{Types, vote_parts},
     wire::{Kind, decode_control, encode_control},
 };
@@ -23,6 +25,9 @@ use crate::{
     replicated::Replicated,
     types::{BrokerId, ReplicaId, Term},
 };
+
+/// A majority that does not confirm a read for this long is not there.
+pub(super) const READ_INDEX_WITHIN: Duration = Duration::from_secs(2);
 
 /// Whether the replica's last vote is for `leader` in `term`. Asked of the Raft core itself: its published
 /// metrics may be older than a vote that it has given.
@@ -37,7 +42,7 @@ pub(super) async fn follows<S: Replicated>(
 
 /// Ends well once a majority of the voters, this replica among them, answered after the call began that it
 /// follows this replica in its present term.
-pub(super) async fn majority_follows<S: Replicated>(group: &Inner<S>) -> Result<(), ReadError> {
+pub(super) async fn majority_follows<S: Replicated>(group: &RunningReplica<S>) -> Result<(), ReadError> {
     let (term, leads) = {
         let status = group.status.borrow();
         (status.term, status.leads)
@@ -61,8 +66,8 @@ pub(super) async fn majority_follows<S: Replicated>(group: &Inner<S>) -> Result<
 }
 
 /// False also when there is no answer.
-async fn ask<S: Replicated>(group: &Inner<S>, term: Term, replica: ReplicaId, broker: BrokerId) -> bool {
-    let Some(link) = group.core.link(broker) else { return false };
+async fn ask<S: Replicated>(group: &RunningReplica<S>, term: Term, replica: ReplicaId, broker: BrokerId) -> bool {
+    let Some(link) = group.links.link(broker) else { return false };
     let address = (group.spec.group, group.spec.replica, replica);
     match link.request(Kind::Confirm, address, encode_control(&term), READ_INDEX_WITHIN).await {
         Ok(frame) if frame.kind == Kind::ConfirmReply => decode_control(&frame.body).unwrap_or(false),
@@ -70,7 +75,7 @@ async fn ask<S: Replicated>(group: &Inner<S>, term: Term, replica: ReplicaId, br
     }
 }
 
-fn voters<S: Replicated>(group: &Inner<S>) -> Vec<(ReplicaId, BrokerId)> {
+fn voters<S: Replicated>(group: &RunningReplica<S>) -> Vec<(ReplicaId, BrokerId)> {
     let metrics = group.raft.server_metrics();
     let metrics = openraft::async_runtime::WatchReceiver::borrow_watched(&metrics);
     let membership = metrics.membership_config.membership();

@@ -51,7 +51,7 @@
 //! which renew its followers' patience where they still arrive. Whoever asks a leader that is cut off would
 //! be told for minutes that there is nothing new, while others lead and take records.
 //!
-//! **Kept by** `src/raft/member.rs` (`check_quorum`), `src/raft/watcher.rs` (`watch_quorums`),
+//! **Kept by** `src/raft/raft_member.rs` (`check_quorum`), `src/raft/watcher.rs` (`watch_quorums`),
 //! `src/broker/serving.rs`, `src/broker/upkeep/majorities.rs`. That peers take such a leader's own word for a
 //! suspicion is not built yet.
 //!
@@ -81,7 +81,7 @@
 //!
 //! **Why.** Announcements cross on their way and arrive in any order; the term orders them.
 //!
-//! **Kept by** `src/raft/leaders.rs`, `src/raft/core.rs` (`hear_peer`), `src/raft/link.rs` (digests).
+//! **Kept by** `src/raft/leaders.rs`, `src/raft/session.rs` (`hear`), `src/raft/link.rs` (digests).
 //!
 //! **Fails without it:** `the_highest_term_wins_in_any_order`, `two_leaders_of_one_term_are_a_contradiction`,
 //! `m10_a_node_that_comes_later_hears_who_leads`,
@@ -98,8 +98,8 @@
 //! **Why.** A term is taken over from whoever names a higher one. One flipped bit, or one foreign process,
 //! would use all of them up, after which no leader can be elected.
 //!
-//! **Kept by** `src/raft/member.rs` (`check_term`, `check_append`, `check_snapshot`), `src/raft/appends.rs`
-//! (`check`), `src/raft/core.rs`, `src/partition/state.rs` (epochs).
+//! **Kept by** `src/raft/checks.rs`, `src/raft/appends.rs`
+//! (`Outstanding::check`), `src/raft/session.rs` (`hear`), `src/partition/state.rs` (epochs).
 //!
 //! **Fails without it:** `votes_with_impossible_terms_are_refused`,
 //! `m12_a_vote_with_an_impossible_term_changes_nothing`, `terms_that_leap_are_refused_whatever_names_them`,
@@ -116,7 +116,7 @@
 //!
 //! **Why.** An election by timeout costs seconds of writes for each partition; a planned stop need not.
 //!
-//! **Kept by** `src/broker/stop.rs`, `src/raft/departed.rs`, `src/raft/node.rs` (`shutdown`), `src/raft/core.rs` (`hear_goodbye`).
+//! **Kept by** `src/broker/stop.rs`, `src/raft/departed.rs`, `src/raft/node.rs` (`shutdown`), `src/raft/session.rs` (`hear_goodbye`).
 //!
 //! **Fails without it:** `m13_a_stopping_broker_hands_its_leaderships_over`,
 //! `m13_a_stopped_broker_was_replaced_before_it_ended`, `who_says_goodbye_is_replaced_at_once`,
@@ -131,7 +131,7 @@
 //! **Why.** Entries commit on the followers' disks. A leader whose own disk hangs would go on to lead, with a
 //! queue that grows, and with nobody who notices.
 //!
-//! **Kept by** `src/storage/writer.rs` (the bound), `src/raft/core.rs` (`is_stalled`),
+//! **Kept by** `src/storage/writer.rs` (the bound), `src/raft/ground.rs` (`is_stalled`),
 //! `src/broker/upkeep/stall.rs`, `src/server/watchdog.rs`.
 //!
 //! **Fails without it:** `reserve_waits_while_the_queue_is_over_its_bound`,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use openraft::{Vote, raft::TransferLeaderRequest};
 use tokio::time::timeout;
 
-use super::{Leader, Replica};
+use super::{Replica, status::Leader};
 use crate::{replicated::Replicated, types::ReplicaId};
 
 /// How long each voter, and each try, is given before the next one campaigns: a few round trips and fsyncs.
@@ -36,7 +36,7 @@ impl<S: Replicated> Replica<S> {
                 return;
             }
             tracing::info!(group = %self.id(), from = %left.broker, "campaigns: its leader has left");
-            let campaign = self.0.core.seeds.scope(async { self.0.raft.trigger().elect(true).await });
+            let campaign = self.0.ground.seeds.scope(async { self.0.raft.trigger().elect(true).await });
             if !matches!(timeout(TURN, campaign).await, Ok(Ok(_))) {
                 return;
             }

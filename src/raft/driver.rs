@@ -23,8 +23,7 @@ use openraft::{
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    log_store::READ_BYTES_MAX,
-    reads::ReadRoom,
+    reads::{READ_BYTES_MAX, ReadRoom},
     types::{
         Answer, RaftEntry, RaftLogId, RaftStoredMembership, Types, decode_membership, encode_membership,
         from_log_entry, log_id, position,

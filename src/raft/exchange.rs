@@ -10,13 +10,23 @@ use std::{
 use futures_util::{Stream, StreamExt};
 use openraft::raft::AppendEntriesRequest;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tonic::Status;
 
 use super::{
+    lanes::Lanes,
     member::Member,
-    session::{Replies, send},
     types::Types,
     wire::{Frame, Kind, encode_append_reply},
 };
+use crate::proto::internal;
+
+/// What goes back to a peer on its stream.
+pub(super) type Replies = Lanes<Result<internal::Frame, Status>>;
+
+pub(super) async fn send(replies: &Replies, frame: Frame) {
+    // A peer that is gone needs no reply.
+    let _ = replies.send(Ok(internal::Frame { data: frame.encode() })).await;
+}
 
 /// A request, and the memory that it holds until it is answered.
 pub(super) struct Incoming {

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Leader, wire::Announced};
+use super::{status::Leader, wire::Announced};
 use crate::types::{BrokerId, METADATA_GROUP, RaftGroupId};
 
 /// The highest term heard of for each group. One entry a group of the cluster, and of groups that are newer
@@ -66,6 +66,13 @@ impl Leaders {
         drop(known);
         self.changes.send_modify(|count| *count += 1);
         Heard::News
+    }
+
+    /// As [`Leaders::hear`]; who contradicts what is known is written to the log.
+    pub fn hear_or_warn(&self, from: BrokerId, said: Announced) {
+        if let Heard::Contradiction(other) = self.hear(from, said) {
+            tracing::error!(group = %said.group, term = %said.term, %from, other = %other.broker, "two leaders of one term");
+        }
     }
 
     pub fn of(&self, group: RaftGroupId) -> Option<Leader> {

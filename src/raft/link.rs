@@ -29,14 +29,16 @@ use tonic::{
 use super::{
     Room,
     addresses::Addresses,
-    core::Core,
+    greeter::{Greeter, told_address},
+    ground::Ground,
     lanes::Lanes,
+    leaders::Leaders,
     reads::{Held, link_room},
-    wire::{FRAME_BYTES_MAX, Frame, Hello, Kind, Ping, decode_control, encode_control},
+    wire::{Address, FRAME_BYTES_MAX, Frame, Hello, Kind, Ping, decode_control, encode_control},
 };
 use crate::{
     proto::internal::{self, node_client::NodeClient},
-    types::{BrokerId, ClusterId, RaftGroupId, ReplicaId},
+    types::{BrokerId, ClusterId},
 };
 
 /// Unacknowledged appends of one group: two to four gave 94 to 97 % of an in-process channel, and
@@ -100,6 +102,15 @@ impl State {
     fn is_heard(&self) -> bool {
         self.heard.is_some_and(|at| at.elapsed() < SILENT_MAX)
     }
+}
+
+/// What a link needs of its node.
+#[derive(Clone)]
+pub(super) struct LinkDeps {
+    pub ground: Arc<Ground>,
+    pub greeter: Arc<Greeter>,
+    /// What its digests say.
+    pub leaders: Arc<Leaders>,
 }
 
 pub(super) struct Link {
@@ -188,13 +199,7 @@ impl Link {
     }
 
     /// Asks once.
-    pub async fn request(
-        &self,
-        kind: Kind,
-        at: (RaftGroupId, ReplicaId, ReplicaId),
-        body: Bytes,
-        within: Duration,
-    ) -> Result<Frame, LinkError> {
+    pub async fn request(&self, kind: Kind, at: Address, body: Bytes, within: Duration) -> Result<Frame, LinkError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (reply, answered) = oneshot::channel();
         let sender = self.register(id, Waiter::Once(reply))?;
@@ -239,13 +244,13 @@ impl Link {
     }
 
     /// Keeps a stream to the peer until the task is aborted.
-    pub async fn run(self: Arc<Self>, core: Arc<Core>) {
+    pub async fn run(self: Arc<Self>, deps: LinkDeps) {
         let mut wait = RETRY_MIN;
         loop {
             let began = Instant::now();
             let mut waits = true;
-            let reason = match self.connect(&core).await {
-                Ok(connection) => self.serve(&core, connection).await,
+            let reason = match self.connect(&deps).await {
+                Ok(connection) => self.serve(&deps, connection).await,
                 Err(reason) => {
                     waits = self.not_reached(&reason);
                     reason
@@ -253,7 +258,7 @@ impl Link {
             };
             let was_up = self.take_down();
             if was_up {
-                core.probe.link_down();
+                deps.ground.probe.link_down();
                 tracing::info!(peer = %self.peer, reason, "link down");
             } else {
                 tracing::debug!(peer = %self.peer, reason, "cannot link");
@@ -262,7 +267,7 @@ impl Link {
                 continue; // The peer's next address, at once.
             }
             wait = if began.elapsed() > SILENT_MAX * 2 { RETRY_MIN } else { (wait * 2).min(RETRY_MAX) };
-            let jitter = Duration::from_millis(core.rng.below(wait.as_millis() as u64 / 2 + 1));
+            let jitter = Duration::from_millis(deps.ground.rng.below(wait.as_millis() as u64 / 2 + 1));
             let _ = timeout(wait / 2 + jitter, self.new_address.notified()).await;
         }
     }
@@ -279,23 +284,25 @@ impl Link {
         state.addresses.failed()
     }
 
-    async fn connect(&self, core: &Arc<Core>) -> Result<Connection, String> {
+    async fn connect(&self, deps: &LinkDeps) -> Result<Connection, String> {
         let address = self.lock().addresses.current().map(str::to_string).ok_or("no address known")?;
-        let channel = timeout(CONNECT_WITHIN, dial(core, address)).await;
+        let channel = timeout(CONNECT_WITHIN, dial(&deps.ground, address)).await;
         let channel = channel.map_err(|_| "it did not accept in time")??;
         let limit = FRAME_BYTES_MAX + 64;
         let mut client = NodeClient::new(channel).max_decoding_message_size(limit).max_encoding_message_size(limit);
         let (sender, outgoing) = Lanes::new();
         // From before the hello, so that no change after it is missed.
-        let ours = core.cluster.subscribe();
-        let first = Frame::control(Kind::Hello, 0, encode_control(&core.hello_to(self.peer))).encode();
+        let ours = deps.ground.cluster.subscribe();
+        let first = Frame::control(Kind::Hello, 0, encode_control(&deps.greeter.hello_to(self.peer))).encode();
         sender.send_first(internal::Frame { data: first });
         let opened = timeout(CONNECT_WITHIN, client.link(outgoing)).await;
         let mut incoming = opened.map_err(|_| "no stream in time")?.map_err(|e| e.message().to_string())?.into_inner();
         let first = timeout(CONNECT_WITHIN, next(&mut incoming)).await.map_err(|_| "no hello in time")??;
         let theirs: Hello = decode_control(&first.body).map_err(|e| e.to_string())?;
-        core.check_hello(&theirs, Some(self.peer))?;
-        core.learn(&theirs);
+        deps.greeter.check(&theirs, Some(self.peer))?;
+        if let Some(address) = told_address(&theirs) {
+            self.offer(deps.ground.dialled(self.peer, address));
+        }
         Ok(Connection { sender, incoming, ours, theirs: theirs.cluster })
     }
 
@@ -308,12 +315,12 @@ impl Link {
         self.up.send_replace(true);
     }
 
-    async fn serve(&self, core: &Arc<Core>, connection: Connection) -> String {
+    async fn serve(&self, deps: &LinkDeps, connection: Connection) -> String {
         let Connection { sender, mut incoming, mut ours, theirs } = connection;
         self.put_up(sender);
         tracing::info!(peer = %self.peer, "link up");
-        core.probe.link_up();
-        self.tell_digest(core);
+        deps.ground.probe.link_up();
+        self.tell_digest(deps);
         let mut pings = tokio::time::interval(PING_EVERY);
         let mut digests = tokio::time::interval(DIGEST_EVERY);
         digests.reset();
@@ -328,9 +335,9 @@ impl Link {
                     if !self.lock().is_heard() {
                         return format!("no answer for {SILENT_MAX:?}");
                     }
-                    self.tell(Kind::Ping, encode_control(&Ping { wall: core.clock.wall() }));
+                    self.tell(Kind::Ping, encode_control(&Ping { wall: deps.ground.clock.wall() }));
                 }
-                _ = digests.tick() => self.tell_digest(core),
+                _ = digests.tick() => self.tell_digest(deps),
                 is_other = becomes_another(&mut ours, theirs) => if is_other {
                     return "our cluster is known now, and the peer did not name it".into();
                 }
@@ -339,9 +346,9 @@ impl Link {
     }
 
     /// All that this node leads: after a reconnect, and every few seconds in case one was missed.
-    fn tell_digest(&self, core: &Core) {
+    fn tell_digest(&self, deps: &LinkDeps) {
         const PER_FRAME: usize = 1_000;
-        for some in core.leaders.led_by(core.settings.broker).chunks(PER_FRAME) {
+        for some in deps.leaders.led_by(deps.ground.settings.broker).chunks(PER_FRAME) {
             self.tell(Kind::Announce, encode_control(&some));
         }
     }
@@ -388,12 +395,7 @@ impl Link {
 }
 
 impl Exchange {
-    pub async fn send(
-        &mut self,
-        kind: Kind,
-        at: (RaftGroupId, ReplicaId, ReplicaId),
-        body: Bytes,
-    ) -> Result<(), LinkError> {
+    pub async fn send(&mut self, kind: Kind, at: Address, body: Bytes) -> Result<(), LinkError> {
         self.send_holding(kind, at, body, None).await
     }
 
@@ -401,7 +403,7 @@ impl Exchange {
     pub async fn send_holding(
         &mut self,
         kind: Kind,
-        at: (RaftGroupId, ReplicaId, ReplicaId),
+        at: Address,
         body: Bytes,
         held: Option<Held>,
     ) -> Result<(), LinkError> {
@@ -449,8 +451,8 @@ pub(super) async fn becomes_another(ours: &mut watch::Receiver<Option<ClusterId>
     ours.is_some() && ours != theirs
 }
 
-async fn dial(core: &Arc<Core>, address: String) -> Result<Channel, String> {
-    let net = core.net.clone();
+async fn dial(ground: &Ground, address: String) -> Result<Channel, String> {
+    let net = ground.net.clone();
     let connector = tower::service_fn(move |_| {
         let (net, address) = (net.clone(), address.clone());
         async move { net.connect(&address).await.map(TokioIo::new) }

@@ -13,7 +13,7 @@ use openraft::{
 };
 
 use super::{
-    reads::{FEW_BYTES, ReadRoom, bytes_of},
+    reads::{FEW_BYTES, READ_BYTES_MAX, ReadRoom, bytes_of},
     types::{
         RaftEntry, RaftLogId, RaftVote, Types, decode_vote, encode_vote, from_log_entry, log_id, position, to_log_entry,
     },
@@ -22,10 +22,6 @@ use crate::{
     storage::{LogEntry, ReplicaLog},
     types::LogIndex,
 };
-
-/// Bytes of entries that one read for replication returns at most (save one large entry): an
-/// append frame must fit a node frame with room for its head.
-pub(super) const READ_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Clone)]
 pub(super) struct LogStore {

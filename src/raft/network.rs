@@ -23,19 +23,19 @@ use tokio::time::timeout;
 use super::{
     RoomLevel,
     appends::{Appends, Books},
-    core::Core,
+    checks::check_term,
     driver::RaftSnapshot,
+    hosted::HostedReplicas,
     link::{APPEND_WINDOW, Link, LinkError},
+    links::Links,
     matches::Matches,
-    member::check_term,
     reads::Reads,
     room::{FULL_RETRY_EVERY, is_bulk},
     rpc::{Refusals, RpcResult, broken, expect, failed, unreachable},
-    server::Address,
     types::{Peer, RaftVote, Types},
     wire::{
-        Frame, Kind, SnapshotHead, decode_vote_reply, decode_vote_request, encode_control, encode_snapshot_head,
-        encode_transfer, encode_vote_request,
+        Address, Frame, Kind, SnapshotHead, decode_vote_reply, decode_vote_request, encode_control,
+        encode_snapshot_head, encode_transfer, encode_vote_request,
     },
 };
 use crate::types::{RaftGroupId, ReplicaId};
@@ -56,7 +56,8 @@ const LINK_WITHIN: Duration = Duration::from_millis(500);
 
 #[derive(Clone)]
 pub(super) struct Factory {
-    pub core: Arc<Core>,
+    pub links: Arc<Links>,
+    pub hosted: Arc<HostedReplicas>,
     pub group: RaftGroupId,
     pub replica: ReplicaId,
     pub matches: Arc<Matches>,
@@ -64,12 +65,13 @@ pub(super) struct Factory {
 
 impl Factory {
     fn network(&self, target: u64, node: &Peer, heartbeat: bool) -> Network {
-        let link = self.core.link(node.broker).unwrap_or_else(|| {
+        let link = self.links.link(node.broker).unwrap_or_else(|| {
             // Named in a membership before its address was: no link yet, unreachable until then.
             Link::new(node.broker)
         });
         Network {
-            core: self.core.clone(),
+            links: self.links.clone(),
+            hosted: self.hosted.clone(),
             peer: *node,
             link,
             address: (self.group, self.replica, ReplicaId(target)),
@@ -93,7 +95,8 @@ impl RaftNetworkFactory<Types> for Factory {
 }
 
 pub(super) struct Network {
-    core: Arc<Core>,
+    links: Arc<Links>,
+    hosted: Arc<HostedReplicas>,
     peer: Peer,
     link: Arc<Link>,
     address: Address,
@@ -107,7 +110,7 @@ pub(super) struct Network {
 impl Network {
     /// The link may have been made after this object was.
     fn link(&mut self) -> Arc<Link> {
-        if let Some(link) = self.core.link(self.peer.broker) {
+        if let Some(link) = self.links.link(self.peer.broker) {
             self.link = link;
         }
         self.link.clone()
@@ -131,7 +134,7 @@ impl Network {
     /// What the peer may free before it can follow again.
     fn tell_purged(&self) {
         let (group, from, to) = self.address;
-        if let Some(upto) = self.core.hosted(group).and_then(|hosted| hosted.member.purged()) {
+        if let Some(upto) = self.hosted.get(group).and_then(|hosted| hosted.member.purged()) {
             self.link.tell_frame(Frame { kind: Kind::Purged, id: 0, group, from, to, body: encode_control(&upto) });
         }
     }

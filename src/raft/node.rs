@@ -2,11 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    future::Future,
-    pin::Pin,
     sync::{
         Arc, Mutex, RwLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize},
     },
     time::Duration,
 };
@@ -22,20 +20,25 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Contradiction, Leader, OpenError, Replica, ReplicaSpec, Room, RoomLevel, Status, Trouble,
-    core::{Core, Hosted},
+    Contradiction, Replica, Room, RoomLevel,
     driver::Driver,
+    errors::OpenError,
+    greeter::Greeter,
+    ground::{Ground, RaftSettings},
+    hosted::{Hosted, HostedReplicas},
     leaders::Leaders,
-    link::LinkError,
+    link::{LinkDeps, LinkError, Trouble},
+    links::Links,
     log_store::LogStore,
     matches::Matches,
-    member::RaftMember,
     network::Factory,
+    raft_member::RaftMember,
     reads::ReadRoom,
-    replica::Inner,
+    running::{ReplicaSpec, RunningReplica},
     seeded::Seeds,
     server,
-    session::INCOMING_BYTES_MAX,
+    session::{CallHandler, INCOMING_BYTES_MAX, SessionDeps},
+    status::{Leader, Status},
     watcher::{purge_as_allowed, watch_quorums, watch_status},
     wire::Kind,
 };
@@ -44,7 +47,7 @@ use crate::{
     replicated::{Replicated, SnapshotAt},
     seam::{Clock, Listener, Net, Rng},
     storage::{OpenLogError, Store},
-    types::{BrokerId, ClusterId, LogIndex, METADATA_GROUP, RaftGroupId, ReplicaId},
+    types::{BrokerId, ClusterId, LogIndex, RaftGroupId, ReplicaId},
 };
 
 /// Applied metadata entries between two snapshots, and how many stay in the log below one.
@@ -61,23 +64,6 @@ const SNAPSHOT_WITHIN_MS: u64 = 30_000;
 /// A core that waits for a stalled disk does not hear that it is to stop. It ends when the disk is back;
 /// until then nobody else is held up (SAFETY M16).
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
-
-#[derive(Clone, Debug)]
-pub struct RaftSettings {
-    pub broker: BrokerId,
-    /// Checked in every hello: nodes of different clusters never talk. None until known.
-    pub cluster: Option<ClusterId>,
-    /// Where others can dial this node, host:port: told in every hello. Empty: not told.
-    pub advertised: String,
-    /// Where to dial a peer whatever anyone says, the peer itself included.
-    pub peer_override: BTreeMap<BrokerId, String>,
-    pub heartbeat: Duration,
-    pub election_min: Duration,
-    pub election_max: Duration,
-}
-
-/// Answers opaque requests of other nodes.
-pub type CallHandler = Arc<dyn Fn(BrokerId, Bytes) -> Pin<Box<dyn Future<Output = Bytes> + Send>> + Send + Sync>;
 
 pub struct NodeDeps {
     pub store: Store,
@@ -104,11 +90,21 @@ pub enum CallError {
     Busy(BrokerId),
 }
 
-/// Clones share it.
+/// The Raft side of one node. Clones share it.
 #[derive(Clone)]
-pub struct RaftNode {
-    core: Arc<Core>,
-    tasks: Arc<Mutex<Tasks>>,
+pub struct RaftNode(pub(super) Arc<NodeParts>);
+
+/// What a node is made of. Nothing below this file knows all of it.
+pub(super) struct NodeParts {
+    pub ground: Arc<Ground>,
+    pub greeter: Arc<Greeter>,
+    pub leaders: Arc<Leaders>,
+    pub links: Arc<Links>,
+    pub hosted: Arc<HostedReplicas>,
+    /// Memory for entries that are read for followers.
+    reads: Arc<ReadRoom>,
+    on_call: CallHandler,
+    tasks: Mutex<Tasks>,
 }
 
 #[derive(Default)]
@@ -120,52 +116,68 @@ struct Tasks {
 
 impl RaftNode {
     pub async fn start(deps: NodeDeps) -> RaftNode {
-        let core = Arc::new(Core {
-            cluster: watch::Sender::new(deps.settings.cluster),
+        let NodeDeps { store, net, clock, rng, settings, listen, on_call, probe } = deps;
+        let reads = Arc::new(ReadRoom::new(probe.clone()));
+        let ground = Arc::new(Ground {
+            cluster: watch::Sender::new(settings.cluster),
             room: RwLock::default(),
-            incoming: Arc::new(Semaphore::new(INCOMING_BYTES_MAX)),
-            reads: Arc::new(ReadRoom::new(deps.probe.clone())),
-            settings: deps.settings,
-            incarnation: deps.rng.u64(),
-            store: deps.store,
-            net: deps.net,
-            clock: deps.clock,
-            seeds: Arc::new(Seeds::new(deps.rng.clone())),
-            rng: deps.rng,
-            leaders: Leaders::new(),
-            on_call: deps.on_call,
-            probe: deps.probe,
-            hosted: RwLock::default(),
-            links: RwLock::default(),
-            link_tasks: Mutex::default(),
-            inbound: Mutex::default(),
-            foreign: Mutex::default(),
+            settings,
+            incarnation: rng.u64(),
+            store,
+            net,
+            clock,
+            seeds: Seeds::new(rng.clone()),
+            rng,
+            probe,
             may_campaign: AtomicBool::new(true),
             contradicted: watch::Sender::new(None),
             stopping: CancellationToken::new(),
         });
-        let serving = tokio::spawn(server::serve(core.clone(), deps.listen));
-        let quorums = tokio::spawn(watch_quorums(core.clone()));
+        let greeter = Arc::new(Greeter::new(ground.clone()));
+        let leaders = Arc::new(Leaders::new());
+        let hosted = Arc::new(HostedReplicas::new(ground.clone()));
+        let link_deps = LinkDeps { ground: ground.clone(), greeter: greeter.clone(), leaders: leaders.clone() };
+        let links = Arc::new(Links::new(link_deps));
+        let session_deps = SessionDeps {
+            ground: ground.clone(),
+            greeter: greeter.clone(),
+            links: links.clone(),
+            leaders: leaders.clone(),
+            hosted: hosted.clone(),
+            on_call: on_call.clone(),
+            incoming: Arc::new(Semaphore::new(INCOMING_BYTES_MAX)),
+        };
+        let serving = tokio::spawn(server::serve(session_deps, listen));
+        let quorums = tokio::spawn(watch_quorums(hosted.clone()));
         let tasks = Tasks { serving: Some(serving), quorums: Some(quorums), ..Tasks::default() };
-        RaftNode { core, tasks: Arc::new(Mutex::new(tasks)) }
+        let tasks = Mutex::new(tasks);
+        RaftNode(Arc::new(NodeParts { ground, greeter, leaders, links, hosted, reads, on_call, tasks }))
     }
 
     /// Runs a replica. `fresh` is its state if it has none on disk.
     pub async fn open<S: Replicated>(&self, spec: ReplicaSpec, fresh: S) -> Result<Replica<S>, OpenError> {
         let group = spec.group;
         let failed = |reason: String| OpenError::Failed { group, reason };
-        let log = self.core.store.open_log(group, spec.replica).await.map_err(|e| refuse(group, e))?;
+        let log = self.0.ground.store.open_log(group, spec.replica).await.map_err(|e| refuse(group, e))?;
         let (mut driver, shared) =
             Driver::load(log.clone(), fresh).await.map_err(|e| OpenError::Damaged { group, what: e.to_string() })?;
-        driver.catch_up(&self.core.reads).await.map_err(|e| failed(e.to_string()))?;
+        driver.catch_up(&self.0.reads).await.map_err(|e| failed(e.to_string()))?;
         let matches = Arc::new(Matches::default());
-        let factory = Factory { core: self.core.clone(), group, replica: spec.replica, matches: matches.clone() };
-        let config = Arc::new(config::<S>(&self.core.settings).validate().map_err(|e| failed(e.to_string()))?);
-        let log_store = LogStore { log: log.clone(), room: self.core.reads.clone() };
+        let factory = Factory {
+            links: self.0.links.clone(),
+            hosted: self.0.hosted.clone(),
+            group,
+            replica: spec.replica,
+            matches: matches.clone(),
+        };
+        let config = Arc::new(config::<S>(&self.0.ground.settings).validate().map_err(|e| failed(e.to_string()))?);
+        let log_store = LogStore { log: log.clone(), room: self.0.reads.clone() };
         let started = Raft::new(spec.replica.0, config, factory, log_store, driver);
-        let raft = self.core.seeds.scope(started).await.map_err(|e| failed(e.to_string()))?;
-        let inner = Arc::new(Inner {
-            core: self.core.clone(),
+        let raft = self.0.ground.seeds.scope(started).await.map_err(|e| failed(e.to_string()))?;
+        let running = Arc::new(RunningReplica {
+            ground: self.0.ground.clone(),
+            links: self.0.links.clone(),
+            leaders: self.0.leaders.clone(),
             raft,
             log,
             shared,
@@ -176,23 +188,17 @@ impl RaftNode {
             closing: AtomicBool::new(false),
             spec: spec.clone(),
         });
-        let hosted = Hosted::new(spec.replica, Arc::new(RaftMember(inner.clone())));
-        {
-            let mut all = self.core.hosted.write().expect("no panic under this lock");
-            if group != METADATA_GROUP {
-                hosted.member.set_campaign(self.core.may_campaign.load(Ordering::SeqCst));
-            }
-            all.insert(group, hosted);
-        }
-        let watching = vec![tokio::spawn(watch_status(inner.clone())), tokio::spawn(purge_as_allowed(inner.clone()))];
+        self.0.hosted.insert(group, Hosted::new(spec.replica, Arc::new(RaftMember(running.clone()))));
+        let watching =
+            vec![tokio::spawn(watch_status(running.clone())), tokio::spawn(purge_as_allowed(running.clone()))];
         self.tasks().groups.insert(group, watching);
-        Ok(Replica(inner))
+        Ok(Replica(running))
     }
 
     /// Stops a replica; its data stays. Bounded: a core that does not hear it ends later by itself, and
     /// takes no more requests.
     pub async fn close(&self, group: RaftGroupId) {
-        let hosted = self.core.hosted.write().expect("no panic under this lock").remove(&group);
+        let hosted = self.0.hosted.remove(group);
         if let Some(hosted) = hosted
             && timeout(CLOSE_WITHIN, hosted.member.stop()).await.is_err()
         {
@@ -207,121 +213,117 @@ impl RaftNode {
     /// of the metadata log that deleted the group.
     pub async fn delete(&self, group: RaftGroupId, deleted_at: LogIndex) -> Result<(), OpenError> {
         self.close(group).await;
-        self.core.leaders.forget(group);
-        let deleted = self.core.store.delete_group(group, deleted_at).await;
+        self.0.leaders.forget(group);
+        let deleted = self.0.ground.store.delete_group(group, deleted_at).await;
         deleted.map_err(|e| OpenError::Failed { group, reason: e.to_string() })
     }
 
     /// Names an address where a peer may be; a link to it is kept from then on. The latest named is tried
     /// first, the others in turn.
     pub fn set_peer(&self, broker: BrokerId, address: String) {
-        self.core.set_peer(broker, &address);
+        self.0.links.set_peer(broker, &address);
     }
 
     /// All nodes that a link is kept to.
     pub fn peers(&self) -> Vec<BrokerId> {
-        self.core.links.read().expect("no panic under this lock").keys().copied().collect()
+        self.0.links.peers()
     }
 
     /// The address of a peer whose link is up.
     pub fn address_of(&self, broker: BrokerId) -> Option<String> {
-        self.core.link(broker)?.address()
+        self.0.links.link(broker)?.address()
     }
 
     /// Why there is no link to a peer. None: it is up, or it was not tried yet.
     pub fn trouble_with(&self, broker: BrokerId) -> Option<Trouble> {
-        self.core.link(broker)?.trouble()
+        self.0.links.link(broker)?.trouble()
     }
 
     /// Which of its lives the link to a peer is in; a new one may lead to a new process. None: not up.
     pub fn session_with(&self, broker: BrokerId) -> Option<u64> {
-        self.core.link(broker)?.session()
+        self.0.links.link(broker)?.session()
     }
 
     /// The peer's own link to this node is up, whether or not ours to it is.
     pub fn hears(&self, broker: BrokerId) -> bool {
-        self.core.hears(broker)
+        self.0.links.hears(broker)
     }
 
     /// Peers that belong to other clusters, as far as they said lately.
     pub fn foreign_peers(&self) -> BTreeMap<BrokerId, ClusterId> {
-        self.core.foreign.lock().expect("no panic under this lock").clone()
+        self.0.greeter.foreign()
     }
 
     /// Whether replicas here campaign when they hear of no leader. Those of the metadata group always do.
     pub fn set_campaign(&self, may: bool) {
-        let hosted = self.core.hosted.write().expect("no panic under this lock");
-        self.core.may_campaign.store(may, Ordering::SeqCst);
-        for (_, hosted) in hosted.iter().filter(|(group, _)| **group != METADATA_GROUP) {
-            hosted.member.set_campaign(may);
-        }
+        self.0.hosted.set_campaign(may);
     }
 
     /// As [`RaftNode::set_campaign`] said last.
     #[cfg(test)]
     pub fn may_campaign(&self) -> bool {
-        self.core.may_campaign.load(Ordering::SeqCst)
+        self.0.ground.may_campaign.load(std::sync::atomic::Ordering::SeqCst)
     }
 
     /// The first committed entry of a replica here that its leader contradicts. That replica has taken
     /// nothing of that leader since, and the node must stop.
     pub fn contradicted(&self) -> watch::Receiver<Option<Contradiction>> {
-        self.core.contradicted.subscribe()
+        self.0.ground.contradicted.subscribe()
     }
 
     /// From now on nodes of other clusters are refused. Streams to and from peers that did not name this
     /// one end and are begun anew, and what such a peer said of leaders is forgotten (SAFETY B5).
     pub fn set_cluster(&self, cluster: ClusterId) {
-        self.core.cluster.send_if_modified(|known| known.replace(cluster) != Some(cluster));
+        self.0.ground.cluster.send_if_modified(|known| known.replace(cluster) != Some(cluster));
     }
 
     /// A round trip to it was made in the last second.
     pub fn peer_alive(&self, broker: BrokerId) -> bool {
-        self.core.alive(broker)
+        self.0.links.alive(broker)
     }
 
     /// The disk has been busy with one write for so long that others had better lead (SAFETY M14).
     pub fn is_stalled(&self) -> bool {
-        self.core.is_stalled()
+        self.0.ground.is_stalled()
     }
 
     /// What others are told of this node's disk from now on. While it is full, its replicas take no more
     /// bulk from their leaders.
     pub fn set_room(&self, room: Room) {
-        *self.core.room.write().expect("no panic under this lock") = room;
+        *self.0.ground.room.write().expect("no panic under this lock") = room;
     }
 
     /// What a broker's disk has left, as it said within the last second. None: it does not answer.
     pub fn room_of(&self, broker: BrokerId) -> Option<Room> {
-        self.core.room_of(broker)
+        self.0.links.room_of(broker)
     }
 
     /// Whether any other node is short of disk space.
     pub fn any_peer_short(&self) -> bool {
-        self.core.links().iter().any(|link| link.room().is_some_and(|room| room.level > RoomLevel::Enough))
+        self.0.links.all().iter().any(|link| link.room().is_some_and(|room| room.level > RoomLevel::Enough))
     }
 
     /// Which groups the cluster has, of those with an id below `below`. Who leads others is of no interest.
     pub fn keep_leaders(&self, existing: BTreeSet<RaftGroupId>, below: RaftGroupId) {
-        self.core.leaders.keep(existing, below);
+        self.0.leaders.keep(existing, below);
     }
 
     /// The leader with the highest term announced for a group (SAFETY M10), hosted here or not.
     pub fn leader_of(&self, group: RaftGroupId) -> Option<Leader> {
-        self.core.leaders.of(group)
+        self.0.leaders.of(group)
     }
 
     /// Changes whenever any leader announcement was news.
     pub fn leaders_changed(&self) -> watch::Receiver<u64> {
-        self.core.leaders.changes()
+        self.0.leaders.changes()
     }
 
     /// Sends an opaque request to a broker's call handler, which bounds what it takes.
     pub async fn call(&self, to: BrokerId, request: Bytes, within: Duration) -> Result<Bytes, CallError> {
-        if to == self.core.settings.broker {
-            return Ok((self.core.on_call)(to, request).await);
+        if to == self.0.ground.settings.broker {
+            return Ok((self.0.on_call)(to, request).await);
         }
-        let link = self.core.link(to).ok_or(CallError::Unreachable(to))?;
+        let link = self.0.links.link(to).ok_or(CallError::Unreachable(to))?;
         let nobody = (RaftGroupId(0), ReplicaId(0), ReplicaId(0));
         match link.request(Kind::Call, nobody, request, within).await {
             Ok(frame) if frame.kind == Kind::CallReply => Ok(frame.body),
@@ -333,23 +335,21 @@ impl RaftNode {
 
     /// Says goodbye to all peers and stops every group. Transfer leaderships first (SAFETY M13).
     pub async fn shutdown(&self) {
-        for link in self.core.links() {
+        for link in self.0.links.all() {
             link.tell(Kind::Goodbye, Bytes::new());
         }
-        let groups: Vec<RaftGroupId> =
-            self.core.hosted.read().expect("no panic under this lock").keys().copied().collect();
         // Together: each may take its whole time.
-        join_all(groups.into_iter().map(|group| self.close(group))).await;
-        self.core.stopping.cancel();
-        let links = std::mem::take(&mut *self.core.link_tasks.lock().expect("no panic under this lock"));
+        join_all(self.0.hosted.groups().into_iter().map(|group| self.close(group))).await;
+        self.0.ground.stopping.cancel();
+        self.0.links.abort();
         let mut tasks = self.tasks();
-        for task in links.into_values().chain(tasks.serving.take()).chain(tasks.quorums.take()) {
+        for task in tasks.serving.take().into_iter().chain(tasks.quorums.take()) {
             task.abort();
         }
     }
 
     fn tasks(&self) -> std::sync::MutexGuard<'_, Tasks> {
-        self.tasks.lock().expect("no panic under this lock")
+        self.0.tasks.lock().expect("no panic under this lock")
     }
 }
 

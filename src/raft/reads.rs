@@ -21,9 +21,11 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::log_store::READ_BYTES_MAX;
 use crate::{metrics::RaftProbe, storage::LogEntry};
 
+/// Bytes of entries that one read for replication returns at most (save one large entry): an
+/// append frame must fit a node frame with room for its head.
+pub(super) const READ_BYTES_MAX: usize = 1 << 20;
 /// Of all links together, and of starts.
 const NODE_BYTES_MAX: usize = 256 << 20;
 /// What one peer's followers may have waiting for its link: a quarter of a second of a gigabit.

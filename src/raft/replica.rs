@@ -3,17 +3,13 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use openraft::{
-    Raft, ReadPolicy,
+    ReadPolicy,
     async_runtime::WatchReceiver,
     errors::{ClientWriteError, ForwardReason, ForwardToLeader},
     raft::ClientWriteResult,
@@ -25,10 +21,10 @@ use tokio::{
 };
 
 use super::{
-    confirm,
-    core::Core,
-    driver::{Driver, Shared},
-    matches::Matches,
+    confirm::{self, READ_INDEX_WITHIN},
+    errors::{OpenError, ProposalEnd, ReadError, Refusal},
+    running::RunningReplica,
+    status::Status,
     types::{Command, Peer, Reply, Types, position},
 };
 use crate::{
@@ -36,97 +32,6 @@ use crate::{
     storage::ReplicaLog,
     types::{BrokerId, EntryPosition, LogIndex, RaftGroupId, ReplicaId, Term},
 };
-
-/// A majority that does not confirm a read for this long is not there.
-pub(super) const READ_INDEX_WITHIN: Duration = Duration::from_secs(2);
-
-/// Which replica of which group to run here.
-#[derive(Clone, Debug)]
-pub struct ReplicaSpec {
-    pub group: RaftGroupId,
-    pub replica: ReplicaId,
-    /// The group's first members, immutable for its life (SAFETY B6).
-    pub initial: Vec<(ReplicaId, BrokerId)>,
-}
-
-/// Who leads a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leader {
-    pub term: Term,
-    pub replica: ReplicaId,
-    pub broker: BrokerId,
-}
-
-/// What this replica knows of its group.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    pub term: Term,
-    pub leader: Option<Leader>,
-    /// This replica leads in `term`.
-    pub leads: bool,
-    /// This replica is leader-ready in `term` (SAFETY M1): its state holds all that may be committed.
-    pub ready: bool,
-    /// It leads, and for longer than a lease no majority has answered: what it knows may be old, and others
-    /// may lead (SAFETY M7). Looked at a few times a second.
-    pub without_quorum: bool,
-    /// The group stopped because of a failure or a shutdown.
-    pub stopped: bool,
-    /// Why it stopped, if nobody had asked it to.
-    pub failure: Option<Arc<str>>,
-}
-
-/// Why a proposal has no applied answer (SAFETY M2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProposalEnd {
-    /// Never appended: no effect, now or later.
-    #[error("refused: {0:?}")]
-    Refused(Refusal),
-    /// Appended, and its fate is not known here: it may be committed.
-    #[error("outcome unknown")]
-    Unknown,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Not the leader, or not in the term asked for.
-    NotLeader,
-    /// No quorum answered lately; also right after an election: retry shortly (SAFETY B8).
-    LeaseExpired,
-    /// A leadership transfer is under way.
-    Transferring,
-}
-
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error("group {group}: {reason}")]
-    Failed { group: RaftGroupId, reason: String },
-    #[error("group {group} is damaged: {what}")]
-    Damaged { group: RaftGroupId, what: String },
-    #[error("group {0} was deleted here")]
-    Tombstoned(RaftGroupId),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
-    #[error("not the leader")]
-    NotLeader,
-    #[error("no majority answered")]
-    NoQuorum,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
-pub enum TransferError {
-    #[error("not the leader")]
-    NotLeader,
-    #[error("broker {0} holds no voter of this group")]
-    NoSuchVoter(BrokerId),
-    #[error("no other voter is alive and caught up")]
-    NoCandidate,
-    /// The request went out, and may still be followed: this replica refuses writes until a new leader
-    /// is there.
-    #[error("no new leader within {0:?}, and there may yet be one")]
-    TimedOut(Duration),
-}
 
 /// A proposal that reached the Raft core. Resolves once its outcome is known; dropping it does not
 /// withdraw the proposal.
@@ -162,25 +67,8 @@ fn refusal(why: &ForwardToLeader<Types>) -> Refusal {
     }
 }
 
-pub(super) struct Inner<S: Replicated> {
-    pub core: Arc<Core>,
-    pub spec: ReplicaSpec,
-    pub raft: Raft<Types, Driver<S>>,
-    pub log: ReplicaLog,
-    pub shared: Arc<Shared<S>>,
-    pub status: watch::Sender<Status>,
-    pub matches: Arc<Matches>,
-    /// Transfers that are being prepared: while there are any, proposals are refused before they reach
-    /// the core (SAFETY B2). Counted by guards (SAFETY M18).
-    pub paused: AtomicUsize,
-    /// A transfer that missed its deadline is still repeated.
-    pub rescuing: AtomicBool,
-    /// It was told to stop.
-    pub closing: AtomicBool,
-}
-
 /// Handle to one running replica. Clones share it.
-pub struct Replica<S: Replicated>(pub(super) Arc<Inner<S>>);
+pub struct Replica<S: Replicated>(pub(super) Arc<RunningReplica<S>>);
 
 impl<S: Replicated> Clone for Replica<S> {
     fn clone(&self) -> Self {
@@ -288,7 +176,7 @@ impl<S: Replicated> Replica<S> {
         if metrics.membership_config.membership().voter_ids().nth(1).is_none() {
             return true; // A single voter is its own majority.
         }
-        let lease = self.0.core.settings.election_max;
+        let lease = self.0.ground.settings.election_max;
         metrics.last_quorum_acked.is_some_and(|acked| acked.into_inner().elapsed() <= lease)
     }
 

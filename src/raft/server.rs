@@ -1,7 +1,7 @@
 //! The node listener: the other ends of [`Link`](super::link::Link)s. Each stream that says hello gets a
 //! [`Session`].
 
-use std::{pin::Pin, sync::Arc, task, time::Duration};
+use std::{pin::Pin, task, time::Duration};
 
 use futures_util::Stream;
 use tokio::{
@@ -14,10 +14,9 @@ use tonic::{
 };
 
 use super::{
-    core::Core,
     lanes::Lanes,
     link::next,
-    session::Session,
+    session::{Session, SessionDeps},
     wire::{FRAME_BYTES_MAX, Frame, Hello, Kind, decode_control, encode_control},
 };
 use crate::{
@@ -26,7 +25,6 @@ use crate::{
         node_server::{Node, NodeServer},
     },
     seam::{ConnectionLimits, GuardedListener, GuardedStream, Listener, Silence},
-    types::{RaftGroupId, ReplicaId},
 };
 
 /// Nodes that may link here, twice, since an old connection may linger beside its successor.
@@ -40,7 +38,7 @@ const HELLO_WITHIN: Duration = Duration::from_secs(2);
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 
 /// Serves the node listener until the task is aborted.
-pub(super) async fn serve(core: Arc<Core>, listener: Box<dyn Listener>) {
+pub(super) async fn serve(deps: SessionDeps, listener: Box<dyn Listener>) {
     let limits = ConnectionLimits { connections_max: CONNECTIONS_MAX, silence: Silence::Always(SILENT_MAX) };
     let listener = GuardedListener::new(listener, "peer", limits);
     let incoming = futures_util::stream::unfold(listener, |mut listener| async move {
@@ -48,7 +46,7 @@ pub(super) async fn serve(core: Arc<Core>, listener: Box<dyn Listener>) {
         Some((Ok::<_, std::io::Error>(Io(stream)), listener))
     });
     let limit = FRAME_BYTES_MAX + 64;
-    let node = NodeServer::new(Service(core)).max_decoding_message_size(limit).max_encoding_message_size(limit);
+    let node = NodeServer::new(Service(deps)).max_decoding_message_size(limit).max_encoding_message_size(limit);
     let server = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
@@ -95,7 +93,7 @@ impl AsyncWrite for Io {
     }
 }
 
-struct Service(Arc<Core>);
+struct Service(SessionDeps);
 
 #[tonic::async_trait]
 impl Node for Service {
@@ -110,18 +108,15 @@ impl Node for Service {
             return Err(Status::invalid_argument("the first frame must be a hello"));
         }
         // From before the answer, so that no change after it is missed.
-        let cluster = self.0.cluster.subscribe();
-        self.0.check_hello(&hello, None).map_err(Status::failed_precondition)?;
+        let cluster = self.0.ground.cluster.subscribe();
+        self.0.greeter.check(&hello, None).map_err(Status::failed_precondition)?;
         let (replies, outgoing) = Lanes::new();
-        self.0.learn(&hello);
-        let ours = Frame::control(Kind::Hello, 0, encode_control(&self.0.hello_to(hello.from))).encode();
+        self.0.links.learn(&hello);
+        let ours = Frame::control(Kind::Hello, 0, encode_control(&self.0.greeter.hello_to(hello.from))).encode();
         replies.send_first(Ok(internal::Frame { data: ours }));
         let session = Session::new(self.0.clone(), &hello, replies);
-        let stopping = self.0.stopping.clone();
+        let stopping = self.0.ground.stopping.clone();
         tokio::spawn(async move { stopping.run_until_cancelled(session.run(incoming, cluster)).await });
         Ok(Response::new(Box::pin(outgoing)))
     }
 }
-
-/// The address of a replica's frames.
-pub(super) type Address = (RaftGroupId, ReplicaId, ReplicaId);

@@ -5,7 +5,7 @@
 //! take its replies. Where there is no room for a request it is refused. Whatever a peer sends that no
 //! peer could mean ends the stream; nothing that it sends reaches an assert.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
@@ -17,11 +17,14 @@ use tonic::{Status, Streaming};
 
 use super::{
     RoomLevel,
-    core::{Core, Hosted},
-    exchange::{self, Incoming},
-    lanes::Lanes,
+    checks::{check_append, check_term},
+    exchange::{self, Incoming, Replies, send},
+    greeter::Greeter,
+    ground::Ground,
+    hosted::{Hosted, HostedReplicas},
+    leaders::Leaders,
     link::{APPEND_WINDOW, becomes_another, next},
-    member::{check_append, check_term},
+    links::Links,
     room::is_bulk,
     wire::{
         Announced, Frame, Hello, Kind, SnapshotHead, decode_append, decode_control, decode_snapshot_head,
@@ -58,8 +61,6 @@ const TRANSFER_WITHIN: Duration = Duration::from_secs(30);
 const INSTALL_WITHIN: Duration = Duration::from_secs(60);
 const CALL_WITHIN: Duration = Duration::from_secs(90);
 
-pub(super) type Replies = Lanes<Result<internal::Frame, Status>>;
-
 /// A snapshot whose end has not come yet.
 struct Arriving {
     head: Frame,
@@ -73,8 +74,24 @@ struct Exchange {
     _task: DropGuard,
 }
 
+/// Answers opaque requests of other nodes.
+pub type CallHandler = Arc<dyn Fn(BrokerId, Bytes) -> Pin<Box<dyn Future<Output = Bytes> + Send>> + Send + Sync>;
+
+/// What a session needs of its node.
+#[derive(Clone)]
+pub(super) struct SessionDeps {
+    pub ground: Arc<Ground>,
+    pub greeter: Arc<Greeter>,
+    pub links: Arc<Links>,
+    pub leaders: Arc<Leaders>,
+    pub hosted: Arc<HostedReplicas>,
+    pub on_call: CallHandler,
+    /// Bytes of appends and snapshots that peers sent and no replica has answered yet.
+    pub incoming: Arc<Semaphore>,
+}
+
 pub(super) struct Session {
-    core: Arc<Core>,
+    deps: SessionDeps,
     peer: BrokerId,
     /// The cluster that the peer named.
     cluster: Option<ClusterId>,
@@ -86,9 +103,9 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub fn new(core: Arc<Core>, hello: &Hello, replies: Replies) -> Session {
+    pub fn new(deps: SessionDeps, hello: &Hello, replies: Replies) -> Session {
         Session {
-            core,
+            deps,
             peer: hello.from,
             cluster: hello.cluster,
             replies,
@@ -106,7 +123,7 @@ impl Session {
                 is_other = becomes_another(&mut ours, self.cluster) => match is_other {
                     true => {
                         // If it is of ours, it says so again in its next stream (SAFETY B5).
-                        self.core.leaders.forget_said_by(self.peer);
+                        self.deps.leaders.forget_said_by(self.peer);
                         break "our cluster is known now, and it was not named".into();
                     }
                     false => continue,
@@ -117,7 +134,7 @@ impl Session {
                 Ok(frame) => {
                     let taken = self.take(frame).await;
                     taken.inspect_err(|reason| {
-                        self.core.probe.frame_refused(FrameRefusal::Malformed);
+                        self.deps.ground.probe.frame_refused(FrameRefusal::Malformed);
                         tracing::warn!(peer = %self.peer, reason, "a peer sent what no peer may: its stream ends");
                     })
                 }
@@ -135,17 +152,17 @@ impl Session {
     async fn take(&mut self, frame: Frame) -> Result<(), String> {
         match frame.kind {
             Kind::Ping => {
-                self.core.heard_from(self.peer);
+                self.deps.links.heard_from(self.peer);
                 self.pong(&frame);
             }
-            Kind::Goodbye => self.core.hear_goodbye(self.peer),
+            Kind::Goodbye => self.hear_goodbye(),
             Kind::Announce => {
                 let said: Vec<Announced> = decode_control(&frame.body).map_err(|e| e.to_string())?;
                 if let Some(one) = said.iter().find(|one| one.term.0 > TERM_MAX) {
                     return Err(format!("a leader of the impossible term {} is announced", one.term));
                 }
                 for one in said {
-                    self.core.hear_peer(self.peer, one);
+                    self.hear(one);
                 }
             }
             Kind::Purged => self.release(&frame)?,
@@ -174,11 +191,38 @@ impl Session {
         Ok(())
     }
 
+    /// What the peer says of itself. Believed only as far as it can be (SAFETY M10, M12): a leader of a
+    /// group that runs here is one of its members, and no term leaps.
+    fn hear(&self, said: Announced) {
+        let (deps, from) = (&self.deps, self.peer);
+        let member = deps.hosted.get(said.group).map(|hosted| hosted.member);
+        let known = deps.leaders.of(said.group).map(|leader| leader.term.0);
+        let term = member.as_ref().map(|member| member.term()).max(known);
+        let is_member = member.is_none_or(|member| member.has_member(said.replica, from) != Some(false));
+        if !is_member || check_term(said.term.0, term.unwrap_or_default()).is_err() {
+            deps.ground.probe.frame_refused(FrameRefusal::Announcement);
+            tracing::warn!(group = %said.group, term = %said.term, replica = %said.replica, %from, "announcement refused");
+            return;
+        }
+        deps.leaders.hear_or_warn(from, said);
+    }
+
+    /// The peer stops: it is dead from now on, and whom it leads need another leader (SAFETY M13).
+    fn hear_goodbye(&self) {
+        tracing::info!(peer = %self.peer, "peer says goodbye");
+        if let Some(link) = self.deps.links.link(self.peer) {
+            link.has_left();
+        }
+        for member in self.deps.hosted.members() {
+            member.leader_left(self.peer);
+        }
+    }
+
     /// A peer's replica purged its log. Of no matter while there is room: the trim comes by itself.
     fn release(&self, frame: &Frame) -> Result<(), String> {
         let upto: EntryPosition = decode_control(&frame.body).map_err(|e| e.to_string())?;
-        if self.core.room().level == RoomLevel::Full
-            && let Some(hosted) = addressee(&self.core, frame)
+        if self.deps.ground.room().level == RoomLevel::Full
+            && let Some(hosted) = addressee(&self.deps.hosted, frame)
         {
             hosted.member.release(upto);
         }
@@ -187,19 +231,19 @@ impl Session {
 
     /// While the disk stalls there is no pong: the peer counts this node as dead (SAFETY M14).
     fn pong(&self, ping: &Frame) {
-        let kind = if self.core.is_stalled() { Kind::Stalled } else { Kind::Pong };
-        let pong = ping.reply(kind, encode_control(&self.core.room())).encode();
+        let kind = if self.deps.ground.is_stalled() { Kind::Stalled } else { Kind::Pong };
+        let pong = ping.reply(kind, encode_control(&self.deps.ground.room())).encode();
         // No room: a peer that takes none of its replies needs no pong.
         let _ = self.replies.send_first(Ok(internal::Frame { data: pong }));
     }
 
     async fn refuse(&self, frame: &Frame, kind: Kind, why: FrameRefusal, reason: impl Into<Bytes>) {
-        self.core.probe.frame_refused(why);
+        self.deps.ground.probe.frame_refused(why);
         send(&self.replies, frame.reply(kind, reason.into())).await;
     }
 
     async fn append(&mut self, frame: Frame) -> Result<(), String> {
-        let Some(hosted) = addressee(&self.core, &frame) else {
+        let Some(hosted) = addressee(&self.deps.hosted, &frame) else {
             self.refuse(&frame, Kind::Failed, FrameRefusal::NoSuchReplica, no_such_replica(&frame)).await;
             return Ok(());
         };
@@ -209,7 +253,7 @@ impl Session {
             self.refuse(&frame, Kind::Failed, FrameRefusal::Term, reason).await;
             return Ok(());
         }
-        if self.core.room().level == RoomLevel::Full && is_bulk(frame.group, &request) {
+        if self.deps.ground.room().level == RoomLevel::Full && is_bulk(frame.group, &request) {
             self.refuse(&frame, Kind::Failed, FrameRefusal::DiskFull, "the disk is full").await;
             return Ok(());
         }
@@ -226,7 +270,7 @@ impl Session {
             return Ok(None);
         }
         let bytes = u32::try_from(bytes).map_err(drop)?;
-        self.core.incoming.clone().try_acquire_many_owned(bytes).map(Some).map_err(drop)
+        self.deps.incoming.clone().try_acquire_many_owned(bytes).map(Some).map_err(drop)
     }
 
     async fn append_to(&mut self, hosted: Hosted, frame: Frame, request: Incoming) -> Result<(), String> {
@@ -310,10 +354,10 @@ impl Session {
             self.refuse(&frame, Kind::Busy, FrameRefusal::Requests, "too many requests at once").await;
             return;
         };
-        let (core, replies, peer) = (self.core.clone(), self.replies.clone(), self.peer);
+        let (deps, replies, peer) = (self.deps.clone(), self.replies.clone(), self.peer);
         let (state, room) = state.unzip();
         tokio::spawn(async move {
-            let answer = timeout(within(frame.kind), answer(&core, peer, &frame, state)).await;
+            let answer = timeout(within(frame.kind), answer(&deps, peer, &frame, state)).await;
             let reply = match answer.unwrap_or_else(|_| Err("it took too long".into())) {
                 Ok((kind, body)) => frame.reply(kind, body),
                 Err(reason) => frame.reply(Kind::Failed, reason.into()),
@@ -333,26 +377,26 @@ fn within(kind: Kind) -> Duration {
     }
 }
 
-pub(super) async fn send(replies: &Replies, frame: Frame) {
-    // A peer that is gone needs no reply.
-    let _ = replies.send(Ok(internal::Frame { data: frame.encode() })).await;
-}
-
 /// The replica a frame names, if it runs here. Its former self or its successor is not it (SAFETY B5).
-fn addressee(core: &Core, frame: &Frame) -> Option<Hosted> {
-    core.hosted(frame.group).filter(|hosted| hosted.replica == frame.to)
+fn addressee(hosted: &HostedReplicas, frame: &Frame) -> Option<Hosted> {
+    hosted.get(frame.group).filter(|hosted| hosted.replica == frame.to)
 }
 
 fn no_such_replica(frame: &Frame) -> String {
     format!("no such replica: group {}, replica {}", frame.group, frame.to)
 }
 
-async fn answer(core: &Core, peer: BrokerId, frame: &Frame, state: Option<Bytes>) -> Result<(Kind, Bytes), String> {
+async fn answer(
+    deps: &SessionDeps,
+    peer: BrokerId,
+    frame: &Frame,
+    state: Option<Bytes>,
+) -> Result<(Kind, Bytes), String> {
     let body = frame.body.clone();
     if frame.kind == Kind::Call {
-        return Ok((Kind::CallReply, (core.on_call)(peer, body).await));
+        return Ok((Kind::CallReply, (deps.on_call)(peer, body).await));
     }
-    let hosted = addressee(core, frame).ok_or_else(|| no_such_replica(frame))?;
+    let hosted = addressee(&deps.hosted, frame).ok_or_else(|| no_such_replica(frame))?;
     let malformed = |e: super::types::Malformed| e.to_string();
     match frame.kind {
         Kind::Vote | Kind::PreVote => {

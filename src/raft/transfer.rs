@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Leader, Replica, TransferError, replica::Inner};
+use super::{Replica, errors::TransferError, running::RunningReplica, status::Leader};
 use crate::{
     metrics::TransferResult,
     replicated::Replicated,
@@ -35,7 +35,7 @@ const CATCH_UP_WITHIN: Duration = Duration::from_millis(1_000);
 const RESCUE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Proposals are refused as long as one of these lives.
-struct Paused<S: Replicated>(Arc<Inner<S>>);
+struct Paused<S: Replicated>(Arc<RunningReplica<S>>);
 
 impl<S: Replicated> Paused<S> {
     fn new(group: &Replica<S>) -> Paused<S> {
@@ -70,7 +70,7 @@ impl<S: Replicated> Replica<S> {
             Err(error) => Err(error),
         };
         let result = if moved.is_ok() { TransferResult::Moved } else { TransferResult::Failed };
-        self.0.core.probe.transfer_finished(result);
+        self.0.ground.probe.transfer_finished(result);
         moved
     }
 
@@ -84,7 +84,7 @@ impl<S: Replicated> Replica<S> {
         paused: Paused<S>,
     ) -> oneshot::Receiver<Option<Leader>> {
         let (told, answer) = oneshot::channel();
-        let (group, stopping) = (self.clone(), self.0.core.stopping.clone());
+        let (group, stopping) = (self.clone(), self.0.ground.stopping.clone());
         let moving = async move {
             let moved = group.ask_in_turn(term, candidates, deadline).await;
             drop(paused);
@@ -148,7 +148,7 @@ impl<S: Replicated> Replica<S> {
                     let matched = now.replication.as_ref().and_then(|r| r.get(&id.0)).and_then(|id| id.as_ref());
                     matched.map(|id| id.index) == now.last_log_index
                 };
-                let ready = others.iter().filter(|(id, broker)| self.0.core.alive(*broker) && caught_up(*id));
+                let ready = others.iter().filter(|(id, broker)| self.0.links.alive(*broker) && caught_up(*id));
                 ready.map(|(id, _)| *id).collect::<Vec<_>>()
             };
             if !ready.is_empty() {
@@ -162,9 +162,9 @@ impl<S: Replicated> Replica<S> {
 
     /// Waits for a leader of a higher term than `term`, as announced or as this replica sees it.
     pub(super) async fn new_leader(&self, term: Term) -> Leader {
-        let mut changes = self.0.core.leaders.changes();
+        let mut changes = self.0.leaders.changes();
         loop {
-            if let Some(leader) = self.0.core.leaders.of(self.id()).filter(|leader| leader.term > term) {
+            if let Some(leader) = self.0.leaders.of(self.id()).filter(|leader| leader.term > term) {
                 return leader;
             }
             if changes.changed().await.is_err() {

@@ -10,7 +10,13 @@ use openraft::{ServerState, async_runtime::WatchReceiver};
 use tokio::time::timeout;
 
 use super::{
-    Leader, Replica, Status, again::election_timeout, core::Core, replica::Inner, types::position, wire::Announced,
+    Replica,
+    again::election_timeout,
+    hosted::HostedReplicas,
+    running::RunningReplica,
+    status::{Leader, Status},
+    types::position,
+    wire::Announced,
 };
 use crate::{
     replicated::{Replicated, SnapshotAt},
@@ -25,7 +31,7 @@ const QUORUM_CHECK_EVERY: Duration = Duration::from_millis(250);
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(10);
 
 /// Publishes the status of a group until it stops.
-pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
+pub(super) async fn watch_status<S: Replicated>(group: Arc<RunningReplica<S>>) {
     // Not `metrics()`, which changes with every entry: this changes with terms, leaders and members.
     let mut metrics = group.raft.server_metrics();
     // The last term stood for election in, and whether this replica was ready: for the counters.
@@ -56,10 +62,10 @@ pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
         });
         let status = group.status.borrow().clone();
         if candidate && last.0 != status.term {
-            group.core.probe.election_started();
+            group.ground.probe.election_started();
         }
         if last.1 && !status.ready {
-            group.core.probe.leadership_lost();
+            group.ground.probe.leadership_lost();
         }
         last = (if candidate { status.term } else { last.0 }, status.ready);
         if status.stopped {
@@ -72,7 +78,7 @@ pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
             continue;
         }
         let changed = match candidate {
-            true => match timeout(election_timeout(&group.core), metrics.changed()).await {
+            true => match timeout(election_timeout(&group.ground), metrics.changed()).await {
                 Ok(changed) => changed,
                 Err(_) => {
                     Replica(group.clone()).campaign_again().await;
@@ -93,7 +99,7 @@ pub(super) async fn watch_status<S: Replicated>(group: Arc<Inner<S>>) {
 }
 
 /// Why the core ended, unless it was told to.
-fn failure<S: Replicated>(group: &Inner<S>) -> Option<Arc<str>> {
+fn failure<S: Replicated>(group: &RunningReplica<S>) -> Option<Arc<str>> {
     if group.closing.load(Ordering::Acquire) {
         return None;
     }
@@ -104,10 +110,10 @@ fn failure<S: Replicated>(group: &Inner<S>) -> Option<Arc<str>> {
 }
 
 /// Looks at every leader here a few times a second (SAFETY M7). Until the node stops.
-pub(super) async fn watch_quorums(core: Arc<Core>) {
+pub(super) async fn watch_quorums(hosted: Arc<HostedReplicas>) {
     loop {
         tokio::time::sleep(QUORUM_CHECK_EVERY).await;
-        for member in core.members() {
+        for member in hosted.members() {
             member.check_quorum();
         }
     }
@@ -115,7 +121,7 @@ pub(super) async fn watch_quorums(core: Arc<Core>) {
 
 /// SAFETY M1: one ReadIndex round in the term proves that our blank entry of it is committed, and
 /// waits until it is applied: from then on the state holds everything that may be committed.
-async fn become_ready<S: Replicated>(group: &Arc<Inner<S>>, term: Term) {
+async fn become_ready<S: Replicated>(group: &Arc<RunningReplica<S>>, term: Term) {
     if Replica(group.clone()).read_index().await.is_err() {
         return;
     }
@@ -133,15 +139,15 @@ async fn become_ready<S: Replicated>(group: &Arc<Inner<S>>, term: Term) {
         became
     });
     if became {
-        group.core.probe.leadership_won();
+        group.ground.probe.leadership_won();
         tracing::info!(group = %group.spec.group, %term, "leads");
-        group.core.announce(Announced { group: group.spec.group, term, replica: group.spec.replica });
+        group.links.announce(Announced { group: group.spec.group, term, replica: group.spec.replica });
     }
 }
 
 /// Purges up to the state machine's purge point, or what was released beyond it, whenever one moves. A task of its own: a call into
 /// the Raft core from its state machine could deadlock on the channels between them (SAFETY M5).
-pub(super) async fn purge_as_allowed<S: Replicated>(group: Arc<Inner<S>>) {
+pub(super) async fn purge_as_allowed<S: Replicated>(group: Arc<RunningReplica<S>>) {
     if S::SNAPSHOT_AT == SnapshotAt::LastApplied {
         return; // openraft's own snapshot policy does it.
     }
@@ -168,7 +174,7 @@ pub(super) async fn purge_as_allowed<S: Replicated>(group: Arc<Inner<S>>) {
     }
 }
 
-async fn purge<S: Replicated>(group: &Arc<Inner<S>>, point: EntryPosition) -> Result<(), String> {
+async fn purge<S: Replicated>(group: &Arc<RunningReplica<S>>, point: EntryPosition) -> Result<(), String> {
     let mut metrics = group.raft.metrics();
     group.raft.trigger().snapshot().await.map_err(|e| e.to_string())?;
     let there = async {

@@ -11,10 +11,6 @@ use super::source::{blank_prose, exports, paths, split_tests};
 /// The circles that there are, without `src/` and `.rs`, and why they stay.
 pub const KNOWN_CIRCLES: &[(&str, &str)] = &[
     (
-        "raft/again raft/appends raft/confirm raft/core raft/exchange raft/leaders raft/link raft/member raft/network raft/node raft/replica raft/rpc raft/server raft/session raft/watcher",
-        "`Core` and the `Hosted` in it: what a link, a member and a session need of one another",
-    ),
-    (
         "storage/budget storage/formats storage/log storage/open storage/saved storage/store storage/tail storage/writer",
         "one aggregate, the log of a group, told in several files; each is better alone",
     ),
@@ -40,7 +36,6 @@ pub const KNOWN_CIRCLES: &[(&str, &str)] = &[
     ("http/api http/mod", "the same"),
     ("metadata/placement metadata/state", "a cache derived from the state"),
     ("partition/encoding partition/state", "the codec of private fields"),
-    ("raft/log_store raft/reads", "a constant"),
     ("record/header record/records", "a header is read of a batch, and a batch by its header"),
 ];
 

@@ -42,7 +42,7 @@
 //! | a peer without a sign of life is dead | 1,000 ms | `src/raft/link.rs` |
 //! | a vote, or a pre-vote, without an answer | 500 ms | `src/raft/network.rs` |
 //! | an exchange of appends without an answer | 3 s | `src/raft/appends.rs` |
-//! | a disk that is busy with one commit | 2 s: it gives up leading; 15 s: the process ends | `src/raft/core.rs` |
+//! | a disk that is busy with one commit | 2 s: it gives up leading; 15 s: the process ends | `src/raft/ground.rs` |
 //!
 //! "Dead" is what links say, and it moves transfers, placement and health. Elections go by openraft's own
 //! timers alone: a link that broke does not start one.

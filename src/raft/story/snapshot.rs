@@ -33,7 +33,7 @@
 //!    `src/raft/network.rs`), all within 30 s. There is no resuming: it is a few megabytes at most for a
 //!    partition.
 //! 3. **At B.** The session collects the parts within its bounds: 16 snapshots of one peer, 256 MiB of state,
-//!    512 MiB of everything from peers. `install` in `src/raft/member.rs` refuses one that cannot be, decodes
+//!    512 MiB of everything from peers. `install` in `src/raft/raft_member.rs` refuses one that cannot be, decodes
 //!    the state *before* openraft sees it, and compares its position with what is committed here.
 //! 4. **Installed.** `install_snapshot` in `src/raft/driver.rs` writes one synced batch: checkpoint, applied
 //!    state and purge point begin together, all that was older of the group goes, and later entries stay if the

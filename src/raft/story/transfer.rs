@@ -11,7 +11,7 @@
 //!    waits a second for one at most. Up to here nothing has happened, and dropping the call undoes all of it.
 //! 3. **Ask.** The core is told to hand over to B. It marks itself as handing over: no proposals, no
 //!    heartbeats. It sends one request to every voter. All end A's lease, and B, if it is a voter
-//!    (`transfer` in `src/raft/member.rs`) and its log is synced that far, campaigns at once, without a
+//!    (`transfer` in `src/raft/raft_member.rs`) and its log is synced that far, campaigns at once, without a
 //!    pre-vote. C grants its vote although A was alive a moment ago, since the request says that A wants it.
 //! 4. **Elected.** From here on it is steps 3 to 6 of an [`election`](super::election): votes on two disks, the
 //!    blank entry of term 6, ready, announced.

@@ -24,9 +24,9 @@ use crate::{
         appends::{Appends, Books},
         lanes::Outgoing,
         link::{APPEND_WINDOW, Link},
-        log_store::{LogStore, READ_BYTES_MAX},
+        log_store::LogStore,
         member::AppendStream,
-        reads::{ReadRoom, Reads},
+        reads::{READ_BYTES_MAX, ReadRoom, Reads},
         types::{Peer, RaftEntry, Types, encode_membership, encode_vote, log_id},
         wire::{Frame, Kind, decode_append},
     },
@@ -320,7 +320,7 @@ async fn d13_a_follower_whose_log_went_back_is_asked_less_and_less_often() {
     cluster.disks.insert(set_back, older);
     cluster.start(set_back).await;
     {
-        let mut hosted = cluster.nodes[&set_back].group.0.core.hosted.write().expect("lock");
+        let mut hosted = cluster.nodes[&set_back].raft.0.hosted.write();
         let here = hosted.get_mut(&GROUP).expect("it runs here");
         let appends = |requests: AppendStream| {
             let counted = requests.inspect(|_| {

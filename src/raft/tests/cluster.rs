@@ -268,8 +268,7 @@ async fn a_former_self_gets_no_frames() {
     let cluster = Cluster::new().await;
     let last = cluster.write(1).await;
     cluster.wait_applied(3, last).await;
-    let core = &cluster.nodes[&1].group.0.core;
-    let link = core.link(BrokerId(3)).unwrap();
+    let link = cluster.nodes[&1].raft.0.links.link(BrokerId(3)).unwrap();
     let vote = openraft::raft::VoteRequest::new(openraft::Vote::new(1_000, 101), None);
     let address = (GROUP, replica(1), ReplicaId(4_711));
     let body = wire::encode_vote_request(&vote);
@@ -308,13 +307,13 @@ async fn a_transfer_whose_request_is_lost_is_repeated() {
     }
     let from = cluster.leader().await;
     let to = if from == 1 { 2 } else { 1 };
-    let target = &cluster.nodes[&to].group.0.core.hosted;
-    let hidden = target.write().unwrap().remove(&GROUP).unwrap();
+    let target = &cluster.nodes[&to].raft.0.hosted;
+    let hidden = target.write().remove(&GROUP).unwrap();
     let group = &cluster.nodes[&from].group;
     let mut moving = Box::pin(group.transfer_leader(Some(BrokerId(to)), WITHIN));
     let first_request = timeout(Duration::from_millis(200), &mut moving).await;
     assert!(first_request.is_err(), "a target that hears nothing cannot have taken over");
-    target.write().unwrap().insert(GROUP, hidden);
+    target.write().insert(GROUP, hidden);
     let moved = timeout(WITHIN, moving).await.expect("the request is repeated");
     assert_eq!(moved.unwrap().broker, BrokerId(to));
     cluster.write(2).await;
@@ -423,9 +422,9 @@ async fn m1_a_fresh_leader_is_not_ready_before_an_entry_of_its_term_is_committed
     let old = cluster.leader().await;
     let mut hearing = vec![];
     for node in cluster.nodes.iter().filter(|(id, _)| **id != old).map(|(_, node)| node) {
-        let mut hosted = node.group.0.core.hosted.write().unwrap();
+        let mut hosted = node.raft.0.hosted.write();
         let here = hosted.get_mut(&GROUP).unwrap();
-        hearing.push((node.group.clone(), here.member.clone()));
+        hearing.push((node.raft.clone(), here.member.clone()));
         here.member = Arc::new(Hearing::nothing(here.member.clone()));
     }
     cluster.kill(old).await;
@@ -443,8 +442,8 @@ async fn m1_a_fresh_leader_is_not_ready_before_an_entry_of_its_term_is_committed
     // As long as a whole round takes: one that does not count on it would be ready by now.
     timeout(WITHIN, leader.read_index()).await.expect("a round has a deadline").expect_err("nobody answers");
     assert!(!leader.status().borrow().ready, "ready without a committed entry: {:?}", leader.status().borrow());
-    for (group, member) in hearing {
-        group.0.core.hosted.write().unwrap().get_mut(&GROUP).unwrap().member = member;
+    for (raft, member) in hearing {
+        raft.0.hosted.write().get_mut(&GROUP).unwrap().member = member;
     }
     cluster.write(2).await;
     assert_eq!(cluster.numbers(cluster.leader().await), [1, 2]);
@@ -456,7 +455,7 @@ async fn m12_a_vote_with_an_impossible_term_changes_nothing() {
     let cluster = Cluster::new().await;
     let last = cluster.write(1).await;
     cluster.wait_applied(3, last).await;
-    let link = cluster.nodes[&1].group.0.core.link(BrokerId(3)).unwrap();
+    let link = cluster.nodes[&1].raft.0.links.link(BrokerId(3)).unwrap();
     let before = cluster.nodes[&3].group.status().borrow().term;
     let vote = VoteRequest::new(openraft::Vote::new(before.0 + (1 << 21), 101), None);
     for kind in [Kind::Vote, Kind::PreVote] {

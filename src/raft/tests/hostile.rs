@@ -59,7 +59,7 @@ impl Impostor {
     }
 
     async fn open(&self) -> Exchange {
-        let link = self.cluster.nodes[&self.leader].group.0.core.link(BrokerId(self.victim)).unwrap();
+        let link = self.cluster.nodes[&self.leader].raft.0.links.link(BrokerId(self.victim)).unwrap();
         assert!(link.wait_up(WITHIN).await);
         link.open(4).unwrap()
     }
@@ -170,7 +170,7 @@ async fn snapshots_that_cannot_be_are_refused_and_stop_nothing() {
 async fn announcements_are_believed_only_of_members_and_of_possible_terms() {
     let impostor = Impostor::new().await;
     let (leader, victim) = (&impostor.cluster.nodes[&impostor.leader], &impostor.cluster.nodes[&impostor.victim]);
-    let link = leader.group.0.core.link(BrokerId(impostor.victim)).unwrap();
+    let link = leader.raft.0.links.link(BrokerId(impostor.victim)).unwrap();
     let known = victim.raft.leader_of(GROUP);
     let says = |group, term, id| {
         let said = Announced { group, term: Term(term), replica: ReplicaId(id) };
@@ -224,8 +224,14 @@ async fn calls_that_hang_hold_up_nothing_else_of_their_peer() {
 #[tokio::test]
 async fn nothing_is_read_for_a_peer_without_a_link() {
     let cluster = Cluster::new().await;
-    let core = cluster.nodes[&1].group.0.core.clone();
-    let mut factory = Factory { core, group: GROUP, replica: replica(1), matches: Default::default() };
+    let parts = &cluster.nodes[&1].raft.0;
+    let mut factory = Factory {
+        links: parts.links.clone(),
+        hosted: parts.hosted.clone(),
+        group: GROUP,
+        replica: replica(1),
+        matches: Default::default(),
+    };
     let mut network = factory.new_client(999, &Peer { broker: BrokerId(9) }).await;
     let input = stream::poll_fn(|_| -> std::task::Poll<Option<AppendEntriesRequest<Types>>> {
         panic!("the log is read for nobody");

@@ -102,7 +102,7 @@ impl Member for Gated {
 /// Behind a gate from the first append on.
 fn gated(cluster: &Cluster, id: u64) -> Gate {
     let gate = Gate(watch::Sender::default());
-    let mut hosted = cluster.nodes[&id].group.0.core.hosted.write().unwrap();
+    let mut hosted = cluster.nodes[&id].raft.0.hosted.write();
     let here = hosted.get_mut(&GROUP).unwrap();
     here.member = Arc::new(Gated { inner: here.member.clone(), gate: gate.clone() });
     gate

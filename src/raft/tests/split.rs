@@ -36,9 +36,9 @@ async fn r2_a_candidate_that_nobody_elected_campaigns_again() {
     let old = cluster.leader().await;
     let (candidate, rival) = (old % 3 + 1, (old + 1) % 3 + 1);
     for id in [candidate, rival] {
-        let inner = &cluster.nodes[&id].group.0;
-        inner.raft.runtime_config().elect(false);
-        let mut hosted = inner.core.hosted.write().unwrap();
+        let node = &cluster.nodes[&id];
+        node.group.0.raft.runtime_config().elect(false);
+        let mut hosted = node.raft.0.hosted.write();
         let here = hosted.get_mut(&GROUP).unwrap();
         // A kill says no goodbye.
         let rival =

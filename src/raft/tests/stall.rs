@@ -84,8 +84,8 @@ async fn a_thousand_votes_at_once_all_get_their_answer() {
     let cluster = Cluster::new().await;
     cluster.write(1).await;
     let (from, to) = (cluster.leader().await, cluster.leader().await % 3 + 1);
-    let (raft, core) = (&cluster.nodes[&from].raft, &cluster.nodes[&from].group.0.core);
-    let link = core.link(BrokerId(to)).unwrap();
+    let raft = &cluster.nodes[&from].raft;
+    let link = raft.0.links.link(BrokerId(to)).unwrap();
     let ask = |term: u64| {
         let vote = openraft::Vote::new(term, replica(from).0);
         let request = VoteRequest { vote, last_log_id: None, leadership_transfer: false };
@@ -154,7 +154,7 @@ async fn appends_to_a_replica_that_answers_none_are_refused_in_the_end() {
     let (stalled, next) = if leader == 1 { (2, 3) } else { (1, 5 - leader) };
     cluster.disks[&stalled].plant(SimFault::StallsCommits);
     cluster.nodes[&leader].group.transfer_leader(Some(BrokerId(next)), WITHIN).await.expect("two of three agree");
-    let link = cluster.nodes[&next].group.0.core.link(BrokerId(stalled)).unwrap();
+    let link = cluster.nodes[&next].raft.0.links.link(BrokerId(stalled)).unwrap();
     let term = cluster.nodes[&next].group.status().borrow().term.0;
     let vote = openraft::Vote::new_committed(term, replica(next).0);
     let heartbeat =

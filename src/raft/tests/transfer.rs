@@ -60,14 +60,14 @@ async fn a_transfer_that_is_cancelled_after_its_request_went_out_is_still_watche
     }
     let from = cluster.leader().await;
     let to = if from == 1 { 2 } else { 1 };
-    let target = &cluster.nodes[&to].group.0.core.hosted;
-    let hidden = target.write().unwrap().remove(&GROUP).unwrap();
+    let target = &cluster.nodes[&to].raft.0.hosted;
+    let hidden = target.write().remove(&GROUP).unwrap();
     let group = &cluster.nodes[&from].group;
     assert!(timeout(SHORT, group.transfer_leader(Some(BrokerId(to)), WITHIN)).await.is_err());
     let term = group.status().borrow().term;
     let outcome = group.propose(term, bytes::Bytes::new()).await.await;
     assert!(matches!(outcome, Err(ProposalEnd::Refused(Refusal::Transferring))), "still under way: {outcome:?}");
-    target.write().unwrap().insert(GROUP, hidden);
+    target.write().insert(GROUP, hidden);
     cluster.write(2).await;
     timeout(WITHIN, async {
         while group.0.paused.load(std::sync::atomic::Ordering::Acquire) > 0 {
@@ -129,7 +129,7 @@ async fn with_a_deaf_candidate() -> (Cluster, u64, Vec<u64>) {
     .await
     .expect("the leader knows that all have it");
     let followers: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
-    cluster.nodes[&followers[0]].group.0.core.hosted.write().unwrap().remove(&GROUP).expect("it runs there");
+    cluster.nodes[&followers[0]].raft.0.hosted.write().remove(&GROUP).expect("it runs there");
     (cluster, leader, followers)
 }
 

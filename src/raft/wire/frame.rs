@@ -12,6 +12,9 @@ pub const FRAME_BYTES_MAX: usize = 16 << 20;
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 40;
 
+/// The group of a replica's frames, the replica that sends them and the one that they are for.
+pub type Address = (RaftGroupId, ReplicaId, ReplicaId);
+
 /// What a frame is. Persisted nowhere, but spoken between versions: never renumber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

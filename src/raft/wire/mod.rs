@@ -12,4 +12,4 @@ pub(super) use body::{
     decode_vote_request, encode_append, encode_append_reply, encode_snapshot_head, encode_transfer, encode_vote_reply,
     encode_vote_request,
 };
-pub(super) use frame::{Announced, FRAME_BYTES_MAX, Frame, Hello, Kind, Ping, decode_control, encode_control};
+pub(super) use frame::{Address, Announced, FRAME_BYTES_MAX, Frame, Hello, Kind, Ping, decode_control, encode_control};
