@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{error::ERROR_TRAILER, fake_groups::Coordinator};
+use super::{error::ERROR_TRAILER, fake_coordinator::Coordinator};
 use crate::{
     proto::v1::{self, ErrorCode},
     record::{BATCH_BYTES_MAX_DEFAULT, BatchError, BatchHeader, BatchLimits, append_patched, validate_batch},

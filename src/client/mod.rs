@@ -127,6 +127,8 @@ mod consumer_tests;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod fake_coordinator;
+#[cfg(test)]
 mod fake_groups;
 #[cfg(test)]
 mod fake_tests;

@@ -4,6 +4,7 @@
 //! starts, and an error names the key, the offending value and the rule. Leaves out: topic configs
 //! (module `metadata`) and anything that could change while the server runs.
 
+mod address;
 mod args;
 mod environment;
 mod machine;

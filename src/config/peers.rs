@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use super::address::host_port;
 use crate::types::BrokerId;
 
 /// Voters of the metadata group at founding, from five peers on; three (or all) below that.
@@ -60,7 +61,7 @@ impl FromStr for Peer {
     fn from_str(text: &str) -> Result<Peer, String> {
         let (id, address) = text.split_once('@').ok_or("write id@host:port, for example 2@10.0.0.2:7071")?;
         let id = id.parse().map(BrokerId).map_err(|_| format!("{id:?} before the @ is not a number"))?;
-        super::validate::host_port(address)?;
+        host_port(address)?;
         Ok(Peer { id, address: address.to_string() })
     }
 }

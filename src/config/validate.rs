@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use tracing::Level;
 use tracing_subscriber::{EnvFilter, filter::Targets};
 
+use super::address::host_port;
 use super::args::{self, Raw, Size};
 use super::{ConfigError, GroupConfig, ListenerConfig, Loaded, LogFormat, Peer, ServerConfig, Switch};
 use crate::types::{ALLOCATED_REPLICA_MIN, BrokerId};
@@ -291,19 +292,6 @@ fn required<T>(key: &'static str, value: Option<T>, rule: &'static str) -> Resul
 
 pub(super) fn rule(key: &'static str, value: impl ToString, rule: impl Into<String>) -> ConfigError {
     ConfigError::Rule { key, value: value.to_string(), rule: rule.into() }
-}
-
-/// `host:port` as a user writes it; IPv6 hosts in brackets.
-pub(super) fn host_port(text: &str) -> Result<(&str, u16), String> {
-    let rule = "write host:port, for example 127.0.0.1:7071";
-    let (host, port) = text.rsplit_once(':').ok_or(rule)?;
-    let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
-    // 253 bytes is the longest host name; metadata bounds addresses.
-    if host.is_empty() || host.len() > 253 || bare_v6 || host.contains(|c: char| c.is_whitespace() || c == '@') {
-        return Err(rule.to_string());
-    }
-    let port = port.parse().map_err(|_| format!("the port {port:?} is not a number from 0 to 65535"))?;
-    Ok((host, port))
 }
 
 fn is_loopback(bind: &str) -> bool {

@@ -12,6 +12,7 @@ mod draft;
 mod groups;
 mod invariants;
 pub mod limits;
+mod members_usage;
 mod offsets;
 mod outcome;
 mod server;

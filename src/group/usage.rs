@@ -1,21 +1,15 @@
 //! What groups count for against their limits. Bytes are an upper bound of what a snapshot holds of a
 //! group, made of counts and lengths, so that it can be told before something is dealt out.
 
-use std::collections::BTreeMap;
-
 use super::limits::{ASSIGNED_MAX, GROUPS_BYTES_MAX, MEMBERS_MAX, OFFSETS_MAX, OFFSETS_PER_GROUP_MAX};
 use super::outcome::GroupRefusal;
-use super::state::{ClassicMember, Members, ServerMember, ServerMembers};
-use super::types::PartitionCounts;
 
 /// A group's epoch, time, tags and lengths.
 const GROUP_BYTES: usize = 40;
-/// A member's epoch, timeouts, flags, order, last commit, tags and lengths.
-const MEMBER_BYTES: usize = 90;
 /// A partition with its two epochs, and once more for whoever awaits it.
 const PARTITION_BYTES: usize = 20;
 /// A string's or a list's length, and an optional string's tag.
-const LENGTH_BYTES: usize = 6;
+pub(super) const LENGTH_BYTES: usize = 6;
 /// A committed offset without its metadata: partition, offset, epoch, time, tag and length.
 pub(super) const OFFSET_BYTES: usize = 36;
 
@@ -32,27 +26,6 @@ pub(super) struct Usage {
 impl Usage {
     pub fn of_group(name: &str) -> Usage {
         Usage { bytes: GROUP_BYTES + name.len(), ..Usage::default() }
-    }
-
-    pub fn of_members(members: &Members, counts: PartitionCounts<'_>) -> Usage {
-        match members {
-            Members::None => Usage::default(),
-            Members::Server(server) => {
-                let fields = server.members.iter().map(|(id, m)| id.len() + server_member_bytes(m)).sum::<usize>();
-                let patterns = server.patterns.iter().map(|(p, topics)| text(p) + texts(topics)).sum::<usize>();
-                let members = server.members.len();
-                let mut usage = Usage { members, bytes: fields + patterns, ..Usage::default() };
-                for (topic, count) in topic_sizes(server, counts) {
-                    usage = usage.plus(Usage::of_topic(topic, count, members));
-                }
-                usage
-            }
-            Members::Classic(classic) => {
-                let fields = classic.members.iter().map(|(id, m)| id.len() + classic_member_bytes(m)).sum::<usize>();
-                let names = text(&classic.protocol_type) + text(&classic.protocol) + text(&classic.leader);
-                Usage { members: classic.members.len(), bytes: fields + names, ..Usage::default() }
-            }
-        }
     }
 
     /// What reading a topic costs a group with so many members: its name stands in up to three of a
@@ -115,41 +88,6 @@ impl Usage {
     }
 }
 
-/// Topics that someone reads or holds, with their partitions.
-fn topic_sizes<'a>(server: &'a ServerMembers, counts: PartitionCounts<'_>) -> BTreeMap<&'a str, usize> {
-    let mut sizes = BTreeMap::new();
-    let named = server.members.values().flat_map(|m| &m.subscription.topics);
-    let matched = server.patterns.values().flatten();
-    let held = server.members.values().flat_map(|m| m.assigned.keys().chain(m.revoking.keys()));
-    for topic in named.chain(matched).chain(held) {
-        if let Some(count) = counts(topic) {
-            sizes.entry(topic.as_str()).or_insert(count as usize);
-        }
-    }
-    sizes
-}
-
-fn server_member_bytes(member: &ServerMember) -> usize {
-    let subscription = &member.subscription;
-    let labels = optional(&member.instance) + optional(&member.replaced) + optional(&subscription.pattern);
-    MEMBER_BYTES + labels + text(&member.client_id) + text(&member.client_host) + texts(&subscription.topics)
-}
-
-fn classic_member_bytes(member: &ClassicMember) -> usize {
-    let labels = optional(&member.instance) + optional(&member.replaced);
-    let protocols = member.protocols.iter().map(|(name, _)| text(name) + LENGTH_BYTES).sum::<usize>();
-    let opaque = protocols + member.opaque_bytes();
-    MEMBER_BYTES + labels + text(&member.client_id) + text(&member.client_host) + opaque
-}
-
 pub(super) fn text(text: &str) -> usize {
     text.len() + LENGTH_BYTES
-}
-
-fn texts(texts: &[String]) -> usize {
-    texts.iter().map(|t| text(t)).sum()
-}
-
-fn optional(value: &Option<String>) -> usize {
-    value.as_deref().map_or(0, text)
 }

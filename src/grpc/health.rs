@@ -7,8 +7,12 @@ use tonic_health::{
     server::{HealthReporter, health_reporter},
 };
 
-use super::{Backend, SERVICES, limits::HEALTH_INTERVAL};
+use super::{backend::Backend, limits::HEALTH_INTERVAL};
 use crate::broker::Readiness;
+
+/// Our services by their full names.
+pub(super) const SERVICES: [&str; 5] =
+    ["flotilla.v1.Produce", "flotilla.v1.Consume", "flotilla.v1.Topics", "flotilla.v1.Groups", "flotilla.v1.Cluster"];
 
 /// The whole broker's name in the health protocol.
 const ALL: &str = "";

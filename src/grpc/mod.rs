@@ -49,10 +49,6 @@ use crate::{
     types::BrokerId,
 };
 
-/// Our services by their full names.
-const SERVICES: [&str; 5] =
-    ["flotilla.v1.Produce", "flotilla.v1.Consume", "flotilla.v1.Topics", "flotilla.v1.Groups", "flotilla.v1.Cluster"];
-
 /// What the configuration says about this listener.
 #[derive(Clone, Debug)]
 pub struct GrpcOptions {
@@ -115,7 +111,7 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .with_service_name("grpc.health.v1.Health");
-    SERVICES.into_iter().fold(builder, |builder, name| builder.with_service_name(name))
+    health::SERVICES.into_iter().fold(builder, |builder, name| builder.with_service_name(name))
 }
 
 /// Implements every service.

@@ -12,7 +12,13 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{Faces, Pairs, Shared, backend::Backend, problem::Problem, query::Query, records, shapes};
+use super::{
+    backend::Backend,
+    faces::{Faces, Pairs, Shared},
+    problem::Problem,
+    query::Query,
+    records, shapes,
+};
 use crate::broker::TopicsWanted;
 use crate::http::backend::CALLER;
 

@@ -11,6 +11,7 @@
 mod api;
 mod backend;
 mod chart;
+mod faces;
 mod guard;
 mod limits;
 mod pages;
@@ -22,7 +23,7 @@ mod shapes;
 mod tests;
 mod units;
 
-use std::{collections::BTreeMap, future::Future, io, net::SocketAddr, sync::Arc};
+use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -38,6 +39,7 @@ use crate::{
     metrics::{CONTENT_TYPE, Metrics},
     seam::{AtLimit, ConnectionLimits, GuardedListener, GuardedStream, Listener, Silence},
 };
+use faces::{Faces, Pairs, Shared};
 use guard::Guard;
 use problem::Problem;
 use query::Query;
@@ -68,12 +70,6 @@ pub async fn serve<B: Backend>(
         .reporting(options.metrics.intake(), "limit")
         .at_limit(AtLimit::CloseMostSilent);
     axum::serve(Guarded(listener), router(backend, options)).with_graceful_shutdown(stop).await
-}
-
-/// What a handler is given.
-struct Faces<B> {
-    backend: B,
-    metrics: Metrics,
 }
 
 fn router<B: Backend>(backend: B, options: HttpOptions) -> Router {
@@ -122,9 +118,6 @@ async fn readyz<B: Backend>(State(faces): State<Arc<Faces<B>>>) -> (StatusCode, 
         Readiness::NotReady(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
     }
 }
-
-type Shared<B> = State<Arc<Faces<B>>>;
-type Pairs = extract::Query<BTreeMap<String, String>>;
 
 async fn overview<B: Backend>(State(faces): Shared<B>, extract::Query(pairs): Pairs) -> Response {
     shown(&faces.backend, pages::overview(&faces.backend, &Query::new(pairs)).await)

@@ -21,7 +21,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::Latency;
+use super::histogram::Latency;
 
 /// One group's place in one partition that is led here.
 #[derive(Clone, Debug, PartialEq, Eq)]

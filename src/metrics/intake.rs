@@ -6,7 +6,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::ReasonLabel;
+use super::labels::ReasonLabel;
 
 /// A limit at which requests are refused while it lasts: how often, a metric says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

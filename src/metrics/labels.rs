@@ -1,5 +1,15 @@
 //! What labels say: an enum each, so that no value is sent that is not listed here with its meaning.
 
+use prometheus_client::encoding::EncodeLabelSet;
+
+/// Why something was refused or closed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReasonLabel {
+    pub reason: &'static str,
+}
+
+pub(super) const UNPOISONED: &str = "no code that holds this lock panics";
+
 /// What asking another replica to lead came to (`flotilla_raft_transfers_total`, label `result`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransferResult {

@@ -38,6 +38,7 @@ use prometheus_client::{
 };
 
 use histogram::Latency;
+use labels::{ReasonLabel, UNPOISONED};
 use traffic::{Traffic, TrafficCollector};
 use writer::{ReadWriter, WriterCollector};
 
@@ -247,11 +248,6 @@ struct ResultLabel {
     result: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabel {
-    reason: &'static str,
-}
-
 impl Metrics {
     pub fn new() -> Metrics {
         let gauges = Gauges::default();
@@ -354,8 +350,6 @@ impl Metrics {
         text
     }
 }
-
-const UNPOISONED: &str = "no code that holds this lock panics";
 
 impl Default for Metrics {
     fn default() -> Metrics {

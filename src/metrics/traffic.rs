@@ -19,7 +19,7 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use super::UNPOISONED;
+use super::labels::UNPOISONED;
 
 /// Topics with series of their own: 4,000 series, about half a megabyte a scrape.
 pub const TOPICS_MAX: usize = 1_000;

@@ -11,6 +11,7 @@ pub mod contracts;
 mod encoding;
 mod overlay;
 mod producers;
+mod replicated;
 mod response;
 mod retention;
 mod state;

@@ -1,13 +1,12 @@
 //! The state of a partition: a fold over its log, and nothing else.
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::command::{AppendView, CommandView, ResizeView, SegmentLimits, TrimView};
+use super::command::{AppendView, ResizeView, SegmentLimits, TrimView};
 use super::producers::{KnownProducer, Producers};
 use super::response::PartitionResponse;
 use crate::record;
-use crate::replicated::{Applied, CannotApply, IndexPoint, Replicated, SnapshotAt, StateDecodeError};
+use crate::replicated::{CannotApply, IndexPoint};
 use crate::types::{EntryPosition, LeaderEpoch, Offset, ProducerId, WallMs};
 
 /// No segment is smaller than this part of all that is kept: a state names each, and is saved every
@@ -218,7 +217,7 @@ impl Partition {
         moved.saturating_sub(self.limits.producer_expiry_ms / PRODUCER_LIFE_PARTS).max(0)
     }
 
-    fn apply_append(
+    pub(super) fn apply_append(
         &mut self,
         at: EntryPosition,
         append: &AppendView,
@@ -272,7 +271,7 @@ impl Partition {
         segment.first_append.get_or_insert(self.clock);
     }
 
-    fn apply_trim(&mut self, trim: TrimView) -> PartitionResponse {
+    pub(super) fn apply_trim(&mut self, trim: TrimView) -> PartitionResponse {
         let TrimView { append_time, before } = trim;
         if before > self.next_offset {
             return PartitionResponse::TrimOutOfRange { before, next_offset: self.next_offset };
@@ -287,7 +286,7 @@ impl Partition {
         PartitionResponse::LogStart { log_start: self.log_start }
     }
 
-    fn apply_resize(&mut self, resize: ResizeView) -> PartitionResponse {
+    pub(super) fn apply_resize(&mut self, resize: ResizeView) -> PartitionResponse {
         let ResizeView { append_time, segment } = resize;
         self.advance_clock(append_time);
         self.limits.checkpoint_bytes = segment.bytes;
@@ -325,7 +324,7 @@ impl Partition {
     }
 
     /// Whether the segment that this live append would extend is full or old enough to be closed.
-    fn segment_is_due(&self, append_time: WallMs) -> bool {
+    pub(super) fn segment_is_due(&self, append_time: WallMs) -> bool {
         let Some(first_append) = self.segment.first_append else {
             return false;
         };
@@ -337,7 +336,7 @@ impl Partition {
     }
 
     /// Next offset and bytes before it at the last checkpoint, or at the partition's beginning.
-    fn last_checkpoint(&self) -> (Offset, u64) {
+    pub(super) fn last_checkpoint(&self) -> (Offset, u64) {
         self.checkpoints.last().map_or((Offset(0), 0), |last| (last.next_offset, last.bytes_before))
     }
 }
@@ -346,73 +345,5 @@ impl PartitionLimits {
     pub(super) fn are_positive(&self) -> bool {
         let PartitionLimits { checkpoint_bytes, segment_ms, index_bytes, producers_max, producer_expiry_ms } = *self;
         checkpoint_bytes > 0 && segment_ms > 0 && index_bytes > 0 && producers_max > 0 && producer_expiry_ms > 0
-    }
-}
-
-impl Replicated for Partition {
-    const SNAPSHOT_AT: SnapshotAt = SnapshotAt::PurgePoint;
-
-    /// An error if the command is not one of ours, or of a newer version: a replica that cannot apply what the
-    /// others apply must stop.
-    fn apply(&mut self, at: EntryPosition, command: &Bytes) -> Result<Applied, CannotApply> {
-        let (response, index_point) = match CommandView::parse(command) {
-            Ok(CommandView::Append(append)) => self.apply_append(at, &append)?,
-            Ok(CommandView::Trim(trim)) => (self.apply_trim(trim), None),
-            Ok(CommandView::Resize(resize)) => (self.apply_resize(resize), None),
-            Err(error) => return Err(CannotApply(error.to_string())),
-        };
-        Ok(Applied { response: response.encode(), index_point })
-    }
-
-    /// True before a live append that would extend a full or old segment; and before a trim into the current segment,
-    /// because no checkpoint at or below its log start could ever be near it otherwise. Never twice without a live
-    /// entry in between: the second would say the same.
-    fn checkpoint_due(&self, command: &Bytes) -> bool {
-        match CommandView::parse(command) {
-            Ok(CommandView::Append(append)) => {
-                append.base_offset == self.next_offset && self.segment_is_due(append.append_time)
-            }
-            Ok(CommandView::Trim(TrimView { before, .. })) => {
-                let in_segment = before > self.last_checkpoint().0.max(self.log_start) && before <= self.next_offset;
-                in_segment && self.segment.first_append.is_some()
-            }
-            Ok(CommandView::Resize(_)) => false,
-            // `apply` will say so.
-            Err(_) => false,
-        }
-    }
-
-    fn checkpoint_taken(&mut self, at: EntryPosition) {
-        let last = self.checkpoints.last().map(|last| last.position);
-        assert!(last < Some(at), "checkpoint at {at} after one at {last:?}");
-        self.checkpoints.push(Checkpoint {
-            position: at,
-            next_offset: self.next_offset,
-            bytes_before: self.bytes,
-            segment_max_timestamp: self.segment.max_timestamp,
-        });
-        self.segment = Segment::default();
-        // A reader that starts from this checkpoint finds a point right behind it.
-        self.bytes_to_point = 0;
-    }
-
-    /// The newest checkpoint at or below the log start. None, or an older one, also right after a snapshot was
-    /// installed, until the trim that follows it is applied: the state is what it was *at* the checkpoint, before the
-    /// log start moved.
-    fn purge_point(&self) -> Option<EntryPosition> {
-        let newest = self.checkpoints_up_to(self.log_start).checked_sub(1)?;
-        Some(self.checkpoints[newest].position)
-    }
-
-    fn has_checkpoint(&self, at: EntryPosition) -> bool {
-        self.checkpoints.binary_search_by_key(&at, |checkpoint| checkpoint.position).is_ok()
-    }
-
-    fn encode(&self) -> Bytes {
-        super::encoding::encode(self)
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, StateDecodeError> {
-        super::encoding::decode(bytes)
     }
 }

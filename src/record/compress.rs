@@ -30,6 +30,10 @@ const ZSTD_LEVEL: i32 = 3;
 /// (8 MiB), and no more than libzstd's own default bound (128 MiB), however large the output may be.
 const ZSTD_WINDOW_LOG: std::ops::RangeInclusive<u32> = 23..=27;
 
+/// How many bytes one batch may decompress to, unless a caller knows better: eight times the largest
+/// batch, more than real data's ratio makes of one.
+pub const DECODED_BYTES_MAX_DEFAULT: usize = 64 * 1024 * 1024;
+
 /// How the records of a batch are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Codec {

@@ -17,10 +17,10 @@ mod varint;
 mod walk;
 
 pub use batch::{BatchBuilder, EncodeError, Producer};
-pub use compress::{Codec, DecompressError};
+pub use compress::{Codec, DECODED_BYTES_MAX_DEFAULT, DecompressError};
 pub use header::{
     BATCH_BYTES_MAX, BATCH_BYTES_MAX_DEFAULT, BATCH_HEADER_BYTES, BATCH_RECORDS_MAX, BatchError, BatchHeader,
     BatchLimits, NO_PRODUCER, append_patched, append_stamped, validate_batch,
 };
-pub use records::{DECODED_BYTES_MAX_DEFAULT, DecodeError, Record, RecordIter, decode_records, iter_records};
+pub use records::{DecodeError, Record, RecordIter, decode_records, iter_records};
 pub use walk::{Walk, walk};

@@ -6,10 +6,6 @@ use super::varint::Reader;
 use super::{BATCH_HEADER_BYTES, BatchError, BatchHeader, DecompressError, compress, header};
 use crate::types::{Offset, WallMs};
 
-/// How many bytes one batch may decompress to, unless a caller knows better: eight times the largest
-/// batch, more than real data's ratio makes of one.
-pub const DECODED_BYTES_MAX_DEFAULT: usize = 64 * 1024 * 1024;
-
 /// A header takes two bytes at least, so a claim of more headers than half the bytes left is a lie.
 const HEADER_BYTES_MIN: usize = 2;
 

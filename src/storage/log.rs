@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 
 use super::{
-    Family, ScanLimit, StoreFailed, WriteBatch, formats, keys,
+    Family, LogEntry, ScanLimit, StoreFailed, WriteBatch, formats, keys,
     saved::Pending,
     store::Shared,
     tail::{AppendNo, Tail},
-    writer::{Refused, Write, wait_done, waiter},
+    writer::{Done, Refused, Write, wait_done, waiter},
 };
 use crate::types::{EntryPosition, LogIndex, RaftGroupId, ReplicaId, Term};
 
@@ -28,32 +28,6 @@ const READ_RETRIES_MAX: usize = 16;
 
 /// The bytes that one step of `read_all` reads.
 const READ_STEP_BYTES: usize = 4 << 20;
-
-/// What an entry is to Raft. Persisted: never renumber.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum EntryKind {
-    Blank = 0,
-    Normal = 1,
-    Membership = 2,
-}
-
-impl EntryKind {
-    pub fn from_byte(byte: u8) -> Option<EntryKind> {
-        [EntryKind::Blank, EntryKind::Normal, EntryKind::Membership].into_iter().find(|kind| *kind as u8 == byte)
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogEntry {
-    pub position: EntryPosition,
-    pub kind: EntryKind,
-    pub payload: Bytes,
-}
-
-/// Called exactly once, by the writer's task or within the call that it was given to: it must be
-/// quick and must not wait. Dropped without a call only when the runtime is shut down.
-pub type Done = Box<dyn FnOnce(Result<(), StoreFailed>) + Send>;
 
 /// Handle to the log of one Raft group. Clones are the same log; it can be opened again once all are
 /// gone, even while completions of its last writes are still to come.
@@ -539,7 +513,7 @@ pub(super) fn at_most(position: Option<EntryPosition>, last: Option<EntryPositio
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::*;
+    use super::{super::EntryKind, *};
     use crate::types::Term;
 
     pub fn entry(term: u64, index: u64, payload_len: usize) -> LogEntry {

@@ -6,12 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
 use super::{
-    Done, Family, ReplicaLog, ScanLimit, StoreFailed, WriteBatch, formats, keys,
+    Family, ReplicaLog, SavedState, ScanLimit, StoreFailed, WriteBatch, formats, keys,
     log::{State, after, at_most, index},
-    writer::{Refused, Write, wait_done, waiter},
+    writer::{Done, Refused, Write, wait_done, waiter},
 };
 use crate::types::{EntryPosition, LogIndex, Offset, WallMs};
 
@@ -19,15 +17,6 @@ const ONE: ScanLimit = ScanLimit { pairs: 1, bytes: usize::MAX };
 
 /// Halvings of a range of offsets, which are 63 bits.
 const BISECTIONS_MAX: usize = 64;
-
-/// A state machine's state after the entry at `position`, with the membership in force there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SavedState {
-    /// The last entry that the state holds. None before the first entry.
-    pub position: Option<EntryPosition>,
-    pub membership: Bytes,
-    pub state: Bytes,
-}
 
 /// Queued and not yet written, each with the number of its save, so that a completion removes what
 /// it wrote and nothing newer.

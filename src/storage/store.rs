@@ -10,22 +10,18 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Family, KeyRange, Kv, OpenLogError, ReplicaLog, SEEN_MAX, ScanLimit, Seen, Starts, StoreError, StoreFailed,
-    WriteBatch, WriterProbe,
+    Family, Identity, KeyRange, Kv, OpenLogError, ReplicaLog, SEEN_MAX, ScanLimit, Seen, Starts, StoreError,
+    StoreFailed, WriteBatch, WriterProbe,
     budget::Budget,
     formats, keys,
     log::{Handle, OpenLog, State},
     open::{Loader, REPLACE_REPLICA},
-    writer::{Write, Writer, wait_done, waiter},
+    writer::{OnFailure, Write, Writer, wait_done, waiter},
 };
-use crate::types::{BrokerId, ClusterId, LogIndex, RaftGroupId, ReplicaId, StorageId};
+use crate::types::{BrokerId, LogIndex, RaftGroupId, ReplicaId};
 
 /// Groups read from disk at once while they are listed.
 const GROUPS_PER_SCAN: usize = 1_000;
-
-/// Called once, when a write failed or damaged data was read, before anyone hears of it. In
-/// production it does not return; in tests it records.
-pub type OnFailure = Arc<dyn Fn(&StoreFailed) + Send + Sync>;
 
 /// Writes that wait for the disk, unless options say otherwise: half a second's of a good disk.
 pub const QUEUE_BYTES_MAX_DEFAULT: usize = 64 << 20;
@@ -42,17 +38,6 @@ impl Default for StoreOptions {
     fn default() -> Self {
         StoreOptions { tail_bytes_max: 256 << 20, queue_bytes_max: QUEUE_BYTES_MAX_DEFAULT }
     }
-}
-
-/// Who this directory belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    pub broker: BrokerId,
-    /// The cluster that the directory belongs to. None until the broker has joined one.
-    pub cluster_id: Option<ClusterId>,
-    /// Drawn when the directory was new; registered with the cluster, so that an emptied directory
-    /// is told from the one the broker had.
-    pub storage_id: StorageId,
 }
 
 /// All groups' logs on one disk. When the last handle of it and of its logs is gone, the writer

@@ -24,7 +24,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Done, Family, Kv, OnFailure, ScanLimit, StoreFailed, WriteBatch, WriteOp, WriterProbe, keys};
+use super::{Family, Kv, ScanLimit, StoreFailed, WriteBatch, WriteOp, WriterProbe, keys};
 use crate::types::{Offset, RaftGroupId};
 
 /// The bytes of one commit. Larger ones gained no throughput when measured, and they delay those behind them.
@@ -35,6 +35,14 @@ pub(super) const UNSYNCED_DELAY_MAX: Duration = Duration::from_secs(1);
 
 /// What a queued write costs besides its bytes.
 const WRITE_OVERHEAD: usize = 128;
+
+/// Called exactly once, by the writer's task or within the call that it was given to: it must be
+/// quick and must not wait. Dropped without a call only when the runtime is shut down.
+pub type Done = Box<dyn FnOnce(Result<(), StoreFailed>) + Send>;
+
+/// Called once, when a write failed or damaged data was read, before anyone hears of it. In
+/// production it does not return; in tests it records.
+pub type OnFailure = Arc<dyn Fn(&StoreFailed) + Send + Sync>;
 
 pub(super) struct Write {
     pub batch: WriteBatch,

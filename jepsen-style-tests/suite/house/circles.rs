@@ -11,10 +11,9 @@ use super::source::{blank_prose, exports, paths, split_tests};
 /// The circles that there are, without `src/` and `.rs`, and why they stay.
 pub const KNOWN_CIRCLES: &[(&str, &str)] = &[
     (
-        "storage/budget storage/formats storage/log storage/open storage/saved storage/store storage/tail storage/writer",
+        "storage/budget storage/log storage/open storage/saved storage/store",
         "one aggregate, the log of a group, told in several files; each is better alone",
     ),
-    ("group/offsets group/state group/usage", "the state caches its own usage, of which the offsets know theirs"),
     (
         "client/group/calls client/group/core client/group/driver client/group/mod client/group/reader",
         "a handle and its driver: what crosses the channel between them stands in the door",
@@ -23,20 +22,9 @@ pub const KNOWN_CIRCLES: &[(&str, &str)] = &[
         "client/producer/accumulator client/producer/connection client/producer/driver client/producer/mod",
         "the same for the producer: its options stand in the door",
     ),
-    (
-        "group/assign/mod group/assign/range group/assign/round_robin group/assign/sticky",
-        "one trait and its three implementations",
-    ),
-    ("metrics/groups metrics/mod metrics/traffic", "label types stand in the door"),
     ("storage/rocks storage/rocks_space storage/warm_up", "one database handle and its keeper"),
     ("client/batches client/consumer", "batches of a consumer carry its records"),
-    ("client/fake client/fake_groups", "test doubles"),
-    ("config/peers config/validate", "a list of peers is checked with all else"),
-    ("grpc/health grpc/mod", "the door names the service, which reads the door's state"),
-    ("http/api http/mod", "the same"),
     ("metadata/placement metadata/state", "a cache derived from the state"),
-    ("partition/encoding partition/state", "the codec of private fields"),
-    ("record/header record/records", "a header is read of a batch, and a batch by its header"),
 ];
 
 /// From each file to those that it imports from, within their module.

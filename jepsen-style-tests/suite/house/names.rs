@@ -22,7 +22,12 @@ pub const KNOWN_NAMESAKES: &[(&str, &str, &str, &str)] = &[
         "metadata/state",
         "the door of the one, the record of the other: `metadata::Broker` is written out",
     ),
-    ("Done", "broker/replica/appender/core", "storage/log", "what an appender knows never writes: a core without I/O"),
+    (
+        "Done",
+        "broker/replica/appender/core",
+        "storage/writer",
+        "what an appender knows never writes: a core without I/O",
+    ),
     (
         "Found",
         "broker/replicas",

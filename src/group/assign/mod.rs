@@ -12,28 +12,11 @@ mod round_robin;
 mod sticky;
 #[cfg(test)]
 mod tests;
+mod to_deal;
 
 use super::types::Assignor;
 
-/// Which subscriptions include a topic: bit i stands for `Deal::subscriptions[i]`.
-pub(super) type Readers = u64;
-
-/// What is to be dealt out. Members are numbers from 0; ties go to the lower one.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Deal {
-    pub members: usize,
-    /// Members by equal subscriptions, each member once, rising. As many as [`Readers`] has bits at most.
-    pub subscriptions: Vec<Vec<usize>>,
-    /// The topics, in the order in which they are dealt.
-    pub topics: Vec<TopicToDeal>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct TopicToDeal {
-    pub readers: Readers,
-    /// Per partition: who has it now.
-    pub owners: Vec<Option<usize>>,
-}
+pub(super) use to_deal::{Deal, Readers, TopicToDeal, includes};
 
 impl Deal {
     /// Per topic and partition, the owner it shall have. None exactly where a topic has no readers.
@@ -44,27 +27,4 @@ impl Deal {
             Assignor::RoundRobin => round_robin::owners(self),
         }
     }
-
-    /// The members whose subscriptions are among `readers`, in rising order.
-    fn readers_of(&self, readers: Readers) -> Vec<usize> {
-        let read = self.subscriptions.iter().enumerate().filter(|(i, _)| includes(readers, *i));
-        let mut members: Vec<usize> = read.flat_map(|(_, members)| members.iter().copied()).collect();
-        members.sort_unstable();
-        members
-    }
-
-    /// Which subscription each member has.
-    pub fn subscription_by_member(&self) -> Vec<usize> {
-        let mut by_member = vec![0; self.members];
-        for (i, members) in self.subscriptions.iter().enumerate() {
-            for member in members {
-                by_member[*member] = i;
-            }
-        }
-        by_member
-    }
-}
-
-pub(super) fn includes(readers: Readers, subscription: usize) -> bool {
-    readers >> subscription & 1 == 1
 }

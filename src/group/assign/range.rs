@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use super::Deal;
+use super::to_deal::Deal;
 
 pub(super) fn owners(deal: &Deal) -> Vec<Vec<Option<usize>>> {
     let mut readers = BTreeMap::new();
-    let one = |topic: &super::TopicToDeal| {
+    let one = |topic: &super::to_deal::TopicToDeal| {
         let members = readers.entry(topic.readers).or_insert_with(|| deal.readers_of(topic.readers));
         let partitions = topic.owners.len();
         if members.is_empty() {

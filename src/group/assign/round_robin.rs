@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Deal;
+use super::to_deal::Deal;
 
 pub(super) fn owners(deal: &Deal) -> Vec<Vec<Option<usize>>> {
     let mut readers = BTreeMap::new();

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use super::{Deal, Readers, includes};
+use super::to_deal::{Deal, Readers, includes};
 
 pub(super) fn owners(deal: &Deal) -> Vec<Vec<Option<usize>>> {
     let mut table = Table::new(deal);
