@@ -85,6 +85,17 @@ impl Groups {
         command: GroupCommand,
         counts: PartitionCounts<'_>,
     ) -> Result<GroupOutcome, GroupRefusal> {
+        let outcome = self.change(now, command, counts);
+        self.check(counts);
+        outcome
+    }
+
+    fn change(
+        &mut self,
+        now: WallMs,
+        command: GroupCommand,
+        counts: PartitionCounts<'_>,
+    ) -> Result<GroupOutcome, GroupRefusal> {
         match command {
             GroupCommand::Join(wish) => {
                 let (name, pattern) = (wish.group.clone(), wish.subscription.pattern.clone());
@@ -152,6 +163,7 @@ impl Groups {
             self.redraft(now, &name, counts, |draft| draft.topic_grew(counts));
             self.begin_at_first(now, &name, topic, old..counts(topic).unwrap_or(old));
         }
+        self.check(counts);
     }
 
     /// Partitions that appear while a group runs are read from their first record, whatever its members do where
@@ -207,6 +219,7 @@ impl Groups {
                 self.redraft(now, &name, counts, |draft| draft.topic_deleted(topic, counts));
             }
         }
+        self.check(counts);
     }
 
     /// Lets `edit` change a copy of the group's members; puts it in place if the limits allow.
@@ -248,6 +261,12 @@ impl Groups {
             return;
         }
         let group = self.by_name.entry(name.to_string()).or_default();
+        assert!(
+            draft.epoch >= group.epoch,
+            "the epoch of group {name:?} went back: {} to {}",
+            group.epoch,
+            draft.epoch
+        );
         self.usage = self.usage.minus(group.usage).plus(usage);
         (group.epoch, group.members, group.usage) = (draft.epoch, draft.members, usage);
         match (had_members, has_members) {
@@ -258,6 +277,7 @@ impl Groups {
         if group.is_nothing() {
             self.remove(name);
         }
+        self.check_group(name);
     }
 
     /// Changes a group's offsets. What holds nothing afterwards is removed.
@@ -270,6 +290,7 @@ impl Groups {
         if group.is_nothing() {
             self.remove(name);
         }
+        self.check_group(name);
         result
     }
 

@@ -1,5 +1,6 @@
 //! What later code relies on, looked at again whenever a state is decoded: bytes that lie are refused
-//! here instead of panicking, or giving one partition to two members, there.
+//! here instead of panicking, or giving one partition to two members, there. After each change of ours the
+//! same is asserted: what is cheap to see always, all of it in debug builds while there is little.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use super::groups::Groups;
 use super::limits::SUBSCRIPTIONS_PER_GROUP_MAX;
 use super::state::{ClassicMembers, ClassicPhase, Group, Members, ServerMember, ServerMembers, slots};
 use super::types::PartitionCounts;
-use super::usage::Usage;
+use super::usage::{GROUP_BYTES, Usage};
 use super::validate;
 use crate::types::PartitionId;
 
@@ -27,7 +28,38 @@ impl Groups {
         self.usage = total;
         Ok(())
     }
+
+    /// At the end of every change.
+    ///
+    /// # Panics
+    /// If an invariant is broken: a command that was applied has done that, whoever proposed it.
+    pub(super) fn check(&self, counts: PartitionCounts<'_>) {
+        let (groups, usage) = (self.by_name.len(), self.usage);
+        assert!(usage.bytes >= groups * GROUP_BYTES, "{groups} groups count for {usage:?}");
+        if cfg!(debug_assertions) && groups + usage.members + usage.assigned + usage.offsets <= WALKED_MAX {
+            let mut again = self.clone();
+            again.index(counts).expect("a change keeps the invariants of groups");
+            assert_eq!(again, *self, "what is derived of groups is not what they hold");
+        }
+    }
+
+    /// At the end of every change of one group, which may have removed it.
+    pub(super) fn check_group(&self, name: &str) {
+        let Some(group) = self.by_name.get(name) else { return };
+        let (members, offsets, epoch) = (group.member_count(), group.offsets.len(), group.epoch);
+        assert!(members + offsets > 0, "group {name:?} holds nothing and was kept");
+        let since = group.empty_since;
+        assert!((members == 0) == since.is_some(), "group {name:?} has {members} members, and none since {since:?}");
+        assert!(epoch >= 0, "group {name:?} is at epoch {epoch}");
+        let usage = group.usage;
+        let is_counted = usage.members == members && usage.offsets == offsets;
+        assert!(is_counted, "group {name:?} has {members} members and {offsets} offsets, and counts for {usage:?}");
+    }
 }
+
+/// Members, partitions and offsets of all groups that a debug build walks over with each change; with more it
+/// would take quadratic time.
+const WALKED_MAX: usize = 64;
 
 fn check_group(group: &Group, counts: PartitionCounts<'_>) -> Result<(), String> {
     require(!group.is_nothing(), || "it holds nothing".to_string())?;

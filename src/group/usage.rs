@@ -5,7 +5,7 @@ use super::limits::{ASSIGNED_MAX, GROUPS_BYTES_MAX, MEMBERS_MAX, OFFSETS_MAX, OF
 use super::outcome::GroupRefusal;
 
 /// A group's epoch, time, tags and lengths.
-const GROUP_BYTES: usize = 40;
+pub(super) const GROUP_BYTES: usize = 40;
 /// A partition with its two epochs, and once more for whoever awaits it.
 const PARTITION_BYTES: usize = 20;
 /// A string's or a list's length, and an optional string's tag.

@@ -43,6 +43,7 @@ impl Replicated for Metadata {
             }
             Err(error) => Err(Refusal::Malformed { detail: error.to_string() }),
         };
+        self.check();
         Ok(Applied { response: response::encode(&response), index_point: None })
     }
 

@@ -10,6 +10,7 @@ mod apply;
 mod codec;
 mod command;
 pub mod contracts;
+mod invariants;
 mod limits;
 mod placement;
 mod response;

@@ -294,7 +294,7 @@ impl Metadata {
     }
 
     /// Builds what is derived and checks the invariants.
-    fn index(&mut self) -> Result<(), String> {
+    pub(super) fn index(&mut self) -> Result<(), String> {
         self.check_counters()?;
         let mut groups = BTreeMap::new();
         let mut ids = BTreeMap::new();

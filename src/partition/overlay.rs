@@ -14,6 +14,9 @@ use crate::types::{EntryPosition, Offset, ProducerEpoch, ProducerId, Sequence, W
 #[cfg(test)]
 pub const TIMESTAMP_AFTER_MAX_MS_DEFAULT: i64 = 3_600_000;
 
+/// Pending batches that a debug build walks over with each change; with more it would take quadratic time.
+const WALKED_MAX: usize = 64;
+
 /// The appender's name for one batch it has proposed. Never used twice within one overlay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
@@ -61,6 +64,10 @@ struct Pending {
 }
 
 /// Proposed batches on top of an applied [`Partition`]. Bounded by what the appender lets be in flight.
+///
+/// Invariants, true whenever no method is running:
+/// - Each batch of a producer has a ticket that names this producer, and each such ticket a batch.
+/// - A producer that is listed has a batch, and its batches are in order of offset, all below `next_offset`.
 #[derive(Clone, Debug)]
 pub struct Overlay {
     next_offset: Offset,
@@ -154,6 +161,8 @@ impl Overlay {
             });
         }
         self.next_offset.0 += i64::from(header.count);
+        assert!(self.next_offset > base_offset, "a batch of {} records at {base_offset}", header.count);
+        self.check_invariants();
         base_offset
     }
 
@@ -162,7 +171,7 @@ impl Overlay {
     /// `resync`: a producer's next batch may look out of order.
     pub fn settle(&mut self, ticket: Ticket) {
         let Some(Some(id)) = self.tickets.remove(&ticket) else {
-            return;
+            return self.check_invariants();
         };
         if let Some(batches) = self.producers.get_mut(&id) {
             batches.retain(|batch| batch.ticket != ticket);
@@ -170,12 +179,35 @@ impl Overlay {
                 self.producers.remove(&id);
             }
         }
+        self.check_invariants();
     }
 
     /// Forgets everything pending and begins again from the applied state: after a refusal or a dead
     /// entry, once no proposal is outstanding (SAFETY M2).
     pub fn resync(&mut self, partition: &Partition) {
         *self = Overlay::new(partition);
+        self.check_invariants();
+    }
+
+    fn check_invariants(&self) {
+        let (producers, tickets) = (self.producers.len(), self.tickets.len());
+        assert!(producers <= tickets, "{producers} producers have {tickets} batches pending");
+        if cfg!(debug_assertions) && tickets <= WALKED_MAX {
+            self.check_all();
+        }
+    }
+
+    fn check_all(&self) {
+        let batches: usize = self.producers.values().map(VecDeque::len).sum();
+        let named = self.tickets.values().filter(|producer| producer.is_some()).count();
+        assert_eq!(batches, named, "batches and tickets of producers: {self:?}");
+        for (id, batches) in &self.producers {
+            assert!(!batches.is_empty(), "producer {id} has nothing pending: {self:?}");
+            let is_named = batches.iter().all(|batch| self.tickets.get(&batch.ticket) == Some(&Some(*id)));
+            assert!(is_named, "a batch of producer {id} has no ticket: {self:?}");
+            let offsets = batches.iter().map(|batch| batch.base_offset).chain([self.next_offset]);
+            assert!(offsets.is_sorted_by(|a, b| a < b), "offsets of producer {id} go back: {self:?}");
+        }
     }
 
     /// The next offset, counting what is pending.

@@ -38,6 +38,11 @@ const SUPERSEDED_MAX: usize = 16;
 type Request = AppendEntriesRequest<Types>;
 
 /// What is sent now, what is held back, and which requests a reply answers. Pure, time is passed in.
+///
+/// Invariants, true whenever no method is running:
+/// - What is outstanding and what is held back are at most [`APPEND_WINDOW`] frames together.
+/// - Requests are superseded only while a newer one is held back, and at most [`SUPERSEDED_MAX`] of them.
+/// - No frame that is outstanding reaches beyond `sent`.
 struct Window {
     /// How long the news of a commit waits for entries to travel with.
     hold: Duration,
@@ -95,7 +100,7 @@ impl Window {
         !self.outstanding.is_empty()
     }
 
-    /// What is to be sent now that there is this request.
+    /// What is to be sent now that there is this request. Whoever asks has seen that there is room.
     fn offer(&mut self, request: Request, now: Instant) -> Option<Request> {
         // It asks the follower nothing that the frames before it did not.
         let is_news = request.entries.is_empty() && self.sent.is_some() && request.prev_log_id <= self.sent;
@@ -104,6 +109,7 @@ impl Window {
         }
         if is_news && self.superseded.len() < SUPERSEDED_MAX {
             self.held = Some((request, now + self.hold));
+            self.check();
             return None;
         }
         Some(self.send(request))
@@ -126,13 +132,31 @@ impl Window {
         let term = Term(request.vote.leader_id().term);
         let (superseded, before) = (std::mem::take(&mut self.superseded), request.prev_log_id);
         self.outstanding.push_back(Outstanding { term, superseded, before, last });
+        self.check();
         request
     }
 
     /// The oldest frame was answered. What it superseded is to be answered first: had it been refused,
     /// the exchange would end, and those requests would need no answer.
     fn replied(&mut self) -> Option<Outstanding> {
-        self.outstanding.pop_front()
+        let answered = self.outstanding.pop_front();
+        self.check();
+        answered
+    }
+
+    /// A few comparisons: it runs for every frame. A peer has no part in it, whose replies only take frames out.
+    fn check(&self) {
+        let (frames, held, superseded) = (self.outstanding.len(), self.held.is_some(), self.superseded.len());
+        assert!(
+            frames + usize::from(held) <= APPEND_WINDOW,
+            "{frames} frames are outstanding and held back: {held}, the window is {APPEND_WINDOW}"
+        );
+        assert!(
+            superseded <= if held { SUPERSEDED_MAX } else { 0 },
+            "{superseded} requests are superseded, {SUPERSEDED_MAX} may be, held back: {held}"
+        );
+        let last = self.outstanding.back().and_then(|frame| frame.last);
+        assert!(last <= self.sent, "a frame up to {last:?} is outstanding, of all up to {:?}", self.sent);
     }
 }
 
@@ -401,6 +425,16 @@ mod tests {
         assert!(!window.has_room());
         answered(&mut window);
         assert!(window.has_room());
+    }
+
+    #[test]
+    #[should_panic(expected = "4 frames are outstanding and held back: true")]
+    fn a_request_that_was_taken_without_room_is_a_bug() {
+        let (mut window, now) = (Window::new(HOLD), Instant::now());
+        for index in 1..=APPEND_WINDOW as u64 {
+            window.offer(request(index, index + 1, 0), now);
+        }
+        window.offer(request(5, 5, 5), now);
     }
 
     /// The follower: what it is sent, at which moment, and its answers.

@@ -107,11 +107,8 @@ impl<S: Replicated> Member for RaftMember<S> {
         // Before the core ends: nobody proposes to it any more what it would drop unread, with an outcome that
         // nobody knows.
         self.0.status.send_if_modified(|status| {
-            let goes_on = !status.stopped;
-            if goes_on {
-                *status = Status { stopped: true, ..Status::default() };
-            }
-            goes_on
+            // Why it stopped before stays.
+            !status.stopped && status.become_next(Status { stopped: true, ..Status::default() })
         });
         Box::pin(async move {
             if let Err(e) = self.0.raft.shutdown().await {
@@ -141,13 +138,13 @@ impl<S: Replicated> Member for RaftMember<S> {
         };
         let announced = self.0.leaders.of(self.0.spec.group).map(|leader| leader.term);
         self.0.status.send_if_modified(|status| {
-            let before = status.clone();
-            status.without_quorum = without_quorum && status.leads;
-            if status.without_quorum && announced > Some(status.term) {
+            let mut next = status.clone();
+            next.without_quorum = without_quorum && next.leads;
+            if next.without_quorum && announced > Some(next.term) {
                 // The core has not heard of its successor: it is cut off, or waits for its disk.
-                (status.leads, status.ready, status.without_quorum) = (false, false, false);
+                (next.leads, next.ready, next.without_quorum) = (false, false, false);
             }
-            *status != before
+            status.become_next(next)
         });
     }
 

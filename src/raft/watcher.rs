@@ -55,10 +55,7 @@ pub(super) async fn watch_status<S: Replicated>(group: Arc<RunningReplica<S>>) {
             }
             let same = seen.leads && status.term == seen.term;
             let (ready, without_quorum) = (status.ready && same, status.without_quorum && same);
-            let next = Status { ready, without_quorum, ..seen.clone() };
-            let changed = *status != next;
-            *status = next;
-            changed
+            status.become_next(Status { ready, without_quorum, ..seen.clone() })
         });
         let status = group.status.borrow().clone();
         if candidate && last.0 != status.term {
@@ -92,7 +89,10 @@ pub(super) async fn watch_status<S: Replicated>(group: Arc<RunningReplica<S>>) {
             if let Some(reason) = &failure {
                 tracing::error!(group = %group.spec.group, reason = &**reason, "a replica has stopped");
             }
-            group.status.send_modify(|status| *status = Status { stopped: true, failure, ..Status::default() });
+            group.status.send_if_modified(|status| {
+                status.become_next(Status { stopped: true, failure, ..Status::default() });
+                true
+            });
             return;
         }
     }
@@ -134,9 +134,8 @@ async fn become_ready<S: Replicated>(group: &Arc<RunningReplica<S>>, term: Term)
         return;
     }
     let became = group.status.send_if_modified(|status| {
-        let became = status.leads && status.term == term && !status.ready;
-        status.ready |= became;
-        became
+        let becomes = status.leads && status.term == term && !status.ready;
+        becomes && status.become_next(Status { ready: true, ..status.clone() })
     });
     if became {
         group.ground.probe.leadership_won();

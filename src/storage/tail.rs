@@ -12,6 +12,9 @@ use crate::types::LogIndex;
 /// What an entry in memory costs besides its payload.
 const ENTRY_OVERHEAD: usize = 96;
 
+/// Entries that a debug build walks over with each change; with more it would take quadratic time.
+const WALKED_MAX: usize = 64;
+
 /// Numbers the appends of a log, in order and across truncations, so that a late completion of a
 /// truncated append does not unpin the entries that took its indexes.
 pub(super) type AppendNo = u64;
@@ -19,6 +22,7 @@ pub(super) type AppendNo = u64;
 /// Invariants, true whenever no method is running:
 /// - The entries' indexes are contiguous and their append numbers never decrease.
 /// - `bytes` is the sum of their sizes.
+/// - Appends in `unwritten` are later than `written`, in order of number and of first index.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
     held: VecDeque<Held>,
@@ -64,6 +68,7 @@ impl Tail {
             self.bytes += held.bytes();
             self.held.push_back(held);
         }
+        self.check();
         self.bytes - before
     }
 
@@ -73,6 +78,7 @@ impl Tail {
         while self.unwritten.front().is_some_and(|(append_no, _)| *append_no <= self.written) {
             self.unwritten.pop_front();
         }
+        self.check();
     }
 
     /// Removes all entries after `last`, all if it is None, and returns the bytes freed.
@@ -87,6 +93,7 @@ impl Tail {
         while self.unwritten.back().is_some_and(|(_, first)| Some(*first) > last) {
             self.unwritten.pop_back();
         }
+        self.check();
         before - self.bytes
     }
 
@@ -108,7 +115,46 @@ impl Tail {
             self.bytes -= held.bytes();
             self.held.pop_front();
         }
+        self.check();
         before - self.bytes
+    }
+
+    /// Both ends, since it runs with every append; all of a short tail where a test may wait for it.
+    fn check(&self) {
+        let (count, bytes) = (self.held.len(), self.bytes);
+        assert!(bytes >= count * ENTRY_OVERHEAD, "{count} entries take {bytes} bytes");
+        match (self.held.front(), self.held.back()) {
+            (Some(first), Some(last)) => {
+                let indexes = (first.entry.position.index, last.entry.position.index);
+                assert!(
+                    indexes.0.0 + count as u64 == indexes.1.0 + 1,
+                    "{count} entries from {} to {}",
+                    indexes.0,
+                    indexes.1
+                );
+                let appends = (first.append_no, last.append_no);
+                assert!(appends.0 <= appends.1, "append numbers go back: {appends:?}");
+            }
+            (None, None) | (Some(_), None) | (None, Some(_)) => assert!(bytes == 0, "no entry takes {bytes} bytes"),
+        }
+        let (first, last) = (self.unwritten.front(), self.unwritten.back());
+        assert!(first.is_none_or(|(no, _)| *no > self.written), "{first:?} is unwritten, {} is written", self.written);
+        assert!(first <= last, "unwritten appends go back: {first:?} to {last:?}");
+        if cfg!(debug_assertions) && count <= WALKED_MAX {
+            self.check_all();
+        }
+    }
+
+    fn check_all(&self) {
+        let bytes: usize = self.held.iter().map(Held::bytes).sum();
+        assert_eq!(self.bytes, bytes, "bytes of {} entries", self.held.len());
+        let of = |held: &Held| (held.entry.position.index.0, held.append_no);
+        let ascend = self.held.iter().zip(self.held.iter().skip(1)).all(|(a, b)| {
+            let (a, b) = (of(a), of(b));
+            a.0 + 1 == b.0 && a.1 <= b.1
+        });
+        assert!(ascend, "the tail has a gap, or its append numbers go back: {self:?}");
+        assert!(self.unwritten.iter().is_sorted(), "unwritten appends go back: {:?}", self.unwritten);
     }
 
     pub fn bytes(&self) -> usize {

@@ -4,6 +4,7 @@
 //! It reads text, not types: what rustfmt leaves readable it sees, and a macro that builds a path
 //! escapes it. Strings and comments are blanked first, so that prose may name anything.
 
+mod asserts;
 mod causes;
 mod circles;
 mod contracts;
@@ -21,6 +22,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use asserts::{ASSERTS_MIN, too_few};
 use causes::ENDS_AS_TEXT;
 use circles::{KNOWN_CIRCLES, arrows, circles};
 use rules::{Violation, check_file, check_top_level};
@@ -181,6 +183,12 @@ fn the_rust_version_is_the_one_that_ci_compiles_with() {
     if std::env::var_os("CI").is_some() {
         assert_eq!(promised[0], compiles, "CI compiles with {said}: rust-version says what was tried");
     }
+}
+
+#[test]
+fn no_module_has_fewer_asserts_than_it_had() {
+    let fewer = too_few(&sources(), ASSERTS_MIN);
+    assert!(fewer.is_empty(), "what an assert held nobody holds any more:\n{}", fewer.join("\n"));
 }
 
 #[test]

@@ -184,7 +184,7 @@ pub fn check_file(path: &str, text: &str) -> Vec<Violation> {
 type Emit<'a> = dyn FnMut(Rule, usize, String) + 'a;
 
 /// The top-level module that a file of the library belongs to.
-fn module_of(path: &str) -> Option<&str> {
+pub fn module_of(path: &str) -> Option<&str> {
     let module = path.strip_prefix("src/")?.split('/').next()?;
     Some(module.trim_end_matches(".rs")).filter(|module| *module != "lib")
 }

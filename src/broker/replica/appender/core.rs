@@ -9,6 +9,8 @@
 //! - While one flight of this term is refused, dead or unknown, nothing is proposed until all flights have
 //!   outcomes; then the overlay is rebuilt from the applied state (SAFETY M2).
 
+mod check;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
@@ -162,6 +164,15 @@ struct Flight<W> {
     without_effect: bool,
 }
 
+impl<W> Flight<W> {
+    /// The entry to build. None: no batch is in it.
+    fn plan(&self, term: Term, append_time: WallMs) -> Option<Plan> {
+        let (_, base_offset) = self.items.first()?;
+        let batches = self.items.iter().map(|(item, _)| (item.batch.clone(), item.header)).collect();
+        Some(Plan { id: self.id, term, base_offset: *base_offset, append_time, stamp: self.stamp, batches })
+    }
+}
+
 /// See the module's head. `W` is whatever the shell answers to.
 pub struct Core<W> {
     /// Leader-ready in this term, with what was proposed in it (SAFETY M1).
@@ -213,6 +224,7 @@ impl<W> Core<W> {
         assert!(self.session.is_none(), "a session begins after the last one ended");
         assert!(self.flights.is_empty() && self.queue.is_empty(), "an ended session leaves nothing behind");
         self.session = Some((term, Overlay::new(partition)));
+        self.check();
     }
 
     /// The term is over, or the group is: whoever waits hears what is known.
@@ -232,6 +244,7 @@ impl<W> Core<W> {
         answers.extend(queued.map(|waiter| (waiter.inner, Err(Failed::NotLeader))));
         let (next_ticket, next_flight) = (self.next_ticket, self.next_flight);
         *self = Core { next_ticket, next_flight, ..Core::default() };
+        self.check();
         answers
     }
 
@@ -247,6 +260,7 @@ impl<W> Core<W> {
         self.wake_by(answer_by(deadline, now, self.stalled_since));
         let waiter = Waiter { inner: waiter, arrived: now, deadline, duplicate: false };
         self.queue.push_back(Item { ticket: Ticket(0), batch, header, expected_offset, waiters: vec![waiter] });
+        self.check();
         None
     }
 
@@ -328,12 +342,13 @@ impl<W> Core<W> {
             }
         }
         self.session = Some((term, overlay));
-        let (_, base_offset) = flight.items.first()?;
-        let base_offset = *base_offset;
-        let batches = flight.items.iter().map(|(item, _)| (item.batch.clone(), item.header)).collect();
-        self.next_flight += 1;
-        self.flights.push_back(flight);
-        Some(Plan { id, term, base_offset, append_time, stamp, batches })
+        let plan = flight.plan(term, append_time);
+        if plan.is_some() {
+            self.next_flight += 1;
+            self.flights.push_back(flight);
+        }
+        self.check();
+        plan
     }
 
     /// What is to become of a batch. None: that cannot be told before what is in flight has landed.
@@ -406,16 +421,23 @@ impl<W> Core<W> {
         for (item, _) in &self.flights[at].items {
             overlay.settle(item.ticket);
         }
+        let answers = self.ended(at, end, now);
+        self.check();
+        answers
+    }
+
+    /// What the end of the flight at `at` means for its batches, and for what is proposed next.
+    fn ended(&mut self, at: usize, end: FlightEnd, now: Instant) -> Vec<Answer<W>> {
         match end {
             FlightEnd::Live { position, base_offset } => {
                 self.stalled_since = None;
-                let flight = self.flights.remove(at).expect("found above");
+                let flight = self.flights.remove(at).expect("the caller has found it");
                 live(flight, position, base_offset)
             }
             FlightEnd::Unknown => {
                 // If it is in the log after all, our next entry is dead and we look again.
                 self.draining = true;
-                let flight = self.flights.remove(at).expect("found above");
+                let flight = self.flights.remove(at).expect("the caller has found it");
                 let waiters = flight.items.into_iter().flat_map(|(item, _)| item.waiters);
                 waiters
                     .map(|w| (w.waited(now), w))
@@ -454,6 +476,7 @@ impl<W> Core<W> {
             }
         }
         self.draining = false;
+        self.check();
     }
 
     /// Propose nothing until [`Core::unpause`]: a leadership transfer wants nothing in flight (SAFETY B2).
@@ -500,6 +523,7 @@ impl<W> Core<W> {
         for (producer, first) in broken {
             self.owe(producer, first);
         }
+        self.check();
         answers
     }
 
@@ -533,6 +557,7 @@ impl<W> Core<W> {
             }
             answers.extend(item.waiters.into_iter().map(|waiter| (waiter.inner, Err(failed))));
         }
+        self.check();
         answers
     }
 
