@@ -44,6 +44,10 @@ pub mod config;
 mod durable;
 #[cfg(all(feature = "server", feature = "internals"))]
 pub mod durable;
+#[cfg(not(feature = "internals"))]
+mod formats;
+#[cfg(feature = "internals")]
+pub mod formats;
 #[cfg(all(feature = "server", not(feature = "internals")))]
 mod group;
 #[cfg(all(feature = "server", feature = "internals"))]

@@ -1,5 +1,6 @@
 //! What may be asked of consumer groups in an entry of the metadata group. Persisted as part of the
-//! metadata's commands: variants and fields are only ever added at the end.
+//! metadata's commands: no struct here ever changes; what must change becomes a new variant behind a feature
+//! level ([`formats`](crate::formats)).
 //!
 //! Every decision of the coordinator names what it was decided on (member, epoch or generation), and
 //! is decided again in `apply` (SAFETY M9): the coordinator may have been deposed, or late.

@@ -1,8 +1,8 @@
 //! What the metadata group's entries say. A version byte, then postcard of [`Command`].
 //!
 //! A command is a wish, decided in `apply` on every replica alike. Whatever must be drawn or read
-//! from the world (ids, the clock) is drawn by the proposer and travels in it. Persisted: variants
-//! and fields are only ever added at the end, behind a feature level.
+//! from the world (ids, the clock) is drawn by the proposer and travels in it. Persisted: no struct here ever
+//! changes; what must change becomes a new variant behind a feature level ([`formats`](crate::formats)).
 
 use std::collections::BTreeMap;
 

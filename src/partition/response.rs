@@ -77,11 +77,14 @@ impl PartitionResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::formats::frozen;
     use proptest::prelude::*;
 
     #[test]
     fn response_bytes_are_frozen() {
-        let frozen: [(PartitionResponse, &[u8]); 5] = [
+        let reads = |_: &str, bytes: &[u8]| PartitionResponse::decode(bytes).map(drop).map_err(|e| e.to_string());
+        let written = ["appended", "dead", "resized", "log-start", "trim-out-of-range"];
+        let expected: [(PartitionResponse, &[u8]); 5] = [
             (PartitionResponse::Appended { base_offset: Offset(258) }, &[1, 0, 0, 0, 0, 0, 0, 1, 2]),
             (PartitionResponse::Dead, &[2]),
             (PartitionResponse::Resized, &[5]),
@@ -91,7 +94,9 @@ mod tests {
                 &[4, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 4],
             ),
         ];
-        for (response, bytes) in frozen {
+        let written = written.into_iter().zip(expected.iter().map(|(response, _)| response.encode()));
+        frozen::check(include_str!("responses.frozen"), written, reads);
+        for (response, bytes) in expected {
             assert_eq!(response.encode(), bytes);
             assert_eq!(PartitionResponse::decode(bytes), Ok(response));
             assert!(PartitionResponse::decode(&bytes[..bytes.len() - 1]).is_err());

@@ -56,6 +56,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        formats::frozen,
         partition::encode_trim,
         raft::{
             types::{Command, RaftEntry, log_id},
@@ -88,5 +89,8 @@ mod tests {
         let bytes = encode_control(&room);
         assert_eq!(&bytes[..], b"\x02\x05\xac\x02");
         assert_eq!(decode_control(&bytes), Ok(room));
+        let reads =
+            |_: &str, bytes: &[u8]| decode_control::<Room>(bytes).map(drop).map_err(|error| format!("{error:?}"));
+        frozen::check(include_str!("control.frozen"), [("room", bytes)], reads);
     }
 }

@@ -195,6 +195,17 @@ pub(super) fn from_log_entry(entry: LogEntry) -> Result<RaftEntry, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::formats::frozen;
+
+    const STORED: &str = include_str!("stored.frozen");
+
+    fn reads(name: &str, bytes: &[u8]) -> Result<(), String> {
+        let read = match name.starts_with("vote") {
+            true => decode_vote(bytes).map(drop),
+            false => decode_membership(bytes).map(drop),
+        };
+        read.map_err(|error| error.to_string())
+    }
 
     #[test]
     fn vote_bytes_are_frozen() {
@@ -202,6 +213,7 @@ mod tests {
         assert_eq!(&bytes[..], b"\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x09\x01");
         assert_eq!(decode_vote(&bytes), Ok(Vote::new_committed(7, 9)));
         assert_eq!(decode_vote(&encode_vote(&Vote::new(7, 9))), Ok(Vote::new(7, 9)));
+        frozen::check(STORED, [("vote", bytes), ("vote-of-candidate", encode_vote(&Vote::new(7, 9)))], reads);
     }
 
     #[test]
@@ -220,6 +232,7 @@ mod tests {
         let bytes = encode_membership(&stored);
         assert_eq!(&bytes[..], b"\x01\x03\x04\x01\x02\x01\x02\x02\x01\x01\x02\xac\x02");
         assert_eq!(decode_membership(&bytes), Ok(stored));
+        frozen::check(STORED, [("membership", &bytes)], reads);
         for cut in 1..bytes.len() {
             assert!(decode_membership(&bytes[..cut]).is_err());
         }

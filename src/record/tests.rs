@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
+use crate::formats::frozen;
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, WallMs};
 
 /// The same three records as kafka-python 3.0.12 wrote them (with lz4, python-snappy and zstandard),
@@ -97,6 +98,11 @@ fn batch_bytes_are_frozen() {
     // A client does not know the leader epoch: we say -1 as Java does, kafka-python says 0.
     theirs[12..16].fill(0xff);
     assert_eq!(ours, theirs);
+    let limits = BatchLimits::default();
+    let reads = |_: &str, batch: &[u8]| {
+        validate_batch(&Bytes::copy_from_slice(batch), &limits).map(drop).map_err(|error| error.to_string())
+    };
+    frozen::check(include_str!("batches.frozen"), [("idempotent", ours)], reads);
 }
 
 #[test]

@@ -185,6 +185,7 @@ fn sync_loop(shared: &Shared) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::formats::frozen;
 
     /// The on-disk format is a promise.
     #[test]
@@ -193,6 +194,11 @@ mod tests {
         assert_eq!(&slot[..16], b"FLOR\x01\0\0\0\0\0\0\0\0\0\x01\x02");
         assert_eq!(slot[16..], crc32c::crc32c(&slot[..16]).to_be_bytes());
         assert_eq!(decode(&slot), Some(0x0102));
+        let reads = |_: &str, slot: &[u8]| {
+            let slot = slot.try_into().map_err(|_| "a slot of another length".to_string())?;
+            decode(slot).map(drop).ok_or_else(|| "it is no slot".to_string())
+        };
+        frozen::check(include_str!("floor.frozen"), [("slot", slot)], reads);
     }
 
     #[test]

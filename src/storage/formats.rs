@@ -279,44 +279,66 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::formats::frozen;
 
     fn at(term: u64, index: u64) -> EntryPosition {
         EntryPosition { term: Term(term), index: LogIndex(index) }
     }
 
-    /// The on-disk format is a promise: these literals change only with a version.
+    fn reads(name: &str, bytes: &[u8]) -> Result<(), String> {
+        let value = Bytes::copy_from_slice(bytes);
+        let read = match name {
+            "entry-blank" | "entry-normal" | "entry-membership" => read_entry(LogIndex(9), value).map(drop),
+            "position" => read_position(value).map(drop),
+            "opaque" => read_opaque(value).map(drop),
+            "saved-state" | "saved-state-empty" => read_saved_state(value).map(drop),
+            "replica" => read_replica(value).map(drop),
+            "identity" => read_identity(value).map(drop),
+            "starts" => read_starts(value).map(drop),
+            "seen" => read_seen(value).map(drop),
+            "point" => read_point(value).map(drop),
+            "tombstone" | "tombstone-version-1" => read_tombstone(value).map(drop),
+            "commit-no" => read_commit_no(value).map(drop),
+            other => return Err(format!("nobody reads {other:?}")),
+        };
+        read.map_err(|error| error.to_string())
+    }
+
     #[test]
     fn value_bytes_are_frozen() {
-        let term = b"\0\0\0\0\0\0\0\x05";
-        let index = b"\0\0\0\0\0\0\0\x09";
-        for (kind, tag) in [(EntryKind::Blank, b"\0"), (EntryKind::Normal, b"\x01"), (EntryKind::Membership, b"\x02")] {
-            let value = entry(&LogEntry { position: at(5, 9), kind, payload: Bytes::from_static(b"data") });
-            assert_eq!(value.concat(), [b"\x01", &tag[..], term, b"data"].concat());
-        }
-        assert_eq!(position(at(5, 9)), [&b"\x01"[..], term, index].concat());
-        assert_eq!(opaque(Bytes::from_static(b"vote")).concat(), b"\x01vote");
+        let data = Bytes::from_static(b"data");
+        let of_kind = |kind| Bytes::from(entry(&LogEntry { position: at(5, 9), kind, payload: data.clone() }).concat());
         let saved = SavedState {
             position: Some(at(5, 9)),
             membership: Bytes::from_static(b"who"),
             state: Bytes::from_static(b"what"),
         };
-        assert_eq!(saved_state(&saved).concat(), [&b"\x01\x01"[..], term, index, b"\0\0\0\x03whowhat"].concat());
-        let empty = SavedState { position: None, ..saved };
-        assert_eq!(saved_state(&empty).concat(), [&b"\x01\0"[..], &[0; 16], b"\0\0\0\x03whowhat"].concat());
-        assert_eq!(replica(ReplicaId(5)), [&b"\x01"[..], term].concat());
+        let empty = SavedState { position: None, ..saved.clone() };
         let whose = Identity { broker: BrokerId(5), cluster_id: Some(ClusterId(9)), storage_id: StorageId(5) };
-        assert_eq!(identity(&whose), [&b"\x01"[..], term, &[0; 8], term, b"\x01", &[0; 8], index].concat());
         let begun = vec![Begun { id: 5, commit_no: 9 }, Begun { id: 9, commit_no: 5 }];
         let both = Starts::from_parts(9, begun).expect("possible");
-        let bytes = [&b"\x01"[..], index, &[0, 0, 0, 2], &[0; 8], term, index, &[0; 8], index, term].concat();
-        assert_eq!(starts(&both), bytes);
         let start = Start { number: 9, id: 5 };
         let other = Seen { storage_id: StorageId(9), start, commit_no: 5, alarm: "why".into() };
-        assert_eq!(seen(&other), [&b"\x01"[..], &[0; 8], index, index, &[0; 8], term, term, b"why"].concat());
-        assert_eq!(point(LogIndex(9), WallMs(5)), [&b"\x01"[..], index, term].concat());
-        assert_eq!(tombstone(LogIndex(9)), [&b"\x02"[..], index].concat());
-        assert_eq!(read_tombstone(Bytes::from_static(b"\x01")), Ok(None), "as version 1 wrote it");
-        assert_eq!(commit_no(5), [&b"\x01"[..], term].concat());
+        let written = [
+            ("entry-blank", of_kind(EntryKind::Blank)),
+            ("entry-normal", of_kind(EntryKind::Normal)),
+            ("entry-membership", of_kind(EntryKind::Membership)),
+            ("position", position(at(5, 9))),
+            ("opaque", opaque(Bytes::from_static(b"vote")).concat().into()),
+            ("saved-state", saved_state(&saved).concat().into()),
+            ("saved-state-empty", saved_state(&empty).concat().into()),
+            ("replica", replica(ReplicaId(5))),
+            ("identity", identity(&whose)),
+            ("starts", starts(&both)),
+            ("seen", seen(&other)),
+            ("point", point(LogIndex(9), WallMs(5))),
+            ("tombstone", tombstone(LogIndex(9))),
+            ("commit-no", commit_no(5)),
+        ];
+        let literals = include_str!("values.frozen");
+        frozen::check(literals, written, reads);
+        let old = frozen::literal(literals, "tombstone-version-1");
+        assert_eq!(read_tombstone(old.into()), Ok(None));
     }
 
     #[test]

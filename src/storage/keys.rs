@@ -186,6 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::formats::frozen;
 
     const G: RaftGroupId = RaftGroupId(0x0102);
 
@@ -211,6 +212,23 @@ mod tests {
         assert_eq!(point(G, Offset(3)), long(b"o", b"\x80\0\0\0\0\0\0\x03"));
         assert_eq!(entries(G, LogIndex(0), None).to, long(b"e", b"\xff\xff\xff\xff\xff\xff\xff\xff\0"));
         assert_eq!(replicas(G), KeyRange { from: small(b"r"), to: b"s".to_vec() });
+        let written = [
+            ("commit-no", COMMIT_NO.to_vec()),
+            ("identity", IDENTITY.to_vec()),
+            ("starts", STARTS.to_vec()),
+            ("seen", seen(BrokerId(0x0102))),
+            ("replica", replica(G)),
+            ("vote", vote(G)),
+            ("purged", purged(G)),
+            ("saved-commit", saved_commit(G)),
+            ("tombstone", tombstone(G)),
+            ("applied", applied(G)),
+            ("entry", entry(G, LogIndex(3))),
+            ("checkpoint", checkpoint(G, LogIndex(3))),
+            ("point", point(G, Offset(3))),
+        ];
+        // That no key is written any more that once was says nobody but this list.
+        frozen::check(include_str!("keys.frozen"), written, |_, _| Ok(()));
     }
 
     #[test]

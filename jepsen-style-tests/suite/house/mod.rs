@@ -9,6 +9,7 @@ mod causes;
 mod circles;
 mod contracts;
 mod door;
+mod frozen;
 mod limits;
 mod limits_table;
 mod names;
@@ -31,13 +32,13 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn rust_files(below: &Path, found: &mut Vec<PathBuf>) {
+fn files_below(below: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     let entries = fs::read_dir(below).unwrap_or_else(|error| panic!("{}: {error}", below.display()));
     for entry in entries {
         let path = entry.expect("directory entry").path();
         if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files_below(&path, extension, found);
+        } else if path.extension().is_some_and(|found| found == extension) {
             found.push(path);
         }
     }
@@ -54,7 +55,7 @@ fn sources() -> Vec<(String, String)> {
     for below in ["src", "jepsen-style-tests", "benches"] {
         let below = root().join(below);
         if below.is_dir() {
-            rust_files(&below, &mut files);
+            files_below(&below, "rs", &mut files);
         }
     }
     assert!(files.len() > 10, "found only {} source files below {}", files.len(), root().display());

@@ -1,5 +1,6 @@
 //! What brokers ask one another, beside Raft: opaque to module `raft`, which carries it. A version
-//! byte, then postcard. Brokers of one cluster may run different versions: variants are only added.
+//! byte, then postcard. Brokers of one cluster may run different versions: no struct here ever changes, and
+//! variants are only added ([`formats`](crate::formats)). Whoever cannot read a call says that it did nothing.
 
 use std::time::Duration;
 
@@ -205,7 +206,9 @@ mod tests {
             BrowseFrom, BrowseRequest, NodeFigures,
             groups::{GroupError, GroupReply},
         },
+        formats::frozen,
         group::GroupRefusal,
+        metadata::{AllocateProducerIds, Refusal},
         raft::TransferError,
         types::PartitionId,
     };
@@ -223,62 +226,113 @@ mod tests {
         assert_eq!(decode::<Call>(&[VERSION + 1, 0]), None);
     }
 
-    /// Brokers of different versions talk: numbers of variants never change.
-    #[test]
-    fn call_bytes_are_frozen() {
-        assert_eq!(&encode(&Call::Hello { peers_hash: 5 })[..], &[1, 0, 5]);
-        assert_eq!(&encode(&Call::Clock)[..], &[1, 7]);
-        assert_eq!(&encode(&Answer::Unavailable)[..], &[1, 8]);
-        let call = GroupCall::Delete { group: "g".into() };
-        assert_eq!(&encode(&Call::Group { call: Box::new(call), within_ms: 5 })[..], &[1, 8, 3, 1, b'g', 5]);
+    const FROZEN: &str = include_str!("calls.frozen");
+
+    fn reads(name: &str, bytes: &[u8]) -> Result<(), String> {
+        let is_read = match name.starts_with("call-") {
+            true => decode::<Call>(bytes).is_some(),
+            false => decode::<Answer>(bytes).is_some(),
+        };
+        is_read.then_some(()).ok_or_else(|| "it is no call, or no answer".to_string())
+    }
+
+    fn told() -> Told {
+        Told { storage_id: StorageId(1), start: (2, 3), commit_no: 4 }
+    }
+
+    fn calls() -> Vec<(&'static str, Call)> {
+        let delete = GroupCall::Delete { group: "g".into() };
         let keep = GroupCall::KeepAlive { group: "g".into(), member: "m".into() };
-        assert_eq!(&encode(&Call::Group { call: Box::new(keep), within_ms: 5 })[..], &[1, 8, 9, 1, b'g', 1, b'm', 5]);
-        assert_eq!(&encode(&Call::Lag { readers: vec![(RaftGroupId(7), None)] })[..], &[1, 9, 1, 7, 0]);
-        assert_eq!(&encode(&Call::GroupNotes)[..], &[1, 10]);
-        assert_eq!(&encode(&Answer::Group(GroupAttempt::NotDone))[..], &[1, 9, 1]);
-        let done = Answer::Group(GroupAttempt::Answered(Ok(GroupReply::Done)));
-        assert_eq!(&encode(&done)[..], &[1, 9, 0, 0, 4]);
-        assert_eq!(&encode(&Answer::Lag(vec![None]))[..], &[1, 10, 1, 0]);
-        assert_eq!(&encode(&Answer::GroupNotes(vec![]))[..], &[1, 11, 0]);
         let browse = BrowseRequest {
             topic: "t".into(),
             partition: PartitionId(3),
             from: BrowseFrom::Offset(Offset(7)),
             bytes_max: 5,
         };
-        let browse = Call::Console(ConsoleCall::Browse(browse));
-        assert_eq!(&encode(&browse)[..], &[1, 11, 0, 1, b't', 6, 2, 14, 5]);
-        assert_eq!(&encode(&Call::Console(ConsoleCall::Figures { history: true }))[..], &[1, 11, 1, 1]);
-        let told = Told { storage_id: StorageId(1), start: (2, 3), commit_no: 4 };
-        let remember = Call::Remember { told: told.clone(), after: Some((5, 6)) };
-        assert_eq!(&encode(&Call::Recall)[..], &[1, 13]);
-        assert_eq!(&encode(&remember)[..], &[1, 14, 1, 2, 3, 4, 1, 5, 6]);
-        assert_eq!(&encode(&Call::Alarm { text: "t".into() })[..], &[1, 15, 1, b't']);
-        assert_eq!(&encode(&Call::Where)[..], &[1, 16]);
-        assert_eq!(&encode(&Call::Introduce)[..], &[1, 17]);
-        assert_eq!(&encode(&Call::RetentionNotes { groups: vec![RaftGroupId(7)] })[..], &[1, 18, 1, 7]);
-        assert_eq!(&encode(&Call::Leads { group: RaftGroupId(7), within_ms: 5 })[..], &[1, 19, 7, 5]);
-        assert_eq!(&encode(&Answer::Leads(None))[..], &[1, 20, 0]);
-        assert_eq!(&encode(&Answer::RetentionNotes(vec!["n".into()]))[..], &[1, 19, 1, 1, b'n']);
-        assert_eq!(&encode(&Answer::Recalled(Some(told)))[..], &[1, 14, 1, 1, 2, 3, 4]);
-        assert_eq!(&encode(&Answer::Remembered(None))[..], &[1, 15, 0]);
-        assert_eq!(&encode(&Answer::Alarmed)[..], &[1, 16]);
-        let figures = NodeFigures { disk_free_bytes: Some(9), disk_reserve_bytes: 4, history: vec![] };
-        assert_eq!(&encode(&Answer::Console(ConsoleAnswer::Figures(figures)))[..], &[1, 12, 1, 1, 9, 4, 0]);
-        assert_eq!(&encode(&Call::LayoutInUse { index: LogIndex(7), within_ms: 5 })[..], &[1, 12, 7, 5]);
-        assert_eq!(&encode(&Answer::LayoutInUse(true))[..], &[1, 13, 1]);
+        let change = Change::AllocateProducerIds(AllocateProducerIds { broker: BrokerId(2) });
+        vec![
+            ("call-hello", Call::Hello { peers_hash: 5 }),
+            ("call-change", Call::Change { change, within_ms: 5 }),
+            ("call-metadata-index", Call::MetadataIndex),
+            ("call-stats", Call::Stats { groups: vec![RaftGroupId(7)] }),
+            ("call-trim", Call::Trim { group: RaftGroupId(3), before: Some(Offset(9)), dry_run: true, within_ms: 5 }),
+            ("call-transfer", Call::Transfer { group: RaftGroupId(3), to: Some(BrokerId(2)), within_ms: 5 }),
+            ("call-health", Call::Health),
+            ("call-clock", Call::Clock),
+            ("call-group-delete", Call::Group { call: Box::new(delete), within_ms: 5 }),
+            ("call-group-keep-alive", Call::Group { call: Box::new(keep), within_ms: 5 }),
+            ("call-lag", Call::Lag { readers: vec![(RaftGroupId(7), None)] }),
+            ("call-group-notes", Call::GroupNotes),
+            ("call-console-browse", Call::Console(ConsoleCall::Browse(browse))),
+            ("call-console-figures", Call::Console(ConsoleCall::Figures { history: true })),
+            ("call-layout-in-use", Call::LayoutInUse { index: LogIndex(7), within_ms: 5 }),
+            ("call-recall", Call::Recall),
+            ("call-remember", Call::Remember { told: told(), after: Some((5, 6)) }),
+            ("call-alarm", Call::Alarm { text: "t".into() }),
+            ("call-where", Call::Where),
+            ("call-introduce", Call::Introduce),
+            ("call-retention-notes", Call::RetentionNotes { groups: vec![RaftGroupId(7)] }),
+            ("call-leads", Call::Leads { group: RaftGroupId(7), within_ms: 5 }),
+        ]
     }
 
-    /// What a layer below refused travels whole.
-    #[test]
-    fn error_bytes_are_frozen() {
+    fn answers() -> Vec<(&'static str, Answer)> {
+        let done = GroupAttempt::Answered(Ok(GroupReply::Done));
+        let figures = NodeFigures { disk_free_bytes: Some(9), disk_reserve_bytes: 4, history: vec![] };
+        let hello = Hello {
+            broker: BrokerId(1),
+            peers_hash: 5,
+            is_empty: true,
+            cluster_id: Some(ClusterId(9)),
+            peers: "p".into(),
+        };
+        let health = NodeHealth { lagging: vec![(RaftGroupId(7), vec![BrokerId(2)])], problems: vec!["p".into()] };
+        let card = RegisterBroker {
+            id: BrokerId(1),
+            storage_id: StorageId(2),
+            client_address: "c".into(),
+            peer_address: "p".into(),
+            http_address: "h".into(),
+            rack: Some("r".into()),
+            version: "v".into(),
+        };
         let refusal = GroupRefusal::WrongEpoch { found: 1, current: 2 };
         let refused = GroupError::Refused { group: "g".into(), member: "m".into(), refusal };
-        let refused = Answer::Group(GroupAttempt::Answered(Err(refused)));
-        assert_eq!(&encode(&refused)[..], &[1, 9, 0, 1, 4, 1, b'g', 1, b'm', 3, 2, 4]);
-        assert_eq!(&encode(&Answer::Trim(Err(AdminError::NotEnoughReplicas)))[..], &[1, 4, 1, 8]);
-        let transfer = AdminError::TransferRefused(TransferError::NoCandidate);
-        assert_eq!(&encode(&Answer::Transfer(Err(transfer)))[..], &[1, 5, 1, 13, 2]);
+        let applied = Attempt::Applied { index: LogIndex(7), response: Err(Refusal::NotFounded) };
+        vec![
+            ("answer-hello", Answer::Hello(hello)),
+            ("answer-change", Answer::Change(applied)),
+            ("answer-metadata-index", Answer::MetadataIndex(Some(LogIndex(7)))),
+            ("answer-stats", Answer::Stats(vec![None])),
+            ("answer-trim", Answer::Trim(Ok(Offset(9)))),
+            ("answer-trim-refused", Answer::Trim(Err(AdminError::NotEnoughReplicas))),
+            ("answer-health", Answer::Health(health)),
+            ("answer-clock", Answer::Clock(WallMs(5))),
+            ("answer-unavailable", Answer::Unavailable),
+            ("answer-group-not-done", Answer::Group(GroupAttempt::NotDone)),
+            ("answer-group-done", Answer::Group(done)),
+            ("answer-lag", Answer::Lag(vec![None])),
+            ("answer-group-notes", Answer::GroupNotes(vec![])),
+            ("answer-console-figures", Answer::Console(ConsoleAnswer::Figures(figures))),
+            ("answer-layout-in-use", Answer::LayoutInUse(true)),
+            ("answer-recalled", Answer::Recalled(Some(told()))),
+            ("answer-remembered", Answer::Remembered(None)),
+            ("answer-alarmed", Answer::Alarmed),
+            ("answer-where", Answer::Where(vec![(BrokerId(2), "a".into())])),
+            ("answer-introduced", Answer::Introduced(Some(card))),
+            ("answer-retention-notes", Answer::RetentionNotes(vec!["n".into()])),
+            ("answer-leads", Answer::Leads(None)),
+            // What a layer below refused travels whole.
+            ("answer-group-refused", Answer::Group(GroupAttempt::Answered(Err(refused)))),
+            ("answer-transfer-refused", Answer::Transfer(Err(AdminError::TransferRefused(TransferError::NoCandidate)))),
+        ]
+    }
+
+    /// Brokers of different versions talk: numbers of variants never change, nor what they hold.
+    #[test]
+    fn call_bytes_are_frozen() {
+        let calls = calls().into_iter().map(|(name, call)| (name, encode(&call)));
+        frozen::check(FROZEN, calls.chain(answers().into_iter().map(|(name, answer)| (name, encode(&answer)))), reads);
     }
 
     proptest! {

@@ -1,5 +1,5 @@
 //! What a broker asks the coordinator on a client's behalf. Persisted nowhere, but brokers of one cluster
-//! may run different versions: variants are only added. Every request can be answered at once; what
+//! may run different versions: no struct changes, and variants are only added. Every request can be answered at once; what
 //! waits for a rebalance waits on the broker that was asked (see `classic`).
 
 use serde::{Deserialize, Serialize};

@@ -1,27 +1,37 @@
-//! Bytes on disk and on the wire. Changing a literal here is a version bump and a changelog line.
+//! Bytes on disk and on the wire, held against the literals beside this file.
 
 use super::*;
+use crate::formats::frozen;
 use crate::replicated::StateDecodeError;
 use crate::types::{ClusterId, ProducerId, RaftGroupId};
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+/// Every command that was ever frozen, and those of groups.
+pub(super) const COMMANDS: &str = include_str!("commands.frozen");
+pub(super) const RESPONSES: &str = include_str!("responses.frozen");
+pub(super) const STATES: &str = include_str!("states.frozen");
+
+pub(super) fn reads_command(_: &str, bytes: &[u8]) -> Result<(), String> {
+    Command::decode(bytes).map(drop).map_err(|error| error.to_string())
 }
 
-#[test]
-fn command_bytes_are_frozen() {
+pub(super) fn reads_response(_: &str, bytes: &[u8]) -> Result<(), String> {
+    decode_response(bytes).map(drop).map_err(|error| error.to_string())
+}
+
+pub(super) fn reads_state(_: &str, bytes: &[u8]) -> Result<(), String> {
+    Metadata::decode(bytes).map(drop).map_err(|error| error.to_string())
+}
+
+/// Of every kind but those of groups, in the order of the enum.
+fn changes() -> Vec<(&'static str, Change)> {
     let configs = BTreeMap::from([("retention.ms".to_string(), "9".to_string())]);
     let (name, topic_id) = ("orders".to_string(), TopicId(0x0102));
-    for (change, frozen) in [
+    let unset = vec!["segment.ms".to_string()];
+    vec![
+        ("found", Change::Found(Found { cluster_id: ClusterId(300), founders: vec![BrokerId(1), BrokerId(2)] })),
+        ("register-broker", Change::RegisterBroker(RegisterBroker { rack: Some("r".to_string()), ..registration(1) })),
         (
-            Change::Found(Found { cluster_id: ClusterId(300), founders: vec![BrokerId(1), BrokerId(2)] }),
-            "010200ac02020102",
-        ),
-        (
-            Change::RegisterBroker(RegisterBroker { rack: Some("r".to_string()), ..registration(1) }),
-            "0102010181a0010d31302e302e302e313a373037300d31302e302e302e313a373037310d31302e302e302e313a3730383001017205302e312e30",
-        ),
-        (
+            "create-topic",
             Change::CreateTopic(CreateTopic {
                 name: name.clone(),
                 topic_id,
@@ -29,66 +39,58 @@ fn command_bytes_are_frozen() {
                 replication_factor: -1,
                 configs: configs.clone(),
             }),
-            "010202066f726465727382020601010c726574656e74696f6e2e6d730139",
         ),
+        ("add-partitions", Change::AddPartitions(AddPartitions { name: name.clone(), topic_id, partitions: 4 })),
+        ("alter-topic", Change::AlterTopic(AlterTopic { name: name.clone(), topic_id, set: configs, unset })),
+        ("delete-topic", Change::DeleteTopic(DeleteTopic { name, topic_id })),
+        ("allocate-producer-ids", Change::AllocateProducerIds(AllocateProducerIds { broker: BrokerId(2) })),
         (
-            Change::AddPartitions(AddPartitions { name: name.clone(), topic_id, partitions: 4 }),
-            "010203066f7264657273820208",
-        ),
-        (
-            Change::AlterTopic(AlterTopic {
-                name: name.clone(),
-                topic_id,
-                set: configs,
-                unset: vec!["segment.ms".to_string()],
-            }),
-            "010204066f72646572738202010c726574656e74696f6e2e6d730139010a7365676d656e742e6d73",
-        ),
-        (Change::DeleteTopic(DeleteTopic { name, topic_id }), "010205066f72646572738202"),
-        (Change::AllocateProducerIds(AllocateProducerIds { broker: BrokerId(2) }), "01020602"),
-        (
+            "forget-deleted",
             Change::ForgetDeleted(ForgetDeleted { broker: BrokerId(2), groups: vec![RaftGroupId(300)] }),
-            "0102070201ac02",
         ),
         (
+            "create-topic-on-live",
             Change::CreateTopicOnLive {
                 wish: CreateTopic { topic_id, partitions: 3, ..creation("t", 3, 2) },
                 dead: vec![BrokerId(2)],
             },
-            "010209017482020604000102",
         ),
         (
+            "add-partitions-on-live",
             Change::AddPartitionsOnLive {
                 wish: AddPartitions { name: "t".to_string(), topic_id, partitions: 4 },
                 dead: vec![BrokerId(2), BrokerId(3)],
             },
-            "01020a0174820208020203",
         ),
-    ] {
-        let command = Command::new(WallMs(1), change);
+    ]
+}
+
+#[test]
+fn command_bytes_are_frozen() {
+    let commands = changes().into_iter().map(|(name, change)| (name, Command::new(WallMs(1), change)));
+    let written = commands.map(|(name, command)| {
         let bytes = command.encode();
-        assert_eq!(hex(&bytes), frozen, "{command:?}");
         assert_eq!(Command::decode(&bytes), Ok(command));
-    }
+        (name, bytes)
+    });
+    frozen::check(COMMANDS, written, reads_command);
 }
 
 #[test]
 fn response_bytes_are_frozen() {
     let mut cluster = Cluster::founded(1, |_| None);
-    for (bytes, frozen) in [
-        (response::encode(&Ok(Outcome::ProducerIds { first: ProducerId(1_000), count: 1_000 })), "010006d00fd00f"),
-        (response::encode(&Ok(Outcome::DeletedForgotten)), "010007"),
-        (response::encode(&Err(Refusal::NotFounded)), "010101"),
-        (response::encode(&Err(Refusal::IdsExhausted)), "010113"),
-        (response::encode(&cluster.apply(Change::CreateTopic(creation("a", 1, 2)))), "01010f0401"),
-    ] {
-        assert_eq!(hex(&bytes), frozen);
-    }
+    let written = [
+        ("producer-ids", Ok(Outcome::ProducerIds { first: ProducerId(1_000), count: 1_000 })),
+        ("deleted-forgotten", Ok(Outcome::DeletedForgotten)),
+        ("not-founded", Err(Refusal::NotFounded)),
+        ("ids-exhausted", Err(Refusal::IdsExhausted)),
+        ("too-few-brokers", cluster.apply(Change::CreateTopic(creation("a", 1, 2)))),
+    ];
+    frozen::check(RESPONSES, written.map(|(name, response)| (name, response::encode(&response))), reads_response);
 }
 
-#[test]
-fn state_bytes_are_frozen() {
-    assert_eq!(hex(&Metadata::new().encode()), "020000000100000000808004010000");
+/// With a topic, and one that was deleted.
+fn with_topics() -> Cluster {
     let mut cluster = Cluster::founded(2, |_| None);
     cluster.apply(Change::CreateTopic(creation("gone", 1, 1))).expect("a valid wish");
     let topic_id = cluster.state.topic("gone").expect("it was created").id;
@@ -96,12 +98,15 @@ fn state_bytes_are_frozen() {
     let mut wish = creation("t", 1, 2);
     wish.configs.insert("segment.ms".to_string(), "5".to_string());
     cluster.apply(Change::CreateTopic(wish)).expect("a valid wish");
-    let bytes = cluster.state.encode();
-    assert_eq!(
-        hex(&bytes),
-        "02010106904e01eeff83060102010202010181a0010d31302e302e302e313a373037300d31302e302e302e313a373037310d31302e302e302e313a373038300005302e312e3001d00f020282a0010d31302e302e302e323a373037300d31302e302e302e323a373037310d31302e302e302e323a373038300005302e312e3002a01f0101740174fb0e010a7365676d656e742e6d730135040102028180040282800401028180040282800401904e0101b0bdc2a678050180800402838004030000"
-    );
-    assert_eq!(Metadata::decode(&bytes).expect("our own bytes"), cluster.state);
+    cluster
+}
+
+#[test]
+fn state_bytes_are_frozen() {
+    let state = with_topics().state;
+    let written = [("empty", Metadata::new().encode()), ("topics", state.encode())];
+    frozen::check(STATES, written, reads_state);
+    assert_eq!(Metadata::decode(&frozen::literal(STATES, "topics")).expect("our own bytes"), state);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use super::frozen::{COMMANDS, RESPONSES, STATES, reads_command, reads_response, reads_state};
 use super::*;
+use crate::formats::frozen::{self, hex};
 use crate::group::{
     ClassicJoinEnd, Commit, CommitOffset, CompleteClassic, Expire, ExpireCause, GroupCommand, GroupOutcome,
     GroupRefusal, Join, JoinClassic, Leave, LeavingMember, OffsetRefusal, PartitionSet, Report, ResolvePattern,
@@ -11,10 +13,6 @@ use crate::group::{
 };
 use crate::replicated::StateDecodeError;
 use crate::types::{LeaderEpoch, Offset, PartitionId};
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
 
 fn join(member: &str, topics: &[&str]) -> Join {
     Join {
@@ -123,30 +121,27 @@ fn commands() -> Vec<GroupCommand> {
 
 #[test]
 fn command_bytes_are_frozen() {
-    let mut all = Vec::new();
-    for command in commands() {
+    let names = [
+        "group-join",
+        "group-report",
+        "group-leave",
+        "group-expire",
+        "group-resolve-pattern",
+        "group-join-classic",
+        "group-complete-classic",
+        "group-sync-classic",
+        "group-commit",
+        "group-delete-group",
+        "group-delete-offsets",
+        "group-expire-offsets",
+    ];
+    let written = names.into_iter().zip(commands()).map(|(name, command)| {
         let command = Command::new(WallMs(1), Change::Group(command));
         let bytes = command.encode();
-        all.push(hex(&bytes));
         assert_eq!(Command::decode(&bytes), Ok(command));
-    }
-    assert_eq!(
-        all,
-        [
-            "010208000167016d0101690000904ee0d40301017401017000010174",
-            "010208010167016d0401017401020000",
-            "01020802016701016d010169",
-            "01020803016701016d010a",
-            "0102080401670170010174",
-            "01020805016b016d010001630168904ee0d40308636f6e73756d6572010572616e67650107",
-            "0102080601670201",
-            "01020807016702016d01016d0107",
-            "01020808010167016d000401017402d8040106017809",
-            "010208090167",
-            "0102080a01670101740102",
-            "0102080b010167e807"
-        ]
-    );
+        (name, bytes)
+    });
+    frozen::check(COMMANDS, written, reads_command);
 }
 
 #[test]
@@ -194,37 +189,34 @@ fn response_bytes_are_frozen() {
     let refusals = refusals.into_iter().map(|refusal| Err(Refusal::Group(refusal)));
     let committed = of_offsets.into_iter().enumerate().map(|(i, refusal)| (i as u32, refusal)).collect();
     let commits = Ok(Outcome::Group(GroupOutcome::Committed { results: vec![Ok(committed)] }));
-    let all: Vec<String> =
-        outcomes.chain(refusals).chain([commits]).map(|response| hex(&response::encode(&response))).collect();
-    assert_eq!(
-        all,
-        [
-            "0100080002",
-            "0100080102",
-            "0100080202000102",
-            "0100080303",
-            "01000804",
-            "0100080500",
-            "0100080501",
-            "010008060102",
-            "01000807",
-            "01000808010001010308",
-            "01000809",
-            "0100080a0101740204",
-            "0100080b0506",
-            "010114000178",
-            "01011401",
-            "01011402",
-            "010114030204",
-            "010114040178",
-            "01011405",
-            "0101140601",
-            "010114070178",
-            "010114080178",
-            "010114090178",
-            "01000808010008000001010202030302040405050606020107070178"
-        ]
-    );
+    let names = [
+        "group-joined",
+        "group-reported",
+        "group-left",
+        "group-expired",
+        "group-pattern-resolved",
+        "group-joined-classic-waits",
+        "group-joined-classic-current",
+        "group-completed-classic",
+        "group-synced-classic",
+        "group-committed",
+        "group-group-deleted",
+        "group-offsets-deleted",
+        "group-offsets-expired",
+        "group-invalid-request",
+        "group-unknown-group",
+        "group-unknown-member",
+        "group-wrong-epoch",
+        "group-fenced-instance",
+        "group-rebalancing",
+        "group-not-empty",
+        "group-protocol-mismatch",
+        "group-void",
+        "group-limit-reached",
+        "group-committed-refusals",
+    ];
+    let all = outcomes.chain(refusals).chain([commits]).map(|response| response::encode(&response));
+    frozen::check(RESPONSES, names.into_iter().zip(all), reads_response);
 }
 
 /// One group of each kind, with all that a group can have.
@@ -247,24 +239,13 @@ fn groups_of_all_kinds() -> Cluster {
 
 #[test]
 fn state_bytes_are_frozen() {
-    let bytes = groups_of_all_kinds().state.encode();
-    assert_eq!(
-        hex(&bytes),
-        "0201010ad08c0101eeff830601010101010181a0010d31302e302e302e313a373037300d31302e302e302e313a373037310d31302e302e302e313a373038300005302e312e3001d00f0101740174fb0e00020201018080040101808004010201818004010181800401a01f00828004030003016706000102026132010169010161016300904ee0d4030101740101700006010174010004010174010204060009016200000000904ee0d40301017400000600000101740102000101700101740101740102d80401060178904e016b02000208636f6e73756d65720572616e6765016d0101016d000001630168904ee0d403010572616e676501070000000100016f0001d08c010001017401020a01060178d08c01"
-    );
+    frozen::check(STATES, [("groups", groups_of_all_kinds().state.encode())], reads_state);
 }
 
-/// What version 1 wrote: `frozen::state_bytes_are_frozen` before there were groups.
-const WRITTEN_BY_VERSION_1: &str = "01010106904e01eeff83060102010202010181a0010d31302e302e302e313a373037300d31302e302e302e313a373037310d31302e302e302e313a373038300005302e312e3001d00f020282a0010d31302e302e302e323a373037300d31302e302e302e323a373037310d31302e302e302e323a373038300005302e312e3002a01f0101740174fb0e010a7365676d656e742e6d730135040102028180040282800401028180040282800401904e0101b0bdc2a6780501808004028380040300";
-
-fn unhex(text: &str) -> Vec<u8> {
-    let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("ASCII"));
-    digits.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect()
-}
-
+/// What version 1 wrote for `frozen::with_topics`, before there were groups.
 #[test]
 fn a_state_of_version_1_is_read() {
-    let bytes = unhex(WRITTEN_BY_VERSION_1);
+    let bytes = frozen::literal(STATES, "version-1");
     let old = Metadata::decode(&bytes).expect("version 1");
     assert_eq!(old.topics().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["t"]);
     assert!(old.groups().is_empty());

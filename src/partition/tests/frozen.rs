@@ -1,7 +1,7 @@
 //! Bytes that lie on disks, as literals.
 
 use super::*;
-use crate::{partition::command::COMMAND_BATCH_BYTES_MAX, record::BATCH_RECORDS_MAX};
+use crate::{formats::frozen, partition::command::COMMAND_BATCH_BYTES_MAX, record::BATCH_RECORDS_MAX};
 use proptest::prelude::*;
 
 /// One record at offset 258, value `v`, timestamp 7, producer 9 epoch 1 sequence 2, in term 3.
@@ -42,6 +42,14 @@ fn command_bytes_are_frozen() {
     let mut forged = resize.to_vec();
     forged[25] = 0;
     assert_eq!(CommandView::parse(&forged.into()), Err(CommandError::Segment { bytes: 258, ms: 0 }));
+
+    let reads = |_: &str, bytes: &[u8]| match CommandView::parse(&Bytes::copy_from_slice(bytes)) {
+        Ok(CommandView::Append(append)) => append.check().map_err(|error| error.to_string()),
+        Ok(CommandView::Trim(_) | CommandView::Resize(_)) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    };
+    let written = [("append", command), ("trim", trim), ("resize", resize)];
+    frozen::check(include_str!("commands.frozen"), written, reads);
 }
 
 #[test]
@@ -57,7 +65,7 @@ fn state_bytes_are_frozen() {
         Some(Producer { id: ProducerId(9), epoch: ProducerEpoch(1), base_sequence: Sequence(3) }),
     );
     drive(&mut partition, Some(at(3, 2)), at(4, 4), &append(Offset(3), LeaderEpoch(4), WallMs(999), &[next]));
-    let frozen: &[u8] = &[
+    let expected: &[u8] = &[
         1, // version
         128, 128, 128, 32, 128, 144, 228, 192, 4, 128, 128, 4, 160, 141, 6, 128, 240, 178, 82, // limits
         4, 8, 210, 15, 16, // log start 2, next offset 4, clock 1001, max timestamp 8
@@ -70,8 +78,11 @@ fn state_bytes_are_frozen() {
         6, 6, 6, 4, 4, // sequence 3, offset 3, T4-4
         0, // evicted
     ];
-    assert_eq!(partition.encode(), frozen, "{:?}", &partition.encode()[..]);
-    assert_eq!(Partition::decode(frozen).unwrap().encode(), frozen);
+    assert_eq!(partition.encode(), expected, "{:?}", &partition.encode()[..]);
+    assert_eq!(Partition::decode(expected).unwrap().encode(), expected);
+
+    let reads = |_: &str, bytes: &[u8]| Partition::decode(bytes).map(drop).map_err(|error| error.to_string());
+    frozen::check(include_str!("states.frozen"), [("trimmed", partition.encode())], reads);
 }
 
 #[test]

@@ -176,6 +176,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        formats::frozen,
         raft::types::{Command, RaftEntry, log_id},
         types::{EntryPosition, LogIndex, Term},
     };
@@ -211,6 +212,36 @@ mod tests {
             (Vote::new_committed(5, 6), Some(id(4, 8)), None)
         );
         assert_eq!(back.entries, append().entries);
+    }
+
+    /// Nodes of different versions talk.
+    #[test]
+    fn message_bytes_are_frozen() {
+        let vote = Vote::new(3, 4);
+        let request = VoteRequest { vote, last_log_id: Some(id(2, 9)), leadership_transfer: true };
+        let reply = VoteResponse { vote, last_log_id: None, vote_granted: true };
+        let transfer = TransferLeaderRequest::new(vote, 7, Some(id(2, 9)));
+        let written = [
+            ("append", encode_append(append())),
+            ("append-reply", encode_append_reply(&Ok(Some(id(1, 2))))),
+            ("append-reply-conflict", encode_append_reply(&Err(StreamAppendError::Conflict(id(1, 2))))),
+            ("append-reply-higher-vote", encode_append_reply(&Err(StreamAppendError::HigherVote(vote)))),
+            ("vote-request", encode_vote_request(&request)),
+            ("vote-reply", encode_vote_reply(&reply)),
+            ("transfer", encode_transfer(&transfer)),
+        ];
+        let reads = |name: &str, bytes: &[u8]| {
+            let bytes = Bytes::copy_from_slice(bytes);
+            let is_read = match name {
+                "append" => decode_append(bytes).is_ok(),
+                "vote-request" => decode_vote_request(bytes).is_ok(),
+                "vote-reply" => decode_vote_reply(bytes).is_ok(),
+                "transfer" => decode_transfer(bytes).is_ok(),
+                name => name.starts_with("append-reply") && decode_append_reply(bytes).is_ok(),
+            };
+            is_read.then_some(()).ok_or_else(|| "malformed".to_string())
+        };
+        frozen::check(include_str!("bodies.frozen"), written, reads);
     }
 
     #[test]

@@ -196,6 +196,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::formats::frozen;
 
     fn sample() -> Frame {
         Frame {
@@ -214,7 +215,11 @@ mod tests {
         let head = b"\x01\x0a\0\0\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\x05";
         assert_eq!(&bytes[..36], head);
         assert_eq!(&bytes[40..], b"body");
-        assert_eq!(Frame::decode(bytes), Ok(sample()));
+        assert_eq!(Frame::decode(bytes.clone()), Ok(sample()));
+        let reads = |_: &str, bytes: &[u8]| {
+            Frame::decode(Bytes::copy_from_slice(bytes)).map(drop).map_err(|error| format!("{error:?}"))
+        };
+        frozen::check(include_str!("frames.frozen"), [("frame", bytes)], reads);
     }
 
     #[test]
