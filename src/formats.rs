@@ -8,10 +8,43 @@
 //! 1. **A struct that is encoded never changes.** What must change becomes a *new variant* at the end of the enum
 //!    that holds it (a command, a call, an answer), or a new version of the state. Variants are never removed, moved
 //!    or given another meaning: what an old log holds is applied for ever as it always was.
-//! 2. **A new variant stands behind a feature level**: nobody writes it before every broker of the cluster can read it.
-//! 3. **Each literal that was ever frozen stays.** The bytes of every format lie in files `*.frozen` beside their
+//! 2. **A new variant stands behind a feature level.** [`FEATURE_LEVEL`] is the highest level that this version can
+//!    read and write; the *cluster's* level is part of the metadata, and only one command raises it, once every
+//!    registered broker supports the new one (`flotilla cluster upgrade`). Each command says which level it needs
+//!    (`Change::level`), and the only way to encode a command for the metadata group refuses those above the
+//!    cluster's (`Metadata::write`). The metadata's own snapshots are written in the newest version that the
+//!    cluster's level allows. Whoever writes into other logs asks the cluster's level first.
+//! 3. **A broker that meets what it cannot read stops**, and says so: that an entry or a snapshot needs a higher
+//!    level than it supports. It never skips one, and never refuses one that others apply.
+//! 4. **Each literal that was ever frozen stays.** The bytes of every format lie in files `*.frozen` beside their
 //!    tests, one line each; every line must be read by the present version, and the last one of each name must be
 //!    what it writes. Lines are only ever added: the house rules reject a file that lost or changed one.
+//!
+//! # How a broker learns that it may write at a level
+//!
+//! A broker tells the level that it supports when it registers, and whenever another broker asks (`Call::Describe`).
+//! It learns the cluster's level by applying the metadata, as it learns everything of the cluster: from the entry
+//! that raises the level on, it may write at that level, since every broker of the cluster has said before that it
+//! can read it. A broker of an older version that comes later is refused when it registers.
+//!
+//! The first raise, from level 1 to 2, is itself written at level 2: it carries what the brokers said when they were
+//! asked, since registrations of level 1 have no room for it, and whoever proposes or applies it holds that against
+//! the brokers that are registered. Later raises are read by all.
+//!
+//! # The levels
+//!
+//! | Level | Adds |
+//! |---|---|
+//! | 1 | everything up to version 0.1.0 |
+//! | 2 | brokers register their level, a cluster is founded at a level, the level can be raised; version 3 of the metadata's state |
+//!
+//! A new cluster is founded at the level of the broker that founds it; so its first brokers are of one version.
+
+/// The highest feature level that this version reads and writes.
+pub const FEATURE_LEVEL: u32 = 2;
+
+/// The level of clusters and brokers that never said one.
+pub const FEATURE_LEVEL_MIN: u32 = 1;
 
 #[cfg(test)]
 pub(crate) mod frozen {

@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 
+use crate::formats::FEATURE_LEVEL;
 use crate::types::{EntryPosition, Offset, WallMs};
 
 /// Where a group's Raft snapshot is taken.
@@ -61,6 +62,13 @@ pub trait Replicated: Send + Sync + Sized + 'static {
 #[error("{0}")]
 pub struct CannotApply(pub String);
 
+/// What lies above the feature level that this version supports (`formats`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("needs feature level {needed}, version {} of the broker supports up to {FEATURE_LEVEL}", env!("CARGO_PKG_VERSION"))]
+pub struct NeedsLevel {
+    pub needed: u32,
+}
+
 /// What applying one command came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -85,4 +93,6 @@ pub enum StateDecodeError {
     Version { found: u8, known: u8 },
     #[error("state is malformed: {0}")]
     Malformed(String),
+    #[error("state {0}: use a newer broker")]
+    FeatureLevel(NeedsLevel),
 }

@@ -46,6 +46,26 @@ pub enum GroupCommand {
     },
 }
 
+impl GroupCommand {
+    /// The feature level that this variant came with: whoever supports it can read it.
+    pub fn level(&self) -> u32 {
+        match self {
+            GroupCommand::Join(_)
+            | GroupCommand::Report(_)
+            | GroupCommand::Leave(_)
+            | GroupCommand::Expire(_)
+            | GroupCommand::ResolvePattern(_)
+            | GroupCommand::JoinClassic(_)
+            | GroupCommand::CompleteClassic(_)
+            | GroupCommand::SyncClassic(_)
+            | GroupCommand::Commit(_)
+            | GroupCommand::DeleteGroup { .. }
+            | GroupCommand::DeleteOffsets { .. }
+            | GroupCommand::ExpireOffsets { .. } => 1,
+        }
+    }
+}
+
 /// Repeating it (its outcome was not learnt) is harmless.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Join {

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::codec::MalformedBytes;
 use super::command::{
     AddPartitions, AllocateProducerIds, AlterTopic, Change, Command, CreateTopic, DeleteTopic, ForgetDeleted, Found,
     RegisterBroker,
@@ -17,6 +18,7 @@ use super::placement::Placer;
 use super::response::{self, Outcome, Refusal, Response};
 use super::state::{Broker, DeletedGroup, LayoutMark, Metadata, PartitionInfo, Topic};
 use super::topic_config::TopicConfig;
+use crate::formats::{FEATURE_LEVEL, FEATURE_LEVEL_MIN};
 use crate::group::{GroupCommand, Groups, PartitionCounts};
 use crate::replicated::{Applied, CannotApply, Replicated, SnapshotAt, StateDecodeError};
 use crate::types::{
@@ -31,18 +33,15 @@ impl Replicated for Metadata {
         if let Some(last) = self.applied.filter(|last| at.index <= last.index || at.term < last.term) {
             return Err(CannotApply(format!("it comes after {last}")));
         }
+        // Others may be able to read it, so it must not be passed over: nobody writes above the cluster's level, and
+        // whoever raised that beyond this broker's knew of no such broker.
+        let command = Command::decode(command).map_err(|error| cannot_read(&error))?;
+        self.check_supports(&command.change).map_err(|needs| CannotApply(format!("it {needs}")))?;
         self.applied = Some(at);
-        // Bytes that cannot be read are refused alike by every broker of this version; commands of newer
-        // versions are not proposed before the feature level says that all brokers know them.
-        let response = match Command::decode(command) {
-            Ok(command) => {
-                if !matches!(command.change, Change::Group(_)) {
-                    self.layout = LayoutMark(Some(at.index));
-                }
-                self.change(at, command)
-            }
-            Err(error) => Err(Refusal::Malformed { detail: error.to_string() }),
-        };
+        if !matches!(command.change, Change::Group(_)) {
+            self.layout = LayoutMark(Some(at.index));
+        }
+        let response = self.change(at, command);
         self.check();
         Ok(Applied { response: response::encode(&response), index_point: None })
     }
@@ -126,8 +125,11 @@ impl Metadata {
     fn change(&mut self, at: EntryPosition, command: Command) -> Response {
         self.clock = self.clock.max(command.now);
         match command.change {
-            Change::Found(wish) => self.found(wish),
-            Change::RegisterBroker(wish) => self.register_broker(wish),
+            Change::Found(wish) => self.found(wish, FEATURE_LEVEL_MIN),
+            Change::FoundAt { wish, feature_level } => self.found(wish, feature_level),
+            Change::RegisterBroker(wish) => self.register_broker(wish, None),
+            Change::RegisterBrokerAt { wish, feature_level } => self.register_broker(wish, Some(feature_level)),
+            Change::RaiseFeatureLevel(wish) => self.raise_feature_level(wish),
             Change::CreateTopic(wish) => self.create_topic(&wish, &[]),
             Change::CreateTopicOnLive { wish, dead } => self.create_topic(&wish, &dead),
             Change::AddPartitions(wish) => self.add_partitions(&wish, &[]),
@@ -144,7 +146,7 @@ impl Metadata {
         }
     }
 
-    fn found(&mut self, wish: Found) -> Response {
+    fn found(&mut self, wish: Found, feature_level: u32) -> Response {
         match self.cluster_id {
             Some(cluster_id) if cluster_id == wish.cluster_id => return Ok(Outcome::Founded { cluster_id }),
             Some(cluster_id) => return Err(Refusal::AlreadyFounded { cluster_id }),
@@ -157,14 +159,21 @@ impl Metadata {
         if let Some(id) = wish.founders.iter().find(|id| !is_broker_id(**id)) {
             return Err(Refusal::InvalidFounders { rule: format!("{id} {BROKER_ID_RULE}") });
         }
+        if feature_level < FEATURE_LEVEL_MIN {
+            let rule = format!("feature level {feature_level} cannot be, the first is {FEATURE_LEVEL_MIN}");
+            return Err(Refusal::InvalidFounders { rule });
+        }
+        self.feature_level = feature_level;
         self.cluster_id = Some(wish.cluster_id);
         self.founders = wish.founders;
         Ok(Outcome::Founded { cluster_id: wish.cluster_id })
     }
 
-    fn register_broker(&mut self, wish: RegisterBroker) -> Response {
+    /// `supports`: the feature level that it says.
+    fn register_broker(&mut self, wish: RegisterBroker, supports: Option<u32>) -> Response {
         self.check_founded()?;
         check_broker(&wish)?;
+        self.check_joins(wish.id, supports)?;
         let broker = wish.id;
         let twin = self.brokers.values().find(|b| b.storage_id == wish.storage_id && b.id != broker);
         if let Some(owner) = twin {
@@ -196,6 +205,9 @@ impl Metadata {
             id, storage_id, client_address, peer_address, http_address, rack, version, metadata_replica, registered_at,
         };
         self.brokers.insert(id, entry);
+        if let Some(level) = supports {
+            self.levels.insert(id, level);
+        }
         Ok(Outcome::BrokerRegistered { metadata_replica })
     }
 
@@ -270,7 +282,7 @@ impl Metadata {
         change(groups, *clock, &counts)
     }
 
-    fn check_founded(&self) -> Result<(), Refusal> {
+    pub(super) fn check_founded(&self) -> Result<(), Refusal> {
         self.cluster_id.map(|_| ()).ok_or(Refusal::NotFounded)
     }
 
@@ -347,6 +359,15 @@ impl Metadata {
             self.loads.remove(&old.partitions);
         }
     }
+}
+
+/// An unknown variant and damaged bytes look alike.
+fn cannot_read(error: &MalformedBytes) -> CannotApply {
+    let version = env!("CARGO_PKG_VERSION");
+    CannotApply(format!(
+        "it cannot be read ({error}): it needs a feature level above {FEATURE_LEVEL}, which version {version} of the broker \
+         supports, or it is damaged"
+    ))
 }
 
 const BROKER_ID_RULE: &str = "must be from 1 to 65535";

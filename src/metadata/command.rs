@@ -51,6 +51,17 @@ pub enum Change {
         wish: AddPartitions,
         dead: Vec<BrokerId>,
     },
+    /// As `Found`, at a feature level. Level 2, like those below.
+    FoundAt {
+        wish: Found,
+        feature_level: u32,
+    },
+    /// As `RegisterBroker`, and says which feature level the broker supports.
+    RegisterBrokerAt {
+        wish: RegisterBroker,
+        feature_level: u32,
+    },
+    RaiseFeatureLevel(RaiseFeatureLevel),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +133,35 @@ pub struct ForgetDeleted {
     pub groups: Vec<RaftGroupId>,
 }
 
+/// From here on the cluster may write at a higher feature level.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaiseFeatureLevel {
+    /// The new level. What the cluster is at already changes nothing.
+    pub to: u32,
+    /// What brokers said that they support when they were just asked. Counts before what they registered with, which
+    /// may be older, and which registrations of level 1 do not say.
+    pub heard: Vec<(BrokerId, u32)>,
+}
+
 impl Change {
+    /// The feature level that this variant came with: whoever supports it can read it.
+    pub fn level(&self) -> u32 {
+        match self {
+            Change::Found(_)
+            | Change::RegisterBroker(_)
+            | Change::CreateTopic(_)
+            | Change::AddPartitions(_)
+            | Change::AlterTopic(_)
+            | Change::DeleteTopic(_)
+            | Change::AllocateProducerIds(_)
+            | Change::ForgetDeleted(_)
+            | Change::CreateTopicOnLive { .. }
+            | Change::AddPartitionsOnLive { .. } => 1,
+            Change::Group(command) => command.level(),
+            Change::FoundAt { .. } | Change::RegisterBrokerAt { .. } | Change::RaiseFeatureLevel(_) => 2,
+        }
+    }
+
     /// The same, with new replicas on brokers that are not dead as far as there are enough. Others are no
     /// matter of placement.
     pub fn on_live(self, dead: Vec<BrokerId>) -> Change {
@@ -137,7 +176,10 @@ impl Change {
             | Change::ForgetDeleted(_)
             | Change::Group(_)
             | Change::CreateTopicOnLive { .. }
-            | Change::AddPartitionsOnLive { .. }) => other,
+            | Change::AddPartitionsOnLive { .. }
+            | Change::FoundAt { .. }
+            | Change::RegisterBrokerAt { .. }
+            | Change::RaiseFeatureLevel(_)) => other,
         }
     }
 }
@@ -147,7 +189,8 @@ impl Command {
         Command { now, change }
     }
 
-    pub fn encode(&self) -> Bytes {
+    /// For [`Metadata::write`](super::Metadata::write), which looks at the cluster's level first.
+    pub(super) fn encode(&self) -> Bytes {
         codec::encode(COMMAND_VERSION, self)
     }
 

@@ -4,13 +4,15 @@
 //! Promises: pure and deterministic; a refusal changes nothing; replica, group and producer ids are
 //! never handed out twice, not even after deletes (SAFETY B5); a group's `initial` list never changes
 //! (SAFETY B6). Consumer groups are module `group`'s; what happens to topics happens to them in the
-//! same apply. Leaves out: leadership (announced by leaders, SAFETY M10), liveness, timers.
+//! same apply. What the cluster may write at which feature level is decided here ([`Metadata::write`]), by the rule of
+//! [`formats`](crate::formats). Leaves out: leadership (announced by leaders, SAFETY M10), liveness, timers.
 
 mod apply;
 mod codec;
 mod command;
 pub mod contracts;
 mod invariants;
+mod levels;
 mod limits;
 mod placement;
 mod response;
@@ -20,7 +22,7 @@ mod topic_config;
 pub use codec::MalformedBytes;
 pub use command::{
     AddPartitions, AllocateProducerIds, AlterTopic, COMMAND_VERSION, Change, Command, CreateTopic, DeleteTopic,
-    ForgetDeleted, Found, RegisterBroker,
+    ForgetDeleted, Found, RaiseFeatureLevel, RegisterBroker,
 };
 pub use limits::{
     BROKERS_MAX, DELETED_GROUPS_MAX, MAX_MESSAGE_BYTES_MAX, PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX,
@@ -28,8 +30,7 @@ pub use limits::{
 };
 pub use response::{Outcome, RESPONSE_VERSION, Refusal, Response, decode_response};
 pub use state::{
-    Broker, DeletedGroup, DeletedPlacement, FEATURE_LEVEL, Metadata, PartitionInfo, PartitionPlacement, STATE_VERSION,
-    Topic,
+    Broker, DeletedGroup, DeletedPlacement, Metadata, PartitionInfo, PartitionPlacement, STATE_VERSION, Topic,
 };
 pub use topic_config::{ConfigEntry, TimestampType, TopicConfig};
 

@@ -44,6 +44,11 @@ pub enum Outcome {
     },
     DeletedForgotten,
     Group(GroupOutcome),
+    /// Equal levels: the cluster was there already.
+    FeatureLevelRaised {
+        from: u32,
+        to: u32,
+    },
 }
 
 /// Why a change was refused. Nothing changed.
@@ -94,6 +99,27 @@ pub enum Refusal {
     IdsExhausted,
     #[error("consumer group: {0}")]
     Group(GroupRefusal),
+    #[error("feature level {asked} needs every broker to support it: {}", behind_text(.behind))]
+    BrokersBehind {
+        asked: u32,
+        /// What they support, if they ever said so.
+        behind: Vec<(BrokerId, Option<u32>)>,
+    },
+    #[error("the cluster is at feature level {level} and cannot go back to {asked}: levels only rise")]
+    LevelLowered { asked: u32, level: u32 },
+    #[error(
+        "this needs feature level {needed} and the cluster is at {level}: `flotilla cluster upgrade` raises it once every \
+         broker supports more"
+    )]
+    AboveLevel { needed: u32, level: u32 },
+}
+
+fn behind_text(behind: &[(BrokerId, Option<u32>)]) -> String {
+    let one = |(broker, supports): &(BrokerId, Option<u32>)| match supports {
+        Some(level) => format!("broker {broker} supports up to {level}"),
+        None => format!("broker {broker} does not say what it supports (it is of an older version, or does not run)"),
+    };
+    behind.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn encode(response: &Response) -> Bytes {

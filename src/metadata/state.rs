@@ -9,6 +9,7 @@ use super::codec::{self, MalformedBytes};
 use super::limits;
 use super::placement::Loads;
 use super::topic_config::TopicConfig;
+use crate::formats::FEATURE_LEVEL_MIN;
 use crate::group::{Group, Groups};
 use crate::replicated::StateDecodeError;
 use crate::types::{
@@ -16,18 +17,21 @@ use crate::types::{
     ReplicaId, StorageId, TopicId, TopicPartition, WallMs,
 };
 
-/// Version byte of the encoded state. Version 2 added consumer groups; version 1 is still read.
-pub const STATE_VERSION: u8 = 2;
+/// Newest version byte of the encoded state. Version 2 added consumer groups, version 3 what feature levels brokers
+/// support; all are still read.
+pub const STATE_VERSION: u8 = 3;
 
-/// What the encoded commands may be: raised by a command once every broker knows the next one.
-pub const FEATURE_LEVEL: u32 = 1;
+/// What is written while the cluster's feature level is 1: version 3 is of level 2.
+const STATE_VERSION_OF_LEVEL_1: u8 = 2;
 
-/// What the cluster agrees on besides records. Serialized field by field in this order: frozen.
+/// What the cluster agrees on besides records. Serialized field by field in this order, and then `levels` in another
+/// version: frozen.
 ///
 /// Invariants, checked again whenever a state is decoded:
 /// - every group id in `topics` and `deleted` is below `next_group`, and names one thing only;
 /// - every allocated replica id is below `next_replica`, and names one placement only;
-/// - every topic has at least one partition, and configs that parse.
+/// - every topic has at least one partition, and configs that parse;
+/// - above feature level 1 every broker has said that it supports the cluster's, at level 1 none has said anything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
     pub(super) applied: Option<EntryPosition>,
@@ -48,6 +52,9 @@ pub struct Metadata {
     pub(super) next_producer_id: ProducerId,
     /// Consumer groups. Since version 2.
     pub(super) groups: Groups,
+    /// The feature levels that brokers support, as they said. Since version 3.
+    #[serde(skip)]
+    pub(super) levels: BTreeMap<BrokerId, u32>,
     /// Derived: which topic and partition each living group is.
     #[serde(skip)]
     pub(super) by_group: BTreeMap<RaftGroupId, (String, PartitionId)>,
@@ -152,7 +159,7 @@ impl Metadata {
             applied: None,
             clock: WallMs(0),
             cluster_id: None,
-            feature_level: FEATURE_LEVEL,
+            feature_level: FEATURE_LEVEL_MIN,
             founders: Vec::new(),
             brokers: BTreeMap::new(),
             topics: BTreeMap::new(),
@@ -162,6 +169,7 @@ impl Metadata {
             next_group: 1,
             next_producer_id: ProducerId(0),
             groups: Groups::default(),
+            levels: BTreeMap::new(),
             by_group: BTreeMap::new(),
             by_id: BTreeMap::new(),
             loads: Loads::default(),
@@ -172,10 +180,6 @@ impl Metadata {
     /// The id of the cluster. None until it is founded.
     pub fn cluster_id(&self) -> Option<ClusterId> {
         self.cluster_id
-    }
-
-    pub fn feature_level(&self) -> u32 {
-        self.feature_level
     }
 
     /// The last command applied. Blank and membership entries do not show here.
@@ -270,7 +274,10 @@ impl Metadata {
     }
 
     pub(super) fn to_bytes(&self) -> Bytes {
-        codec::encode(STATE_VERSION, self)
+        match self.feature_level {
+            FEATURE_LEVEL_MIN => codec::encode(STATE_VERSION_OF_LEVEL_1, self),
+            _ => codec::encode(STATE_VERSION, &(self, &self.levels)),
+        }
     }
 
     /// The last entry, not later than [`Metadata::applied`], that may have changed anything but consumer groups:
@@ -282,12 +289,16 @@ impl Metadata {
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Metadata, StateDecodeError> {
         let state = match bytes.first() {
             Some(&StateV1::VERSION) => codec::decode::<StateV1>(StateV1::VERSION, bytes).map(Metadata::from),
-            Some(_) | None => codec::decode(STATE_VERSION, bytes),
+            Some(&STATE_VERSION_OF_LEVEL_1) => codec::decode(STATE_VERSION_OF_LEVEL_1, bytes),
+            Some(_) | None => codec::decode(STATE_VERSION, bytes).map(|(state, levels)| Metadata { levels, ..state }),
         };
         let mut state = state.map_err(|error| match error {
             MalformedBytes::Version { found, known } => StateDecodeError::Version { found, known },
             MalformedBytes::Empty | MalformedBytes::Body(_) => StateDecodeError::Malformed(error.to_string()),
         })?;
+        if let Err(needs) = state.check_supported() {
+            return Err(StateDecodeError::FeatureLevel(needs));
+        }
         state.index().map_err(StateDecodeError::Malformed)?;
         state.layout = LayoutMark(state.applied.map(|at| at.index));
         Ok(state)
@@ -296,6 +307,7 @@ impl Metadata {
     /// Builds what is derived and checks the invariants.
     pub(super) fn index(&mut self) -> Result<(), String> {
         self.check_counters()?;
+        self.check_levels()?;
         let mut groups = BTreeMap::new();
         let mut ids = BTreeMap::new();
         let mut loads = Loads::default();

@@ -13,9 +13,9 @@ use super::root;
 /// Path below `src`, number of literals, and their hash.
 const SEALS: &[(&str, usize, u64)] = &[
     ("broker/peers/calls.frozen", 46, 0x8d02_b82e_c794_5ddf),
-    ("metadata/tests/commands.frozen", 22, 0x5d7c_5153_e682_c22b),
-    ("metadata/tests/responses.frozen", 29, 0xecba_1755_742b_ddd3),
-    ("metadata/tests/states.frozen", 4, 0x71cb_14e3_64f9_c99b),
+    ("metadata/tests/commands.frozen", 25, 0xfda2_a123_7f92_c151),
+    ("metadata/tests/responses.frozen", 33, 0xf0a0_8a5d_c679_590e),
+    ("metadata/tests/states.frozen", 5, 0x4db0_ac80_b665_63ba),
     ("partition/responses.frozen", 5, 0x186a_ab5d_2aca_6a58),
     ("partition/tests/commands.frozen", 3, 0xc6e7_e3f9_d7b7_0449),
     ("partition/tests/states.frozen", 1, 0x10e0_a31b_ff52_f873),

@@ -13,7 +13,7 @@ use crate::{
         limits,
         peers::calls::{Answer, Attempt, Call, NoAnswer},
     },
-    metadata::{Change, Command, Outcome, Refusal, decode_response},
+    metadata::{Change, Outcome, Refusal, decode_response},
     raft::ProposalEnd,
     types::{LogIndex, METADATA_GROUP, ms_u32, ms_u64},
 };
@@ -102,11 +102,23 @@ impl MetadataGroup {
         }
         let deadline = Instant::now() + within;
         let change = change.on_live(self.node.dead_brokers());
-        let command = Command::new(self.node.clock.wall(), change).encode();
+        let asked = change.clone();
+        let now = self.node.clock.wall();
+        let command = match metadata.read(|state| state.write(now, change)) {
+            Ok(command) => command,
+            // Refused as if it had been applied: this leader has applied all that it had when its term began.
+            Err(refusal) => {
+                let index = metadata.applied().borrow().unwrap_or_default();
+                return Attempt::Applied { index, response: Err(refusal) };
+            }
+        };
         // Not bounded by the deadline: a proposal dropped on its way in would be neither here nor there.
         let pending = metadata.propose(status.term, command).await;
         match timeout_at(deadline, pending).await {
             Ok(Ok((position, response))) => match decode_response(&response) {
+                Ok(Err(refusal)) if metadata.read(|state| state.was_written_lower(&asked, &refusal)) => {
+                    Attempt::NoEffect
+                }
                 Ok(response) => Attempt::Applied { index: position.index, response },
                 Err(error) => {
                     tracing::error!(%error, "a metadata response cannot be read");
@@ -150,6 +162,7 @@ fn may_follow_a_success(refusal: &Refusal) -> bool {
         | Refusal::TooManyTopics { .. }
         | Refusal::TooManyBrokers { .. }
         | Refusal::AlreadyFounded { .. }
+        | Refusal::LevelLowered { .. }
         | Refusal::IdsExhausted
         | Refusal::Group(_) => true,
         // What it says itself is wrong, whenever it comes.
@@ -162,7 +175,9 @@ fn may_follow_a_success(refusal: &Refusal) -> bool {
         | Refusal::InvalidBroker { .. }
         | Refusal::InvalidName { .. }
         | Refusal::InvalidPartitions { .. }
-        | Refusal::InvalidReplicationFactor { .. } => false,
+        | Refusal::InvalidReplicationFactor { .. }
+        | Refusal::BrokersBehind { .. }
+        | Refusal::AboveLevel { .. } => false,
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn reads_state(_: &str, bytes: &[u8]) -> Result<(), String> {
 }
 
 /// Of every kind but those of groups, in the order of the enum.
-fn changes() -> Vec<(&'static str, Change)> {
+pub(super) fn changes() -> Vec<(&'static str, Change)> {
     let configs = BTreeMap::from([("retention.ms".to_string(), "9".to_string())]);
     let (name, topic_id) = ("orders".to_string(), TopicId(0x0102));
     let unset = vec!["segment.ms".to_string()];
@@ -62,6 +62,18 @@ fn changes() -> Vec<(&'static str, Change)> {
                 dead: vec![BrokerId(2), BrokerId(3)],
             },
         ),
+        (
+            "found-at",
+            Change::FoundAt {
+                wish: Found { cluster_id: ClusterId(300), founders: vec![BrokerId(1), BrokerId(2)] },
+                feature_level: 2,
+            },
+        ),
+        ("register-broker-at", Change::RegisterBrokerAt { wish: registration(1), feature_level: 2 }),
+        (
+            "raise-feature-level",
+            Change::RaiseFeatureLevel(RaiseFeatureLevel { to: 2, heard: vec![(BrokerId(1), 2), (BrokerId(2), 300)] }),
+        ),
     ]
 }
 
@@ -85,6 +97,13 @@ fn response_bytes_are_frozen() {
         ("not-founded", Err(Refusal::NotFounded)),
         ("ids-exhausted", Err(Refusal::IdsExhausted)),
         ("too-few-brokers", cluster.apply(Change::CreateTopic(creation("a", 1, 2)))),
+        ("feature-level-raised", Ok(Outcome::FeatureLevelRaised { from: 1, to: 2 })),
+        (
+            "brokers-behind",
+            Err(Refusal::BrokersBehind { asked: 2, behind: vec![(BrokerId(1), Some(1)), (BrokerId(2), None)] }),
+        ),
+        ("level-lowered", Err(Refusal::LevelLowered { asked: 1, level: 2 })),
+        ("above-level", Err(Refusal::AboveLevel { needed: 2, level: 1 })),
     ];
     frozen::check(RESPONSES, written.map(|(name, response)| (name, response::encode(&response))), reads_response);
 }
@@ -104,7 +123,10 @@ fn with_topics() -> Cluster {
 #[test]
 fn state_bytes_are_frozen() {
     let state = with_topics().state;
-    let written = [("empty", Metadata::new().encode()), ("topics", state.encode())];
+    let mut raised = Cluster { state: state.clone(), ..with_topics() };
+    let heard = vec![(BrokerId(1), 2), (BrokerId(2), 2)];
+    raised.apply(Change::RaiseFeatureLevel(RaiseFeatureLevel { to: 2, heard })).expect("both support it");
+    let written = [("empty", Metadata::new().encode()), ("topics", state.encode()), ("level-2", raised.state.encode())];
     frozen::check(STATES, written, reads_state);
     assert_eq!(Metadata::decode(&frozen::literal(STATES, "topics")).expect("our own bytes"), state);
 }
@@ -112,9 +134,9 @@ fn state_bytes_are_frozen() {
 #[test]
 fn a_newer_state_is_refused_by_its_version() {
     let mut bytes = Metadata::new().encode().to_vec();
-    bytes[0] = 3;
+    bytes[0] = 4;
     let error = Metadata::decode(&bytes).unwrap_err();
-    assert!(matches!(error, StateDecodeError::Version { found: 3, known: 2 }), "{error}");
+    assert!(matches!(error, StateDecodeError::Version { found: 4, known: 3 }), "{error}");
     bytes[0] = 2;
     bytes.push(0);
     assert!(matches!(Metadata::decode(&bytes).unwrap_err(), StateDecodeError::Malformed(_)));

@@ -2,6 +2,7 @@
 
 mod frozen;
 mod groups;
+mod levels;
 mod many;
 mod placement;
 mod properties;
@@ -10,7 +11,7 @@ mod script;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::replicated::Replicated;
+use crate::replicated::{CannotApply, Replicated};
 use crate::types::{BrokerId, ClusterId, EntryPosition, LogIndex, StorageId, Term, TopicId, WallMs};
 
 /// A metadata group without Raft: applies one command after another.
@@ -40,10 +41,15 @@ impl Cluster {
     }
 
     pub fn apply_bytes(&mut self, bytes: &bytes::Bytes) -> Response {
+        self.try_apply(bytes).expect("a command of ours, in order")
+    }
+
+    /// Err: the replica would stop.
+    pub fn try_apply(&mut self, bytes: &bytes::Bytes) -> Result<Response, CannotApply> {
         self.index += 1;
         let at = EntryPosition { term: Term(1), index: LogIndex(self.index) };
-        decode_response(&self.state.apply(at, bytes).expect("entries come in order").response)
-            .expect("apply encodes what decode reads")
+        let applied = self.state.apply(at, bytes)?;
+        Ok(decode_response(&applied.response).expect("apply encodes what decode reads"))
     }
 }
 

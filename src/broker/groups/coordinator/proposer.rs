@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::{
     broker::groups::limits,
     group::{GroupCommand, GroupOutcome, GroupRefusal},
-    metadata::{Change, Command, Metadata, Outcome, Refusal as MetadataRefusal, decode_response},
+    metadata::{Change, Metadata, Outcome, Refusal as MetadataRefusal, decode_response},
     raft::{ProposalEnd, Refusal, Replica},
     seam::Clock,
     types::{LogIndex, Term},
@@ -46,7 +46,13 @@ impl Proposer {
     /// they had no effect; the wait is bounded (SAFETY B8).
     pub async fn propose(&self, command: GroupCommand, deadline: Instant) -> Result<Applied, NotApplied> {
         let patience = deadline.min(Instant::now() + limits::REFUSED_MAX);
-        let command = Command::new(self.clock.wall(), Change::Group(command)).encode();
+        let now = self.clock.wall();
+        let written = self.metadata.read(|state| state.write(now, Change::Group(command)));
+        let command = written.map_err(|refusal| {
+            // Whoever decides on a group asks for nothing above the cluster's level.
+            tracing::error!(%refusal, "a group's command cannot be written");
+            NotApplied::NotDone
+        })?;
         loop {
             // Not bounded by the deadline: a proposal dropped on its way in would be neither here nor there.
             let pending = self.metadata.propose(self.term, command.clone()).await;

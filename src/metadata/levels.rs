@@ -1,0 +1,150 @@
+//! Feature levels: what the cluster may write, what each broker supports, and the one way up. The rule, and how a
+//! broker learns that it may write at a level, stand in [`formats`](crate::formats).
+
+use bytes::Bytes;
+
+use super::command::{Change, Command, RaiseFeatureLevel};
+use super::response::{Outcome, Refusal, Response};
+use super::state::Metadata;
+use crate::formats::{FEATURE_LEVEL, FEATURE_LEVEL_MIN};
+use crate::replicated::NeedsLevel;
+use crate::types::{BrokerId, WallMs};
+
+/// What a broker is told to be wrong with its registration.
+const FEATURE_LEVEL_FIELD: &str = "feature level";
+
+/// From this level on brokers register the level that they support.
+const REGISTERED_LEVEL: u32 = 2;
+
+impl Metadata {
+    /// What the cluster may write: every registered broker can read it. Only rises.
+    pub fn feature_level(&self) -> u32 {
+        self.feature_level
+    }
+
+    /// The level that a broker said it supports, when it registered or when the cluster's was last raised. None:
+    /// registrations do not say at level 1.
+    pub fn supported_by(&self, broker: BrokerId) -> Option<u32> {
+        self.levels.get(&broker).copied()
+    }
+
+    /// The bytes of a command for the metadata group's log, for its leader to propose. The only way there is to make
+    /// them, since here stands the gate: what is above the cluster's feature level is refused and never written, so
+    /// whatever is in the log can be read by every broker. A registration is written as the level allows.
+    pub fn write(&self, now: WallMs, change: Change) -> Result<Bytes, Refusal> {
+        let change = match change {
+            Change::RegisterBrokerAt { wish, feature_level: _ } if self.feature_level < REGISTERED_LEVEL => {
+                Change::RegisterBroker(wish)
+            }
+            other => other,
+        };
+        self.check_write(&change)?;
+        Ok(Command::new(now, change).encode())
+    }
+
+    fn check_write(&self, change: &Change) -> Result<(), Refusal> {
+        let (needed, level) = (change.level(), self.feature_level);
+        match change {
+            // What every broker said that it supports it can read. What would be refused is not even written, since
+            // those it was refused for could not read it.
+            Change::RaiseFeatureLevel(wish) => self.check_raise(wish),
+            // It sets the level; nobody is there yet who could not read it.
+            Change::FoundAt { .. } if self.cluster_id.is_none() => Ok(()),
+            _ if needed <= level => Ok(()),
+            _ => Err(Refusal::AboveLevel { needed, level }),
+        }
+    }
+
+    /// Whether the level may be raised like this, as far as is known here.
+    pub fn check_raise(&self, wish: &RaiseFeatureLevel) -> Result<(), Refusal> {
+        self.check_founded()?;
+        let (asked, level) = (wish.to, self.feature_level);
+        if asked < level {
+            return Err(Refusal::LevelLowered { asked, level });
+        }
+        let behind = self.brokers_below(asked, &wish.heard);
+        if asked > level && !behind.is_empty() {
+            return Err(Refusal::BrokersBehind { asked, behind });
+        }
+        Ok(())
+    }
+
+    /// Brokers that do not support `level`, as far as is known, and what they support. `heard`: what brokers just said.
+    pub fn brokers_below(&self, level: u32, heard: &[(BrokerId, u32)]) -> Vec<(BrokerId, Option<u32>)> {
+        let supported = self.brokers.keys().map(|broker| {
+            let said = heard.iter().find(|(id, _)| id == broker).map(|(_, level)| *level);
+            (*broker, said.or_else(|| self.supported_by(*broker)))
+        });
+        supported.filter(|(_, supports)| supports.unwrap_or(FEATURE_LEVEL_MIN) < level).collect()
+    }
+
+    pub(super) fn raise_feature_level(&mut self, wish: RaiseFeatureLevel) -> Response {
+        self.check_raise(&wish)?;
+        let (from, to) = (self.feature_level, wish.to);
+        // A late copy of an earlier raise knows less than what brokers have registered with since.
+        if to > from {
+            self.feature_level = to;
+            for broker in self.brokers.keys() {
+                if let Some((_, level)) = wish.heard.iter().find(|(id, _)| id == broker) {
+                    self.levels.insert(*broker, *level);
+                }
+            }
+        }
+        Ok(Outcome::FeatureLevelRaised { from, to })
+    }
+
+    /// Whether a broker that says it supports a level may join. None: it is of a version that does not say.
+    pub(super) fn check_joins(&self, broker: BrokerId, supports: Option<u32>) -> Result<(), Refusal> {
+        let (supports, level) = (supports.unwrap_or(FEATURE_LEVEL_MIN), self.feature_level);
+        if supports >= level {
+            return Ok(());
+        }
+        // Not a variant of its own: the broker that reads it is an older one.
+        Err(Refusal::InvalidBroker {
+            broker,
+            field: FEATURE_LEVEL_FIELD.to_string(),
+            value: supports.to_string(),
+            rule: format!(
+                "and the cluster is at {level}: start this broker with a version that supports feature level {level}"
+            ),
+        })
+    }
+
+    /// Whether a registration was refused only because the level rose after [`Metadata::write`] had written it: the
+    /// same one is taken now.
+    pub fn was_written_lower(&self, asked: &Change, refusal: &Refusal) -> bool {
+        let Change::RegisterBrokerAt { feature_level, .. } = asked else { return false };
+        let is_refused = matches!(refusal, Refusal::InvalidBroker { field, .. } if field == FEATURE_LEVEL_FIELD);
+        is_refused && *feature_level >= self.feature_level
+    }
+
+    /// Whether this version can go on after `change`. Only what raises the level may say no: whatever needs a level is
+    /// written after that.
+    pub(super) fn check_supports(&self, change: &Change) -> Result<(), NeedsLevel> {
+        let after = match change {
+            Change::FoundAt { feature_level, .. } if self.cluster_id.is_none() => *feature_level,
+            Change::RaiseFeatureLevel(wish) if self.check_raise(wish).is_ok() => wish.to,
+            _ => self.feature_level,
+        };
+        supports(after)
+    }
+
+    /// For a state that was decoded.
+    pub(super) fn check_supported(&self) -> Result<(), NeedsLevel> {
+        supports(self.feature_level)
+    }
+
+    /// The invariant of `levels`.
+    pub(super) fn check_levels(&self) -> Result<(), String> {
+        let (level, levels) = (self.feature_level, &self.levels);
+        let is_told = if level < REGISTERED_LEVEL { levels.is_empty() } else { levels.keys().eq(self.brokers.keys()) };
+        if level < FEATURE_LEVEL_MIN || !is_told || levels.values().any(|supports| *supports < level) {
+            return Err(format!("the cluster is at feature level {level}, and brokers support {levels:?}"));
+        }
+        Ok(())
+    }
+}
+
+fn supports(needed: u32) -> Result<(), NeedsLevel> {
+    if needed > FEATURE_LEVEL { Err(NeedsLevel { needed }) } else { Ok(()) }
+}
