@@ -8,7 +8,7 @@
 //! 1. **A struct that is encoded never changes.** What must change becomes a *new variant* at the end of the enum
 //!    that holds it (a command, a call, an answer), or a new version of the state. Variants are never removed, moved
 //!    or given another meaning: what an old log holds is applied for ever as it always was.
-//! 2. **A new variant stands behind a feature level.** [`FEATURE_LEVEL`] is the highest level that this version can
+//! 2. **A new variant stands behind a feature level.** `FEATURE_LEVEL` is the highest level that this version can
 //!    read and write; the *cluster's* level is part of the metadata, and only one command raises it, once every
 //!    registered broker supports the new one (`flotilla cluster upgrade`). Each command says which level it needs
 //!    (`Change::level`), and the only way to encode a command for the metadata group refuses those above the
@@ -41,9 +41,11 @@
 //! A new cluster is founded at the level of the broker that founds it; so its first brokers are of one version.
 
 /// The highest feature level that this version reads and writes.
+#[cfg(feature = "server")]
 pub const FEATURE_LEVEL: u32 = 2;
 
 /// The level of clusters and brokers that never said one.
+#[cfg(feature = "server")]
 pub const FEATURE_LEVEL_MIN: u32 = 1;
 
 #[cfg(test)]

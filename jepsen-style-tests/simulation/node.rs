@@ -17,6 +17,7 @@ use std::{
 use flotilla::{
     broker::{Broker, BrokerDeps, BrokerFailed, BrokerSettings, GroupSettings},
     config::Peer,
+    formats::FEATURE_LEVEL,
     metrics::Metrics,
     seam::{Net, Rng},
     storage::{SimDisk, Store, StoreOptions, WriterProbe},
@@ -98,6 +99,7 @@ fn settings(id: u64) -> BrokerSettings {
             initial_rebalance_delay: Duration::from_millis(300),
         },
         warn_after: BrokerSettings::WARN_AFTER,
+        feature_level: FEATURE_LEVEL,
     }
 }
 

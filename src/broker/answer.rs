@@ -76,6 +76,10 @@ async fn answer(parts: &Parts, from: BrokerId, call: Call) -> Answer {
         }
         Call::Where => Answer::Where(neighbours::addresses_here(node)),
         Call::Introduce => Answer::Introduced(node.cluster_id().map(|_| node.card())),
+        Call::Describe => Answer::Described {
+            card: node.cluster_id().map(|_| node.card()),
+            feature_level: node.settings.feature_level,
+        },
         Call::Leads { group, within_ms } => Answer::Leads(transfers.leads_here(group, within(within_ms)).await),
         Call::RetentionNotes { groups } => Answer::RetentionNotes(notes.of_here(&groups)),
     }

@@ -348,6 +348,9 @@ fn is_passing(refusal: &Refusal) -> bool {
         | Refusal::TooManyPartitions { .. }
         | Refusal::TooManyTopics { .. }
         | Refusal::PartitionsNotMore { .. }
+        | Refusal::BrokersBehind { .. }
+        | Refusal::LevelLowered { .. }
+        | Refusal::AboveLevel { .. }
         | Refusal::Group(_) => false,
     }
 }

@@ -65,8 +65,9 @@ pub use requests::reads::{
 };
 pub use requests::{
     Acks, AddPartitionsRequest, AlterTopicRequest, BrokerView, ClusterView, CreateTopicRequest, DeleteTopicRequest,
-    HealthReport, LeaderNow, PartitionDescription, PartitionStats, PartitionView, ProduceRequest, ProducerIdentity,
-    Readiness, Receipt, TopicDescription, TopicSummary, TopicView, TopicsWanted, TransferLeaderRequest, TrimRequest,
+    FeatureLevelRaised, HealthReport, LeaderNow, PartitionDescription, PartitionStats, PartitionView, ProduceRequest,
+    ProducerIdentity, RaiseFeatureLevelRequest, Readiness, Receipt, TopicDescription, TopicSummary, TopicView,
+    TopicsWanted, TransferLeaderRequest, TrimRequest,
 };
 pub use start::BrokerDeps;
 
@@ -193,6 +194,16 @@ impl Broker {
 
     pub async fn health(&self, _: &Caller) -> HealthReport {
         self.parts.views.health().await
+    }
+
+    /// Raises the cluster's feature level. Refused with the names of the brokers that do not support the new one;
+    /// doing it again changes nothing.
+    pub async fn raise_feature_level(
+        &self,
+        _: &Caller,
+        request: RaiseFeatureLevelRequest,
+    ) -> Result<FeatureLevelRaised, AdminError> {
+        self.parts.metadata.raise_feature_level(request).await
     }
 
     pub async fn transfer_leader(&self, _: &Caller, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {

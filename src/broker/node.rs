@@ -55,6 +55,9 @@ pub struct BrokerSettings {
     pub groups: GroupSettings,
     /// A wait for other brokers that lasts so long becomes a warning.
     pub warn_after: Duration,
+    /// The highest feature level that it supports: [`FEATURE_LEVEL`](crate::formats::FEATURE_LEVEL), and less only in
+    /// tests of clusters whose brokers are of different versions.
+    pub feature_level: u32,
 }
 
 impl BrokerSettings {

@@ -2,6 +2,7 @@
 
 mod balance;
 mod health;
+mod upgrade;
 
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
@@ -23,6 +24,7 @@ Examples:
   flotilla cluster nodes --format json
   flotilla cluster transfer-leader orders -p 0 --to 2
   flotilla cluster transfer-leader --metadata
+  flotilla cluster upgrade --dry-run           whether every broker supports what the newest version brings
   flotilla cluster balance --dry-run           which leaderships would go back to their preferred brokers";
 
 #[derive(Subcommand)]
@@ -35,6 +37,8 @@ pub enum ClusterCommand {
     TransferLeader(TransferArgs),
     /// Give leaderships back to the preferred brokers: after a restart the others have them.
     Balance(balance::BalanceArgs),
+    /// The last step of a rolling upgrade: let the cluster write what the new version brings.
+    Upgrade(upgrade::UpgradeArgs),
 }
 
 #[derive(Args)]
@@ -61,6 +65,7 @@ pub async fn run(command: ClusterCommand, global: &Global) -> Result<(), Failure
         ClusterCommand::Nodes(format) => nodes(format, global).await,
         ClusterCommand::TransferLeader(args) => transfer(args, global).await,
         ClusterCommand::Balance(args) => balance::run(args, global).await,
+        ClusterCommand::Upgrade(args) => upgrade::run(args, global).await,
     }
 }
 

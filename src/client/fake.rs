@@ -545,6 +545,13 @@ impl v1::cluster_server::Cluster for Fake {
         Err(Status::unimplemented("fake"))
     }
 
+    async fn raise_feature_level(
+        &self,
+        _: Request<v1::RaiseFeatureLevelRequest>,
+    ) -> Result<Response<v1::RaiseFeatureLevelResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
     async fn transfer_leader(
         &self,
         _: Request<v1::TransferLeaderRequest>,

@@ -100,8 +100,8 @@ pub use crate::types::{
 pub use admin::{
     AddPartitions, Admin, AlterTopic, BrokerInfo, ClusterDescription, ClusterHealth, CommittedOffset, CreateTopic,
     DeleteGroup, DeleteTopic, DescribeCluster, GroupDescription, GroupMember, GroupPartition, GroupProtocol,
-    GroupState, GroupSummary, Health, OffsetAt, PartitionDescription, PartitionRoute, RemoveMember, TopicDescription,
-    TopicRoutes, TopicSummary, TransferLeader, TrimPartition,
+    GroupState, GroupSummary, Health, OffsetAt, PartitionDescription, PartitionRoute, RaiseFeatureLevel, RaisedLevel,
+    RemoveMember, TopicDescription, TopicRoutes, TopicSummary, TransferLeader, TrimPartition,
 };
 pub use balance::{LeaderMove, carry_out, preferred_moves};
 pub use commit::{OffsetToCommit, RefusedOffset};

@@ -5,9 +5,10 @@ use std::{future::Future, sync::Arc};
 use crate::{
     broker::{
         AddPartitionsRequest, AdminError, AlterTopicRequest, Broker, Caller, ClusterView, CreateTopicRequest,
-        DeleteTopicRequest, FetchError, FetchRequest, Fetched, FoundOffset, HealthReport, LeaderNow, OffsetAt,
-        PartitionRead, ProduceBudget, ProduceError, ProduceRequest, ProducerIdentity, Readiness, Receipt,
-        TopicDescription, TopicSummary, TopicsWanted, TransferLeaderRequest, TrimRequest, Waiting,
+        DeleteTopicRequest, FeatureLevelRaised, FetchError, FetchRequest, Fetched, FoundOffset, HealthReport,
+        LeaderNow, OffsetAt, PartitionRead, ProduceBudget, ProduceError, ProduceRequest, ProducerIdentity,
+        RaiseFeatureLevelRequest, Readiness, Receipt, TopicDescription, TopicSummary, TopicsWanted,
+        TransferLeaderRequest, TrimRequest, Waiting,
         groups::{
             CommitRequest, CommittedOffsets, GroupDescription, GroupError, GroupSummary, HeartbeatAnswer,
             HeartbeatRequest, Leaver,
@@ -86,6 +87,11 @@ pub trait Backend: Clone + Send + Sync + Unpin + 'static {
     fn init_producer_id(&self, caller: &Caller) -> impl Future<Output = Result<ProducerIdentity, AdminError>> + Send;
     fn cluster_view(&self, caller: &Caller, topics: TopicsWanted) -> impl Future<Output = ClusterView> + Send;
     fn health(&self, caller: &Caller) -> impl Future<Output = HealthReport> + Send;
+    fn raise_feature_level(
+        &self,
+        caller: &Caller,
+        request: RaiseFeatureLevelRequest,
+    ) -> impl Future<Output = Result<FeatureLevelRaised, AdminError>> + Send;
     fn transfer_leader(
         &self,
         caller: &Caller,
@@ -232,6 +238,14 @@ impl Backend for Broker {
 
     async fn health(&self, caller: &Caller) -> HealthReport {
         Broker::health(self, caller).await
+    }
+
+    async fn raise_feature_level(
+        &self,
+        caller: &Caller,
+        request: RaiseFeatureLevelRequest,
+    ) -> Result<FeatureLevelRaised, AdminError> {
+        Broker::raise_feature_level(self, caller, request).await
     }
 
     async fn transfer_leader(&self, caller: &Caller, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {

@@ -4,7 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Backend, RequestError, Services, convert, decode, error::CallFailure, limits};
 use crate::{
-    broker::{TopicsWanted, TransferLeaderRequest},
+    broker::{RaiseFeatureLevelRequest, TopicsWanted, TransferLeaderRequest},
     grpc::backend::CALLER,
     proto::v1::{self, cluster_server::Cluster},
     types::BrokerId,
@@ -30,6 +30,13 @@ impl<B: Backend> Cluster for Services<B> {
         request: Request<v1::TransferLeaderRequest>,
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
         self.answer("transfer_leader", self.transfer(request.into_inner()).await)
+    }
+
+    async fn raise_feature_level(
+        &self,
+        request: Request<v1::RaiseFeatureLevelRequest>,
+    ) -> Result<Response<v1::RaiseFeatureLevelResponse>, Status> {
+        self.answer("raise_feature_level", self.raise(request.into_inner()).await)
     }
 
     async fn init_producer_id(
@@ -81,5 +88,16 @@ impl<B: Backend> Services<B> {
         let timeout = decode::call_timeout(request.timeout_ms)?;
         let now = self.backend.transfer_leader(&CALLER, TransferLeaderRequest { partition, to, timeout }).await?;
         Ok(v1::TransferLeaderResponse { leader: now.broker.0, epoch: now.epoch.0 })
+    }
+
+    async fn raise(&self, request: v1::RaiseFeatureLevelRequest) -> Result<v1::RaiseFeatureLevelResponse, CallFailure> {
+        let v1::RaiseFeatureLevelRequest { to, dry_run, timeout_ms } = request;
+        if to == Some(0) {
+            return Err(RequestError::invalid("to is 0; feature levels count from 1").into());
+        }
+        let timeout = decode::call_timeout(timeout_ms)?;
+        let raised =
+            self.backend.raise_feature_level(&CALLER, RaiseFeatureLevelRequest { to, dry_run, timeout }).await?;
+        Ok(v1::RaiseFeatureLevelResponse { from: raised.from, to: raised.to })
     }
 }

@@ -117,6 +117,8 @@ pub(super) fn health(report: HealthReport, with_details: bool) -> v1::HealthResp
         partitions_without_leader: count(report.partitions_without_leader),
         partitions_under_replicated: count(report.partitions_under_replicated),
         notes: report.notes,
+        feature_level: report.feature_level,
+        feature_level_supported: report.feature_level_supported,
         details: if with_details { report.details } else { Vec::new() },
     }
 }

@@ -269,6 +269,9 @@ fn refusal_code(refusal: &Refusal) -> ErrorCode {
         | R::TooManyPartitions { .. }
         | R::TooManyTopics { .. }
         | R::PartitionsNotMore { .. }
+        | R::BrokersBehind { .. }
+        | R::LevelLowered { .. }
+        | R::AboveLevel { .. }
         | R::Group(_) => ErrorCode::InvalidRequest,
     }
 }

@@ -30,6 +30,7 @@ pub fn health(report: &HealthReport) -> Value {
         "brokers_alive": report.brokers_alive, "brokers": report.brokers, "partitions": report.partitions,
         "partitions_without_leader": report.partitions_without_leader,
         "partitions_under_replicated": report.partitions_under_replicated,
+        "feature_level": report.feature_level, "feature_level_supported": report.feature_level_supported,
     })
 }
 

@@ -28,12 +28,17 @@ impl Metadata {
         self.levels.get(&broker).copied()
     }
 
+    /// Whether registrations say which level a broker supports.
+    pub fn registers_levels(&self) -> bool {
+        self.feature_level >= REGISTERED_LEVEL
+    }
+
     /// The bytes of a command for the metadata group's log, for its leader to propose. The only way there is to make
     /// them, since here stands the gate: what is above the cluster's feature level is refused and never written, so
     /// whatever is in the log can be read by every broker. A registration is written as the level allows.
     pub fn write(&self, now: WallMs, change: Change) -> Result<Bytes, Refusal> {
         let change = match change {
-            Change::RegisterBrokerAt { wish, feature_level: _ } if self.feature_level < REGISTERED_LEVEL => {
+            Change::RegisterBrokerAt { wish, feature_level: _ } if !self.registers_levels() => {
                 Change::RegisterBroker(wish)
             }
             other => other,
@@ -137,7 +142,10 @@ impl Metadata {
     /// The invariant of `levels`.
     pub(super) fn check_levels(&self) -> Result<(), String> {
         let (level, levels) = (self.feature_level, &self.levels);
-        let is_told = if level < REGISTERED_LEVEL { levels.is_empty() } else { levels.keys().eq(self.brokers.keys()) };
+        let is_told = match self.registers_levels() {
+            true => levels.keys().eq(self.brokers.keys()),
+            false => levels.is_empty(),
+        };
         if level < FEATURE_LEVEL_MIN || !is_told || levels.values().any(|supports| *supports < level) {
             return Err(format!("the cluster is at feature level {level}, and brokers support {levels:?}"));
         }

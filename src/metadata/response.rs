@@ -54,6 +54,7 @@ pub enum Outcome {
 /// Why a change was refused. Nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
+    /// Said by earlier versions only: what cannot be read stops the replica now.
     #[error("the metadata command cannot be read: {detail}")]
     Malformed { detail: String },
     #[error("the cluster is not founded yet")]

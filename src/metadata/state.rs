@@ -290,7 +290,8 @@ impl Metadata {
         let state = match bytes.first() {
             Some(&StateV1::VERSION) => codec::decode::<StateV1>(StateV1::VERSION, bytes).map(Metadata::from),
             Some(&STATE_VERSION_OF_LEVEL_1) => codec::decode(STATE_VERSION_OF_LEVEL_1, bytes),
-            Some(_) | None => codec::decode(STATE_VERSION, bytes).map(|(state, levels)| Metadata { levels, ..state }),
+            Some(_) | None => codec::decode::<(Metadata, BTreeMap<BrokerId, u32>)>(STATE_VERSION, bytes)
+                .map(|(state, levels)| Metadata { levels, ..state }),
         };
         let mut state = state.map_err(|error| match error {
             MalformedBytes::Version { found, known } => StateDecodeError::Version { found, known },

@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 use crate::{
     broker::{Broker, BrokerDeps, BrokerSettings, GroupSettings, Readiness},
     config::{ServerConfig, Switch},
+    formats::FEATURE_LEVEL,
     grpc::GrpcOptions,
     http::HttpOptions,
     metrics::Metrics,
@@ -176,6 +177,7 @@ fn broker_settings(config: &ServerConfig, addresses: &Addresses, room: Room) -> 
             initial_rebalance_delay: Duration::from_millis(config.groups.initial_rebalance_delay_ms),
         },
         warn_after: BrokerSettings::WARN_AFTER,
+        feature_level: FEATURE_LEVEL,
     }
 }
 

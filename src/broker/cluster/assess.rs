@@ -48,6 +48,8 @@ pub fn assess(
         problems: cut(problems, limits::PROBLEMS_MAX, "problems"),
         details: cut(details, limits::DETAILS_MAX, "lines"),
         notes: Vec::new(),
+        feature_level: 0,
+        feature_level_supported: 0,
         brokers_alive: count(alive.len()),
         brokers: count(brokers.len()),
         partitions: count(partitions.len()),

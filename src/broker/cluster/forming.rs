@@ -29,6 +29,7 @@ use crate::{
         peers::calls::{Answer, Call, Hello},
     },
     config,
+    formats::FEATURE_LEVEL_MIN,
     metadata::{Change, Found, Metadata, Outcome, Refusal},
     raft::{Replica, ReplicaSpec},
     types::{BrokerId, ClusterId, METADATA_GROUP, ReplicaId},
@@ -284,7 +285,11 @@ async fn learn_cluster(forming: &Forming, metadata: &Replica<Metadata>) -> Resul
         let founders = node.founders();
         if founders.first() == Some(&node.me()) && node.cluster_id().is_none() {
             found_on(node, metadata, &mut waiting).await?;
-            let found = Change::Found(Found { cluster_id: ClusterId(node.rng.u128()), founders });
+            let wish = Found { cluster_id: ClusterId(node.rng.u128()), founders };
+            let found = match node.settings.feature_level {
+                FEATURE_LEVEL_MIN => Change::Found(wish),
+                feature_level => Change::FoundAt { wish, feature_level },
+            };
             if let Err(error) = forming.metadata.change(found, limits::FORMING_EVERY).await {
                 tracing::debug!(?error, "founding goes on");
                 sleep(limits::FORMING_EVERY).await;
@@ -345,12 +350,18 @@ async fn register(forming: &Forming) -> Result<ReplicaId, BrokerFailed> {
     let node = &forming.node;
     let card = node.card();
     let mut waiting = Waiting::new(node, Stage::Joining);
+    let own_level = Some(node.settings.feature_level).filter(|level| *level > FEATURE_LEVEL_MIN);
+    // What it says of its level: at first all, and then in turns, for a leader of level 1 cannot read that.
+    let mut level = own_level;
     loop {
-        let known = node.metadata().and_then(|metadata| metadata.read(|state| state.broker(node.me()).cloned()));
-        if let Some(known) = known.filter(|known| neighbours::is_same(known, &card)) {
-            return Ok(known.metadata_replica);
+        let known = |state: &Metadata| {
+            let is_known = neighbours::is_registered(state, &card, own_level);
+            state.broker(node.me()).filter(|_| is_known).map(|known| known.metadata_replica)
+        };
+        if let Some(replica) = node.metadata().and_then(|metadata| metadata.read(known)) {
+            return Ok(replica);
         }
-        match forming.metadata.change(Change::RegisterBroker(card.clone()), limits::REGISTER_WITHIN).await {
+        match forming.metadata.change(neighbours::registration(card.clone(), level), limits::REGISTER_WITHIN).await {
             Ok(changed) => match changed.outcome {
                 Outcome::BrokerRegistered { metadata_replica } => return Ok(metadata_replica),
                 other => return Err(BrokerFailed::Raft { detail: format!("registration was answered {other:?}") }),
@@ -360,6 +371,8 @@ async fn register(forming: &Forming) -> Result<ReplicaId, BrokerFailed> {
             }) => {
                 return Err(BrokerFailed::StorageIdMismatch { broker, registered, found: offered });
             }
+            // It said less than it could.
+            Err(ChangeFailed::Refused { .. }) if level != own_level => level = own_level,
             Err(ChangeFailed::Refused { refusal, after_unknown: _ }) => {
                 return Err(BrokerFailed::RegistrationRefused(refusal));
             }
@@ -369,6 +382,7 @@ async fn register(forming: &Forming) -> Result<ReplicaId, BrokerFailed> {
                 let who = neighbours::missing(node, &others);
                 let why = format!("the metadata group has not taken this broker's registration: {leader}; {who}");
                 waiting.goes_on(&why, neighbours::REGISTER_TO_DO);
+                level = if level.is_none() { own_level } else { None };
             }
         }
     }

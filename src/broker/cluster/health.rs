@@ -122,7 +122,14 @@ impl Views {
         let mut notes = self.ask_group_notes(&alive).await;
         let leader_of = |group: &RaftGroupId| self.node.raft.leader_of(*group).map(|leader| leader.broker);
         notes.extend(uneven_leaders(&alive, &partitions, leader_of));
-        HealthReport { notes, ..assess(&brokers, &alive, &partitions, leaderless, metadata_led, &nodes) }
+        let levels = self.metadata.feature_levels().await;
+        notes.extend(levels.note);
+        HealthReport {
+            notes,
+            feature_level: levels.cluster,
+            feature_level_supported: levels.supported,
+            ..assess(&brokers, &alive, &partitions, leaderless, metadata_led, &nodes)
+        }
     }
 
     fn broker_view(&self, broker: &metadata::Broker, voters: &BTreeSet<BrokerId>) -> BrokerView {

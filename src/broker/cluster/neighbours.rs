@@ -19,7 +19,7 @@ use crate::{
         node::{Node, Stage},
         peers::calls::{Answer, Call},
     },
-    metadata::{Change, RegisterBroker},
+    metadata::{Change, Metadata, RegisterBroker},
     types::{BrokerId, ClusterId, METADATA_GROUP},
 };
 
@@ -108,22 +108,41 @@ async fn take_registrations(group: &MetadataGroup, asked: &mut BTreeMap<BrokerId
     let peers = node.raft.peers().into_iter();
     let peers = peers.filter_map(|peer| Some((peer, node.raft.session_with(peer)?)));
     let peers: Vec<(BrokerId, u64)> = peers.filter(|(peer, session)| due(peer, *session)).collect();
-    let answers = peers.iter().map(|(peer, _)| node.call(*peer, &Call::Introduce, limits::CALL_WITHIN));
+    // At level 1 there may be brokers that can read no other question.
+    let question = if metadata.read(Metadata::registers_levels) { Call::Describe } else { Call::Introduce };
+    let answers = peers.iter().map(|(peer, _)| node.call(*peer, &question, limits::CALL_WITHIN));
     let answers = join_all(answers).await;
     for ((peer, session), answer) in peers.into_iter().zip(answers) {
-        let Ok(Answer::Introduced(card)) = answer else { continue };
+        let (card, level) = match answer {
+            Ok(Answer::Introduced(card)) => (card, None),
+            Ok(Answer::Described { card, feature_level }) => (card, Some(feature_level)),
+            Ok(_) | Err(_) => continue,
+        };
         asked.insert(peer, (session, Instant::now()));
         let Some(card) = card.filter(|card| card.id == peer) else { continue };
-        if !metadata.read(|state| state.broker(peer).is_some_and(|known| is_same(known, &card))) {
+        if !metadata.read(|state| is_registered(state, &card, level)) {
             tracing::info!(broker = %peer, peer_address = card.peer_address, "registering a broker");
             // A refusal, of a wrong directory say, reaches the broker by its own request.
-            let _ = group.change(Change::RegisterBroker(card), limits::CALL_WITHIN).await;
+            let _ = group.change(registration(card, level), limits::CALL_WITHIN).await;
         }
     }
 }
 
-/// Whether a registration says all that a broker says of itself.
-pub fn is_same(known: &crate::metadata::Broker, card: &RegisterBroker) -> bool {
+/// Whether the metadata says of a broker all that it says of itself. Its feature level counts where registrations say it.
+pub fn is_registered(state: &Metadata, card: &RegisterBroker, level: Option<u32>) -> bool {
+    state.broker(card.id).is_some_and(|known| is_same(known, card))
+        && state.supported_by(card.id).is_none_or(|known| Some(known) == level)
+}
+
+/// As the metadata group's leader is asked for it. It writes what the cluster's feature level allows.
+pub fn registration(card: RegisterBroker, level: Option<u32>) -> Change {
+    match level {
+        Some(feature_level) => Change::RegisterBrokerAt { wish: card, feature_level },
+        None => Change::RegisterBroker(card),
+    }
+}
+
+fn is_same(known: &crate::metadata::Broker, card: &RegisterBroker) -> bool {
     is_reachable(known, card) && known.rack == card.rack && known.version == card.version
 }
 

@@ -68,6 +68,9 @@ pub enum Call {
     RetentionNotes { groups: Vec<RaftGroupId> },
     /// Do you lead this group?
     Leads { group: RaftGroupId, within_ms: u32 },
+    /// What do you say of yourself to be registered, and which feature level do you support? Brokers of level 1 cannot
+    /// read it.
+    Describe,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,6 +105,11 @@ pub enum Answer {
     RetentionNotes(Vec<String>),
     /// In which epoch the broker leads. None: it does not, or it cannot be confirmed.
     Leads(Option<LeaderNow>),
+    /// No card: not part of a cluster yet.
+    Described {
+        card: Option<RegisterBroker>,
+        feature_level: u32,
+    },
 }
 
 /// What a broker tells of itself.
@@ -273,6 +281,7 @@ mod tests {
             ("call-introduce", Call::Introduce),
             ("call-retention-notes", Call::RetentionNotes { groups: vec![RaftGroupId(7)] }),
             ("call-leads", Call::Leads { group: RaftGroupId(7), within_ms: 5 }),
+            ("call-describe", Call::Describe),
         ]
     }
 
@@ -325,6 +334,7 @@ mod tests {
             // What a layer below refused travels whole.
             ("answer-group-refused", Answer::Group(GroupAttempt::Answered(Err(refused)))),
             ("answer-transfer-refused", Answer::Transfer(Err(AdminError::TransferRefused(TransferError::NoCandidate)))),
+            ("answer-described", Answer::Described { card: None, feature_level: 2 }),
         ]
     }
 

@@ -236,6 +236,28 @@ pub struct HealthReport {
     pub partitions: u32,
     pub partitions_without_leader: u32,
     pub partitions_under_replicated: u32,
+    /// What the cluster may write; 0: not known here.
+    pub feature_level: u32,
+    /// What every registered broker supports, as far as they said.
+    pub feature_level_supported: u32,
+}
+
+/// Lets the cluster write at a higher feature level, if every registered broker supports it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RaiseFeatureLevelRequest {
+    /// None: the highest that the asked broker supports.
+    pub to: Option<u32>,
+    /// Check only.
+    pub dry_run: bool,
+    /// Zero: the default.
+    pub timeout: Duration,
+}
+
+/// Equal: the cluster was at that level already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeatureLevelRaised {
+    pub from: u32,
+    pub to: u32,
 }
 
 /// For `/readyz` and the health service.

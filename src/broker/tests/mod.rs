@@ -9,6 +9,7 @@ mod full;
 mod groups;
 mod initial;
 mod intake;
+mod levels;
 pub mod machine;
 mod moved;
 mod namesake;

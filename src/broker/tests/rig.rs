@@ -26,6 +26,7 @@ use crate::{
         ProduceError, ProduceRequest, Readiness, Receipt, node::GroupSettings,
     },
     config::Peer,
+    formats::FEATURE_LEVEL,
     metrics::Metrics,
     record::{BatchBuilder, Codec, Producer, Record, decode_records},
     seam::{Clock, Listener, Net, Rng, SystemClock, TcpNet},
@@ -82,6 +83,8 @@ pub struct Cluster {
     pub lists: BTreeMap<u64, Vec<Peer>>,
     /// After so long brokers that are run from now on warn that they wait.
     pub warn_after: Duration,
+    /// The feature levels that single brokers support when they are run from now on; others support the newest.
+    pub levels: BTreeMap<u64, u32>,
     /// Where brokers that are run from now on log, if anywhere.
     pub log: Option<Log>,
     /// Processes started so far: no two draw the same numbers.
@@ -144,6 +147,7 @@ impl Cluster {
             singles: true,
             lists: BTreeMap::new(),
             warn_after: BrokerSettings::WARN_AFTER,
+            levels: BTreeMap::new(),
             log: None,
             // Two clusters of one test are two clusters.
             started: seed << 16,
@@ -191,6 +195,7 @@ impl Cluster {
         let (disk, groups, elections) = (self.disks[&id].clone(), self.groups, self.elections);
         let net = CutNet { me: id, cuts: Arc::clone(&self.cuts) };
         let (singles, warn_after) = (self.singles, self.warn_after);
+        let feature_level = self.levels.get(&id).copied().unwrap_or(FEATURE_LEVEL);
         let (world, disk_world) = (self.worlds[&id].clone(), self.worlds[&id].clone());
         let started = runtime.0.as_ref().unwrap().spawn(async move {
             let metrics = Metrics::new();
@@ -202,6 +207,7 @@ impl Cluster {
                 settings: BrokerSettings {
                     single: singles,
                     warn_after,
+                    feature_level,
                     ..settings(id, &address, peers, groups, elections)
                 },
                 store,
@@ -410,6 +416,7 @@ fn settings(
         disk_reserve_bytes: RESERVE_BYTES,
         groups,
         warn_after: BrokerSettings::WARN_AFTER,
+        feature_level: FEATURE_LEVEL,
     }
 }
 

@@ -137,12 +137,13 @@ fn lines(look: &Look) -> Vec<String> {
     let mut lines = vec![
         if health.is_healthy { "healthy".into() } else { "unhealthy".to_string() },
         format!(
-            "{} of {} brokers alive; {} partitions, {} without leader, {} under-replicated",
+            "{} of {} brokers alive; {} partitions, {} without leader, {} under-replicated; feature level {}",
             health.brokers_alive,
             health.brokers,
             health.partitions,
             health.partitions_without_leader,
-            health.partitions_under_replicated
+            health.partitions_under_replicated,
+            health.feature_level
         ),
     ];
     lines.extend(health.problems.iter().map(|problem| format!("- {problem}")));
@@ -159,6 +160,7 @@ fn health_json(h: &ClusterHealth) -> Value {
         "brokers_alive": h.brokers_alive, "brokers": h.brokers,
         "partitions": h.partitions, "partitions_without_leader": h.partitions_without_leader,
         "partitions_under_replicated": h.partitions_under_replicated,
+        "feature_level": h.feature_level, "feature_level_supported": h.feature_level_supported,
     });
     if !h.details.is_empty() {
         json["details"] = json!(h.details);
@@ -181,6 +183,8 @@ mod tests {
             partitions_without_leader: 0,
             partitions_under_replicated: 6,
             details: vec!["t-0 misses its replica on broker 3".into()],
+            feature_level: 1,
+            feature_level_supported: 2,
         }
     }
 
@@ -189,7 +193,8 @@ mod tests {
         let want = json!({"healthy":false,"problems":["broker 3 does not answer"],
             "details":["t-0 misses its replica on broker 3"],
             "notes":["retention is about to delete unread records of group g"],"brokers_alive":2,"brokers":3,
-            "partitions":6,"partitions_without_leader":0,"partitions_under_replicated":6});
+            "partitions":6,"partitions_without_leader":0,"partitions_under_replicated":6,"feature_level":1,
+            "feature_level_supported":2});
         assert_eq!(health_json(&sick()), want);
         let asked_for_none = ClusterHealth { details: vec![], ..sick() };
         assert_eq!(health_json(&asked_for_none).get("details"), None, "as the console's");
@@ -199,6 +204,7 @@ mod tests {
     fn notes_stand_apart_from_problems() {
         let text = lines(&Ok(sick()));
         assert_eq!(text[0], "unhealthy");
+        assert!(text[1].ends_with("6 under-replicated; feature level 1"), "{text:?}");
         assert_eq!(text[2], "- broker 3 does not answer");
         assert_eq!(text[3], "    t-0 misses its replica on broker 3");
         assert!(text[4].starts_with("note: retention"), "{text:?}");

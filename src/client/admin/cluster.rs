@@ -30,6 +30,15 @@ impl Admin {
         Health { admin: self, request: v1::HealthRequest { details: false } }
     }
 
+    /// A request that raises the cluster's feature level, once every broker supports the new one.
+    pub fn raise_feature_level(&self) -> RaiseFeatureLevel<'_> {
+        let timeout_ms = Some(self.timeout_ms());
+        RaiseFeatureLevel {
+            admin: self,
+            request: v1::RaiseFeatureLevelRequest { to: None, dry_run: false, timeout_ms },
+        }
+    }
+
     /// A request that gives the leadership of a partition to another broker.
     pub fn transfer_leader(&self, partition: TopicPartition) -> TransferLeader<'_> {
         self.transfer(partition.topic, partition.partition)
@@ -94,6 +103,43 @@ impl Health<'_> {
         let call = |channel, request| async move { cluster_client(channel).health(request).await };
         Ok(ClusterHealth::of(self.admin.ask("health", self.request, call).await?))
     }
+}
+
+/// A feature level that the cluster shall have: see [`Admin::raise_feature_level`].
+#[must_use = "nothing is changed before `send`"]
+pub struct RaiseFeatureLevel<'a> {
+    admin: &'a Admin,
+    request: v1::RaiseFeatureLevelRequest,
+}
+
+impl RaiseFeatureLevel<'_> {
+    /// The new level; without it the highest that the asked broker supports.
+    pub fn to(mut self, level: u32) -> Self {
+        self.request.to = Some(level);
+        self
+    }
+
+    /// Whether it is only checked.
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.request.dry_run = dry_run;
+        self
+    }
+
+    /// Raises the level. Repeating it changes nothing more.
+    pub async fn send(self) -> Result<RaisedLevel, ClientError> {
+        let call = |channel, request| async move { cluster_client(channel).raise_feature_level(request).await };
+        let raised = self.admin.change("raise_feature_level", self.request, call).await?;
+        Ok(RaisedLevel { from: raised.from, to: raised.to })
+    }
+}
+
+/// The cluster's feature level before and after a raise; equal if it was there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RaisedLevel {
+    /// Before.
+    pub from: u32,
+    /// Afterwards, or where it would be.
+    pub to: u32,
 }
 
 /// A leadership that shall be another broker's: see [`Admin::transfer_leader`].
@@ -256,6 +302,10 @@ pub struct ClusterHealth {
     pub partitions_without_leader: i32,
     /// How many of them miss a replica.
     pub partitions_under_replicated: i32,
+    /// What brokers may write to one another and to disk.
+    pub feature_level: u32,
+    /// What every broker supports, as far as they said.
+    pub feature_level_supported: u32,
 }
 
 impl ClusterHealth {
@@ -270,6 +320,8 @@ impl ClusterHealth {
             partitions: answer.partitions,
             partitions_without_leader: answer.partitions_without_leader,
             partitions_under_replicated: answer.partitions_under_replicated,
+            feature_level: answer.feature_level,
+            feature_level_supported: answer.feature_level_supported,
         }
     }
 }

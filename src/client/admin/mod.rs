@@ -13,8 +13,8 @@ use tonic::{Response, Status, transport::Channel};
 
 pub use self::{
     cluster::{
-        BrokerInfo, ClusterDescription, ClusterHealth, DescribeCluster, Health, PartitionRoute, TopicRoutes,
-        TransferLeader,
+        BrokerInfo, ClusterDescription, ClusterHealth, DescribeCluster, Health, PartitionRoute, RaiseFeatureLevel,
+        RaisedLevel, TopicRoutes, TransferLeader,
     },
     groups::{
         CommittedOffset, DeleteGroup, GroupDescription, GroupMember, GroupPartition, GroupProtocol, GroupState,

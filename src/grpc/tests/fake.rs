@@ -14,9 +14,10 @@ use super::super::Backend;
 use crate::{
     broker::{
         AddPartitionsRequest, AdminError, AlterTopicRequest, Caller, ClusterView, CreateTopicRequest,
-        DeleteTopicRequest, FetchError, FetchRequest, Fetched, FoundOffset, HealthReport, LeaderNow, OffsetAt,
-        PartitionDescription, ProduceError, ProduceRequest, ProducerIdentity, Readiness, Receipt, TopicDescription,
-        TopicSummary, TopicsWanted, TransferLeaderRequest, TrimRequest, answer_room,
+        DeleteTopicRequest, FeatureLevelRaised, FetchError, FetchRequest, Fetched, FoundOffset, HealthReport,
+        LeaderNow, OffsetAt, PartitionDescription, ProduceError, ProduceRequest, ProducerIdentity,
+        RaiseFeatureLevelRequest, Readiness, Receipt, TopicDescription, TopicSummary, TopicsWanted,
+        TransferLeaderRequest, TrimRequest, answer_room,
         groups::{
             CommitRequest, CommittedOffset, CommittedOffsets, GroupDescription, GroupError, GroupMember,
             GroupPartition, GroupSummary, HeartbeatAnswer, HeartbeatRequest, Leaver,
@@ -389,7 +390,25 @@ impl Backend for Fake {
 
     async fn health(&self, _: &Caller) -> HealthReport {
         let (problems, notes) = (vec!["broker 3 is down".into()], vec!["a note".into()]);
-        HealthReport { problems, notes, details: vec!["a detail".into()], brokers: 3, ..HealthReport::default() }
+        HealthReport {
+            problems,
+            notes,
+            details: vec!["a detail".into()],
+            brokers: 3,
+            feature_level: 1,
+            ..HealthReport::default()
+        }
+    }
+
+    async fn raise_feature_level(
+        &self,
+        _: &Caller,
+        request: RaiseFeatureLevelRequest,
+    ) -> Result<FeatureLevelRaised, AdminError> {
+        match request.to {
+            None | Some(1..=2) => Ok(FeatureLevelRaised { from: 1, to: request.to.unwrap_or(2) }),
+            Some(to) => Err(AdminError::InvalidRequest { detail: format!("broker 3 does not support level {to}") }),
+        }
     }
 
     async fn transfer_leader(&self, _: &Caller, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {

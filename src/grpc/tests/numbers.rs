@@ -30,6 +30,7 @@ enum Ask {
     Trim(v1::TrimPartitionRequest),
     Offset(v1::ListOffsetRequest),
     Transfer(v1::TransferLeaderRequest),
+    Raise(v1::RaiseFeatureLevelRequest),
     Consume(v1::ConsumeRequest),
     Produce(v1::ProduceRequest),
     Beat(v1::GroupHeartbeatRequest),
@@ -46,6 +47,7 @@ async fn refusal(channel: Channel, ask: Ask) -> Option<v1::Error> {
         Ask::Trim(request) => topics.trim_partition(request).await.map(drop),
         Ask::Offset(request) => topics.list_offset(request).await.map(drop),
         Ask::Transfer(request) => ClusterClient::new(channel).transfer_leader(request).await.map(drop),
+        Ask::Raise(request) => ClusterClient::new(channel).raise_feature_level(request).await.map(drop),
         Ask::Consume(request) => match ConsumeClient::new(channel).consume(request).await {
             Ok(stream) => soon("an answer", stream.into_inner().message()).await.map(drop),
             Err(status) => Err(status),
@@ -75,6 +77,7 @@ fn topics_and_cluster() -> Vec<(&'static str, Ask, &'static str)> {
     let partitions = |n| Ask::Create(v1::CreateTopicRequest { partitions: Some(n), ..create() });
     let replicas = |n| Ask::Create(v1::CreateTopicRequest { replication_factor: Some(n), ..create() });
     let create_in = |ms| Ask::Create(v1::CreateTopicRequest { timeout_ms: Some(ms), ..create() });
+    let raise = |to, timeout_ms| Ask::Raise(v1::RaiseFeatureLevelRequest { to, timeout_ms, dry_run: true });
     let transfer_in = |ms| Ask::Transfer(v1::TransferLeaderRequest { timeout_ms: Some(ms), ..transfer() });
     let no_topic = v1::TransferLeaderRequest { topic: String::new(), partition: 3, ..transfer() };
     vec![
@@ -119,6 +122,8 @@ fn topics_and_cluster() -> Vec<(&'static str, Ask, &'static str)> {
         ),
         ("TransferLeaderRequest.timeout_ms", transfer_in(0), "timeout_ms is 0"),
         ("TransferLeaderRequest.timeout_ms", transfer_in(u32::MAX), "timeout_ms is 4294967295"),
+        ("RaiseFeatureLevelRequest.to", raise(Some(0), None), "to is 0"),
+        ("RaiseFeatureLevelRequest.timeout_ms", raise(None, Some(0)), "timeout_ms is 0"),
     ]
 }
 

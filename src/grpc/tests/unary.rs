@@ -90,6 +90,12 @@ async fn cluster_answers_and_refuses() {
     assert_eq!((health.notes, health.details), (vec!["a note".to_string()], vec![]));
     let health = cluster.health(v1::HealthRequest { details: true }).await.unwrap().into_inner();
     assert_eq!(health.details, ["a detail"]);
+    assert_eq!(health.feature_level, 1);
+    let raised = cluster.raise_feature_level(v1::RaiseFeatureLevelRequest::default()).await.unwrap().into_inner();
+    assert_eq!((raised.from, raised.to), (1, 2));
+    let too_far = v1::RaiseFeatureLevelRequest { to: Some(9), ..Default::default() };
+    let status = cluster.raise_feature_level(too_far).await.unwrap_err();
+    assert!(status.message().contains("broker 3 does not support level 9"), "{status}");
     let transfer = v1::TransferLeaderRequest { topic: TOPIC.into(), to_broker: Some(2), ..Default::default() };
     assert_eq!(cluster.transfer_leader(transfer).await.unwrap().into_inner().leader, 2);
     let to_nobody = v1::TransferLeaderRequest { topic: TOPIC.into(), to_broker: Some(0), ..Default::default() };

@@ -16,7 +16,8 @@ async fn health_and_nodes_are_frozen() {
     let want = json!({
         "healthy": false, "problems": ["broker 3 does not answer"],
         "notes": ["retention is about to delete unread records"], "brokers_alive": 2, "brokers": 3, "partitions": 2,
-        "partitions_without_leader": 0, "partitions_under_replicated": 1,
+        "partitions_without_leader": 0, "partitions_under_replicated": 1, "feature_level": 1,
+        "feature_level_supported": 2,
     });
     assert_eq!(server.json("/api/v1/health").await, want);
     let nodes = server.json("/api/v1/nodes").await;

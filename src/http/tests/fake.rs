@@ -122,6 +122,8 @@ impl Backend for Fake {
             partitions: 2,
             partitions_without_leader: 0,
             partitions_under_replicated: 1,
+            feature_level: 1,
+            feature_level_supported: 2,
         }
     }
 
