@@ -26,6 +26,8 @@ pub fn handler(slot: Arc<OnceLock<Weak<Parts>>>) -> CallHandler {
         let (parts, turns) = (slot.get().and_then(Weak::upgrade), Arc::clone(&turns));
         Box::pin(async move {
             let answer = match (parts, decode::<Call>(&bytes)) {
+                // It plays an older version, which could not read this.
+                (Some(parts), Some(call)) if call.level() > parts.node.settings.feature_level => Answer::Unavailable,
                 (Some(parts), Some(call)) => match turns.try_acquire() {
                     Ok(_turn) => answer(&parts, from, call).await,
                     Err(_) => {

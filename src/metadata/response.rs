@@ -118,7 +118,9 @@ pub enum Refusal {
 fn behind_text(behind: &[(BrokerId, Option<u32>)]) -> String {
     let one = |(broker, supports): &(BrokerId, Option<u32>)| match supports {
         Some(level) => format!("broker {broker} supports up to {level}"),
-        None => format!("broker {broker} does not say what it supports (it is of an older version, or does not run)"),
+        None => {
+            format!("broker {broker} does not say that it supports more than 1 (an older version, or it does not run)")
+        }
     };
     behind.iter().map(one).collect::<Vec<_>>().join(", ")
 }

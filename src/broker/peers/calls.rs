@@ -112,6 +112,36 @@ pub enum Answer {
     },
 }
 
+impl Call {
+    /// The feature level that this call came with. Any broker may be asked all the same: one that cannot read a call
+    /// answers that it did nothing.
+    pub fn level(&self) -> u32 {
+        match self {
+            Call::Hello { .. }
+            | Call::MetadataIndex
+            | Call::Stats { .. }
+            | Call::Trim { .. }
+            | Call::Transfer { .. }
+            | Call::Health
+            | Call::Clock
+            | Call::Group { .. }
+            | Call::Lag { .. }
+            | Call::GroupNotes
+            | Call::Console(_)
+            | Call::LayoutInUse { .. }
+            | Call::Recall
+            | Call::Remember { .. }
+            | Call::Alarm { .. }
+            | Call::Where
+            | Call::Introduce
+            | Call::RetentionNotes { .. }
+            | Call::Leads { .. } => 1,
+            Call::Change { change, .. } => change.level(),
+            Call::Describe => 2,
+        }
+    }
+}
+
 /// What a broker tells of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {

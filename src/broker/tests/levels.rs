@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::rig::{Cluster, PATIENCE, until};
 use crate::{
-    broker::{AdminError, BrokerFailed, Caller, FeatureLevelRaised, RaiseFeatureLevelRequest},
+    broker::{AdminError, BrokerFailed, Caller, FeatureLevelRaised, RaiseFeatureLevelRequest, TransferLeaderRequest},
     formats::FEATURE_LEVEL,
     metadata::{Command, Metadata},
     storage::{EntryKind, Store, StoreOptions, WriterProbe},
-    types::{LogIndex, METADATA_GROUP},
+    types::{BrokerId, LogIndex, METADATA_GROUP},
 };
 
 async fn raise(cluster: &Cluster, id: u64, dry_run: bool) -> Result<FeatureLevelRaised, AdminError> {
@@ -76,18 +77,25 @@ async fn a_cluster_with_a_broker_behind_is_raised_once_that_one_has_caught_up() 
         restart_at(&mut cluster, id, 2).await;
         cluster.wait_ready(id).await;
     }
+    // One more, of the new version, while a leader of the old one can only read how that one registers.
+    let to_broker_3 = TransferLeaderRequest { partition: None, to: Some(BrokerId(3)), timeout: PATIENCE };
+    cluster.broker(1).transfer_leader(&Caller::ANONYMOUS, to_broker_3).await.expect("broker 3 is there");
+    let fourth = cluster.add(62_100).await;
+    cluster.run(fourth).await;
+    cluster.wait_ready(fourth).await;
     cluster.create("u", 1).await;
     cluster.produce("t", 0).await;
     for dry_run in [true, false] {
         let refused = raise(&cluster, 1, dry_run).await.expect_err("broker 3 lags").to_string();
-        assert!(refused.contains("broker 3 supports up to 1") && !refused.contains("broker 2"), "{refused}");
+        assert!(refused.contains("broker 3 does not say that it supports more than 1"), "{refused}");
+        assert!(![1, 2, 4].iter().any(|id| refused.contains(&format!("broker {id}"))), "{refused}");
     }
     let health = cluster.broker(2).health(&Caller::ANONYMOUS).await;
     assert_eq!((health.feature_level, health.feature_level_supported), (1, 1));
-    let named = |note: &String| note.contains("stays at feature level 1") && note.contains("broker 3 supports up to 1");
+    let named = |note: &String| note.contains("stays at feature level 1") && note.contains("broker 3 does not say");
     assert!(health.notes.iter().any(named), "{:?}", health.notes);
-    // Brokers 1 and 2 could write more, have registered again, and were asked to raise.
-    for id in 1..=3 {
+    // All but broker 3 could write more, have registered, and were asked to raise.
+    for id in 1..=4 {
         let (highest, state_version) = written(&cluster, id).await;
         assert_eq!((highest, level(&cluster, id)), (1, 1), "broker {id}");
         assert!(state_version.is_none_or(|version| version == 2), "broker {id}: {state_version:?}");
@@ -102,7 +110,7 @@ async fn a_cluster_with_a_broker_behind_is_raised_once_that_one_has_caught_up() 
     assert_eq!(level(&cluster, 3), 1, "a dry run");
     assert_eq!(raise(&cluster, 3, false).await, Ok(FeatureLevelRaised { from: 1, to: 2 }));
     assert_eq!(raise(&cluster, 2, false).await, Ok(FeatureLevelRaised { from: 2, to: 2 }), "once more changes nothing");
-    for id in 1..=3 {
+    for id in 1..=4 {
         until(&format!("broker {id} is at level 2"), || async { level(&cluster, id) == 2 }).await;
     }
     cluster.create("v", 1).await;
@@ -134,4 +142,24 @@ async fn a_broker_below_the_clusters_level_does_not_join() {
     }
     let health = cluster.broker(1).health(&Caller::ANONYMOUS).await;
     assert_eq!((health.brokers, health.feature_level_supported), (4, FEATURE_LEVEL));
+}
+
+/// Of a version that does not exist yet: now, and whenever it starts again.
+#[tokio::test]
+async fn a_broker_that_cannot_read_an_entry_stops_and_says_which_level_it_takes() {
+    let mut cluster = Cluster::start(1, 64_000).await;
+    let metadata = cluster.broker(1).parts.node.metadata().expect("it is ready");
+    let term = metadata.status().borrow().term;
+    // Version, time, a variant that this version does not know.
+    drop(metadata.propose(term, Bytes::from_static(&[1, 2, 99])).await);
+    drop(metadata);
+    for restart in [false, true] {
+        if restart {
+            cluster.end(1).await;
+            cluster.run(1).await;
+        }
+        let failed = end_of(&cluster, 1).await.to_string();
+        assert!(failed.contains(&format!("needs a feature level above {FEATURE_LEVEL}")), "{failed}");
+        assert!(failed.contains("use a newer broker"), "{failed}");
+    }
 }

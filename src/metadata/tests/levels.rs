@@ -31,7 +31,7 @@ fn the_level_rises_once_every_broker_supports_it() {
     let mut cluster = Cluster::founded(3, |_| None);
     let before = cluster.state.clone();
     for (heard, named) in [
-        (&[][..], "broker 1 does not say"),
+        (&[][..], "broker 1 does not say that it supports more than 1"),
         (&[(1, 2), (2, 2)], "broker 3 does not say"),
         (&[(1, 2), (2, 1), (3, 2)], "feature level 2 needs every broker to support it: broker 2 supports up to 1"),
     ] {
