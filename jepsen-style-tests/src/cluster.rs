@@ -45,9 +45,12 @@ pub struct TestDir(PathBuf);
 
 impl TestDir {
     pub fn new(name: &str) -> TestDir {
+        let base = env::var_os("FLOTILLA_TEST_DIR");
+        TestDir::below(&base.map_or_else(|| env::temp_dir().join("flotilla-tests"), PathBuf::from), name)
+    }
+
+    pub fn below(base: &Path, name: &str) -> TestDir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let base =
-            env::var_os("FLOTILLA_TEST_DIR").map_or_else(|| env::temp_dir().join("flotilla-tests"), PathBuf::from);
         let unique = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = base.join(format!("{name}-{}-{unique}", std::process::id()));
         fs::create_dir_all(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -94,7 +97,12 @@ pub struct Cli {
 
 impl Cli {
     pub fn new(home: &Path) -> Cli {
-        Cli { binary: binary(), home: home.to_path_buf(), brokers: String::new() }
+        Cli::of(&binary(), home)
+    }
+
+    /// The command line of another binary than that under test.
+    pub fn of(binary: &Path, home: &Path) -> Cli {
+        Cli { binary: binary.to_path_buf(), home: home.to_path_buf(), brokers: String::new() }
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
@@ -298,7 +306,19 @@ impl Cluster {
         prepare: impl FnOnce(&[PathBuf]) -> Vec<Mount>,
     ) -> Cluster {
         let dir = TestDir::new(name);
-        let cli = Cli::new(dir.path());
+        Cluster::start_in(dir, &binary(), nodes, settings, prepare)
+    }
+
+    /// The same, of any binary and in any directory.
+    #[track_caller]
+    pub fn start_in(
+        dir: TestDir,
+        binary: &Path,
+        nodes: u64,
+        settings: &[String],
+        prepare: impl FnOnce(&[PathBuf]) -> Vec<Mount>,
+    ) -> Cluster {
+        let cli = Cli::of(binary, dir.path());
         let local = dir.path().join("local");
         let data: Vec<PathBuf> = (1..=nodes).map(|id| local.join(format!("n{id}")).join("data")).collect();
         let (mounts, local_dir) = (prepare(&data), local.to_string_lossy().into_owned());
@@ -436,7 +456,7 @@ pub fn assert_no_panics(dir: &Path) {
             let path = entry.path();
             if path.is_dir() {
                 open.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "log") {
+            } else if is_log(&path) {
                 // RocksDB's own .log files are binary and do not say this.
                 let text = fs::read(&path).unwrap_or_default();
                 let text = String::from_utf8_lossy(&text);
@@ -447,4 +467,21 @@ pub fn assert_no_panics(dir: &Path) {
         }
     }
     assert!(logs > 0, "no logs below {}: nothing was looked at", dir.display());
+}
+
+/// `n1/log` of `flotilla local`, or `server-1.log` of one that was started by hand.
+fn is_log(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "log") || path.extension().is_some_and(|extension| extension == "log")
+}
+
+#[test]
+fn a_panic_in_the_log_of_a_local_node_is_found() {
+    let dir = TestDir::below(&env::temp_dir(), "flotilla-logs");
+    let node = dir.path().join("n1");
+    fs::create_dir(&node).expect("a directory");
+    let look = || std::panic::catch_unwind(|| assert_no_panics(dir.path()));
+    fs::write(node.join("log"), "all is well\n").expect("a file");
+    assert!(look().is_ok());
+    fs::write(node.join("log"), "all is well\nthread 'main' panicked at src/main.rs\n").expect("a file");
+    assert!(look().is_err());
 }
