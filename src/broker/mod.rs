@@ -60,6 +60,9 @@ pub use limits::{
 pub use node::{BrokerSettings, GroupSettings};
 pub use peers::console_calls::{BrowseFrom, BrowseRequest, Browsed, NodeFigures};
 pub use produce::Waiting;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub use replica::appender::benched::{LedPartition, PlannedEntry};
 pub use requests::reads::{
     FetchManyRequest, FetchRequest, Fetched, FoundOffset, OffsetAt, PartitionFetch, PartitionRead,
 };

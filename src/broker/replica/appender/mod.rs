@@ -3,6 +3,8 @@
 //! It feeds [`core::Core`] with arrivals, outcomes, time and the group's status, and does what it
 //! says: propose, one admission awaited before the next (SAFETY M2), and answer.
 
+#[cfg(feature = "internals")]
+pub mod benched;
 mod core;
 #[cfg(test)]
 mod core_tests;
