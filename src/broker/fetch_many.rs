@@ -52,16 +52,17 @@ impl Fetches {
     }
 
     /// Retention may move the log start between any look-up and the fetch that follows it.
-    pub async fn fetch_kept(&self, mut request: FetchRequest) -> Result<Fetched, FetchError> {
+    pub async fn fetch_kept(&self, mut request: FetchRequest) -> Result<(Offset, Fetched), FetchError> {
         for _ in 0..limits::LOG_START_TRIES {
             match self.fetch(request.clone()).await {
                 Err(FetchError::OffsetOutOfRange { log_start, .. }) if log_start > request.offset => {
                     request.offset = log_start;
                 }
-                ended => return ended,
+                ended => return ended.map(|fetched| (request.offset, fetched)),
             }
         }
-        self.fetch(request).await
+        let begins = request.offset;
+        self.fetch(request).await.map(|fetched| (begins, fetched))
     }
 
     /// One answer for each partition asked for, in that order.

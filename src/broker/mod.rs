@@ -107,8 +107,9 @@ impl Broker {
     }
 
     /// As [`Broker::fetch`], of all that is kept from an offset on: where retention has overtaken it, from the log
-    /// start on. For who looked up where to begin.
-    pub async fn fetch_kept(&self, _: &Caller, request: FetchRequest) -> Result<Fetched, FetchError> {
+    /// start on. For who looked up where to begin. Also the offset at which it begins, which may lie within the first
+    /// batch: what that holds before it is not kept.
+    pub async fn fetch_kept(&self, _: &Caller, request: FetchRequest) -> Result<(Offset, Fetched), FetchError> {
         self.parts.fetches.fetch_kept(request).await
     }
 

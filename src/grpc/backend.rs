@@ -41,7 +41,7 @@ pub trait Backend: Clone + Send + Sync + Unpin + 'static {
         &self,
         caller: &Caller,
         request: FetchRequest,
-    ) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
+    ) -> impl Future<Output = Result<(Offset, Fetched), FetchError>> + Send;
     fn topic_id(&self, topic: &str) -> Option<TopicId>;
     /// Where clients of this face reach a broker; empty if that is not known here.
     fn client_address(&self, of: BrokerId) -> String;
@@ -172,7 +172,7 @@ impl Backend for Broker {
         Broker::fetch(self, caller, request).await
     }
 
-    async fn fetch_kept(&self, caller: &Caller, request: FetchRequest) -> Result<Fetched, FetchError> {
+    async fn fetch_kept(&self, caller: &Caller, request: FetchRequest) -> Result<(Offset, Fetched), FetchError> {
         Broker::fetch_kept(self, caller, request).await
     }
 

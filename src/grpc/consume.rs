@@ -25,7 +25,6 @@ use crate::{
     },
     grpc::backend::CALLER,
     proto::v1,
-    record::BatchHeader,
 };
 
 const API: &str = "consume";
@@ -243,16 +242,10 @@ impl<B: Backend> Reader<B> {
         if !self.takes_what_is_kept {
             return self.services.backend.fetch(&CALLER, request).await;
         }
-        let fetched = self.services.backend.fetch_kept(&CALLER, request).await?;
+        let (begins, fetched) = self.services.backend.fetch_kept(&CALLER, request).await?;
         self.takes_what_is_kept = false;
-        let begins = match fetched.batches.first().map(|batch| BatchHeader::parse(batch)) {
-            Some(Ok(header)) => header.base_offset,
-            // Whoever decodes it says why.
-            Some(Err(_)) => self.cursor.position,
-            None => fetched.next_offset,
-        };
         // Later than asked for where retention was quicker.
-        self.cursor.position = self.cursor.position.max(begins);
+        self.cursor.position = begins;
         Ok(fetched)
     }
 }

@@ -300,12 +300,13 @@ impl Backend for Fake {
         }
     }
 
-    async fn fetch_kept(&self, _: &Caller, request: FetchRequest) -> Result<Fetched, FetchError> {
+    async fn fetch_kept(&self, _: &Caller, request: FetchRequest) -> Result<(Offset, Fetched), FetchError> {
         match self.fetch(&Caller::ANONYMOUS, request.clone()).await {
             Err(FetchError::OffsetOutOfRange { log_start, .. }) if log_start > request.offset => {
-                self.fetch(&Caller::ANONYMOUS, FetchRequest { offset: log_start, ..request }).await
+                let fetched = self.fetch(&Caller::ANONYMOUS, FetchRequest { offset: log_start, ..request }).await?;
+                Ok((log_start, fetched))
             }
-            ended => ended,
+            ended => ended.map(|fetched| (request.offset, fetched)),
         }
     }
 
