@@ -145,7 +145,6 @@ fn command_bytes_are_frozen() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table of literals")]
 fn response_bytes_are_frozen() {
     let outcomes = [
         GroupOutcome::Joined { epoch: 1 },
