@@ -131,16 +131,16 @@ mod tests {
     use crate::metrics::Metrics;
 
     #[test]
-    fn every_limit_has_a_series_before_it_is_reached_and_a_line_in_the_map() {
+    fn every_limit_has_a_series_before_it_is_reached_and_a_line_in_the_table() {
         let metrics = Metrics::new();
         metrics.intake().refused_at(Limit::FetchReads);
         let text = metrics.encode();
-        let map = include_str!("../../ARCHITECTURE.md");
+        let table = include_str!("../limits.md");
         for limit in Limit::ALL {
             let (name, count) = (limit.name(), u32::from(limit == Limit::FetchReads));
             let line = format!("flotilla_limit_refusals_total{{limit=\"{name}\"}} {count}");
             assert!(text.lines().any(|found| found == line), "no line {line:?} in:\n{text}");
-            assert!(map.contains(&format!("`{name}`")), "ARCHITECTURE.md does not say what {name} is");
+            assert!(table.contains(&format!("`{name}`")), "limits.md does not say what {name} is");
         }
         let names: BTreeSet<&str> = Limit::ALL.iter().map(|limit| limit.name()).collect();
         assert_eq!(names.len(), Limit::ALL.len());
