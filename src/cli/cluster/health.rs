@@ -143,7 +143,7 @@ fn lines(look: &Look) -> Vec<String> {
             health.partitions,
             health.partitions_without_leader,
             health.partitions_under_replicated,
-            health.feature_level
+            health.feature_level.map_or("not told".to_string(), |level| level.to_string())
         ),
     ];
     lines.extend(health.problems.iter().map(|problem| format!("- {problem}")));
@@ -183,8 +183,8 @@ mod tests {
             partitions_without_leader: 0,
             partitions_under_replicated: 6,
             details: vec!["t-0 misses its replica on broker 3".into()],
-            feature_level: 1,
-            feature_level_supported: 2,
+            feature_level: Some(1),
+            feature_level_supported: Some(2),
         }
     }
 
@@ -205,6 +205,8 @@ mod tests {
         let text = lines(&Ok(sick()));
         assert_eq!(text[0], "unhealthy");
         assert!(text[1].ends_with("6 under-replicated; feature level 1"), "{text:?}");
+        let of_an_old_broker = lines(&Ok(ClusterHealth { feature_level: None, ..sick() }));
+        assert!(of_an_old_broker[1].ends_with("feature level not told"), "{of_an_old_broker:?}");
         assert_eq!(text[2], "- broker 3 does not answer");
         assert_eq!(text[3], "    t-0 misses its replica on broker 3");
         assert!(text[4].starts_with("note: retention"), "{text:?}");

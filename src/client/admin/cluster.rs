@@ -302,14 +302,17 @@ pub struct ClusterHealth {
     pub partitions_without_leader: i32,
     /// How many of them miss a replica.
     pub partitions_under_replicated: i32,
-    /// What brokers may write to one another and to disk.
-    pub feature_level: u32,
-    /// What every broker supports, as far as they said.
-    pub feature_level_supported: u32,
+    /// What brokers may write to one another and to disk. None: the broker that answered is of a version that does not
+    /// say, or in no cluster yet.
+    pub feature_level: Option<u32>,
+    /// What every broker supports, as far as they said. None as for `feature_level`.
+    pub feature_level_supported: Option<u32>,
 }
 
 impl ClusterHealth {
     fn of(answer: v1::HealthResponse) -> ClusterHealth {
+        // Levels begin at 1.
+        let told = |level: u32| (level > 0).then_some(level);
         ClusterHealth {
             is_healthy: answer.healthy,
             problems: answer.problems,
@@ -320,8 +323,8 @@ impl ClusterHealth {
             partitions: answer.partitions,
             partitions_without_leader: answer.partitions_without_leader,
             partitions_under_replicated: answer.partitions_under_replicated,
-            feature_level: answer.feature_level,
-            feature_level_supported: answer.feature_level_supported,
+            feature_level: told(answer.feature_level),
+            feature_level_supported: told(answer.feature_level_supported),
         }
     }
 }
