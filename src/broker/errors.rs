@@ -270,7 +270,7 @@ impl AdminError {
                 TransferError::NotLeader | TransferError::NoCandidate => true,
                 TransferError::NoSuchVoter(_) | TransferError::TimedOut(_) => false,
             },
-            // Said only after the metadata leader has confirmed it: see `Inner::topic`.
+            // Said only after the metadata leader has confirmed it: see `MetadataGroup::topic`.
             Self::UnknownTopic { .. }
             | Self::UnknownPartition { .. }
             | Self::InvalidRequest { .. }
