@@ -10,14 +10,14 @@ use super::{
     limits,
 };
 use crate::{
-    metrics::{IntakeProbe, Limit},
+    metrics::{HeldUp, IntakeProbe, Limit},
     record::BATCH_BYTES_MAX,
 };
 
 /// Room for batches on their way to readers.
 pub fn answer_room(bytes_max: usize, probe: IntakeProbe) -> Arc<HeldBytes> {
     let limits = HeldLimits {
-        what: "answers that are not taken",
+        what: HeldUp::Answers,
         limit: Limit::Answers,
         bytes_max,
         waiting_max: limits::ANSWERS_WAITING_MAX,

@@ -22,16 +22,19 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::metrics::{IntakeProbe, Limit};
+use crate::metrics::{HeldUp, IntakeProbe, Limit};
 
 /// How often whoever waits looks for holders that are too slow.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// There is no room, and too many wait for it or one has waited too long.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this broker holds {bytes_max} bytes of {what} already; nothing was done, use another broker or retry later")]
+#[error(
+    "this broker holds {bytes_max} bytes of {} already; nothing was done, use another broker or retry later",
+    .what.name()
+)]
 pub struct Crowded {
-    pub what: &'static str,
+    pub what: HeldUp,
     pub bytes_max: usize,
 }
 
@@ -64,7 +67,7 @@ impl Closer {
 #[derive(Clone, Copy, Debug)]
 pub struct HeldLimits {
     /// For messages to clients and the metric of connections that are closed.
-    pub what: &'static str,
+    pub what: HeldUp,
     /// For the metric of refusals.
     pub limit: Limit,
     pub bytes_max: usize,
@@ -164,6 +167,7 @@ impl HeldBytes {
         drop(holders);
         if closed > 0 {
             self.probe.slow_peers_closed(what, closed);
+            let what = what.name();
             tracing::warn!(what, closed, "connections closed: others wait for what their peers hold up");
         }
     }
@@ -305,7 +309,7 @@ mod tests {
 
     fn books_of(metrics: &Metrics) -> Arc<HeldBytes> {
         let limits = HeldLimits {
-            what: "bytes of a test",
+            what: HeldUp::Answers,
             limit: Limit::Answers,
             bytes_max: 100,
             waiting_max: 2,

@@ -6,6 +6,7 @@ use super::{Backend, RequestError, Services, convert, decode, error::CallFailure
 use crate::{
     broker::{RaiseFeatureLevelRequest, TopicsWanted, TransferLeaderRequest},
     grpc::backend::CALLER,
+    metrics::Api,
     proto::v1::{self, cluster_server::Cluster},
     types::BrokerId,
 };
@@ -16,27 +17,27 @@ impl<B: Backend> Cluster for Services<B> {
         &self,
         request: Request<v1::GetMetadataRequest>,
     ) -> Result<Response<v1::GetMetadataResponse>, Status> {
-        self.answer("get_metadata", self.metadata(request.into_inner()).await)
+        self.answer(Api::GetMetadata, self.metadata(request.into_inner()).await)
     }
 
     async fn health(&self, request: Request<v1::HealthRequest>) -> Result<Response<v1::HealthResponse>, Status> {
         let with_details = request.into_inner().details;
         let report = self.backend.health(&CALLER).await;
-        self.answer("health", Ok::<_, RequestError>(convert::health(report, with_details)))
+        self.answer(Api::Health, Ok::<_, RequestError>(convert::health(report, with_details)))
     }
 
     async fn transfer_leader(
         &self,
         request: Request<v1::TransferLeaderRequest>,
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
-        self.answer("transfer_leader", self.transfer(request.into_inner()).await)
+        self.answer(Api::TransferLeader, self.transfer(request.into_inner()).await)
     }
 
     async fn raise_feature_level(
         &self,
         request: Request<v1::RaiseFeatureLevelRequest>,
     ) -> Result<Response<v1::RaiseFeatureLevelResponse>, Status> {
-        self.answer("raise_feature_level", self.raise(request.into_inner()).await)
+        self.answer(Api::RaiseFeatureLevel, self.raise(request.into_inner()).await)
     }
 
     async fn init_producer_id(
@@ -48,7 +49,7 @@ impl<B: Backend> Cluster for Services<B> {
             producer_id: identity.id.0,
             producer_epoch: identity.epoch.0.into(),
         });
-        self.answer("init_producer_id", answer)
+        self.answer(Api::InitProducerId, answer)
     }
 }
 

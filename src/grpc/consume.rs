@@ -24,10 +24,11 @@ use crate::{
         held::{Closer, Held, Leaving},
     },
     grpc::backend::CALLER,
+    metrics::Api,
     proto::v1,
 };
 
-const API: &str = "consume";
+const API: Api = Api::Consume;
 
 #[tonic::async_trait]
 impl<B: Backend> v1::consume_server::Consume for Services<B> {

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     broker::groups::{CommitRequest, CommittedOffsets, GroupError, HeartbeatRequest, Leaver},
     grpc::backend::CALLER,
+    metrics::Api,
     proto::v1::{self, groups_server::Groups},
     types::TopicPartition,
 };
@@ -21,52 +22,52 @@ impl<B: Backend> Groups for Services<B> {
     ) -> Result<Response<v1::GroupHeartbeatResponse>, Status> {
         // What our listener says of every connection (`connection`).
         let from = request.extensions().get::<Origin>().map(|origin| origin.from.ip().to_string()).unwrap_or_default();
-        self.answer("group_heartbeat", self.beat(request.into_inner(), from).await)
+        self.answer(Api::GroupHeartbeat, self.beat(request.into_inner(), from).await)
     }
 
     async fn leave(&self, request: Request<v1::GroupLeaveRequest>) -> Result<Response<v1::GroupLeaveResponse>, Status> {
-        self.answer("group_leave", self.part(request.into_inner()).await)
+        self.answer(Api::GroupLeave, self.part(request.into_inner()).await)
     }
 
     async fn commit_offsets(
         &self,
         request: Request<v1::CommitOffsetsRequest>,
     ) -> Result<Response<v1::CommitOffsetsResponse>, Status> {
-        self.answer("commit_offsets", self.commit(request.into_inner()).await)
+        self.answer(Api::CommitOffsets, self.commit(request.into_inner()).await)
     }
 
     async fn fetch_offsets(
         &self,
         request: Request<v1::FetchOffsetsRequest>,
     ) -> Result<Response<v1::FetchOffsetsResponse>, Status> {
-        self.answer("fetch_offsets", self.committed(request.into_inner()).await)
+        self.answer(Api::FetchOffsets, self.committed(request.into_inner()).await)
     }
 
     async fn list_groups(&self, _: Request<v1::ListGroupsRequest>) -> Result<Response<v1::ListGroupsResponse>, Status> {
         let groups = self.backend.list_groups(&CALLER).await;
         let groups = groups.map(|groups| groups.into_iter().map(convert::group_summary).collect());
-        self.answer("list_groups", groups.map(|groups| v1::ListGroupsResponse { groups }))
+        self.answer(Api::ListGroups, groups.map(|groups| v1::ListGroupsResponse { groups }))
     }
 
     async fn describe_group(
         &self,
         request: Request<v1::DescribeGroupRequest>,
     ) -> Result<Response<v1::DescribeGroupResponse>, Status> {
-        self.answer("describe_group", self.look_at(request.into_inner()).await)
+        self.answer(Api::DescribeGroup, self.look_at(request.into_inner()).await)
     }
 
     async fn delete_group(
         &self,
         request: Request<v1::DeleteGroupRequest>,
     ) -> Result<Response<v1::DeleteGroupResponse>, Status> {
-        self.answer("delete_group", self.remove(request.into_inner()).await)
+        self.answer(Api::DeleteGroup, self.remove(request.into_inner()).await)
     }
 
     async fn delete_offsets(
         &self,
         request: Request<v1::DeleteOffsetsRequest>,
     ) -> Result<Response<v1::DeleteOffsetsResponse>, Status> {
-        self.answer("delete_offsets", self.forget(request.into_inner()).await)
+        self.answer(Api::DeleteOffsets, self.forget(request.into_inner()).await)
     }
 }
 
@@ -132,7 +133,7 @@ impl<B: Backend> Services<B> {
             sequence: request.sequence,
         };
         let refused = self.backend.commit_offsets(&CALLER, commit).await?;
-        Ok(v1::CommitOffsetsResponse { refused: self.refused("commit_offsets", refused) })
+        Ok(v1::CommitOffsetsResponse { refused: self.refused(Api::CommitOffsets, refused) })
     }
 
     async fn committed(&self, request: v1::FetchOffsetsRequest) -> Result<v1::FetchOffsetsResponse, CallFailure> {
@@ -164,10 +165,10 @@ impl<B: Backend> Services<B> {
         decode::group_name(&request.group)?;
         let at = decode::partitions("partitions", request.partitions)?;
         let refused = self.backend.delete_offsets(&CALLER, &request.group, at).await?;
-        Ok(v1::DeleteOffsetsResponse { refused: self.refused("delete_offsets", refused) })
+        Ok(v1::DeleteOffsetsResponse { refused: self.refused(Api::DeleteOffsets, refused) })
     }
 
-    fn refused(&self, api: &'static str, refused: Vec<(TopicPartition, GroupError)>) -> Vec<v1::RefusedCommit> {
+    fn refused(&self, api: Api, refused: Vec<(TopicPartition, GroupError)>) -> Vec<v1::RefusedCommit> {
         let one = |(at, error): (TopicPartition, GroupError)| v1::RefusedCommit {
             topic: at.topic,
             partition: at.partition.0,

@@ -37,7 +37,7 @@ use receive::{ReceiveLayer, Receiving};
 
 use crate::{
     broker::held::{HeldBytes, HeldLimits},
-    metrics::{IntakeProbe, Limit, Metrics, RequestProbe},
+    metrics::{Api, ConnectionRefusal, HeldUp, IntakeProbe, Limit, Metrics, RequestProbe, RequestResult},
     proto::{
         self,
         v1::{
@@ -68,7 +68,10 @@ pub async fn serve<B: Backend>(
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let GrpcOptions { connections_max, descriptors_max, .. } = options;
-    let reason = if descriptors_max < connections_max { "descriptors" } else { "limit" };
+    let reason = match descriptors_max < connections_max {
+        true => ConnectionRefusal::Descriptors,
+        false => ConnectionRefusal::Limit,
+    };
     let connections_max = connections_max.min(descriptors_max);
     let connections = ConnectionLimits { connections_max, silence: limits::SILENCE };
     let listener = GuardedListener::new(listener, "client", connections).reporting(options.metrics.intake(), reason);
@@ -137,7 +140,7 @@ struct Shared {
 impl<B: Backend> Services<B> {
     fn new(backend: B, options: GrpcOptions, stop: CancellationToken) -> Services<B> {
         let of_decoded = HeldLimits {
-            what: "decompressed batches",
+            what: HeldUp::Decoded,
             limit: Limit::Decoded,
             bytes_max: limits::DECODED_HELD_BYTES_MAX,
             waiting_max: limits::ANSWERS_WAITING_MAX,
@@ -163,10 +166,10 @@ impl<B: Backend> Services<B> {
     }
 
     /// Ends a unary call: counts it, and turns an error into its status.
-    fn answer<T>(&self, api: &'static str, result: Result<T, impl Into<CallFailure>>) -> Result<Response<T>, Status> {
+    fn answer<T>(&self, api: Api, result: Result<T, impl Into<CallFailure>>) -> Result<Response<T>, Status> {
         match result {
             Ok(answer) => {
-                self.shared.probe.request_finished(api, "ok");
+                self.shared.probe.request_finished(api, RequestResult::Ok);
                 Ok(Response::new(answer))
             }
             Err(error) => Err(self.shared.failed(api, error)),
@@ -176,16 +179,16 @@ impl<B: Backend> Services<B> {
 
 impl Shared {
     /// Counts a failure and makes it a status.
-    fn failed(&self, api: &'static str, error: impl Into<CallFailure>) -> Status {
+    fn failed(&self, api: Api, error: impl Into<CallFailure>) -> Status {
         status(self.counted(api, error))
     }
 
     /// Counts a failure that travels inside a stream.
-    fn counted(&self, api: &'static str, error: impl Into<CallFailure>) -> v1::Error {
+    fn counted(&self, api: Api, error: impl Into<CallFailure>) -> v1::Error {
         let error = error.into().wire(&self.address_of);
-        let code = error.code().as_str_name();
-        self.probe.request_finished(api, code);
-        tracing::debug!(api, code, message = error.message, "request failed");
+        let result = RequestResult::Failed(error.code());
+        self.probe.request_finished(api, result);
+        tracing::debug!(api = api.name(), code = result.name(), message = error.message, "request failed");
         error
     }
 

@@ -28,13 +28,14 @@ use super::{Backend, RequestError, Services, convert, decode, error::CallFailure
 use crate::{
     broker::{Acks, ProduceError, ProduceRequest, Receipt},
     grpc::backend::CALLER,
+    metrics::{Api, RequestResult},
     proto::v1::{self, produce_response::Result as Outcome},
 };
 
 /// Requests handled before other tasks get their turn, if none of them makes the stream wait.
 const STEPS_PER_POLL: usize = 64;
 
-const API: &str = "produce";
+const API: Api = Api::Produce;
 
 #[tonic::async_trait]
 impl<B: Backend> v1::produce_server::Produce for Services<B> {
@@ -275,7 +276,7 @@ impl<B: Backend> ProduceStream<B> {
             Ok(receipt) => receipt,
             Err(error) => return self.refuse_read(correlation_id, acks, error),
         };
-        self.services.shared.probe.request_finished(API, "ok");
+        self.services.shared.probe.request_finished(API, RequestResult::Ok);
         match acks {
             // The broker's promise, passed on: fsynced on a majority, named in `durable_on`.
             Acks::All | Acks::Leader => {

@@ -26,7 +26,7 @@ use tower::{Layer, Service};
 use super::{RequestError, connection::Origin, limits, status};
 use crate::{
     broker::held::{Closer, Held, HeldBytes, HeldLimits, Leaving},
-    metrics::{IntakeProbe, Limit, Metrics},
+    metrics::{HeldUp, IntakeProbe, Limit, Metrics},
 };
 
 /// Before each message: a flag, and the length.
@@ -63,8 +63,8 @@ impl Receiving {
             HeldBytes::new(limits, metrics.intake())
         };
         let receiving = Receiving {
-            small: held("small messages that arrive", Limit::SmallMessages, limits::SMALL_RECEIVE_BYTES_MAX),
-            large: held("large messages that arrive", Limit::LargeMessages, limits::LARGE_RECEIVE_BYTES_MAX),
+            small: held(HeldUp::SmallMessages, Limit::SmallMessages, limits::SMALL_RECEIVE_BYTES_MAX),
+            large: held(HeldUp::LargeMessages, Limit::LargeMessages, limits::LARGE_RECEIVE_BYTES_MAX),
             calls: Arc::new(Semaphore::new(limits::CALLS_MAX)),
             probe: metrics.intake(),
         };

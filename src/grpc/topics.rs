@@ -6,6 +6,7 @@ use super::{Backend, RequestError, Services, convert, decode, error::CallFailure
 use crate::{
     broker::{AddPartitionsRequest, AlterTopicRequest, CreateTopicRequest, DeleteTopicRequest, TrimRequest},
     grpc::backend::CALLER,
+    metrics::Api,
     proto::v1::{self, topics_server::Topics},
 };
 
@@ -18,55 +19,55 @@ impl<B: Backend> Topics for Services<B> {
         &self,
         request: Request<v1::CreateTopicRequest>,
     ) -> Result<Response<v1::CreateTopicResponse>, Status> {
-        self.answer("create_topic", self.create(request.into_inner()).await)
+        self.answer(Api::CreateTopic, self.create(request.into_inner()).await)
     }
 
     async fn list_topics(&self, _: Request<v1::ListTopicsRequest>) -> Result<Response<v1::ListTopicsResponse>, Status> {
         let topics = self.backend.list_topics(&CALLER).await;
         let topics = topics.map(|topics| topics.into_iter().map(convert::summary).collect());
-        self.answer("list_topics", topics.map(|topics| v1::ListTopicsResponse { topics }))
+        self.answer(Api::ListTopics, topics.map(|topics| v1::ListTopicsResponse { topics }))
     }
 
     async fn describe_topic(
         &self,
         request: Request<v1::DescribeTopicRequest>,
     ) -> Result<Response<v1::DescribeTopicResponse>, Status> {
-        self.answer("describe_topic", self.describe(request.into_inner()).await)
+        self.answer(Api::DescribeTopic, self.describe(request.into_inner()).await)
     }
 
     async fn alter_topic(
         &self,
         request: Request<v1::AlterTopicRequest>,
     ) -> Result<Response<v1::AlterTopicResponse>, Status> {
-        self.answer("alter_topic", self.alter(request.into_inner()).await)
+        self.answer(Api::AlterTopic, self.alter(request.into_inner()).await)
     }
 
     async fn add_partitions(
         &self,
         request: Request<v1::AddPartitionsRequest>,
     ) -> Result<Response<v1::AddPartitionsResponse>, Status> {
-        self.answer("add_partitions", self.add(request.into_inner()).await)
+        self.answer(Api::AddPartitions, self.add(request.into_inner()).await)
     }
 
     async fn trim_partition(
         &self,
         request: Request<v1::TrimPartitionRequest>,
     ) -> Result<Response<v1::TrimPartitionResponse>, Status> {
-        self.answer("trim_partition", self.trim(request.into_inner()).await)
+        self.answer(Api::TrimPartition, self.trim(request.into_inner()).await)
     }
 
     async fn delete_topic(
         &self,
         request: Request<v1::DeleteTopicRequest>,
     ) -> Result<Response<v1::DeleteTopicResponse>, Status> {
-        self.answer("delete_topic", self.delete(request.into_inner()).await)
+        self.answer(Api::DeleteTopic, self.delete(request.into_inner()).await)
     }
 
     async fn list_offset(
         &self,
         request: Request<v1::ListOffsetRequest>,
     ) -> Result<Response<v1::ListOffsetResponse>, Status> {
-        self.answer("list_offset", self.offset(request.into_inner()).await)
+        self.answer(Api::ListOffset, self.offset(request.into_inner()).await)
     }
 }
 

@@ -36,7 +36,7 @@ use axum::{
 
 use crate::{
     broker::Readiness,
-    metrics::{CONTENT_TYPE, Metrics},
+    metrics::{CONTENT_TYPE, ConnectionRefusal, Metrics},
     seam::{AtLimit, ConnectionLimits, GuardedListener, GuardedStream, Listener, Silence},
 };
 use faces::{Faces, Pairs, Shared};
@@ -67,7 +67,7 @@ pub async fn serve<B: Backend>(
     let silence = Silence::Always(limits::SILENCE_MAX);
     let connections_max = options.descriptors_max.min(limits::CONNECTIONS_MAX);
     let listener = GuardedListener::new(listener, "http", ConnectionLimits { connections_max, silence })
-        .reporting(options.metrics.intake(), "limit")
+        .reporting(options.metrics.intake(), ConnectionRefusal::Limit)
         .at_limit(AtLimit::CloseMostSilent);
     axum::serve(Guarded(listener), router(backend, options)).with_graceful_shutdown(stop).await
 }

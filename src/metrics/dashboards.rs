@@ -19,7 +19,7 @@ fn series() -> BTreeSet<String> {
             retention_threatens: false,
         }])
     });
-    metrics.requests().request_finished("produce", "ok");
+    metrics.requests().request_finished(Api::Produce, RequestResult::Ok);
     metrics.requests().produce_acknowledged(1, 1, Duration::ZERO);
     let text = metrics.encode();
     let lines = text.lines().filter(|line| !line.starts_with('#'));

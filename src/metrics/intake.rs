@@ -6,7 +6,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::labels::ReasonLabel;
+use super::labels::{ConnectionRefusal, HeldUp, ReasonLabel};
 
 /// A limit at which requests are refused while it lasts: how often, a metric says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,15 +94,14 @@ struct LimitLabel {
 }
 
 impl IntakeProbe {
-    /// A connection was closed as soon as it was accepted, or could not be accepted. `reason`: "limit" (of
-    /// connections), "descriptors" (of the process) or "accept".
-    pub fn connection_refused(&self, reason: &'static str) {
-        self.connections_refused.get_or_create(&ReasonLabel { reason }).inc();
+    /// A connection was closed as soon as it was accepted, or could not be accepted.
+    pub fn connection_refused(&self, why: ConnectionRefusal) {
+        self.connections_refused.get_or_create(&ReasonLabel { reason: why.name() }).inc();
     }
 
-    /// Connections were closed because others waited for what their peers held up. `reason`: what was held.
-    pub fn slow_peers_closed(&self, reason: &'static str, count: u64) {
-        self.slow_peers_closed.get_or_create(&ReasonLabel { reason }).inc_by(count);
+    /// Connections were closed because others waited for what their peers held up.
+    pub fn slow_peers_closed(&self, what: HeldUp, count: u64) {
+        self.slow_peers_closed.get_or_create(&ReasonLabel { reason: what.name() }).inc_by(count);
     }
 
     /// A request was refused with an error that says to come again.

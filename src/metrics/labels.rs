@@ -2,6 +2,8 @@
 
 use prometheus_client::encoding::EncodeLabelSet;
 
+use crate::proto::v1;
+
 /// Why something was refused or closed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ReasonLabel {
@@ -63,6 +65,127 @@ impl FrameRefusal {
             FrameRefusal::Exchanges => "exchanges",
             FrameRefusal::Snapshots => "snapshots",
             FrameRefusal::Requests => "requests",
+        }
+    }
+}
+
+/// Why a connection was closed as soon as it was accepted, or was not accepted (`flotilla_connections_refused_total`,
+/// label `reason`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionRefusal {
+    /// The listener has as many connections as its limit allows.
+    Limit,
+    /// The listener has as many connections as the process has descriptors for.
+    Descriptors,
+    /// The operating system hands out no connection: accepting one failed.
+    Accept,
+}
+
+impl ConnectionRefusal {
+    pub fn name(self) -> &'static str {
+        match self {
+            ConnectionRefusal::Limit => "limit",
+            ConnectionRefusal::Descriptors => "descriptors",
+            ConnectionRefusal::Accept => "accept",
+        }
+    }
+}
+
+/// What a peer was holding up when its connection was closed for others that waited
+/// (`flotilla_slow_peers_closed_total`, label `reason`). Clients read the same words in a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldUp {
+    SmallMessages,
+    LargeMessages,
+    /// The peer does not take the answers that it asked for.
+    Answers,
+    /// The peer does not take answers for which batches were decompressed.
+    Decoded,
+}
+
+impl HeldUp {
+    pub fn name(self) -> &'static str {
+        match self {
+            HeldUp::SmallMessages => "small messages that arrive",
+            HeldUp::LargeMessages => "large messages that arrive",
+            HeldUp::Answers => "answers that are not taken",
+            HeldUp::Decoded => "decompressed batches",
+        }
+    }
+}
+
+/// What a client asked for (`flotilla_requests_total`, label `api`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    Produce,
+    Consume,
+    GetMetadata,
+    Health,
+    TransferLeader,
+    RaiseFeatureLevel,
+    InitProducerId,
+    GroupHeartbeat,
+    GroupLeave,
+    CommitOffsets,
+    FetchOffsets,
+    ListGroups,
+    DescribeGroup,
+    DeleteGroup,
+    DeleteOffsets,
+    CreateTopic,
+    ListTopics,
+    DescribeTopic,
+    AlterTopic,
+    AddPartitions,
+    TrimPartition,
+    DeleteTopic,
+    ListOffset,
+}
+
+impl Api {
+    pub fn name(self) -> &'static str {
+        match self {
+            Api::Produce => "produce",
+            Api::Consume => "consume",
+            Api::GetMetadata => "get_metadata",
+            Api::Health => "health",
+            Api::TransferLeader => "transfer_leader",
+            Api::RaiseFeatureLevel => "raise_feature_level",
+            Api::InitProducerId => "init_producer_id",
+            Api::GroupHeartbeat => "group_heartbeat",
+            Api::GroupLeave => "group_leave",
+            Api::CommitOffsets => "commit_offsets",
+            Api::FetchOffsets => "fetch_offsets",
+            Api::ListGroups => "list_groups",
+            Api::DescribeGroup => "describe_group",
+            Api::DeleteGroup => "delete_group",
+            Api::DeleteOffsets => "delete_offsets",
+            Api::CreateTopic => "create_topic",
+            Api::ListTopics => "list_topics",
+            Api::DescribeTopic => "describe_topic",
+            Api::AlterTopic => "alter_topic",
+            Api::AddPartitions => "add_partitions",
+            Api::TrimPartition => "trim_partition",
+            Api::DeleteTopic => "delete_topic",
+            Api::ListOffset => "list_offset",
+        }
+    }
+}
+
+/// How a request ended (`flotilla_requests_total`, label `result`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestResult {
+    Ok,
+    /// The client was told this error.
+    Failed(v1::ErrorCode),
+}
+
+impl RequestResult {
+    /// The protocol's own name, for an error.
+    pub fn name(self) -> &'static str {
+        match self {
+            RequestResult::Ok => "ok",
+            RequestResult::Failed(code) => code.as_str_name(),
         }
     }
 }

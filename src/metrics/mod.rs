@@ -46,7 +46,7 @@ pub use groups::{GroupProbe, LagSample};
 pub use histogram::HistogramSnapshot;
 pub use history::{History, SAMPLE_EVERY, SAMPLES_MAX, Sample, Totals};
 pub use intake::{IntakeProbe, Limit};
-pub use labels::{FrameRefusal, TransferResult};
+pub use labels::{Api, ConnectionRefusal, FrameRefusal, HeldUp, RequestResult, TransferResult};
 pub use process::ProcessSnapshot;
 pub use space::SpaceSnapshot;
 pub use traffic::TopicTraffic;
@@ -199,9 +199,9 @@ impl RequestProbe {
         self.traffic.of(name)
     }
 
-    /// Any request. `api`: for example "produce", "create_topic". `result`: "ok" or an error's name.
-    pub fn request_finished(&self, api: &'static str, result: &'static str) {
-        self.requests.get_or_create(&RequestLabels { api, result }).inc();
+    /// Any request.
+    pub fn request_finished(&self, api: Api, result: RequestResult) {
+        self.requests.get_or_create(&RequestLabels { api: api.name(), result: result.name() }).inc();
     }
 
     /// Records were acknowledged, `elapsed` after they had been read off the wire.
@@ -455,6 +455,7 @@ impl RequestProbe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::v1;
 
     #[test]
     fn events_show_in_the_text() {
@@ -462,7 +463,7 @@ mod tests {
         metrics.raft().election_started();
         metrics.raft().link_up();
         metrics.raft().frame_refused(FrameRefusal::Term);
-        metrics.requests().request_finished("produce", "not_leader");
+        metrics.requests().request_finished(Api::Produce, RequestResult::Failed(v1::ErrorCode::NotLeader));
         metrics.requests().produce_acknowledged(3, 300, Duration::from_millis(2));
         metrics.on_scrape(|gauges| {
             gauges.disk_free_bytes.set(17);
@@ -472,7 +473,7 @@ mod tests {
             "flotilla_raft_elections_total 1",
             "flotilla_peer_links 1",
             "flotilla_raft_frames_refused_total{reason=\"term\"} 1",
-            "flotilla_requests_total{api=\"produce\",result=\"not_leader\"} 1",
+            "flotilla_requests_total{api=\"produce\",result=\"NOT_LEADER\"} 1",
             "flotilla_produced_records_total 3",
             "flotilla_produced_bytes_total 300",
             "flotilla_produce_latency_seconds_bucket{le=\"0.002\"} 1",

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{Listener, NetFuture, Stream};
-use crate::metrics::IntakeProbe;
+use crate::metrics::{ConnectionRefusal, IntakeProbe};
 
 /// Between two tries of an accept that failed: descriptors need a moment to come free.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -66,7 +66,7 @@ pub struct GuardedListener {
     limits: ConnectionLimits,
     at_limit: AtLimit,
     /// Why there are no more, for the metric.
-    reason: &'static str,
+    reason: ConnectionRefusal,
     probe: IntakeProbe,
     places: Arc<Places>,
     refused: Seldom,
@@ -80,7 +80,7 @@ impl GuardedListener {
             name,
             limits,
             at_limit: AtLimit::Refuse,
-            reason: "limit",
+            reason: ConnectionRefusal::Limit,
             probe: IntakeProbe::default(),
             places: Arc::default(),
             refused: Seldom::default(),
@@ -89,7 +89,7 @@ impl GuardedListener {
     }
 
     /// Counts what it refuses; `reason`: what the limit comes from.
-    pub fn reporting(self, probe: IntakeProbe, reason: &'static str) -> GuardedListener {
+    pub fn reporting(self, probe: IntakeProbe, reason: ConnectionRefusal) -> GuardedListener {
         GuardedListener { probe, reason, ..self }
     }
 
@@ -111,7 +111,7 @@ impl GuardedListener {
                     }
                 }
                 Err(error) => {
-                    self.probe.connection_refused("accept");
+                    self.probe.connection_refused(ConnectionRefusal::Accept);
                     if let Some(times) = self.failed.now() {
                         tracing::warn!(listener = self.name, %error, times, "accept failed, trying again");
                     }
@@ -126,7 +126,7 @@ impl GuardedListener {
         if place.is_none() {
             self.probe.connection_refused(self.reason);
             if let Some(times) = self.refused.now() {
-                let (connections_max, reason) = (self.limits.connections_max, self.reason);
+                let (connections_max, reason) = (self.limits.connections_max, self.reason.name());
                 let listener = self.name;
                 tracing::warn!(listener, %from, connections_max, reason, times, "connection limit reached, refusing");
             }
@@ -409,7 +409,8 @@ mod tests {
         let (_far_new, near_new) = duplex(64);
         let metrics = crate::metrics::Metrics::new();
         let listener = guarded([Ok(near_idle), Ok(near_busy), Ok(near_new)], 2, Silence::Always(100 * SECOND));
-        let mut listener = listener.reporting(metrics.intake(), "limit").at_limit(AtLimit::CloseMostSilent);
+        let mut listener =
+            listener.reporting(metrics.intake(), ConnectionRefusal::Limit).at_limit(AtLimit::CloseMostSilent);
         let (mut idle, _) = listener.accept().await;
         let (mut busy, _) = listener.accept().await;
         tokio::time::advance(SECOND).await;
@@ -431,7 +432,7 @@ mod tests {
         let (fars, nears): (Vec<_>, Vec<_>) = (0..50).map(|_| duplex(64)).unzip();
         let failed = (0..2).map(|_| Err(io::Error::other("too many open files")));
         let listener = guarded(nears.into_iter().map(Ok).chain(failed), 10, Silence::Always(SECOND));
-        let mut listener = listener.reporting(metrics.intake(), "descriptors");
+        let mut listener = listener.reporting(metrics.intake(), ConnectionRefusal::Descriptors);
         let mut open = Vec::new();
         while let Ok((stream, _)) = tokio::time::timeout(SECOND, listener.accept()).await {
             open.push(stream);

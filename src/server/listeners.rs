@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use super::{descriptors::Descriptors, error::ServerFailed};
 use crate::{
     config::{ListenerConfig, ServerConfig},
-    metrics::Metrics,
+    metrics::{ConnectionRefusal, Metrics},
     seam::{ConnectionLimits, GuardedListener, Listener, Net, Silence},
 };
 
@@ -61,7 +61,7 @@ pub fn for_peers(descriptors: Descriptors, listener: Box<dyn Listener>, metrics:
     let connections_max = usize::try_from(descriptors.peers).unwrap_or(usize::MAX);
     let silence = Silence::Opening { bytes: 1, within: PEER_OPENING_WITHIN };
     let listener = GuardedListener::new(listener, "peer", ConnectionLimits { connections_max, silence });
-    Box::new(listener.reporting(metrics.intake(), "descriptors"))
+    Box::new(listener.reporting(metrics.intake(), ConnectionRefusal::Descriptors))
 }
 
 #[cfg(test)]
