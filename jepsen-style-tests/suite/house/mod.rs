@@ -310,6 +310,8 @@ mod planted {
         rejects(Rule::Unwrap, "src/broker/mod.rs", "fn f() { g().unwrap(); }");
         accepts("src/broker/mod.rs", "fn f() { g().unwrap_or_default(); }");
         accepts("src/broker/tests.rs", "fn f() { g().unwrap(); }");
+        accepts("src/broker/tests/rig.rs", "fn f() { g().unwrap(); }");
+        accepts("src/broker/core_tests/order.rs", "fn f() { g().unwrap(); }");
         accepts("src/broker/mod.rs", "fn f() {}\n#[cfg(test)]\nmod tests {\n    fn f() { g().unwrap(); }\n}\n");
         rejects(
             Rule::Unwrap,

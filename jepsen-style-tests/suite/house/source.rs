@@ -106,8 +106,8 @@ pub fn split_tests(path: &str, code: &str) -> (String, String) {
 
 /// Outside `src/` there are only tests.
 pub fn is_test_file(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    name == "tests.rs" || name.ends_with("_tests.rs") || path.contains("/tests/") || !path.starts_with("src/")
+    let is_tests = |name: &str| name == "tests" || name.ends_with("_tests");
+    path.trim_end_matches(".rs").split('/').any(is_tests) || !path.starts_with("src/")
 }
 
 /// Where the item that begins `code` ends: at its matching brace, or at a semicolon before any.
