@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::exit::Failure;
 
-/// One remembered cluster.
+/// A cluster that is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Context {
     pub brokers: Vec<String>,
-    /// Of a cluster of `flotilla local`: its directory.
+    /// The cluster's directory, if `flotilla local` made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_dir: Option<PathBuf>,
 }
@@ -23,7 +23,7 @@ pub struct Contexts {
     pub contexts: BTreeMap<String, Context>,
 }
 
-/// The context in use.
+/// Returns the context in use.
 pub fn current() -> Result<Context, Failure> {
     let all = load()?;
     let context = all.current.as_ref().and_then(|name| all.contexts.get(name)).cloned();

@@ -18,7 +18,7 @@ use crate::{
     types::{LogIndex, METADATA_GROUP, RaftGroupId, ReplicaId, TopicPartition},
 };
 
-/// Entries of one read; bounds the memory of a dump.
+/// How many bytes of entries one read takes; this bounds the memory of a dump.
 const READ_BYTES: usize = 4 << 20;
 
 #[derive(Args)]
@@ -33,7 +33,7 @@ pub struct DumpLogArgs {
     format: FormatArg,
 }
 
-/// One committed entry.
+/// What is printed of one committed entry.
 #[derive(Serialize)]
 struct Line<'a> {
     topic: &'a str,
@@ -42,13 +42,13 @@ struct Line<'a> {
     index: u64,
     term: u64,
     kind: &'static str,
-    /// Offset that the entry's leader gave its first record. A dead entry's offset is not the
-    /// partition's next one when it is applied.
+    /// The offset that the entry's leader gave its first record. A dead entry's offset is not the partition's next one
+    /// when it is applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     base_offset: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u32>,
-    /// CRC32C of the whole payload.
+    /// The CRC32C of the whole payload.
     crc: String,
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::terminal::say;
 use crate::client::{ClientError, Effect};
 
-/// Failed without effect.
+/// The command failed without effect.
 pub const FAILED: u8 = 1;
 /// The command line makes no sense, or a server's settings cannot be: the same again would end the same.
 pub const USAGE: u8 = 2;
@@ -19,7 +19,7 @@ pub const UNHEALTHY: u8 = 10;
 pub const OUR_FAULT: u8 = 70;
 /// Nobody reads standard output any more: what a shell says of a program that SIGPIPE ended.
 pub const CLOSED_PIPE: u8 = 128 + 13;
-/// As a shell says it of a program that a signal ended: this and the signal's number.
+/// A shell says of a program that a signal ended that its exit code is this and the signal's number, and so do we.
 const BY_SIGNAL: u8 = 128;
 
 /// Why a command did not end with 0.
@@ -69,7 +69,7 @@ impl Failure {
         self.code > BY_SIGNAL && self.code != CLOSED_PIPE
     }
 
-    /// For a command that only reads: nothing it did has an effect.
+    /// Makes a failure of a command that only reads: nothing it did has an effect.
     pub fn of_read(error: ClientError) -> Failure {
         let failure = Failure::from(error);
         if failure.code == UNKNOWN { Failure { code: FAILED, ..failure } } else { failure }

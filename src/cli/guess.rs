@@ -32,12 +32,13 @@ pub async fn topic(error: ClientError, name: &str, admin: &Admin) -> Failure {
     failure
 }
 
-/// Short names differ in most of their letters from everything.
+/// Returns how many typos there may be: short names differ in most of their letters from everything.
 fn typos_max(a: &str, b: &str) -> usize {
     TYPOS_MAX.min(a.chars().count().min(b.chars().count()) / 2)
 }
 
-/// Letters to put in, leave out, exchange or swap with the next until one is the other; capitals count as small.
+/// Counts the letters to put in, leave out, exchange or swap with the next until one is the other; capitals count as
+/// small.
 fn distance(a: &str, b: &str) -> usize {
     let letters = |text: &str| -> Vec<char> { text.to_lowercase().chars().take(COMPARED_CHARS_MAX).collect() };
     let (a, b) = (letters(a), letters(b));

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io, path::Path};
 
 use super::{exit::Failure, files::write_whole};
 
-/// From the name of a page's file to its text.
+/// The text of each page by the name of its file.
 type Pages = BTreeMap<String, Vec<u8>>;
 
 /// Writes a page for every command that help shows.

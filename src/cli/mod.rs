@@ -127,7 +127,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The command line as users meet it.
+/// Returns the command line as users meet it.
 fn command() -> clap::Command {
     // Alone it has no flags of clients: a broker dials its peers, and nothing else.
     let server = Cli::command().find_subcommand("server").cloned().expect("there is such a command");

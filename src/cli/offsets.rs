@@ -12,7 +12,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     pub start: From,
-    /// Exclusive.
+    /// The first offset that is not read; `None` says that there is no end.
     pub end: Option<Offset>,
 }
 
@@ -20,7 +20,7 @@ pub struct Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum From {
     Start(Start),
-    /// So long ago.
+    /// The time that was so long ago.
     Ago(Duration),
 }
 
@@ -33,7 +33,7 @@ impl From {
     }
 }
 
-/// `start`, `end`, `N`, `-N`, `@TIME`, `A:B`.
+/// Reads `start`, `end`, `N`, `-N`, `@TIME` or `A:B`.
 pub fn parse(text: &str) -> Result<Span, String> {
     let rule =
         || format!("{text:?} is not an offset: write start, end, N, -N (N before the end), @TIME or A:B (B excluded)");
@@ -62,7 +62,7 @@ pub fn parse(text: &str) -> Result<Span, String> {
     }
 }
 
-/// Milliseconds since the epoch, a date and time, or `-1h` for an hour ago.
+/// Reads milliseconds since the epoch, a date and time, or `-1h` for an hour ago.
 fn parse_time(text: &str) -> Result<From, String> {
     if let Some(ago) = text.strip_prefix('-') {
         return Ok(From::Ago(units::duration(ago)?));

@@ -32,18 +32,18 @@ pub struct FormatArg {
     pub format: OutputFormat,
 }
 
-/// One line of JSON on stdout.
+/// Prints one line of JSON on stdout.
 pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value).map_err(|error| Failure::failed(format!("cannot print JSON: {error}")))?;
     write_all_out(&format!("{}\n", terminal::shown_json(&text)))
 }
 
-/// A line, or some, on stdout.
+/// Prints a line, or some, on stdout.
 pub fn print_line(text: &str) -> Result<(), Failure> {
     write_all_out(&format!("{}\n", terminal::shown_lines(text)))
 }
 
-/// For a command whose purpose is what it prints: without a reader it ends.
+/// Writes for a command whose purpose is what it prints: without a reader it ends.
 pub fn write_all_out(text: &str) -> Result<(), Failure> {
     match write_out(text.as_bytes())? {
         Reader::Listening => Ok(()),
@@ -55,7 +55,7 @@ pub fn write_all_out(text: &str) -> Result<(), Failure> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
     Listening,
-    /// `| head` has enough.
+    /// Nobody reads any more: `| head` has enough.
     Gone,
 }
 
@@ -83,7 +83,7 @@ pub async fn closed() {
     }
 }
 
-/// Talk about what was done, or would be.
+/// Tells people what was done, or would be.
 pub fn said(dry_run: bool, what: &str) {
     say(&format!("{}{what}", if dry_run { "would be: " } else { "" }));
 }
@@ -92,7 +92,7 @@ fn stdout_failed(error: &io::Error) -> Failure {
     Failure::failed(format!("cannot write to standard output: {error}"))
 }
 
-/// A table with lines on a terminal, plain columns on a pipe.
+/// Prints a table: with lines on a terminal, in plain columns on a pipe.
 pub fn print_table(header: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
     let preset = if io::stdout().is_terminal() { presets::UTF8_FULL_CONDENSED } else { presets::NOTHING };
     print_line(&table(header, rows, preset))
@@ -120,7 +120,7 @@ pub fn progress(message: &str) -> ProgressBar {
     bar
 }
 
-/// Broker ids, as in a list.
+/// Writes broker ids as a list.
 pub fn ids(ids: &[BrokerId]) -> String {
     ids.iter().map(BrokerId::to_string).collect::<Vec<_>>().join(",")
 }

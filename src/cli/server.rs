@@ -21,21 +21,21 @@ use crate::{
 /// What `flotilla server` takes: every key of the configuration as a flag, and the file.
 pub type ServerCommand = ServerArgs;
 
-/// For the end of its help. Supervisors may leave a broker that ended with 2 alone.
+/// What the end of its help says. Supervisors may leave a broker that ended with 2 alone.
 pub const EXIT_CODES: &str = "\
 Exit codes: 0 stopped by a signal; 1 it cannot go on, and says why (a directory that is damaged, a listener that failed);
 2 a setting must change: one that is wrong, an address that cannot be bound, a directory of another broker or cluster, or in
 use; 74 its disk failed or hangs; 70 and 134 a fault of flotilla.";
 
-/// For tasks to be dropped and the database to be closed.
+/// How long tasks may take to be dropped, and the database to be closed.
 const RUNTIME_MAX: Duration = Duration::from_secs(3);
 
 /// The same when somebody waits to read why the broker ended, or has told it twice to end.
 const RUNTIME_FAILED_MAX: Duration = Duration::from_millis(500);
 
-/// Half the cores unless told otherwise: on two cores shared by three brokers and a client, one worker
-/// each answered one record at a time in 0.72 ms where two took 0.85 (each task switch between workers
-/// is a wake-up in the kernel), and lost no throughput.
+/// Returns half the cores unless told otherwise: on two cores shared by three brokers and a client, one worker each
+/// answered one record at a time in 0.72 ms where two took 0.85 (each task switch between workers is a wake-up in the
+/// kernel), and lost no throughput.
 fn worker_threads(asked: Option<u32>) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     asked.map_or((cores / 2).max(1), |asked| asked as usize)

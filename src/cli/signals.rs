@@ -17,7 +17,7 @@ const APART: Duration = Duration::from_secs(1);
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// None: whoever started us asked that it be ignored (`nohup`).
+    /// The signal for a hang-up; `None` if whoever started us asked that it be ignored (`nohup`).
     hang_up: Option<Signal>,
     /// When the last one that counted came.
     last: Option<Instant>,
@@ -36,7 +36,7 @@ impl Signals {
         })
     }
 
-    /// The name of the next one.
+    /// Waits for the next signal, and returns its name.
     pub async fn next(&mut self) -> &'static str {
         loop {
             let name = self.next_of_any().await;

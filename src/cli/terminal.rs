@@ -26,17 +26,17 @@ fn replace(text: &str, is_meant: impl Fn(char) -> bool, put: impl Fn(char, &mut 
     Cow::Owned(safe)
 }
 
-/// One line: also its line feeds and tabs are escaped.
+/// Escapes a text for one line: also its line feeds and tabs are escaped.
 pub fn shown(text: &str) -> Cow<'_, str> {
     replace(text, is_harmful, |c, out| out.extend(c.escape_default()))
 }
 
-/// Lines and columns that were laid out here: line feeds and tabs stay.
+/// Escapes lines and columns that were laid out here: line feeds and tabs stay.
 pub fn shown_lines(text: &str) -> Cow<'_, str> {
     replace(text, |c| is_harmful(c) && !matches!(c, '\n' | '\t'), |c, out| out.extend(c.escape_default()))
 }
 
-/// JSON, which means the same afterwards: such characters occur only within its strings.
+/// Escapes JSON, which means the same afterwards: such characters occur only within its strings.
 pub fn shown_json(json: &str) -> Cow<'_, str> {
     replace(
         json,
@@ -49,7 +49,7 @@ pub fn shown_json(json: &str) -> Cow<'_, str> {
     )
 }
 
-/// Bytes of which nobody knows what they are: line feeds and tabs stay, what is no text becomes `\xHH`.
+/// Escapes bytes of which nobody knows what they are: line feeds and tabs stay, what is no text becomes `\xHH`.
 pub fn shown_bytes(bytes: &[u8]) -> String {
     let mut shown = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

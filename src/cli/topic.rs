@@ -114,7 +114,7 @@ pub struct TrimArgs {
     format: FormatArg,
 }
 
-/// -1: everything there is.
+/// Reads the offset before which records go; -1 stands for everything there is.
 fn parse_before(text: &str) -> Result<i64, String> {
     match text {
         "end" => Ok(-1),
@@ -240,7 +240,7 @@ async fn list(format: FormatArg, global: &Global) -> Result<(), Failure> {
     }
 }
 
-/// All about a topic's partitions, and its notes.
+/// Prints all about a topic's partitions, and its notes.
 fn show(topic: &TopicDescription, format: FormatArg) -> Result<(), Failure> {
     match format.format {
         OutputFormat::Json => print_json(&describe_json(topic)),
@@ -255,7 +255,7 @@ fn show(topic: &TopicDescription, format: FormatArg) -> Result<(), Failure> {
     }
 }
 
-/// Only where the partitions stand: what a plan knows, or a topic whose leaders are not elected yet.
+/// Prints only where the partitions stand: what a plan knows, or a topic whose leaders are not elected yet.
 fn show_places(topic: &TopicDescription, format: FormatArg) -> Result<(), Failure> {
     match format.format {
         OutputFormat::Json => print_json(&describe_json(topic)),
@@ -274,7 +274,7 @@ fn say_notes(topic: &TopicDescription) {
     }
 }
 
-/// One a line: they are many.
+/// Prints configs one a line: they are many.
 fn say_configs(topic: &TopicDescription) {
     let mut configs: Vec<String> = topic.configs.iter().map(|(k, v)| format!("  {k}={v}")).collect();
     configs.sort();

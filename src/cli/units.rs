@@ -6,10 +6,10 @@ use bytesize::ByteSize;
 
 use crate::{client::POLL_INTERVAL_MAX_MIN, types::WallMs};
 
-/// Longer than anybody waits, short enough to be added to any clock.
+/// This is longer than anybody waits, and short enough to be added to any clock.
 const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// `500ms`, `30s`, `5m`, `2h`, `7d`; a bare number is seconds.
+/// Reads `500ms`, `30s`, `5m`, `2h` or `7d`; a bare number is seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let rule = || format!("{text:?} is not a time: write for example 500ms, 30s, 5m, 2h or 7d");
     if text.starts_with('-') {
@@ -46,19 +46,19 @@ pub fn poll_interval(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A partition's number.
+/// Reads a partition's number.
 pub fn partition(text: &str) -> Result<i32, String> {
     let partition = text.parse().ok().filter(|partition: &i32| *partition >= 0);
     partition.ok_or_else(|| format!("{text:?} is no partition: they are numbered from 0"))
 }
 
-/// A record's offset.
+/// Reads a record's offset.
 pub fn offset(text: &str) -> Result<i64, String> {
     let offset = text.parse().ok().filter(|offset: &i64| *offset >= 0);
     offset.ok_or_else(|| format!("{text:?} is no offset: they are numbered from 0"))
 }
 
-/// How many of something; none of it would be no wish.
+/// Reads how many of something are wished; none of it would be no wish.
 pub fn count<N: FromStr + From<u8> + PartialOrd>(text: &str) -> Result<N, String> {
     let count = text.parse().ok().filter(|count: &N| *count >= N::from(1));
     count.ok_or_else(|| format!("{text:?} is not a number from 1 up"))
@@ -72,13 +72,13 @@ pub fn room(text: &str) -> Result<usize, String> {
     }
 }
 
-/// `1024`, `1KiB`, `64kB`, `1MiB`.
+/// Reads `1024`, `1KiB`, `64kB` or `1MiB`.
 pub fn size(text: &str) -> Result<usize, String> {
     let bytes: ByteSize = text.parse().map_err(|e| format!("{text:?} is not a size ({e}): write for example 1KiB"))?;
     usize::try_from(bytes.as_u64()).map_err(|_| format!("{text:?} is too large"))
 }
 
-/// `key=value`.
+/// Reads `key=value`.
 pub fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} has no '=': write key=value"))?;
     if key.is_empty() {
@@ -101,7 +101,7 @@ pub fn human_time(at: WallMs) -> String {
     jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| format!("{} ms", at.0), |time| time.to_string())
 }
 
-/// Bytes for people.
+/// Writes a number of bytes for people.
 pub fn human_bytes(bytes: i64) -> String {
     u64::try_from(bytes).map_or("?".into(), |bytes| ByteSize(bytes).display().iec().to_string())
 }

@@ -27,16 +27,17 @@ use crate::{proto::v1, types::BrokerId};
 
 /// How long a broker may think before another one is asked the same beside it.
 const HEDGE_MS: u64 = 300;
-/// At most ten metadata requests a second: enough to follow an election, no burden for a broker.
+/// How long two metadata requests are apart, so that there are at most ten a second: enough to follow an election, no
+/// burden for a broker.
 const REFRESH_MS_MIN: u64 = 100;
-/// Between rounds over all brokers when none could do it.
+/// How long a call pauses between rounds over all brokers, when none of them could do it.
 const ROUND_PAUSE_MS: u64 = 100;
 /// Brokers that are cut off are asked for no more than these in one refresh: their answers together are the best there
 /// is, and the next refresh asks others.
 const CUT_OFF_ANSWERS_MAX: usize = 5;
-/// So many brokers need to deny that something exists in a round, if as many are there, ...
+/// So many brokers need to deny that something exists in one round, if as many are there; see [`DENIED_ROUNDS`].
 const DENIALS_OF_A_ROUND: usize = 2;
-/// ... in so many rounds, before it is believed: one that just started may not know what exists.
+/// It is denied in so many rounds before it is believed: a broker that just started may not know what exists.
 const DENIED_ROUNDS: u32 = 3;
 
 /// What a call is to the cluster.
@@ -78,8 +79,8 @@ impl Cluster {
         self.refresh_and_judge(topics).await.map(|_| ())
     }
 
-    /// As [`Cluster::refresh`]. Whether a broker answered that is in touch with the others: else what is missing in
-    /// the answers may exist.
+    /// Does what [`Cluster::refresh`] does, and returns whether a broker answered that is in touch with the others: if
+    /// none did, what is missing in the answers may exist.
     pub(super) async fn refresh_and_judge(&self, topics: &[String]) -> Result<bool, ClientError> {
         let asked = Instant::now();
         let mut refreshed = self.refreshed().lock().await;
@@ -96,7 +97,7 @@ impl Cluster {
         self.gather(v1::GetMetadataRequest { topics: all, all_topics: false }).await
     }
 
-    /// One broker's word, or, if it is cut off, the words of a few together. Whether one was in touch.
+    /// Takes in one broker's word, or, if it is cut off, the words of a few together. Returns whether one was in touch.
     async fn gather(&self, request: v1::GetMetadataRequest) -> Result<bool, ClientError> {
         let call = |address: String, channel| {
             let request = request.clone();
@@ -204,8 +205,8 @@ impl Cluster {
         self.until(manner, &Doubt::default(), || self.ask_once(what, DENIALS_OF_A_ROUND, &call)).await
     }
 
-    /// As [`Cluster::ask`], of leaders of partitions: those that do not know a partition yet are asked again until
-    /// `deadline`, since they do not look for it.
+    /// Does what [`Cluster::ask`] does, with leaders of partitions: those that do not know a partition yet are asked
+    /// again until `deadline`, since they do not look for it.
     pub(super) async fn ask_leader<T, F>(
         &self,
         what: &'static str,
@@ -251,7 +252,7 @@ impl Cluster {
         self.until(manner, &doubt, || self.change_in(&doubt, &call)).await
     }
 
-    /// As [`Cluster::change`], for what any broker does: `avoid` is asked last.
+    /// Does what [`Cluster::change`] does, for what any broker can do: `avoid` is asked last.
     pub(super) async fn change_avoiding<T, F>(
         &self,
         what: &'static str,
@@ -274,7 +275,7 @@ impl Cluster {
         self.until(manner, &doubt, round).await
     }
 
-    /// One round of [`Cluster::change`].
+    /// Goes one round of [`Cluster::change`].
     pub(super) async fn change_once<T, F>(&self, call: impl Fn(String, Channel) -> F) -> Result<T, ClientError>
     where
         F: Future<Output = Result<T, ClientError>>,
@@ -291,8 +292,8 @@ impl Cluster {
         self.one_by_one_in(doubt, self.coordinators(), call).await
     }
 
-    /// Addresses in the order for what the metadata leader does in the end: itself, if it is known and alive, then as
-    /// [`Cluster::candidates`]. It is the coordinator of every group.
+    /// Lists addresses in the order for what the metadata leader does in the end: its own, if it is known and alive,
+    /// then those of [`Cluster::candidates`]. The metadata leader is the coordinator of every group.
     pub(super) fn coordinators(&self) -> Vec<String> {
         let leader = self.look(|m| m.live_address(m.metadata_leader).map(str::to_string));
         let mut candidates = self.candidates();

@@ -20,9 +20,9 @@ use crate::{
     seam::{Listener, Net, NetFuture, Stream, TcpNet},
 };
 
-/// What nothing here needs.
+/// Nothing here needs so long.
 const LONG: Duration = Duration::from_secs(30);
-/// At once, for a person.
+/// A person takes what comes within this time for immediate.
 const SOON: Duration = Duration::from_secs(3);
 
 fn unknown_topic() -> ClientError {

@@ -11,15 +11,15 @@ use super::{
 };
 use crate::types::{BrokerId, TopicPartition};
 
-/// Between two tries of a move.
+/// How long to wait between two tries of a move.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
-/// One try: a broker that hangs is given up by then, and the next try hears so.
+/// How long one try may take: a broker that hangs is given up by then, and the next try hears so.
 const TRY_MAX: Duration = Duration::from_secs(10);
 
 /// A leadership that should be where the topic's plan has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaderMove {
-    /// The partition.
+    /// The partition whose leadership should move.
     pub at: TopicPartition,
     /// The broker that leads now, if one is known.
     pub from: Option<BrokerId>,

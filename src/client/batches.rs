@@ -18,7 +18,7 @@ use crate::{
 
 /// What is taken at once ends with the record that reaches this: about one answer's worth of small records.
 pub(super) const CHUNK_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// And holds no more records than this, so that tiny ones do not grow to a multiple of their bytes.
+/// What is taken at once holds no more records than this, so that tiny ones do not grow to a multiple of their bytes.
 pub(super) const CHUNK_RECORDS_MAX: usize = 20_000;
 /// A batch that decodes to more needs a turn: a few KB may hide 64 MiB.
 const FREE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -40,7 +40,7 @@ pub(super) struct Batches {
 struct Open {
     records: RecordIter,
     base: Offset,
-    /// After the batch.
+    /// The offset that follows the batch.
     next: Offset,
     leader_epoch: LeaderEpoch,
     /// The decoded bytes are too many to be kept in memory by a few records that share them.
@@ -55,7 +55,7 @@ pub(super) struct Wanted {
     pub end: Option<Offset>,
 }
 
-/// Some records, in order.
+/// What was taken: some records, in order.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     pub records: Vec<ConsumedRecord>,
@@ -67,7 +67,7 @@ pub(super) struct Taken {
 /// Why it went no further.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// So much is enough at once.
+    /// As much was taken as is wanted at once.
     Full,
     /// Nothing of the answer is left.
     Done,
@@ -80,7 +80,7 @@ pub(super) enum Stop {
 /// A batch that cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Bad {
-    /// Its base offset.
+    /// The base offset that the batch has.
     pub offset: Offset,
     /// Where one can read on; None: nobody knows how long it is.
     pub next: Option<Offset>,
@@ -88,7 +88,7 @@ pub(super) struct Bad {
 }
 
 impl Batches {
-    /// `position`: what was asked for.
+    /// Holds what was answered to a fetch from `position`.
     pub fn new(bytes: Bytes, position: Offset) -> Batches {
         Batches { bytes, next: position, open: None, turn: None }
     }
@@ -157,7 +157,7 @@ impl Batches {
     }
 }
 
-/// The rest, if the chunk is full before the batch is read.
+/// Takes records of the batch, and returns its rest if the chunk is full before.
 fn take_from(mut open: Open, wanted: &mut Wanted, taken: &mut Taken) -> Result<Option<Open>, Bad> {
     while let Some(found) = open.records.next() {
         let (offset, record) = found.map_err(|error| {
@@ -188,7 +188,7 @@ fn take_from(mut open: Open, wanted: &mut Wanted, taken: &mut Taken) -> Result<O
     Ok(None)
 }
 
-/// About what a record takes in memory.
+/// Returns about how much memory a record takes.
 pub(super) fn record_bytes(record: &Record) -> usize {
     let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
     let headers: usize =
@@ -196,7 +196,7 @@ pub(super) fn record_bytes(record: &Record) -> usize {
     length(&record.key) + length(&record.value) + headers + RECORD_OVERHEAD_BYTES
 }
 
-/// With bytes of its own.
+/// Returns the same record with bytes of its own.
 fn copied(record: Record) -> Record {
     let copy = |bytes: Option<Bytes>| bytes.map(|bytes| Bytes::copy_from_slice(&bytes));
     Record {
@@ -220,7 +220,7 @@ mod tests {
         types::WallMs,
     };
 
-    /// A batch of values at an offset.
+    /// Makes a batch of values at an offset.
     fn batch(base: i64, codec: Codec, values: &[Bytes]) -> Bytes {
         let mut builder = BatchBuilder::new(codec);
         for value in values {

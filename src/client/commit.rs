@@ -9,13 +9,13 @@ use crate::{
 /// How far a partition was read, to be committed for a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetToCommit {
-    /// The partition.
+    /// The partition that this is about.
     pub at: TopicPartition,
     /// The next offset to be read.
     pub offset: Offset,
     /// The leader epoch of the last record that was read, if it is known.
     pub leader_epoch: Option<LeaderEpoch>,
-    /// Text for the application, 4,096 bytes at most.
+    /// Text that the application reads again: 4,096 bytes at most.
     pub metadata: String,
 }
 
@@ -25,7 +25,7 @@ impl OffsetToCommit {
         OffsetToCommit { at, offset, leader_epoch: None, metadata: String::new() }
     }
 
-    /// `topic_id`: the topic that was read; empty: whichever has the name.
+    /// Encodes it for the wire. `topic_id` says which topic was read; if it is empty, whichever has the name is meant.
     pub(super) fn wire(&self, topic_id: String) -> v1::OffsetToCommit {
         v1::OffsetToCommit {
             topic: self.at.topic.clone(),
@@ -42,7 +42,7 @@ impl OffsetToCommit {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RefusedOffset {
-    /// The partition.
+    /// The partition that this is about.
     pub at: TopicPartition,
     /// Why it was refused.
     pub error: ClientError,
@@ -57,7 +57,7 @@ impl RefusedOffset {
     }
 }
 
-/// Partitions by topic, as the wire has them; those of a topic stand together in `of`.
+/// Groups partitions by topic, as the wire has them; those of a topic have to stand together in `of`.
 pub(super) fn partition_sets<'a>(of: impl Iterator<Item = &'a TopicPartition>) -> Vec<v1::PartitionSet> {
     let mut sets: Vec<v1::PartitionSet> = Vec::new();
     for at in of {
@@ -71,7 +71,7 @@ pub(super) fn partition_sets<'a>(of: impl Iterator<Item = &'a TopicPartition>) -
     sets
 }
 
-/// The other way. A negative number is no partition.
+/// Takes sets of the wire apart into partitions. A negative number is no partition.
 pub(super) fn partitions_of(sets: Vec<v1::PartitionSet>) -> Vec<TopicPartition> {
     let named = |set: v1::PartitionSet| {
         let topic = set.topic;

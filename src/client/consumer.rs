@@ -24,26 +24,27 @@ use crate::{
 
 /// A broker answers at least this often, if only with watermarks.
 const WAIT_MS: u32 = 1_000;
-/// So after this long it is not slow but gone (or frozen).
+/// A broker that has not answered for so long is not slow but gone (or frozen): see [`WAIT_MS`].
 const SILENCE_MAX: Duration = Duration::from_millis(3_000);
-/// Between two tries to find a leader that serves us.
+/// How long to wait between two tries to find a leader that serves us.
 const PAUSE_MS: u64 = 100;
-/// A topic that was read and is not there: a broker that has just started may not have heard of it, for so long.
+/// For so long it is not believed that a topic which was read is gone: a broker that has just started may not have
+/// heard of it.
 const DENIED_MAX: Duration = Duration::from_secs(2);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
-    /// The first offset kept.
+    /// It begins at the first offset that is kept.
     #[default]
     Earliest,
-    /// The high watermark: only what comes from now on.
+    /// It begins at the high watermark: only what comes from now on is read.
     Latest,
-    /// This offset.
+    /// It begins at this offset.
     Offset(Offset),
-    /// So many records before the high watermark.
+    /// It begins so many records before the high watermark.
     BeforeEnd(i64),
-    /// The first record of this time or later.
+    /// It begins at the first record of this time or later.
     Timestamp(WallMs),
 }
 
@@ -96,7 +97,7 @@ impl Default for ConsumeOptions {
 /// A record, and where it stands in its partition.
 #[derive(Clone, Debug)]
 pub struct ConsumedRecord {
-    /// Its offset.
+    /// The offset that the record has.
     pub offset: Offset,
     /// What was produced.
     pub record: Record,
@@ -125,7 +126,7 @@ pub struct Consumer {
     /// The topic that is read; empty: whichever has the name.
     topic_id: String,
     position: Offset,
-    /// Where the broker is asked, while that is below the position: [`Notice::BeyondEnd`].
+    /// The offset at which the broker is asked, while that is below the position: see [`Notice::BeyondEnd`].
     behind: Option<Offset>,
     end: Option<Offset>,
     gaps: Gaps,
@@ -138,7 +139,7 @@ pub struct Consumer {
     bad: Option<ClientError>,
     /// A broker has taken the topic for the one that is meant.
     is_identified: bool,
-    /// Since when every answer was that the topic is not there.
+    /// The time since when every answer was that the topic is not there.
     denied: Option<Instant>,
 }
 
@@ -244,7 +245,7 @@ impl Consumer {
         self.stream = None;
     }
 
-    /// The offset of the next record.
+    /// Returns the offset of the next record.
     pub fn position(&self) -> Offset {
         self.position
     }
@@ -312,7 +313,7 @@ impl Consumer {
         !error.is_retriable()
     }
 
-    /// After an error: learns who leads now, waiting a little if that is not known.
+    /// Learns who leads now, after an error, and waits a little if that is not known.
     pub(super) async fn recover(&mut self, error: &ClientError) {
         self.stream = None;
         let mut is_news = false;
@@ -332,7 +333,8 @@ impl Consumer {
         }
     }
 
-    /// One try of [`Consumer::next`]: `None` when the stream ended, [`Consumer::recover`] after an error.
+    /// Tries once what [`Consumer::next`] does. `None` says that the stream ended; after an error [`Consumer::recover`]
+    /// is to be called.
     pub(super) async fn try_next(&mut self) -> Result<Option<Chunk>, ClientError> {
         if let Some(error) = &self.bad {
             return Err(error.clone());
@@ -456,7 +458,7 @@ impl Consumer {
 }
 
 impl Chunk {
-    /// About what its records take in memory.
+    /// Returns about how much memory the records take.
     pub fn bytes(&self) -> usize {
         self.records.iter().map(|record| record_bytes(&record.record)).sum()
     }

@@ -61,7 +61,7 @@ fn at() -> TopicPartition {
     TopicPartition::new("t", PartitionId(0))
 }
 
-/// Offsets until the end or an error.
+/// Reads on, and returns the offsets until the end or an error.
 async fn offsets(consumer: &mut Consumer) -> (Vec<i64>, Option<ClientError>) {
     let mut offsets = vec![];
     loop {

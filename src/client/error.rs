@@ -22,7 +22,7 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// Unknown only if both are.
+    /// Returns [`Effect::Unknown`] only if both are unknown.
     pub(super) fn and(self, other: Effect) -> Effect {
         match (self, other) {
             (Effect::Unknown, Effect::Unknown) => Effect::Unknown,
@@ -36,11 +36,11 @@ impl Effect {
 /// Who leads a partition, in the words of a broker that does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaderHint {
-    /// The leader; 0: none is known.
+    /// The broker that leads; 0 says that none is known.
     pub broker: BrokerId,
-    /// Where clients reach it, as host:port; may be empty.
+    /// Where clients reach the leader, as host:port; may be empty.
     pub address: String,
-    /// Since which epoch it leads.
+    /// The epoch since which the leader leads.
     pub epoch: LeaderEpoch,
 }
 
@@ -54,7 +54,7 @@ impl LeaderHint {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct BrokerError {
-    /// The reason, for programs.
+    /// The reason that programs go by.
     pub code: ErrorCode,
     /// A sentence with the value that was refused.
     pub message: String,
@@ -62,13 +62,13 @@ pub struct BrokerError {
     pub effect: Effect,
     /// Whether the same may succeed a little later.
     pub retriable: bool,
-    /// With [`ErrorCode::NotLeader`]: who leads, if that is known.
+    /// Who leads, if that is known: comes with [`ErrorCode::NotLeader`].
     pub leader: Option<LeaderHint>,
-    /// With [`ErrorCode::WrongOffset`]: the offset that the next record gets.
+    /// The offset that the next record gets: comes with [`ErrorCode::WrongOffset`].
     pub actual_offset: Option<Offset>,
-    /// With [`ErrorCode::OffsetOutOfRange`]: the first offset that is kept.
+    /// The first offset that is kept: comes with [`ErrorCode::OffsetOutOfRange`].
     pub log_start: Option<Offset>,
-    /// With [`ErrorCode::OffsetOutOfRange`]: the offset of the next record to be committed.
+    /// The offset of the next record to be committed: comes with [`ErrorCode::OffsetOutOfRange`].
     pub high_watermark: Option<Offset>,
 }
 
@@ -116,7 +116,8 @@ pub enum ClientError {
     /// The group has expelled this member.
     #[error("this member is not in its group (any more); its partitions may be read by others")]
     NotAMember,
-    /// With [`OffsetReset::Fail`](super::OffsetReset::Fail).
+    /// A partition has no committed offset to begin at, and its group's members use
+    /// [`OffsetReset::Fail`](super::OffsetReset::Fail).
     #[error("the group has no committed offset of {partition}, and is not to begin anywhere else: seek")]
     NoOffset { partition: TopicPartition },
     /// The coordinator did not commit this partition's offset, and `others` besides.
@@ -139,7 +140,7 @@ fn humanly(d: Duration) -> String {
 }
 
 impl ClientError {
-    /// From an error inside a stream's answer.
+    /// Makes one of an error inside a stream's answer.
     pub(crate) fn from_wire(error: v1::Error) -> ClientError {
         let effect = match error.effect() {
             v1::Effect::None => Effect::Nothing,
@@ -157,8 +158,8 @@ impl ClientError {
         }))
     }
 
-    /// From the status that ended a call to `address`. Without the trailer it is the transport's
-    /// word, and only a connection that never was proves that nothing happened.
+    /// Makes one of the status that ended a call to `address`. Without the trailer it is the transport's word, and only
+    /// a connection that never was proves that nothing happened.
     pub(super) fn from_status(status: &tonic::Status, address: &str) -> ClientError {
         let trailer = status.metadata().get_bin(ERROR_TRAILER).and_then(|v| v.to_bytes().ok());
         if let Some(error) = trailer.and_then(|bytes| <v1::Error as prost::Message>::decode(bytes).ok()) {

@@ -32,7 +32,7 @@ pub enum ErrorCode {
     FencedProducer = 10,
     /// What the partition knew of this producer is gone.
     UnknownProducer = 11,
-    /// Compare-and-append: the next offset is another one.
+    /// A compare-and-append named an offset that is not the next one.
     WrongOffset = 12,
     /// The offset is below the log start, or above the log's end.
     OffsetOutOfRange = 13,
@@ -50,7 +50,7 @@ pub enum ErrorCode {
     DiskFull = 19,
     /// The compressed records are invalid, or too large.
     DecompressionFailed = 20,
-    /// A fault of the broker.
+    /// The broker has a fault.
     Internal = 21,
     /// There is no such group.
     UnknownGroup = 22,
@@ -107,7 +107,7 @@ impl ErrorCode {
     }
 }
 
-/// The protocol's name: `NOT_LEADER`, for example.
+/// Writes the name that the protocol has for it: `NOT_LEADER`, for example.
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let wire = v1::ErrorCode::try_from(*self as i32).expect("the numbers are the protocol's: a test compares them");
@@ -115,7 +115,7 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// What fakes answer with.
+/// The number that fakes answer with.
 #[cfg(test)]
 impl From<ErrorCode> for i32 {
     fn from(code: ErrorCode) -> i32 {

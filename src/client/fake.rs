@@ -22,18 +22,18 @@ use crate::{
     types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence},
 };
 
-/// One in so many requests meets this fault; 0: never.
+/// Each number says that one in so many requests meets this fault; 0 says that none does.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
-    /// Appended, and the stream breaks before the answer.
+    /// The batch is appended, and the stream breaks before the answer.
     pub break_after: u64,
     /// The stream breaks before the append.
     pub break_before: u64,
     /// The leader moves to the next broker.
     pub move_leader: u64,
-    /// Appended, answered OUTCOME_UNKNOWN.
+    /// The batch is appended, and OUTCOME_UNKNOWN is answered.
     pub unknown: u64,
-    /// Not appended, answered UNAVAILABLE.
+    /// The batch is not appended, and UNAVAILABLE is answered.
     pub unavailable: u64,
     /// A consume stream breaks after an answer.
     pub break_consume: u64,
@@ -50,7 +50,7 @@ pub struct Partition {
     pub whole: bool,
     producer: Option<(ProducerId, ProducerEpoch)>,
     next_sequence: Sequence,
-    /// (sequence, base offset, count)
+    /// The sequence, base offset and count of each batch that was appended lately.
     recent: VecDeque<(Sequence, i64, i32)>,
 }
 
@@ -66,18 +66,18 @@ pub struct Shared {
     pub groups: Coordinator,
     /// Requests to this broker are read and never answered.
     pub hung: Option<u64>,
-    /// Answer all produces with this.
+    /// All produces are answered with this error.
     pub refuse: Option<ErrorCode>,
-    /// Hide the leader in NOT_LEADER.
+    /// NOT_LEADER does not say who leads.
     pub hide_hints: bool,
     /// A broker that knows nothing of what happened since.
     pub cut_off: Option<CutOff>,
-    /// `max.message.bytes`, and whether metadata says so.
+    /// The topics' `max.message.bytes`.
     pub batch_bytes_max: usize,
     pub hides_configs: bool,
     /// Who was asked for metadata, in order.
     pub asked: Vec<u64>,
-    /// Keep no batches: for measuring.
+    /// No batches are kept: this is for measuring.
     pub forget: bool,
     next_producer: i64,
     rng: Rng,
@@ -89,7 +89,7 @@ pub struct CutOff {
     pub broker: u64,
     /// Who led which partition, and in which epoch, when it was cut off.
     leaders: Vec<(u64, i32)>,
-    /// Its metadata says so.
+    /// The metadata that this broker answers says that it is cut off.
     pub says_so: bool,
     /// It never answers what it cannot do, instead of refusing it.
     pub is_silent: bool,
@@ -152,7 +152,7 @@ impl Fake {
         fake
     }
 
-    /// One more topic, its partitions led in turn; one of the same name is gone.
+    /// Adds a topic whose partitions are led in turn; one of the same name is gone.
     pub fn add_topic(&self, name: &str, partitions: usize) {
         let mut s = self.lock();
         let (first, brokers) = (s.partitions.len(), s.addresses.len() as u64);
@@ -185,7 +185,7 @@ impl Fake {
         }
     }
 
-    /// More partitions of a topic.
+    /// Adds partitions to a topic.
     pub fn grow_topic(&self, name: &str, partitions: usize) {
         let mut s = self.lock();
         let (first, have) = (s.partitions.len(), s.topics[name].len());

@@ -21,11 +21,11 @@ pub struct Member {
     subscription: v1::GroupSubscription,
     pub epoch: i32,
     pub assigned: Holdings,
-    /// Asked back, with the epoch of the answer that says so.
+    /// The partitions that were asked back, with the epoch of the answer that says so.
     pub revoking: Holdings,
     session: Duration,
     seen: Instant,
-    /// The sequence of its last commit.
+    /// The sequence that the member's last commit had.
     committed: u64,
 }
 
@@ -33,26 +33,26 @@ pub struct Member {
 pub struct Coordinator {
     pub members: BTreeMap<String, Member>,
     pub offsets: BTreeMap<TopicPartition, i64>,
-    /// Every accepted commit, in order.
+    /// Every commit that was accepted, in order.
     pub commits: Vec<(String, TopicPartition, i64)>,
     pub metadata: BTreeMap<TopicPartition, String>,
     /// No broker answers anything about groups.
     pub is_hung: bool,
     /// Every call about groups is refused with this.
     pub refuse: Option<ErrorCode>,
-    /// So many commits are accepted, and not answered.
+    /// So many commits are yet to be accepted and not answered.
     pub drop_answers: u32,
-    /// So many joins are done, and not answered.
+    /// So many joins are yet to be done and not answered.
     pub drop_joins: u32,
     /// Nothing is answered any more once a commit was fenced.
     pub hang_when_fenced: bool,
     /// Another process has this instance id.
     pub fenced: Option<String>,
-    /// Ids that left, in order.
+    /// The ids that left, in order.
     pub left: Vec<String>,
     /// A member that leaves is not heard: it looks killed.
     pub ignore_leaves: bool,
-    /// Counted as they come.
+    /// How many heartbeats have come.
     pub beats: u64,
     /// What the list of groups takes, besides.
     pub list_bytes: usize,
@@ -105,7 +105,7 @@ impl Coordinator {
         })
     }
 
-    /// Evenly among the members (the tests' members all subscribe alike), moving as little as possible.
+    /// Spreads partitions evenly among the members (the tests' members all subscribe alike), moving as few as possible.
     fn rebalance(&mut self, topics: &BTreeMap<String, Vec<usize>>) {
         let Some(first) = self.members.values().next() else { return };
         let wanted = |name: &&String| {
@@ -139,7 +139,7 @@ impl Coordinator {
         }
     }
 
-    /// `topic_id`: by name.
+    /// Commits offsets. `topic_id` holds the present topic's id for each name.
     pub fn commit(
         &mut self,
         request: v1::CommitOffsetsRequest,
@@ -185,7 +185,7 @@ impl Coordinator {
         Ok(v1::CommitOffsetsResponse { refused })
     }
 
-    /// All that a member holds is its own since a later epoch than it knows of.
+    /// Makes all that a member holds its own since a later epoch than it knows of.
     pub fn assign_anew(&mut self, member: &str) {
         let member = self.members.get_mut(member).expect("it is a member");
         member.epoch += 1;

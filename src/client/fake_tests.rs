@@ -29,7 +29,7 @@ fn record(n: u64) -> Record {
     }
 }
 
-/// The values in a partition's log, in order.
+/// Returns the values in a partition's log, in order.
 fn log(fake: &Fake, partition: usize) -> Vec<u64> {
     let batches: Vec<Bytes> = fake.lock().partitions[partition].batches.iter().map(|b| b.1.clone()).collect();
     let mut values = vec![];
@@ -240,7 +240,7 @@ fn chi_square(counts: &[u64]) -> f64 {
     counts.iter().map(|count| (*count as f64 - expected).powi(2) / expected).sum()
 }
 
-/// Five degrees of freedom: a fair draw exceeds it once in a million times (p = 0.000001).
+/// With five degrees of freedom a fair draw exceeds it once in a million times (p = 0.000001).
 const CHI_SQUARE_MAX: f64 = 35.888;
 
 #[tokio::test]

@@ -69,7 +69,7 @@ struct Seen {
     next: BTreeMap<TopicPartition, Offset>,
     lost: usize,
     replaced: usize,
-    /// From where to where.
+    /// From where to where each jump led.
     jumps: Vec<(i64, i64)>,
 }
 
@@ -142,7 +142,7 @@ impl Member {
     }
 }
 
-/// All members call in turn until it is done.
+/// Lets all members call in turn until it is done.
 async fn drive(members: &mut [Member], what: &str, is_done: impl Fn(&[Member]) -> bool) {
     let end = Instant::now() + PATIENCE;
     while !is_done(members) {

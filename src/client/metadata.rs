@@ -28,21 +28,21 @@ pub struct Metadata {
     topics: HashMap<String, KnownTopic>,
 }
 
-/// One broker, as far as it matters for asking it.
+/// What is known of one broker, as far as it matters for asking it.
 #[derive(Clone, Debug, Default)]
 struct KnownBroker {
     client_address: String,
     is_alive: bool,
 }
 
-/// One topic of a name. Another one of the same name has another id, and nothing in common with it.
+/// What is known of one topic. Another one of the same name has another id, and nothing in common with it.
 #[derive(Clone, Debug, Default)]
 struct KnownTopic {
-    /// Empty: the broker did not say.
+    /// The topic's id; it is empty if the broker did not say.
     id: String,
-    /// The newest view that named it.
+    /// The index of the newest view that named the topic.
     index: u64,
-    /// By partition.
+    /// Who leads each partition, by its number.
     leaders: Vec<Leader>,
     /// The largest batch it takes; `None`: not said.
     batch_bytes_max: Option<usize>,
@@ -55,7 +55,7 @@ struct KnownTopic {
 pub struct Leader {
     /// The broker that leads; 0: nobody, as far as is known.
     pub broker: BrokerId,
-    /// Since which epoch it leads.
+    /// The epoch since which the leader leads.
     pub epoch: LeaderEpoch,
 }
 
@@ -96,7 +96,7 @@ impl Metadata {
         self.topics.get(topic)?.leaders.get(partition).copied().filter(|l| l.broker.0 != 0)
     }
 
-    /// Where clients reach a broker.
+    /// Returns where clients reach a broker.
     pub(super) fn address(&self, broker: BrokerId) -> Option<&str> {
         self.brokers.get(&broker).map(|b| b.client_address.as_str()).filter(|a| !a.is_empty())
     }
@@ -106,7 +106,7 @@ impl Metadata {
         self.brokers.get(&broker).filter(|b| b.is_alive).and_then(|_| self.address(broker))
     }
 
-    /// All client addresses: those of brokers said to be alive, and the others.
+    /// Returns all client addresses: those of brokers said to be alive, and the others.
     pub(super) fn addresses(&self) -> (Vec<String>, Vec<String>) {
         let (live, dead): (Vec<_>, Vec<_>) = self.brokers.values().partition(|b| b.is_alive);
         let known = |brokers: Vec<&KnownBroker>| {

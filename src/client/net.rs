@@ -30,26 +30,27 @@ use crate::{
 
 /// A broker on the same continent answers a SYN in a fraction of this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Ping every second, give up three seconds later: a frozen broker's streams break by themselves.
-/// Moving to another leader does not wait for it; see `producer::driver`.
+/// A ping is sent every second, and given up three seconds later: a frozen broker's streams break by themselves. Moving
+/// to another leader does not wait for it; see `producer::driver`.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
-/// One answer of one broker.
+/// How long one answer of one broker may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A broker that said that it is cut off is asked last for this long.
 const CUT_OFF_FOR: Duration = Duration::from_secs(5);
-/// Flow-control windows: what a fast broker may send before the application read it.
+/// The flow-control window of a stream: what a fast broker may send before the application read it.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// The largest message taken: an answer of `bytes_max` <= 8 MiB, or one batch of 8 MiB, and its frame.
 pub(super) const MESSAGE_BYTES_MAX: usize = 17 * 1024 * 1024;
 /// An answer about groups: all groups of a cluster together, with their offsets, take at most 64 MiB in it.
 const GROUPS_ANSWER_BYTES_MAX: usize = 80 * 1024 * 1024;
-/// Streams of one connection. A broker allows 1,024; the next one would wait for one of them to end.
+/// How many streams one connection carries. A broker allows 1,024; the next one would wait for one of them to end.
 const STREAMS_PER_LANE_MAX: usize = 1000;
-/// Batches that are decoded and decode to much, of all readers of a cluster's client: each takes up to 64 MiB.
+/// How many batches that decode to much are decoded at once, for all readers of a cluster's client: each takes up to 64
+/// MiB.
 const LARGE_BATCHES_MAX: usize = 2;
-/// Channels kept. A cluster has a few dozen brokers; addresses that changed are dropped at this bound.
+/// How many channels are kept. A cluster has a few dozen brokers; addresses that changed are dropped at this bound.
 const CHANNELS_MAX: usize = 1024;
 
 /// The world as the client sees it: tests give it another one.
@@ -64,7 +65,7 @@ pub struct World {
 }
 
 impl World {
-    /// The real one.
+    /// Returns the real world.
     pub fn system() -> World {
         World { net: Arc::new(TcpNet), clock: Arc::new(SystemClock), rng: Arc::new(Rng::from_system()) }
     }
@@ -92,7 +93,7 @@ pub(super) struct StreamPlace(#[expect(dead_code, reason = "held to be counted")
 struct Inner {
     world: World,
     bootstrap: Vec<String>,
-    /// With whether each was ever connected.
+    /// The channel to each address, with whether it was ever connected.
     channels: Mutex<HashMap<String, (Channel, Arc<AtomicBool>)>>,
     metadata: Mutex<Metadata>,
     /// Brokers that said, and when, that they are cut off from the others.
@@ -101,18 +102,18 @@ struct Inner {
     turn: AtomicUsize,
     /// When metadata was last asked for; the lock makes concurrent refreshes one.
     refreshed: tokio::sync::Mutex<Option<Instant>>,
-    /// Turns of batches that decode to much.
+    /// The turns that batches which decode to much wait for.
     large_batches: Arc<Semaphore>,
 }
 
 impl Cluster {
-    /// `bootstrap`: client addresses (host:port) of some brokers; the others are learned. Connects
-    /// to nothing yet.
+    /// Knows the cluster by `bootstrap`, the client addresses (host:port) of some brokers; the others are learned.
+    /// Connects to nothing yet.
     pub fn new(bootstrap: Vec<String>) -> Result<Cluster, ClientError> {
         Cluster::with_world(bootstrap, World::system())
     }
 
-    /// As [`Cluster::new`], in another world.
+    /// Does what [`Cluster::new`] does, in another world.
     pub fn with_world(bootstrap: Vec<String>, world: World) -> Result<Cluster, ClientError> {
         if bootstrap.is_empty() {
             return Err(ClientError::Invalid { detail: "no broker address was given".into() });
@@ -135,7 +136,7 @@ impl Cluster {
         })
     }
 
-    /// The time by this client's clock, for the timestamps of records.
+    /// Returns the time by this client's clock, for the timestamps of records.
     pub fn now(&self) -> WallMs {
         self.inner.world.clock.wall()
     }
@@ -166,15 +167,15 @@ impl Cluster {
         self.inner.metadata.lock().expect("no holder panics").learn_leader(topic, partition, hint)
     }
 
-    /// Addresses worth asking, best first: brokers said to be alive, the others, the bootstrap list. Whoever said
-    /// lately that it is cut off comes last.
+    /// Lists the addresses worth asking, best first: brokers said to be alive, the others, the bootstrap list. Whoever
+    /// said lately that it is cut off comes last.
     pub(super) fn candidates(&self) -> Vec<String> {
         let (good, rest) = self.ranked();
         [good, rest].concat()
     }
 
-    /// As [`Cluster::candidates`], but beginning with another good one each time (or any other, if none is): whoever
-    /// is asked again because an answer did not help gets another broker's word.
+    /// Lists what [`Cluster::candidates`] lists, but begins with another good one each time (or any other, if none is):
+    /// whoever asks again because an answer did not help gets another broker's word.
     pub(super) fn in_turn(&self) -> Vec<String> {
         let (mut good, mut rest) = self.ranked();
         let best = if good.is_empty() { &mut rest } else { &mut good };
@@ -216,7 +217,7 @@ impl Cluster {
         cut_off.insert(address.to_string(), Instant::now());
     }
 
-    /// Metadata in a broker's words.
+    /// Takes in metadata that a broker answered.
     pub(super) fn update(&self, answer: v1::GetMetadataResponse) {
         self.inner.metadata.lock().expect("no holder panics").update(answer);
     }
@@ -226,12 +227,13 @@ impl Cluster {
         &self.inner.refreshed
     }
 
-    /// A channel for unary calls; connects when first used.
+    /// Returns a channel for unary calls, which connects when first used.
     pub(super) fn channel(&self, address: &str) -> Result<Channel, ClientError> {
         self.watched_channel(address).map(|(channel, _)| channel)
     }
 
-    /// As [`Cluster::channel`], with whether it was ever connected: a call over one that never was reached nobody.
+    /// Returns what [`Cluster::channel`] returns, with whether it was ever connected: a call over one that never was
+    /// reached nobody.
     pub(super) fn watched_channel(&self, address: &str) -> Result<(Channel, Arc<AtomicBool>), ClientError> {
         let mut channels = self.inner.channels.lock().expect("no holder panics");
         if let Some(known) = channels.get(address) {
@@ -247,7 +249,7 @@ impl Cluster {
         Ok((channel, connected))
     }
 
-    /// A channel for one stream of records; connects when first used.
+    /// Returns a channel for one stream of records, which connects when first used.
     pub(super) fn stream_channel(&self, address: &str) -> Result<(Channel, StreamPlace), ClientError> {
         let mut lanes = self.lanes.lock().expect("no holder panics");
         if lanes.len() >= CHANNELS_MAX {
@@ -296,7 +298,7 @@ impl Cluster {
     }
 }
 
-/// One unary call, bounded in time.
+/// Makes one unary call, bounded in time.
 pub(super) async fn unary<T>(
     address: &str,
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
@@ -304,7 +306,7 @@ pub(super) async fn unary<T>(
     unary_within(address, CALL_TIMEOUT, call).await
 }
 
-/// One unary call that may take `limit`, and a little for the way.
+/// Makes one unary call that may take `limit`, and a little for the way.
 pub(super) async fn unary_within<T>(
     address: &str,
     limit: Duration,

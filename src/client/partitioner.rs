@@ -5,10 +5,10 @@ use crate::types::PartitionId;
 /// How a record without an explicit partition gets one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Partitioner {
-    /// By murmur2 of the key, exactly as Java's client does it; without a key as `Sticky`.
+    /// The key decides, by murmur2, exactly as in Java's client; a record without a key goes where `Sticky` says.
     #[default]
     Key,
-    /// One partition until its batch is full, then another: fewest batches.
+    /// One partition is taken until its batch is full, then another: this makes the fewest batches.
     Sticky,
     RoundRobin,
     Random,
@@ -21,7 +21,7 @@ pub fn partition_of_key(key: &[u8], count: i32) -> PartitionId {
     PartitionId((murmur2(key) & i32::MAX) % count)
 }
 
-/// 32-bit MurmurHash2 with Kafka's seed. Every producer of a topic must agree on it for ever.
+/// Returns the 32-bit MurmurHash2 with Kafka's seed. Every producer of a topic must agree on it for ever.
 pub fn murmur2(data: &[u8]) -> i32 {
     const SEED: u32 = 0x9747_b28c;
     const M: u32 = 0x5bd1_e995;

@@ -132,7 +132,7 @@ async fn batches_fit_what_the_topic_takes() {
     }
 }
 
-/// Among small records, in one batch with them as far as the producer can tell.
+/// The record stands among small ones, in one batch with them as far as the producer can tell.
 #[tokio::test]
 async fn a_record_that_is_too_large_fails_alone() {
     let fake = Fake::start(1, 1, 1).await;

@@ -18,14 +18,14 @@ const RECORD_OVERHEAD_BYTES: usize = 40;
 /// Where a Consume call stands, and what it still wants.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor {
-    /// The next record.
+    /// The offset of the next record.
     pub position: Offset,
-    /// Exclusive.
+    /// The first offset that is not sent; `None` says that there is no end.
     pub stop_at: Option<Offset>,
     pub records_left: Option<u64>,
     /// A look-up by time found a batch: records before this time at its front were not asked for.
     pub skip_before: Option<WallMs>,
-    /// Of one answer.
+    /// How many bytes one answer has at most.
     pub bytes_max: usize,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Answer {
     pub rest: Option<Rest>,
     /// Decoding came to a record that cannot be read; the response holds what lies before it.
     pub failed: Option<RequestError>,
-    /// Of the response's records, if they are decoded: the memory that sending them takes.
+    /// The memory that sending the response's records takes, if they are decoded.
     pub decoded_bytes: usize,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Rest {
 struct OpenBatch {
     records: RecordIter,
     base: Offset,
-    /// After the batch.
+    /// The offset that follows the batch.
     next: Offset,
 }
 
@@ -91,7 +91,7 @@ pub(super) fn is_empty(response: &v1::ConsumeResponse) -> bool {
     }
 }
 
-/// Stored batches, whole: from the one that holds the position to the one that holds the end.
+/// Answers with stored batches, whole: from the one that holds the position to the one that holds the end.
 pub(super) fn raw(fetched: &Fetched, cursor: &mut Cursor) -> Result<Answer, RequestError> {
     let mut parts: Vec<Bytes> = Vec::new();
     for batch in batches(&fetched.batches) {
@@ -137,8 +137,8 @@ pub(super) fn decoded_bytes_max(fetched: &Fetched) -> usize {
     batches(&fetched.batches).map(expands).max().unwrap_or(0)
 }
 
-/// Plain records, exactly from the position on. Ends early, after at least one record, when the
-/// answer has its size: what was fetched beyond is fetched again, or kept as [`Answer::rest`].
+/// Answers with plain records, exactly from the position on. Ends early, after at least one record, when the answer has
+/// its size: what was fetched beyond is fetched again, or kept as [`Answer::rest`].
 pub(super) fn decoded(fetched: Fetched, cursor: &mut Cursor) -> Answer {
     let mut decoding = Decoding::new(fetched.high_watermark, fetched.log_start);
     for batch in batches(&fetched.batches) {
@@ -174,7 +174,7 @@ impl Decoding {
         Decoding { records: Vec::new(), bytes: 0, high_watermark, log_start, rest: None, failed: None }
     }
 
-    /// Break: the answer is full, or cannot go on.
+    /// Adds the records of one batch. Breaks if the answer is full, or cannot go on.
     fn batch(&mut self, header: &BatchHeader, bytes: &Bytes, cursor: &mut Cursor) -> ControlFlow<()> {
         if cursor.skip_before.is_some_and(|time| header.max_timestamp < time) {
             // The look-up ended at the high watermark: everything after it was asked for.

@@ -19,7 +19,7 @@ use crate::{
     seam::{GuardedListener, GuardedStream},
 };
 
-/// Accepts for ever.
+/// Accepts connections for ever.
 pub(super) fn incoming(
     listener: GuardedListener,
     probe: RequestProbe,
@@ -48,7 +48,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// HTTP/2 reads while a connection lives, so that this is noticed.
+    /// Fails if the connection is to be closed. HTTP/2 reads while a connection lives, so that this is noticed.
     fn check_open(&self, cx: &Context<'_>) -> io::Result<()> {
         self.caller.closer.wake_at_close(cx.waker());
         match self.caller.closer.is_closed() {

@@ -93,7 +93,7 @@ impl<B: Backend> Services<B> {
     }
 }
 
-/// One Consume call under way.
+/// A Consume call that is under way.
 struct Reader<B> {
     services: Services<B>,
     request: Consume,
@@ -195,8 +195,8 @@ impl<B: Backend> Reader<B> {
         answer
     }
 
-    /// First without waiting, with a large answer if the budget allows one; if nothing is there, it
-    /// waits without holding any budget. What comes is counted before it is handed on.
+    /// Fetches without waiting at first, with a large answer if the budget allows one; if nothing is there, it waits
+    /// without holding any budget. What comes is counted before it is handed on.
     async fn fetch(&mut self) -> Result<Fetched, CallFailure> {
         self.kept = None;
         let asked = self.request.bytes_max;

@@ -12,7 +12,7 @@ use crate::{
     types::{BrokerId, ms_i64, ms_u32},
 };
 
-/// Offsets and sizes where the leader could not be asked.
+/// What offsets and sizes say where the leader could not be asked.
 const NOT_ASKED: i64 = -1;
 
 pub(super) fn receipt(receipt: Receipt) -> v1::Receipt {
@@ -53,7 +53,7 @@ fn partition(partition: PartitionDescription) -> v1::PartitionDescription {
     }
 }
 
-/// The wire does not say who set them.
+/// Returns keys with their values. The wire does not say who set them.
 fn by_key(configs: Vec<ConfigEntry>) -> impl Iterator<Item = (String, String)> {
     configs.into_iter().map(|entry| (entry.key.to_string(), entry.value))
 }
@@ -202,7 +202,7 @@ fn partition_sets(sets: PartitionSet) -> Vec<v1::PartitionSet> {
     sets.into_iter().map(one).collect()
 }
 
-/// 0: none known; no broker has that id.
+/// Returns the leader and its epoch; 0 says that none is known, for no broker has that id.
 fn leader(leader: Option<LeaderNow>) -> (u64, i32) {
     leader.map_or((0, 0), |leader| (leader.broker.0, leader.epoch.0))
 }
@@ -211,7 +211,7 @@ fn ids(brokers: Vec<BrokerId>) -> Vec<u64> {
     brokers.into_iter().map(|broker| broker.0).collect()
 }
 
-/// Counts of things that a cluster never has two billion of.
+/// Encodes a count of things that a cluster never has two billion of.
 fn count(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }

@@ -24,7 +24,7 @@ pub(super) fn topic_name(name: &str) -> Result<(), RequestError> {
     Ok(())
 }
 
-/// As `TopicDescription.id` has it; empty: whichever topic has the name.
+/// Reads a topic's id as `TopicDescription.id` has it; an empty one means whichever topic has the name.
 pub(super) fn topic_id(id: &str) -> Result<Option<TopicId>, RequestError> {
     if id.is_empty() {
         return Ok(None);
@@ -50,8 +50,8 @@ pub(super) fn offset(field: &str, offset: i64) -> Result<Offset, RequestError> {
     Ok(Offset(offset))
 }
 
-/// Kafka's clients say -1 and -2 for "latest" and "earliest": here these are fields of their own, and a time before 1970
-/// is no record's.
+/// Reads a record's time. Kafka's clients say -1 and -2 for "latest" and "earliest": here these are fields of their
+/// own, and a time before 1970 is no record's.
 pub(super) fn timestamp(timestamp_ms: i64) -> Result<WallMs, RequestError> {
     if timestamp_ms < 0 {
         return Err(RequestError::invalid(format!("timestamp_ms is {timestamp_ms}; milliseconds count from 1970")));
@@ -59,7 +59,7 @@ pub(super) fn timestamp(timestamp_ms: i64) -> Result<WallMs, RequestError> {
     Ok(WallMs(timestamp_ms))
 }
 
-/// Of an assignment.
+/// Reads the epoch of an assignment.
 pub(super) fn epoch(epoch: i32) -> Result<i32, RequestError> {
     if epoch < 0 {
         return Err(RequestError::invalid(format!("epoch is {epoch}; epochs count from 0")));
@@ -67,7 +67,7 @@ pub(super) fn epoch(epoch: i32) -> Result<i32, RequestError> {
     Ok(epoch)
 }
 
-/// A number of which 0 means `default`, and more than `max` is not to be had.
+/// Reads a number of which 0 means `default`, and more than `max` is not to be had.
 fn or_default(field: &str, asked: u32, default: u64, max: u64) -> Result<u64, RequestError> {
     match u64::from(asked) {
         0 => Ok(default),
@@ -76,7 +76,7 @@ fn or_default(field: &str, asked: u32, default: u64, max: u64) -> Result<u64, Re
     }
 }
 
-/// Zero stays zero: the broker knows each call's default.
+/// Reads a timeout. Zero stays zero: the broker knows each call's default.
 pub(super) fn timeout(timeout_ms: u32) -> Result<Duration, RequestError> {
     if timeout_ms > limits::TIMEOUT_MS_MAX {
         let detail = format!("timeout_ms is {timeout_ms}; at most {} is allowed", limits::TIMEOUT_MS_MAX);
@@ -85,7 +85,7 @@ pub(super) fn timeout(timeout_ms: u32) -> Result<Duration, RequestError> {
     Ok(Duration::from_millis(timeout_ms.into()))
 }
 
-/// How long a call may take, where absent means the call's default, which the broker knows as zero.
+/// Reads how long a call may take, where absent means the call's default, which the broker knows as zero.
 pub(super) fn call_timeout(timeout_ms: Option<u32>) -> Result<Duration, RequestError> {
     match timeout_ms {
         None => Ok(Duration::ZERO),
@@ -94,7 +94,7 @@ pub(super) fn call_timeout(timeout_ms: Option<u32>) -> Result<Duration, RequestE
     }
 }
 
-/// A count of which absent means "the default".
+/// Reads a count of which absent means "the default".
 pub(super) fn count(field: &str, count: Option<i32>) -> Result<Option<u32>, RequestError> {
     let Some(count) = count else { return Ok(None) };
     match u32::try_from(count) {
@@ -152,11 +152,11 @@ pub(super) struct Produce {
 /// What a Produce request carries.
 pub(super) enum Payload {
     Batch(Bytes),
-    /// Plain records, how they shall be compressed, and the time of those that carry none.
+    /// Plain records were sent; with them stands how they shall be compressed, and the time of those that carry none.
     Records(Vec<v1::Record>, Codec, WallMs),
 }
 
-/// `now` stamps plain records that carry no timestamp.
+/// Reads a Produce request. `now` stamps plain records that carry no timestamp.
 pub(super) fn produce(request: v1::ProduceRequest, acks: Acks, now: WallMs) -> Result<Produce, RequestError> {
     topic_name(&request.topic)?;
     let timeout = match request.timeout_ms {
@@ -234,16 +234,16 @@ fn codec(compression: i32) -> Result<Codec, RequestError> {
     }
 }
 
-/// A Consume call, checked.
+/// A Consume call that was checked.
 #[derive(Clone, Debug)]
 pub(super) struct Consume {
     pub topic: String,
-    /// None: whichever topic has the name at each moment.
+    /// The topic that is meant; `None` says that it is whichever has the name at each moment.
     pub topic_id: Option<TopicId>,
     pub partition: PartitionId,
     pub start: Start,
     pub end_offset: Option<Offset>,
-    /// None: no limit.
+    /// How many records are wanted; `None` says that there is no limit.
     pub records_max: Option<u64>,
     pub stop_at_end: bool,
     pub raw: bool,

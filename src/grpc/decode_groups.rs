@@ -20,13 +20,13 @@ pub(super) fn group_name(name: &str) -> Result<(), RequestError> {
     bounded("group", name, limits::GROUP_NAME_BYTES_MAX)
 }
 
-/// Ids of instances and clients.
+/// Checks the id of an instance or client.
 pub(super) fn label(field: &str, label: &str) -> Result<(), RequestError> {
     bounded(field, label, limits::LABEL_BYTES_MAX)?;
     printable(field, label)
 }
 
-/// Absent for a dynamic member.
+/// Checks the id of an instance, which is absent for a dynamic member.
 pub(super) fn instance_id(instance: Option<&str>) -> Result<(), RequestError> {
     match instance {
         None => Ok(()),
@@ -35,13 +35,13 @@ pub(super) fn instance_id(instance: Option<&str>) -> Result<(), RequestError> {
     }
 }
 
-/// Empty where that means nobody.
+/// Checks the id of a member, which is empty where that means nobody.
 pub(super) fn member_id(field: &str, member: &str) -> Result<(), RequestError> {
     bounded(field, member, limits::MEMBER_ID_BYTES_MAX)?;
     printable(field, member)
 }
 
-/// People see these names on their terminals, in logs and metrics.
+/// Refuses what cannot be printed: people see these names on their terminals, in logs and metrics.
 fn printable(field: &str, value: &str) -> Result<(), RequestError> {
     match value.chars().find(|c| c.is_control()) {
         Some(c) => Err(RequestError::invalid(format!("{field} has the control character {c:?}"))),
@@ -64,7 +64,7 @@ fn few(field: &str, count: usize, count_max: usize) -> Result<(), RequestError> 
     Ok(())
 }
 
-/// Zero stays zero: the broker knows the defaults.
+/// Reads a session timeout. Zero stays zero: the broker knows the defaults.
 pub(super) fn session_timeout(ms: u32) -> Result<Duration, RequestError> {
     within("session_timeout_ms", ms, limits::SESSION_TIMEOUT_MS_MIN..=limits::SESSION_TIMEOUT_MS_MAX)
 }
@@ -98,7 +98,7 @@ pub(super) fn subscription(subscription: v1::GroupSubscription) -> Result<Subscr
     Ok(Subscription { topics, pattern: (!pattern.is_empty()).then_some(pattern), assignor })
 }
 
-/// Sorted, each once, whatever the client sent.
+/// Returns partitions sorted and each once, whatever the client sent.
 pub(super) fn partition_sets(field: &str, sets: Vec<v1::PartitionSet>) -> Result<PartitionSet, RequestError> {
     let count: usize = sets.iter().map(|set| set.partitions.len()).sum();
     few(&format!("partitions in {field}"), count, limits::OFFSETS_PER_GROUP_MAX)?;

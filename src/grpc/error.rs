@@ -21,7 +21,7 @@ use crate::{
     types::{BrokerId, Offset, PartitionId},
 };
 
-/// Trailer with the encoded [`v1::Error`].
+/// The trailer that holds the encoded [`v1::Error`].
 pub const ERROR_TRAILER: &str = "flotilla-error-bin";
 
 /// What these services themselves refuse.
@@ -29,7 +29,7 @@ pub const ERROR_TRAILER: &str = "flotilla-error-bin";
 pub enum RequestError {
     #[error("invalid request: {detail}")]
     Invalid { detail: String },
-    /// gRPC's own words for a message beyond the limit or not decodable.
+    /// The message is beyond the limit or not decodable; `detail` holds gRPC's own words for it.
     #[error("the stream ends here: {detail}")]
     TooLarge { detail: String },
     #[error("the stream ends here, the last message could not be read: {detail}")]
@@ -75,7 +75,8 @@ pub(super) enum CallFailure {
 }
 
 impl CallFailure {
-    /// `address_of`: where this face reaches a broker; empty if its registration has not come here yet.
+    /// Tells the failure in the wire's words. `address_of` says where this face reaches a broker; it is empty if its
+    /// registration has not come here yet.
     pub fn wire(self, address_of: impl Fn(BrokerId) -> String) -> v1::Error {
         let hint = |leader: &LeaderNow| v1::LeaderHint {
             broker: leader.broker.0,
@@ -319,7 +320,7 @@ fn encode_text(error: &EncodeError) -> String {
     format!("{what}: {error}")
 }
 
-/// As the broker says it, with the address by which this face reaches the leader.
+/// Says it as the broker does, with the address by which this face reaches the leader.
 fn not_leader_text(topic: &str, partition: PartitionId, leader: &v1::LeaderHint) -> String {
     let v1::LeaderHint { broker, address, epoch } = leader;
     clip(format!("this broker does not lead {topic}-{partition}; broker {broker} does ({address}, epoch {epoch})"))
@@ -342,7 +343,7 @@ fn wire(code: ErrorCode, error: &dyn std::error::Error, effect: Effect, retriabl
     }
 }
 
-/// Messages quote what a client sent, and trailers are small.
+/// Cuts a message that is too long: messages quote what a client sent, and trailers are small.
 fn clip(mut message: String) -> String {
     if message.len() > MESSAGE_BYTES_MAX {
         let cut = (0..=MESSAGE_BYTES_MAX).rev().find(|at| message.is_char_boundary(*at));

@@ -10,11 +10,11 @@ use tonic_health::{
 use super::{backend::Backend, limits::HEALTH_INTERVAL};
 use crate::broker::Readiness;
 
-/// Our services by their full names.
+/// The full names that our services have.
 pub(super) const SERVICES: [&str; 5] =
     ["flotilla.v1.Produce", "flotilla.v1.Consume", "flotilla.v1.Topics", "flotilla.v1.Groups", "flotilla.v1.Cluster"];
 
-/// The whole broker's name in the health protocol.
+/// The name that the whole broker has in the health protocol.
 const ALL: &str = "";
 
 /// The service, kept current by a task that ends with `stop`.

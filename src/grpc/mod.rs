@@ -52,9 +52,9 @@ use crate::{
 /// What the configuration says about this listener.
 #[derive(Clone, Debug)]
 pub struct GrpcOptions {
-    /// Connections at once; one more is closed.
+    /// How many connections there may be at once; one more is closed.
     pub connections_max: usize,
-    /// Descriptors that this process has for them: the smaller number holds.
+    /// How many descriptors this process has for connections: the smaller number holds.
     pub descriptors_max: usize,
     pub metrics: Metrics,
 }
@@ -200,7 +200,7 @@ impl Shared {
         self.stream_slot(&self.consume_streams, Limit::ConsumeStreams, "consume", limits::CONSUME_STREAMS_MAX)
     }
 
-    /// A place among the node's streams of one kind.
+    /// Takes a place among the node's streams of one kind.
     fn stream_slot(
         &self,
         slots: &Arc<Semaphore>,

@@ -32,7 +32,7 @@ use crate::{
     proto::v1::{self, produce_response::Result as Outcome},
 };
 
-/// Requests handled before other tasks get their turn, if none of them makes the stream wait.
+/// How many requests are handled before other tasks get their turn, if none of them makes the stream wait.
 const STEPS_PER_POLL: usize = 64;
 
 const API: Api = Api::Produce;
@@ -68,9 +68,9 @@ pub(super) struct ProduceStream<B: Backend> {
     /// The one request whose batch is being built, or that waits for the node's budget.
     admitting: Option<BoxFuture<'static, Result<Admitted<B>, Refused>>>,
     pending: FuturesUnordered<InFlight<B::Waiting>>,
-    /// Batch bytes of `pending`.
+    /// How many batch bytes `pending` holds.
     pending_bytes: usize,
-    /// Requests that were read and whose answers are waited for: not those with acks=0.
+    /// How many requests were read and have their answers waited for: not those with acks=0.
     unanswered: usize,
     /// Nothing more is read; with this the call ends once everything is answered.
     ending: Option<Result<(), Status>>,
@@ -210,7 +210,7 @@ impl<B: Backend> ProduceStream<B> {
         self.unanswered == 0 && grace.as_mut().poll(cx).is_ready()
     }
 
-    /// One request may overshoot the bytes; it was read before its size was known.
+    /// Whether another request may be read. One may overshoot the bytes: it was read before its size was known.
     fn has_room(&self) -> bool {
         self.pending.len() < limits::PRODUCE_IN_FLIGHT_MAX && self.pending_bytes < limits::PRODUCE_STREAM_BYTES_MAX
     }
@@ -263,7 +263,7 @@ impl<B: Backend> ProduceStream<B> {
         }
     }
 
-    /// As [`ProduceStream::refuse`], of a request that was counted when it was read.
+    /// Does what [`ProduceStream::refuse`] does, for a request that was counted when it was read.
     fn refuse_read(&mut self, correlation_id: u64, acks: Acks, error: impl Into<CallFailure>) -> Step {
         self.unanswered -= usize::from(acks != Acks::None);
         self.refuse(correlation_id, acks, error)

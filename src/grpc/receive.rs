@@ -29,7 +29,7 @@ use crate::{
     metrics::{HeldUp, IntakeProbe, Limit, Metrics},
 };
 
-/// Before each message: a flag, and the length.
+/// How long the prefix of each message is: a flag, and the length.
 const PREFIX_BYTES: usize = 5;
 
 /// Calls whose client sends as many messages as it likes; all others send one.
@@ -187,13 +187,13 @@ type InHand = Arc<Mutex<Option<Held>>>;
 
 /// Where in the bytes of a body its reader is.
 enum Place {
-    /// Before a message: so much of its prefix was passed on.
+    /// A message is to begin; so much of its prefix was passed on.
     Prefix { seen: [u8; PREFIX_BYTES], len: usize },
     /// Room is wanted before the rest of the prefix and what it claims, `left` bytes, are passed on.
     Claim { left: usize, room: BoxFuture<'static, Result<Held, RequestError>> },
     /// So many bytes of the message are to come.
     Message { left: usize },
-    /// Longer than any message may be: gRPC says so.
+    /// The message is longer than any may be: gRPC says so.
     Beyond,
 }
 
@@ -203,10 +203,10 @@ struct Arriving {
     receiving: Receiving,
     closer: Arc<Closer>,
     is_call: bool,
-    /// Of a call, until its request is there.
+    /// When a call's request must be there; `None` once it is, and for calls of many requests.
     deadline: Option<Pin<Box<Sleep>>>,
     place: Place,
-    /// Received, and not passed on.
+    /// What was received, and not passed on yet.
     rest: Bytes,
     in_hand: InHand,
 }

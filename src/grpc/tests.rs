@@ -26,7 +26,7 @@ use crate::{
 };
 use fake::Fake;
 
-/// For any one wait of a test.
+/// How long any one wait of a test may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Server {
@@ -68,7 +68,7 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
 }
 
-/// Records with the values given; timestamps 1000, 1001, ...
+/// Makes a batch of records with the values given, and the timestamps 1000, 1001, ...
 fn batch(codec: Codec, values: &[&str]) -> Bytes {
     let mut builder = BatchBuilder::new(codec);
     for (i, value) in values.iter().enumerate() {
@@ -78,7 +78,7 @@ fn batch(codec: Codec, values: &[&str]) -> Bytes {
     builder.build().unwrap()
 }
 
-/// The error in a status' trailer.
+/// Returns the error in a status' trailer.
 fn error_of(status: &tonic::Status) -> v1::Error {
     let trailer = status.metadata().get_bin(ERROR_TRAILER).unwrap_or_else(|| panic!("no trailer: {status:?}"));
     v1::Error::decode(trailer.to_bytes().unwrap()).unwrap()

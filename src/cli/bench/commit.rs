@@ -32,7 +32,7 @@ use crate::{
     types::TopicPartition,
 };
 
-/// Longer than anybody measures.
+/// This is longer than anybody measures.
 const MEASURING_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 pub const EXAMPLES: &str = "\
@@ -40,7 +40,7 @@ Examples:
   flotilla bench commit --groups 200 --rate 500 --duration 30s
   flotilla bench commit --groups 1 --rate 100 --format json";
 
-/// Groups that join, or are deleted, at a time.
+/// How many groups join, or are deleted, at a time.
 const AT_ONCE: usize = 16;
 
 #[derive(Args)]
@@ -74,7 +74,7 @@ struct Tally {
 
 struct Shared {
     tally: Mutex<Tally>,
-    /// Members that may join now.
+    /// The permits of members that may join now.
     joining: Semaphore,
     /// A permit for each member that has.
     joined: Semaphore,

@@ -52,7 +52,7 @@ pub struct E2eBench {
 
 /// What has come out at the consumers' end.
 struct Arrivals {
-    /// Since the beginning.
+    /// How many records have arrived since the beginning.
     in_all: u64,
     /// Records that were due at this moment or later count, in microseconds since the load began.
     from: u64,

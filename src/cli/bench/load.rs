@@ -27,9 +27,9 @@ use crate::{
     seam::{Clock, SystemClock},
 };
 
-/// Records sent before outcomes are looked at.
+/// How many records are sent before outcomes are looked at.
 const BURST: usize = 256;
-/// Bytes at the beginning of a value that say when the record was due.
+/// How many bytes at the beginning of a value say when the record was due.
 const STAMP_BYTES: usize = 8;
 
 #[derive(Args)]
@@ -62,12 +62,12 @@ pub(super) struct LoadArgs {
     pub batch_bytes: usize,
 }
 
-/// The loop's state.
+/// What the loop knows.
 pub(super) struct Load {
     producer: Producer,
     topic: TopicHandle,
     record: Record,
-    /// Write into each value when it was due.
+    /// Whether each value says when it was due.
     is_stamped: bool,
     began: Instant,
     in_flight: u64,
@@ -76,7 +76,7 @@ pub(super) struct Load {
     sent: u64,
     acked: u64,
     errors: u64,
-    /// Since the beginning, whatever was measured.
+    /// How many records were acknowledged since the beginning, whatever was measured.
     acked_in_all: u64,
     first_error: Option<String>,
     latency: Histogram<u64>,
@@ -300,7 +300,7 @@ impl Load {
     }
 }
 
-/// The value with its first bytes replaced by a time.
+/// Returns the value with its first bytes replaced by a time.
 fn stamped(value: &Bytes, us: u64) -> Bytes {
     let mut bytes = BytesMut::from(&value[..]);
     bytes[..STAMP_BYTES].copy_from_slice(&us.to_le_bytes());
@@ -312,7 +312,7 @@ pub(super) fn stamp_of(value: &[u8]) -> Option<u64> {
     value.first_chunk::<STAMP_BYTES>().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
-/// Bytes that do not compress, the same in every run.
+/// Returns bytes that do not compress, the same in every run.
 fn payload(size: usize) -> Bytes {
     let rng = crate::seam::Rng::seeded(1);
     (0..size.div_ceil(8)).flat_map(|_| rng.u64().to_le_bytes()).take(size).collect::<Vec<u8>>().into()

@@ -78,7 +78,7 @@ async fn measure(args: &ProduceBench, admin: &Admin, topic: &str, global: &Globa
     }))
 }
 
-/// Records in a topic, those that were trimmed among them.
+/// Returns how many records were stored in a topic, those that were trimmed among them.
 async fn stored(admin: &Admin, topic: &str) -> Result<u64, Failure> {
     let mut records = 0;
     for partition in 0..admin.partition_count(topic).await? {

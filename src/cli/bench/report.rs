@@ -10,10 +10,10 @@ use crate::cli::{
     output::{OutputFormat, print_json, print_table},
 };
 
-/// Latencies from 1 us to 10 min, three digits.
+/// The longest latency that is told apart: latencies are kept from 1 us to 10 min, with three digits.
 const LATENCY_MAX_US: u64 = 600_000_000;
 
-/// The result's JSON, an interface.
+/// The result's JSON, which is an interface.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Report {
     pub records_per_s: f64,
@@ -33,7 +33,7 @@ pub struct Latency {
     pub max: f64,
 }
 
-/// CPU and device use at one moment.
+/// What CPU and devices had done up to one moment.
 pub struct Usage {
     pub at: Instant,
     pub broker_cpu: Option<f64>,
@@ -58,7 +58,7 @@ impl Usage {
 /// What was measured between two moments.
 pub struct Measured {
     pub records: u64,
-    /// Of their values.
+    /// How many bytes the values have.
     pub bytes: f64,
     pub latency: Histogram<u64>,
     pub errors: u64,

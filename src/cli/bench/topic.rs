@@ -7,7 +7,7 @@ use crate::{
     client::{Admin, World},
 };
 
-/// Replicas of the topics that a bench makes.
+/// How many replicas the topics have that a bench makes.
 pub const REPLICATION_FACTOR: i32 = 3;
 
 /// The topic of a bench.
@@ -27,7 +27,7 @@ pub struct TopicArgs {
 /// A topic to measure on.
 pub struct BenchTopic {
     pub name: String,
-    /// Made for this, to be deleted.
+    /// Whether the topic was made for this, and is to be deleted.
     pub is_ours: bool,
 }
 

@@ -14,7 +14,7 @@ use crate::{
     client::{ClientError, Effect, LeaderMove, carry_out, preferred_moves},
 };
 
-/// Transfers at once: each pauses its partition for a moment.
+/// How many transfers are made at once: each pauses its partition for a moment.
 const MOVES_AT_ONCE: usize = 8;
 
 #[derive(Args)]
@@ -79,7 +79,7 @@ fn show(done: &[Moved], format: FormatArg) -> Result<(), Failure> {
     }
 }
 
-/// The moves' JSON, an interface. From 0: nobody leads.
+/// Returns the moves' JSON, which is an interface. A move from 0 says that nobody leads.
 fn moves_json(done: &[Moved]) -> Value {
     let moves: Vec<Value> = done
         .iter()

@@ -128,7 +128,7 @@ impl Style {
     }
 }
 
-/// For people: the verdict, the counts, each problem, the details if asked for, and apart from them each note.
+/// Tells people the verdict, the counts, each problem, the details if asked for, and apart from them each note.
 fn lines(look: &Look) -> Vec<String> {
     let health = match look {
         Ok(health) => health,

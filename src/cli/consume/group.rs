@@ -29,9 +29,9 @@ const END_POLL: Duration = Duration::from_millis(100);
 /// A member that was given nothing for so long is one too many, or its topics are not there: `--exit-at-end`
 /// ends. Longer than others take to let go of a partition.
 const UNASSIGNED: Duration = Duration::from_secs(5);
-/// After a signal, what a write under way may take before it counts as never made.
+/// How long a write under way may take after a signal before it counts as never made.
 const WRITE_GRACE: Duration = Duration::from_secs(2);
-/// Committing and leaving after an error. A cluster that is away costs no more than this.
+/// How long committing and leaving may take after an error. A cluster that is away costs no more than this.
 const CLOSE_AFTER_ERROR: Duration = Duration::from_secs(5);
 
 pub async fn run(name: &str, args: &ConsumeArgs, printer: Printer, global: &Global) -> Result<(), Failure> {
@@ -157,7 +157,7 @@ impl Member {
         }
     }
 
-    /// None: go on.
+    /// Prints records. `None` says to go on.
     async fn print(&mut self, records: GroupRecords, signals: &mut Signals) -> Option<Ending> {
         self.is_inside(&records.at);
         let (printed, is_stopping) = {
@@ -211,7 +211,7 @@ impl Member {
         }
     }
 
-    /// The last commit, and goodbye.
+    /// Commits for the last time, and says goodbye.
     async fn close(mut self, ending: Ending) -> Result<(), Failure> {
         let (result, is_quick) = match ending {
             Ending::Done => (Ok(()), false),
@@ -261,7 +261,7 @@ fn jumped(jump: &OffsetJump, reset: ResetArg) -> String {
 /// Where `--exit-at-end` ends in a partition.
 #[derive(Clone, Copy, Debug)]
 struct Target {
-    /// Its end when it was assigned.
+    /// The end that the partition had when it was assigned.
     end: Offset,
     /// Where reading begins was seen to be no later than that, or something was read. What the group has committed
     /// may lie beyond any end: that is not the end reached.
@@ -272,7 +272,7 @@ struct Target {
 struct Ends {
     admin: Admin,
     targets: BTreeMap<TopicPartition, Target>,
-    /// Since when nothing is assigned.
+    /// The time since when nothing is assigned.
     unassigned: Instant,
 }
 

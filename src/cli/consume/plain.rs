@@ -116,10 +116,10 @@ fn of_later(start: Start) -> Start {
     }
 }
 
-/// What becomes of the parts.
+/// What the parts that readers hand over become.
 struct Output {
     printer: Printer,
-    /// Topics that were named.
+    /// The topics that were named.
     names: BTreeSet<String>,
     reading: Reading,
     until: Until,
@@ -128,9 +128,9 @@ struct Output {
 /// When it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Until {
-    /// At the end that each partition had.
+    /// Reading stops at the end that each partition had.
     End,
-    /// At an offset that may have to be waited for.
+    /// Reading stops at an offset that may have to be waited for.
     Offset,
     /// It follows.
     Stopped,

@@ -9,7 +9,7 @@ use crate::{
     client::ConsumedRecord,
 };
 
-/// Memory that is kept from one write to the next.
+/// How many bytes of memory are kept from one write to the next.
 const OUT_BYTES_KEPT_MAX: usize = 4 * 1024 * 1024;
 
 /// Prints records, as many as are wanted.

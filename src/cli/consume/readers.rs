@@ -20,7 +20,7 @@ const CHUNK_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub struct Part {
     pub at: TopicPartition,
     pub chunk: Result<Chunk, ClientError>,
-    /// Until it is printed.
+    /// The room that the chunk takes until it is printed.
     _room: Option<OwnedSemaphorePermit>,
 }
 
@@ -37,7 +37,7 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// Readers, and what comes from them.
+    /// Returns readers, and what comes from them.
     pub fn new(cluster: Cluster, options: ConsumeOptions) -> (Readers, mpsc::Receiver<Part>) {
         let (to, from) = mpsc::channel(CHUNKS_MAX);
         let room = Arc::new(Semaphore::new(CHUNK_BYTES_MAX));
@@ -57,7 +57,7 @@ impl Readers {
         }
     }
 
-    /// Until all have ended.
+    /// Waits until all have ended.
     pub async fn wait(self) {
         let Readers { mut tasks, to, .. } = self;
         drop(to);

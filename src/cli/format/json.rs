@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 use super::values::{ReadRecord, beginning, not_a_partition, not_a_timestamp, partition, timestamp};
 use crate::{cli::terminal, client::ConsumedRecord, record::Record};
 
-/// Written with padding, read with and without.
+/// Base64 is written with padding, and read with and without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -92,7 +92,7 @@ fn content(line: &Bytes, name: &str, plain: Option<&RawValue>, base64: Option<&s
     }
 }
 
-/// Text as what it says, anything else as the bytes of the input.
+/// Returns text as what it says, anything else as the bytes of the input.
 fn raw_bytes(line: &Bytes, raw: &RawValue) -> Result<Bytes, String> {
     let raw = raw.get();
     if !raw.starts_with('"') {
@@ -105,7 +105,7 @@ fn raw_bytes(line: &Bytes, raw: &RawValue) -> Result<Bytes, String> {
     })
 }
 
-/// Borrowed where nothing in it is escaped.
+/// A text that is borrowed where nothing in it is escaped.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -165,7 +165,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
     }
 }
 
-/// One line.
+/// Prints a record as one line of JSON.
 pub fn print(out: &mut Vec<u8>, topic: &str, partition: i32, r: &ConsumedRecord) {
     let mut object = Map::new();
     object.insert("topic".into(), json!(topic));

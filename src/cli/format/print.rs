@@ -24,13 +24,13 @@ pub struct PrintOptions {
 #[derive(Clone, Debug)]
 enum Shape {
     Json,
-    /// A readable line.
+    /// A record is a readable line.
     Pretty,
     Text(Vec<Token>),
 }
 
 impl PrintFormat {
-    /// Without a format: a readable line on a terminal, value and newline on a pipe.
+    /// Reads a format. Without one a record is a readable line on a terminal, and its value and a newline on a pipe.
     pub fn parse(format: Option<&str>, options: PrintOptions) -> Result<PrintFormat, String> {
         let shape = match format {
             None if options.is_terminal => Shape::Pretty,

@@ -16,7 +16,7 @@ use super::{
 pub struct ReadOptions {
     /// A carriage return before the line feed that ends a record belongs to the record.
     pub keep_cr: bool,
-    /// In text formats, a key or value of exactly these bytes is null.
+    /// In text formats a key or value of exactly these bytes is null.
     pub null: Option<String>,
 }
 
@@ -29,7 +29,7 @@ pub struct ReadFormat {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Shape {
-    /// One JSON object a line; blank lines between them.
+    /// Each line is a JSON object; blank lines may stand between them.
     Json,
     Text {
         lead: Vec<u8>,
@@ -55,7 +55,7 @@ impl ReadFormat {
         Ok(ReadFormat { shape, options })
     }
 
-    /// What ends a record. Never empty.
+    /// Returns what ends a record. It is never empty.
     pub fn end(&self) -> &[u8] {
         match &self.shape {
             Shape::Json => b"\n",
@@ -77,7 +77,7 @@ impl ReadFormat {
         }
     }
 
-    /// One record without its end.
+    /// Reads one record without its end.
     pub fn read_one(&self, line: Bytes) -> Result<ReadRecord, String> {
         match &self.shape {
             Shape::Json => json::read(&line),

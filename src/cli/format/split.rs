@@ -18,9 +18,9 @@ const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub struct Splitter {
     format: ReadFormat,
     buffer: BytesMut,
-    /// Whole records with their ends, cut off the buffer.
+    /// Whole records with their ends, which were cut off the buffer.
     whole: Bytes,
-    /// Bytes of `buffer` known to hold no end.
+    /// How many bytes of `buffer` are known to hold no end.
     searched: usize,
     count: u64,
 }
@@ -30,13 +30,13 @@ impl Splitter {
         Splitter { format, buffer: BytesMut::new(), whole: Bytes::new(), searched: 0, count: 0 }
     }
 
-    /// Where to read input into. Call only when `next_record` returned `None`.
+    /// Returns where to read input into. Call this only when `next_record` returned `None`.
     pub fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
 
-    /// The next record, or `None` until more input is there. `is_over`: no more will come, so that what is left is
-    /// the last record, and `None` the end.
+    /// Returns the next record, or `None` until more input is there. `is_over` says that no more will come, so that
+    /// what is left is the last record, and `None` the end.
     pub fn next_record(&mut self, is_over: bool) -> Option<Result<ReadRecord, String>> {
         loop {
             if self.whole.is_empty() {

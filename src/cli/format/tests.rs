@@ -22,7 +22,7 @@ fn exact(format: &str) -> ReadFormat {
     ReadFormat::parse(format, ReadOptions { keep_cr: true, null: None }).expect("a format")
 }
 
-/// All that comes out of an input which arrives in pieces of these sizes, over and over.
+/// Returns all that comes out of an input which arrives in pieces of these sizes, over and over.
 fn split_at(format: ReadFormat, input: &[u8], steps: &[usize]) -> Vec<Result<ReadRecord, String>> {
     let mut splitter = Splitter::new(format);
     let (mut rest, mut steps, mut got) = (input, steps.iter().cycle(), vec![]);
@@ -271,7 +271,7 @@ fn pieces(input: &[u8], end: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-/// Few different bytes, so that ends, separators and their halves meet in every way.
+/// Draws from few different bytes, so that ends, separators and their halves meet in every way.
 fn crowded() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
         4 => prop::sample::select(&b"\n\r:-;x\0\"{} \\\xff"[..]),

@@ -11,7 +11,7 @@ pub struct ReadRecord {
     pub has_timestamp: bool,
 }
 
-/// Enough of some input to recognise it by.
+/// Returns enough of some input to recognise it by.
 pub fn beginning(line: &[u8]) -> String {
     const SHOWN_BYTES_MAX: usize = 80;
     let more = if line.len() > SHOWN_BYTES_MAX { "..." } else { "" };

@@ -11,7 +11,7 @@ use crate::{
     client::{GroupDescription, GroupMember, GroupPartition, Offset, PartitionId, TopicPartition},
 };
 
-/// How far behind: None where it is not known.
+/// How far a group is behind; `None` where it is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lag {
     pub records: Option<i64>,
@@ -151,7 +151,7 @@ fn member_row(member: &GroupMember) -> Vec<String> {
     ]
 }
 
-/// `orders:0,1 payments:3`.
+/// Writes partitions by topic: `orders:0,1 payments:3`, for example.
 fn sets_text(partitions: &[TopicPartition]) -> String {
     let one = |of_topic: &[TopicPartition]| {
         let numbers: Vec<String> = of_topic.iter().map(|at| at.partition.to_string()).collect();
@@ -160,12 +160,12 @@ fn sets_text(partitions: &[TopicPartition]) -> String {
     by_topic(partitions).map(one).collect::<Vec<_>>().join(" ")
 }
 
-/// None of the parts is empty.
+/// Splits partitions by topic. None of the parts is empty.
 fn by_topic(partitions: &[TopicPartition]) -> impl Iterator<Item = &[TopicPartition]> {
     partitions.chunk_by(|a, b| a.topic == b.topic)
 }
 
-/// The description's JSON, an interface. What is not known, or not there, is null.
+/// Returns the description's JSON, which is an interface. What is not known, or not there, is null.
 fn group_json(name: &str, group: &GroupDescription) -> Value {
     let summary = &group.summary;
     let members: Vec<Value> = group.members.iter().map(member_json).collect();

@@ -32,7 +32,7 @@ Examples:
 
 A group is moved while nobody is in it: stop its members first. Its members join with `flotilla consume TOPIC -g GROUP`.";
 
-/// Groups asked at a time by `list --lag`: enough to hide the round trips, no burden for a broker.
+/// How many groups `list --lag` asks at a time: enough to hide the round trips, no burden for a broker.
 const ASKED_AT_ONCE: usize = 8;
 
 #[derive(Subcommand)]
@@ -147,7 +147,7 @@ async fn list(args: ListArgs, admin: &Admin) -> Result<(), Failure> {
     }
 }
 
-/// Some, for `list`; a group that has gone meanwhile lags behind nothing.
+/// Returns how far a group is behind, for `list`; one that has gone meanwhile lags behind nothing.
 async fn lag_of(admin: &Admin, group: &str) -> Result<Option<Lag>, ClientError> {
     match admin.describe_group(group).await {
         Ok(answer) => Ok(Some(Lag::of_all(&answer.partitions))),
@@ -156,7 +156,7 @@ async fn lag_of(admin: &Admin, group: &str) -> Result<Option<Lag>, ClientError> 
     }
 }
 
-/// A line of `group list`, an interface. With `--lag` it has two fields more.
+/// Returns a line of `group list`, which is an interface. With `--lag` it has two fields more.
 fn summary_json(group: &GroupSummary, lag: Option<&Lag>) -> Value {
     let GroupSummary { group, state, protocol, members, .. } = group;
     let (state, protocol) = (state.as_str(), protocol.as_str());

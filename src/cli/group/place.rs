@@ -43,9 +43,9 @@ Examples:
 
 The group must have no members: stop them first.";
 
-/// Partitions whose leaders are asked at a time.
+/// How many partitions have their leaders asked at a time.
 const ASKED_AT_ONCE: usize = 16;
-/// Offsets of one commit: far below the 4 MiB that a call may have.
+/// How many offsets one commit has: far below the 4 MiB that a call may have.
 const COMMIT_MAX: usize = 1_000;
 
 #[derive(Args)]
@@ -92,7 +92,7 @@ fn place(text: &str) -> Result<Place, String> {
     }
 }
 
-/// `T` or `T:P`; a topic's name has no colon.
+/// Reads `T` or `T:P`; a topic's name has no colon.
 fn topic_spec(text: &str) -> Result<(String, Option<i32>), String> {
     let wrong = || format!("{text:?}: write TOPIC or TOPIC:PARTITION");
     let (topic, partition) = match text.split_once(':') {
@@ -102,7 +102,7 @@ fn topic_spec(text: &str) -> Result<(String, Option<i32>), String> {
     if topic.is_empty() { Err(wrong()) } else { Ok((topic.into(), partition)) }
 }
 
-/// One partition, and where the group stands and will stand. None: it has committed nothing there.
+/// One partition, and where the group stands and will stand; `None` where it has committed nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Move {
     at: TopicPartition,
@@ -282,7 +282,7 @@ fn show(name: &str, moves: &[Move], rest: &Rest) -> Result<(), Failure> {
     }
 }
 
-/// The JSON of seek and reset, an interface. Null: nothing committed.
+/// Returns the JSON of seek and reset, which is an interface. Null says that nothing is committed.
 fn moves_json(name: &str, moves: &[Move], dry_run: bool) -> Value {
     let one = |m: &Move| json!({"topic": m.at.topic, "partition": m.at.partition, "from": m.from, "to": m.to});
     json!({"group": name, "dry_run": dry_run, "partitions": moves.iter().map(one).collect::<Vec<_>>()})

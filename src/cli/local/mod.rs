@@ -132,7 +132,7 @@ fn status(dir: DirArg, format: FormatArg) -> Result<(), Failure> {
     }
 }
 
-/// The status' JSON, an interface.
+/// Returns the status' JSON, which is an interface.
 fn status_json(state: &State) -> Value {
     let nodes: Vec<Value> = state
         .nodes
@@ -245,7 +245,7 @@ async fn stop(dir: DirArg) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Pids of the running nodes of the local cluster, if the current context is one.
+/// Returns the pids of the running nodes of the local cluster, if the current context is one.
 pub fn running_pids() -> Vec<i32> {
     let Ok(Context { local_dir: Some(dir), .. }) = contexts::current() else { return Vec::new() };
     let Ok(Some(state)) = State::load(&dir) else { return Vec::new() };

@@ -16,7 +16,7 @@ use crate::cli::{exit::Failure, terminal::say};
 const STOP_GRACE: Duration = Duration::from_secs(15);
 /// How often a condition is looked at while waiting for it.
 pub const POLL: Duration = Duration::from_millis(50);
-/// One node's answer while waiting for all.
+/// How long one node's answer may take while all are waited for.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
@@ -70,7 +70,7 @@ pub async fn wait_for(node: &Node, wanted: ProcessState, limit: Duration) -> Res
     Ok(())
 }
 
-/// SIGTERM to all, and SIGKILL to those that are still there after the grace.
+/// Sends SIGTERM to all, and SIGKILL to those that are still there after the grace.
 pub async fn stop_nodes(nodes: &[Node]) -> Result<(), Failure> {
     for node in nodes {
         process::signal(node, Signal::TERM)?;

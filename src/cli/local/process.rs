@@ -19,7 +19,7 @@ use crate::cli::exit::Failure;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessState {
     Running,
-    /// Stopped by a signal.
+    /// The process was stopped by a signal.
     Paused,
     Dead,
 }
@@ -49,7 +49,8 @@ fn names(line: &[u8], config: &Path) -> bool {
     line.split(|byte| *byte == 0).any(|arg| arg == config.as_os_str().as_encoded_bytes())
 }
 
-/// From /proc/PID/stat: the letter behind the name, which is in parentheses and may hold anything.
+/// Reads the state from /proc/PID/stat: it is the letter behind the name, which is in parentheses and may hold
+/// anything.
 fn parse_stat(stat: &str) -> ProcessState {
     let letter = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
     match letter {
@@ -110,7 +111,7 @@ pub fn log_tail(node: &Node) -> String {
 /// What /proc counts CPU time in: USER_HZ, which is 100 on every Linux we build for.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// CPU seconds a process has used, user and system.
+/// Returns the CPU seconds that a process has used, user and system.
 pub fn cpu_seconds(pid: i32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
@@ -118,7 +119,7 @@ pub fn cpu_seconds(pid: i32) -> Option<f64> {
     Some(ticks as f64 / TICKS_PER_SECOND)
 }
 
-/// Bytes a process caused to be written to a device.
+/// Returns how many bytes a process caused to be written to a device.
 pub fn written_bytes(pid: i32) -> Option<u64> {
     let io = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
     io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.trim().parse().ok())

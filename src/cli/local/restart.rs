@@ -15,14 +15,14 @@ use super::{
 };
 use crate::cli::{exit::Failure, global::Global, terminal::say};
 
-/// Of an answer of `/readyz`: a status line, some headers and one sentence.
+/// How many bytes an answer of `/readyz` may have: it is a status line, some headers and one sentence.
 const READYZ_BYTES_MAX: u64 = 16 * 1024;
 
 /// What a node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Said {
     Ready,
-    /// Why not.
+    /// The node does not serve clients, for this reason.
     NotReady(String),
 }
 

@@ -18,7 +18,7 @@ use crate::{
 pub const CONTEXT: &str = "local";
 const STATE_FILE: &str = "cluster.json";
 
-/// A cluster below one directory.
+/// A local cluster, which lives below one directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     pub nodes: Vec<Node>,
@@ -27,9 +27,9 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     pub id: u64,
-    /// Of the last process started; it may be gone, and its number someone else's.
+    /// The pid of the last process started; it may be gone, and its number someone else's.
     pub pid: Option<i32>,
-    /// Addresses, host:port.
+    /// The address for clients, as host:port; those of the other listeners follow.
     pub client: String,
     pub peer: String,
     pub http: String,
@@ -121,13 +121,13 @@ impl State {
     }
 }
 
-/// Below the range from which systems take ports for outgoing connections, so that a node that was down for a while
-/// finds its own free when it comes back.
+/// The ports to choose from: they lie below the range from which systems take ports for outgoing connections, so that a
+/// node that was down for a while finds its own free when it comes back.
 const PORTS: std::ops::Range<u16> = 15_000..32_000;
-/// Of so many tries for a port one finds a free one, or something else is wrong.
+/// How often a port is tried for: of so many tries one finds a free one, or something else is wrong.
 const TRIES_PER_PORT: usize = 100;
 
-/// Ports of loopback that nobody uses now. All are held until the last is chosen, so they differ.
+/// Finds ports of loopback that nobody uses now. All are held until the last is chosen, so they differ.
 fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
     let rng = Rng::from_system();
     let mut held: Vec<(u16, TcpListener)> = Vec::new();
@@ -161,7 +161,7 @@ pub fn directory(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
     default_directory()
 }
 
-/// Below XDG_STATE_HOME.
+/// Returns the default directory, below XDG_STATE_HOME.
 pub fn default_directory() -> Result<PathBuf, Failure> {
     let base = env::var_os("XDG_STATE_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let base = base.or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".local").join("state")));

@@ -54,7 +54,7 @@ A receipt: {\"topic\",\"partition\",\"base_offset\",\"count\",\"epoch\",\"index\
 Ctrl-C and SIGTERM end the reading; what was read is still stored, and counted.
 Exit codes: 0 all is stored, 1 nothing is, 2 usage and nothing is, 3 some may be, 5 some is: stderr says how much.";
 
-/// Read from standard input at a time.
+/// How many bytes are read from standard input at a time.
 const READ_BYTES: usize = 256 * 1024;
 
 /// Something failed: read no more input.
@@ -152,7 +152,7 @@ async fn wait_for_the_rest(
     }
 }
 
-/// With a seed that can be repeated, where chance says which partition a record goes to.
+/// Returns the cluster, with a seed that can be repeated where chance says which partition a record goes to.
 fn cluster(args: &ProduceArgs, global: &Global) -> Result<Cluster, Failure> {
     let world = World::system();
     let seed = match (args.seed, args.partitioner) {
@@ -298,7 +298,7 @@ fn print(receipts: Receipts, delivery: &Delivery, out: &mut Vec<u8>) {
     }
 }
 
-/// The receipt's JSON, an interface.
+/// Returns the receipt's JSON, which is an interface.
 fn receipt_json(r: &Receipt) -> String {
     json!({
         "topic": r.at.topic, "partition": r.at.partition, "base_offset": r.base_offset, "count": r.count,

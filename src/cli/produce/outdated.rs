@@ -6,13 +6,14 @@ use crate::types::WallMs;
 
 pub struct Outdated {
     topic: String,
-    /// None: for ever, or it is known no longer; nothing is said.
+    /// How long the topic keeps what is dated by its producer. `None` says for ever, or that it is known no longer;
+    /// then nothing is said.
     keeps_ms: Option<i64>,
     is_said: bool,
 }
 
 impl Outdated {
-    /// `keeps_ms`: how long the topic keeps what is dated by its producer.
+    /// Has not warned yet; `keeps_ms` says how long the topic keeps what is dated by its producer.
     pub fn new(topic: &str, keeps_ms: Option<i64>) -> Outdated {
         Outdated { topic: topic.into(), keeps_ms, is_said: false }
     }

@@ -5,16 +5,16 @@ use crate::{
     client::{Delivery, Outcome},
 };
 
-/// Records by how they ended.
+/// How many records ended in which way.
 #[derive(Debug, Default, PartialEq)]
 pub struct Tally {
     /// The producer took so many; each of them ends as one of the following.
     pub taken: u64,
     pub acked: u64,
-    /// Of those, how many stand in a partition behind records that failed, or whose outcome is unknown: who goes on
-    /// from the failure has them twice.
+    /// How many of those that were acknowledged stand in a partition behind records that failed, or whose outcome is
+    /// unknown: who goes on from the failure has them twice.
     pub behind: u64,
-    /// acks=0: handed to a connection, and nobody knows more.
+    /// How many records were handed, with acks=0, to a connection; nobody knows more of them.
     pub sent: u64,
     pub failed: u64,
     pub unknown: u64,

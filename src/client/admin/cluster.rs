@@ -65,13 +65,13 @@ pub struct DescribeCluster<'a> {
 }
 
 impl DescribeCluster<'_> {
-    /// Also where the partitions of this topic are led; may be called again for others.
+    /// Asks also where the partitions of this topic are led; may be called again for others.
     pub fn topic(mut self, name: impl Into<String>) -> Self {
         self.request.topics.push(name.into());
         self
     }
 
-    /// Also where the partitions of all topics are led.
+    /// Asks also where the partitions of all topics are led.
     pub fn all_topics(mut self) -> Self {
         self.request.all_topics = true;
         self
@@ -136,9 +136,9 @@ impl RaiseFeatureLevel<'_> {
 /// The cluster's feature level before and after a raise; equal if it was there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RaisedLevel {
-    /// Before.
+    /// The feature level that the cluster had before.
     pub from: u32,
-    /// Afterwards, or where it would be.
+    /// The feature level that the cluster has afterwards, or would have.
     pub to: u32,
 }
 
@@ -180,7 +180,7 @@ pub struct ClusterDescription {
     pub metadata_index: u64,
     /// The leader of the metadata group, if one is known that serves.
     pub metadata_leader: Option<BrokerId>,
-    /// The brokers.
+    /// The brokers that the cluster has.
     pub brokers: Vec<BrokerInfo>,
     /// The topics that were asked for. One that is not known has no partitions.
     pub topics: Vec<TopicRoutes>,
@@ -205,9 +205,9 @@ impl ClusterDescription {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokerInfo {
-    /// Its id.
+    /// The id of the broker.
     pub id: BrokerId,
-    /// Where clients reach it, as host:port.
+    /// Where clients reach the broker, as host:port.
     pub client_address: String,
     /// Where other brokers reach it, as host:port.
     pub peer_address: String,
@@ -215,9 +215,9 @@ pub struct BrokerInfo {
     pub http_address: String,
     /// Where it stands; empty if its operator did not say.
     pub rack: String,
-    /// Whether the broker that answered hears from it.
+    /// Whether the broker that answered hears from this one.
     pub is_alive: bool,
-    /// Whether it votes in the metadata group.
+    /// Whether the broker votes in the metadata group.
     pub is_metadata_voter: bool,
     /// The version that it runs.
     pub version: String,
@@ -244,7 +244,7 @@ impl BrokerInfo {
 pub struct TopicRoutes {
     /// The topic's name.
     pub name: String,
-    /// Its partitions, by number; none if the topic is not known.
+    /// The topic's partitions, by number; there are none if the topic is not known.
     pub partitions: Vec<PartitionRoute>,
 }
 
@@ -259,11 +259,11 @@ impl TopicRoutes {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartitionRoute {
-    /// Its number in the topic.
+    /// The partition's number in the topic.
     pub partition: PartitionId,
     /// The broker that leads it, if one is known.
     pub leader: Option<BrokerId>,
-    /// Since which epoch it leads.
+    /// The epoch since which the leader leads.
     pub epoch: LeaderEpoch,
     /// The brokers that keep it, the preferred leader first.
     pub replicas: Vec<BrokerId>,
@@ -300,7 +300,7 @@ pub struct ClusterHealth {
     pub partitions: i32,
     /// How many of them nobody leads.
     pub partitions_without_leader: i32,
-    /// How many of them miss a replica.
+    /// How many partitions miss a replica.
     pub partitions_under_replicated: i32,
     /// What brokers may write to one another and to disk. None: the broker that answered is of a version that does not
     /// say, or in no cluster yet.

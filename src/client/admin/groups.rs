@@ -17,21 +17,21 @@ use crate::{
 };
 
 impl Admin {
-    /// All groups, in no particular order.
+    /// Lists all groups, in no particular order.
     pub async fn list_groups(&self) -> Result<Vec<GroupSummary>, ClientError> {
         let call = |channel, request| async move { groups_client(channel).list_groups(request).await };
         let answer = self.ask("list_groups", v1::ListGroupsRequest {}, call).await?;
         Ok(answer.groups.into_iter().map(GroupSummary::of).collect())
     }
 
-    /// One group: its members, their partitions, what it has committed, and how far behind it is.
+    /// Describes one group: its members, their partitions, what it has committed, and how far behind it is.
     pub async fn describe_group(&self, group: &str) -> Result<GroupDescription, ClientError> {
         let request = v1::DescribeGroupRequest { group: group.into() };
         let call = |channel, request| async move { groups_client(channel).describe_group(request).await };
         GroupDescription::of(self.ask("describe_group", request, call).await?)
     }
 
-    /// All that a group has committed: never older than a commit that was acknowledged before the call.
+    /// Returns all that a group has committed: never older than a commit that was acknowledged before the call.
     pub async fn committed_offsets(&self, group: &str) -> Result<Vec<CommittedOffset>, ClientError> {
         let request = v1::FetchOffsetsRequest { group: group.into(), partitions: Vec::new() };
         let call = |channel, request| async move { groups_client(channel).fetch_offsets(request).await };
@@ -90,7 +90,7 @@ pub struct RemoveMember<'a> {
 }
 
 impl RemoveMember<'_> {
-    /// The member of this id.
+    /// Names the member by its id.
     pub fn member_id(mut self, id: impl Into<String>) -> Self {
         self.request.member_id = id.into();
         self
@@ -141,7 +141,7 @@ pub enum GroupState {
     Stable,
     /// Partitions are on their way from one member to another.
     Rebalancing,
-    /// A newer broker's word for something else.
+    /// A newer broker has this word for something else.
     Other(String),
 }
 
@@ -176,14 +176,14 @@ impl fmt::Display for GroupState {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GroupProtocol {
-    /// Not at all: it only holds offsets.
+    /// Nobody speaks with it: the group only holds offsets.
     #[default]
     None,
-    /// As members of this library do.
+    /// The members speak as those of this library do.
     Flotilla,
-    /// As Kafka's clients do (the classic protocol).
+    /// The members speak as Kafka's clients do (the classic protocol).
     Classic,
-    /// A newer broker's word for something else.
+    /// A newer broker has this word for something else.
     Other(String),
 }
 
@@ -218,11 +218,11 @@ impl fmt::Display for GroupProtocol {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupSummary {
-    /// Its name.
+    /// The name of the group.
     pub group: String,
     /// What it is doing.
     pub state: GroupState,
-    /// How its members speak with the coordinator.
+    /// How the group's members speak with the coordinator.
     pub protocol: GroupProtocol,
     /// How many members it has.
     pub members: i32,
@@ -247,7 +247,7 @@ pub struct GroupDescription {
     pub assignor: Option<String>,
     /// The broker that coordinates it, if one is known.
     pub coordinator: Option<BrokerId>,
-    /// Its members.
+    /// The members of the group.
     pub members: Vec<GroupMember>,
     /// Every partition that is committed or assigned.
     pub partitions: Vec<GroupPartition>,
@@ -275,13 +275,13 @@ pub struct GroupMember {
     pub member_id: String,
     /// The id that it keeps over restarts, if it has one.
     pub instance_id: Option<String>,
-    /// What its application calls itself; may be empty.
+    /// What the member's application calls itself; may be empty.
     pub client_id: String,
-    /// Where it connects from.
+    /// Where the member connects from.
     pub client_host: String,
-    /// The topics that it subscribed to by name.
+    /// The topics that the member subscribed to by name.
     pub topics: Vec<String>,
-    /// The regular expression of those that it subscribed to besides.
+    /// The regular expression of the topics that it subscribed to besides.
     pub pattern: Option<String>,
     /// The partitions that it reads, or is about to.
     pub assigned: Vec<TopicPartition>,
@@ -308,7 +308,7 @@ impl GroupMember {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupPartition {
-    /// The partition.
+    /// The partition that this is about.
     pub at: TopicPartition,
     /// The member that holds it, if one does.
     pub member_id: Option<String>,
@@ -349,7 +349,7 @@ impl GroupPartition {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CommittedOffset {
-    /// The partition.
+    /// The partition that this is about.
     pub at: TopicPartition,
     /// The next offset to be read.
     pub offset: Offset,

@@ -70,7 +70,7 @@ impl OffsetAt {
 }
 
 impl Admin {
-    /// Calls to `cluster`, each of which may take as long as `deadline`.
+    /// Makes calls to `cluster`, each of which may take as long as `deadline`.
     pub fn new(cluster: Cluster, deadline: Duration) -> Admin {
         Admin { cluster, deadline }
     }
@@ -90,7 +90,8 @@ impl Admin {
         self.offset_of_topic_at(partition, "", at).await
     }
 
-    /// As [`Admin::offset_at`], of the topic of this id and no other that has its name (empty: whichever has it).
+    /// Does what [`Admin::offset_at`] does, for the topic of this id and no other that has its name (if the id is
+    /// empty, for whichever has it).
     pub(super) async fn offset_of_topic_at(
         &self,
         partition: &TopicPartition,

@@ -47,14 +47,14 @@ impl Admin {
         DeleteTopic { admin: self, request: v1::DeleteTopicRequest { name: name.into(), dry_run: false } }
     }
 
-    /// All topics, in no particular order.
+    /// Lists all topics, in no particular order.
     pub async fn list_topics(&self) -> Result<Vec<TopicSummary>, ClientError> {
         let call = |channel, request| async move { topics_client(channel).list_topics(request).await };
         let answer = self.ask("list_topics", v1::ListTopicsRequest {}, call).await?;
         Ok(answer.topics.into_iter().map(TopicSummary::of).collect())
     }
 
-    /// One topic, with its configs, and the leaders, offsets and sizes of its partitions.
+    /// Describes one topic, with its configs, and the leaders, offsets and sizes of its partitions.
     pub async fn describe_topic(&self, name: &str) -> Result<TopicDescription, ClientError> {
         let request = v1::DescribeTopicRequest { name: name.into() };
         let call = |channel, request| async move { topics_client(channel).describe_topic(request).await };
@@ -76,7 +76,7 @@ impl CreateTopic<'_> {
         self
     }
 
-    /// On how many brokers each partition is kept, itself included.
+    /// Sets on how many brokers each partition is kept, its leader included.
     pub fn replicas(mut self, replicas: i32) -> Self {
         self.request.replication_factor = Some(replicas);
         self
@@ -214,11 +214,11 @@ impl DeleteTopic<'_> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicSummary {
-    /// Its name.
+    /// The name of the topic.
     pub name: String,
     /// How many partitions it has.
     pub partitions: i32,
-    /// On how many brokers each partition is kept.
+    /// The number of brokers on which each partition is kept.
     pub replicas: i32,
 }
 
@@ -233,13 +233,13 @@ impl TopicSummary {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicDescription {
-    /// Its name.
+    /// The name of the topic.
     pub name: String,
     /// What tells it from every other topic that ever has its name; `None` in a dry run of one that is not made yet.
     pub id: Option<TopicId>,
     /// The configs that it was given; all others have their defaults.
     pub configs: BTreeMap<String, String>,
-    /// Its partitions, by number.
+    /// The topic's partitions, by number.
     pub partitions: Vec<PartitionDescription>,
     /// What is worth knowing about it, one sentence each.
     pub notes: Vec<String>,
@@ -263,11 +263,11 @@ impl TopicDescription {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartitionDescription {
-    /// Its number in the topic.
+    /// The partition's number in the topic.
     pub partition: PartitionId,
     /// The broker that leads it, if one is known.
     pub leader: Option<BrokerId>,
-    /// Since which epoch it leads.
+    /// The epoch since which the leader leads.
     pub epoch: LeaderEpoch,
     /// The brokers that keep it, the preferred leader first.
     pub replicas: Vec<BrokerId>,
@@ -277,7 +277,7 @@ pub struct PartitionDescription {
     pub high_watermark: Option<Offset>,
     /// How many bytes of records it holds, as its leader counts them.
     pub bytes: i64,
-    /// The Raft group that replicates it.
+    /// The Raft group that replicates the partition.
     pub raft_group: RaftGroupId,
 }
 
@@ -296,12 +296,12 @@ impl PartitionDescription {
     }
 }
 
-/// On the wire 0 is no broker.
+/// Reads a broker's id; on the wire 0 says that there is none.
 pub(super) fn known_broker(id: u64) -> Option<BrokerId> {
     Some(BrokerId(id)).filter(|id| id.0 != 0)
 }
 
-/// On the wire -1 is an offset that is not known.
+/// Reads an offset; on the wire -1 says that it is not known.
 pub(super) fn known_offset(offset: i64) -> Option<Offset> {
     Some(Offset(offset)).filter(|offset| offset.0 >= 0)
 }

@@ -32,13 +32,13 @@ use crate::{
 
 /// A broker ends a call about groups after 5 s at the latest.
 const CALL_TIMEOUT: Duration = Duration::from_secs(7);
-/// One commit, and one question for offsets: brokers take 10,000 offsets and 1 MiB, and an answer carries metadata
-/// of up to 4 KiB for each.
+/// How many offsets one commit, or one question for offsets, carries: brokers take 10,000 offsets and 1 MiB, and an
+/// answer carries metadata of up to 4 KiB for each.
 const OFFSETS_PER_CALL_MAX: usize = 2_000;
 const BYTES_PER_CALL_MAX: usize = 512 * 1024;
-/// Of the readable part of a drawn member id, as brokers draw them.
+/// How long the readable part of a drawn member id may be: as long as in those that brokers draw.
 const MEMBER_PREFIX_BYTES_MAX: usize = 200;
-/// Leaving is a courtesy: without it the others wait for the session timeout.
+/// How long leaving may take. It is a courtesy: without it the others wait for the session timeout.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Who this member is at the moment.
@@ -52,7 +52,7 @@ pub(super) struct Identity {
 #[derive(Debug, Default)]
 pub(super) struct Committed {
     pub offsets: BTreeMap<TopicPartition, Offset>,
-    /// By name: the topics that the offsets are of.
+    /// The ids of the topics that the offsets are of, by name.
     pub topic_ids: BTreeMap<String, String>,
 }
 
@@ -60,7 +60,8 @@ pub(super) struct Committed {
 pub(super) struct Calls {
     pub cluster: Cluster,
     pub options: GroupOptions,
-    /// Of the last commit. Each try has its own, so that one that was given up never follows its successor.
+    /// The sequence of the last commit. Each try has its own, so that one that was given up never follows its
+    /// successor.
     sequence: Arc<AtomicU64>,
 }
 
@@ -69,7 +70,7 @@ impl Calls {
         Calls { cluster, options, sequence: Arc::default() }
     }
 
-    /// A readable part and 128 random bits: nobody had this id before.
+    /// Draws an id of a readable part and 128 random bits: nobody had it before.
     pub fn draw_member_id(&self) -> String {
         let prefix = self.options.instance_id.as_deref().unwrap_or(&self.options.client_id);
         let prefix = if prefix.is_empty() { "member" } else { prefix };
@@ -123,7 +124,7 @@ impl Calls {
         }
     }
 
-    /// The refused ones. After an error some may be committed.
+    /// Commits offsets, and returns the refused ones. After an error some may be committed.
     pub async fn commit(&self, who: &Identity, dues: &[Due]) -> Result<Vec<RefusedOffset>, ClientError> {
         let mut refused = Vec::new();
         for part in split(dues.iter().map(|due| due.offset.wire(due.topic_id.clone()))) {
@@ -230,7 +231,7 @@ fn told(answer: v1::GroupHeartbeatResponse) -> Result<Beat, ClientError> {
     })
 }
 
-/// In order, each part within the bounds of one call.
+/// Splits offsets into parts, in order, each within the bounds of one call.
 fn split(offsets: impl Iterator<Item = v1::OffsetToCommit>) -> Vec<Vec<v1::OffsetToCommit>> {
     let mut parts: Vec<Vec<v1::OffsetToCommit>> = Vec::new();
     let mut bytes = 0;

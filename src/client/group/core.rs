@@ -26,12 +26,12 @@ pub(super) type Now = Duration;
 /// Beats come no faster than this, whatever the coordinator says, and thrice a session at least.
 const BEAT_MIN: Duration = Duration::from_millis(50);
 const BEATS_PER_SESSION: u32 = 3;
-/// Pauses after a beat or a commit that failed: the first, and the longest. An election takes a second or so.
+/// How long the first pause lasts after a beat or a commit that failed. An election takes a second or so.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Errors that wait for the application. More say nothing new.
 pub(super) const ERRORS_MAX: usize = 16;
-/// The number of no holding: they count from 1.
+/// The number that no holding has: they count from 1.
 pub(super) const NO_HOLD: u64 = 0;
 
 /// Where a reader begins.
@@ -57,7 +57,7 @@ pub(super) struct Start {
 pub(super) struct Brought<P> {
     pub records: Vec<ConsumedRecord>,
     pub high_watermark: Offset,
-    /// Of the last record.
+    /// The leader epoch of the last record.
     pub leader_epoch: LeaderEpoch,
     pub permits: P,
 }
@@ -83,7 +83,7 @@ pub(super) struct Beat {
 enum Stage {
     /// Its committed offset is not known yet.
     Unknown,
-    /// `reader`: None while it is paused, or after its reader failed.
+    /// It is read. There is no `reader` while it is paused, or after its reader failed.
     Reading {
         reader: Option<u64>,
     },
@@ -138,7 +138,7 @@ struct InHand {
     leader_epoch: Option<LeaderEpoch>,
 }
 
-/// Retries: how often it failed since it last worked, when to try again, and since when it has not worked.
+/// How often something failed since it last worked, when to try again, and since when it has not worked.
 #[derive(Debug, Default)]
 struct Retry {
     failures: u32,
@@ -168,7 +168,7 @@ pub(super) struct Core<P> {
     chunks: VecDeque<Chunk<P>>,
     in_hand: Option<InHand>,
     lost: Vec<TopicPartition>,
-    /// Of topics that are gone, while others have their names.
+    /// Partitions of topics that are gone, while others have their names.
     replaced: Vec<TopicPartition>,
     errors: VecDeque<ClientError>,
     fatal: Option<ClientError>,
@@ -341,8 +341,9 @@ impl<P> Core<P> {
         dirty.filter_map(|(at, held)| held.due(at)).map(|due| due.offset).collect()
     }
 
-    /// As [`Core::commit_all`], if this is a member and has been one ever since the application last heard what is
-    /// its own. Otherwise nothing of what was handed out is left to commit, which is not the same as committed.
+    /// Returns what [`Core::commit_all`] returns, if this is a member and has been one ever since the application last
+    /// heard what is its own. Otherwise nothing of what was handed out is left to commit, which is not the same as
+    /// committed.
     pub fn commit_all_as_member(&mut self, now: Now) -> Result<Vec<OffsetToCommit>, ClientError> {
         // The application may have worked through the end of its session, and the driver slept.
         self.expire(now);
@@ -449,7 +450,7 @@ impl Held {
         }
     }
 
-    /// To be read, not on its way out.
+    /// Whether it is to be read, and not on its way out.
     fn is_active(&self) -> bool {
         match self.stage {
             Stage::Unknown | Stage::Reading { .. } => true,

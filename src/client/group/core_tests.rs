@@ -88,7 +88,7 @@ fn owned(core: &Core<()>) -> Vec<i32> {
     core.owns().into_iter().flat_map(|set| set.partitions).collect()
 }
 
-/// The application's next call, as a line of text.
+/// Makes the application's next call, and returns its answer as a line of text.
 fn next(core: &mut Core<()>, now: Now) -> String {
     core.begin_next(now);
     let numbers =

@@ -33,9 +33,9 @@ use crate::{
     types::TopicPartition,
 };
 
-/// Without anything to wait for it looks this often.
+/// The driver looks this often if there is nothing to wait for.
 const IDLE: Duration = Duration::from_secs(1);
-/// Between two tries of the last commit.
+/// How long to wait between two tries of a commit.
 const PAUSE: Duration = Duration::from_millis(200);
 /// What a join under way may take at the end. An election is not waited for.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ struct ByHand {
     began: Now,
     effect: Effect,
     last: Option<ClientError>,
-    /// Not before.
+    /// The time before which it is not tried again.
     next: Now,
     past: Option<Past>,
 }
@@ -130,7 +130,7 @@ impl Driver {
         }
     }
 
-    /// Until the handle is closed or dropped, or the group refuses this member for good.
+    /// Works until the handle is closed or dropped, or the group refuses this member for good.
     pub async fn run(mut self) {
         loop {
             let wake = self.step();

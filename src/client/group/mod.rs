@@ -41,24 +41,25 @@ use crate::{
 
 /// The driver looks this often whether the application is in a call.
 pub const POLL_INTERVAL_MAX_MIN: Duration = Duration::from_secs(1);
-/// Commands on their way to the driver. The handle has one at a time; cancelled calls leave a few more.
+/// How many commands are on their way to the driver. The handle has one at a time; cancelled calls leave a few more.
 const COMMANDS_MAX: usize = 4;
 
 /// Records of a member that were read and not handed out yet, in bytes and in number, unless options say otherwise.
 pub const BUFFER_BYTES_MAX_DEFAULT: usize = 32 * 1024 * 1024;
 pub const BUFFER_RECORDS_MAX_DEFAULT: usize = 500_000;
-/// Kafka's, and so what its users reckon with: longer than most batches take, short for a partition that stands.
+/// This is Kafka's default, and so what its users reckon with: longer than most batches take, short for a partition
+/// that stands.
 pub const POLL_INTERVAL_MAX_DEFAULT: Duration = Duration::from_secs(300);
 
 /// Where a partition is read from for which the group has no committed offset, or one that is not there any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OffsetReset {
-    /// The first offset kept.
+    /// It is read from the first offset that is kept.
     #[default]
     Earliest,
-    /// The high watermark: what was produced before is never read.
+    /// It is read from the high watermark: what was produced before is never read.
     Latest,
-    /// Not at all: [`GroupConsumer::next`] fails, and the partition waits for a [`GroupConsumer::seek`].
+    /// It is not read: [`GroupConsumer::next`] fails, and the partition waits for a [`GroupConsumer::seek`].
     Fail,
 }
 
@@ -68,9 +69,9 @@ pub enum Assignor {
     /// As few as possible change hands, and no member has more than one more than another.
     #[default]
     Sticky,
-    /// Topic by topic, in ranges: partitions of one number go to the same member.
+    /// Each topic is dealt out by itself, in ranges: partitions of one number go to the same member.
     Range,
-    /// One by one over all topics.
+    /// Partitions are dealt out one by one over all topics.
     RoundRobin,
 }
 
@@ -91,15 +92,15 @@ pub struct GroupOptions {
     pub group: String,
     /// The topics to read.
     pub topics: Vec<String>,
-    /// Topics whose whole name matches, also those created later. Rust's regex syntax.
+    /// A pattern in Rust's regex syntax: topics whose whole name matches are read, also those created later.
     pub pattern: Option<String>,
     /// What this member would like; the members' commonest choice is used.
     pub assignor: Assignor,
-    /// Static membership: a member of the same id that comes back within the session gets its partitions back.
+    /// The id of a static member: one of the same id that comes back within the session gets its partitions back.
     pub instance_id: Option<String>,
-    /// For people: shown by `describe_group`.
+    /// A name that people read: `describe_group` shows it.
     pub client_id: String,
-    /// Without a heartbeat for so long the coordinator gives this member's partitions to others. 1 s to 30 min.
+    /// The coordinator gives this member's partitions to others after so long without a heartbeat; from 1 s to 30 min.
     pub session_timeout: Duration,
     /// How long after a revocation the next call may come before the coordinator takes the partitions away.
     pub rebalance_timeout: Duration,
@@ -148,9 +149,9 @@ impl GroupOptions {
 /// What happened next.
 #[derive(Clone, Debug)]
 pub enum GroupEvent {
-    /// These are read from now on, besides those held before. A `seek` here overrides the committed offset.
+    /// These partitions are read from now on, besides those held before. A `seek` here overrides the committed offset.
     Assigned(Vec<TopicPartition>),
-    /// Not read any more, and let go of at the next call: commit, flush, or forget now.
+    /// These partitions are not read any more, and let go of at the next call: commit, flush, or forget now.
     Revoked(Vec<TopicPartition>),
     /// Others may be reading them already: what was not committed will be read again by them.
     Lost(Vec<TopicPartition>),
@@ -159,14 +160,14 @@ pub enum GroupEvent {
     Replaced(Vec<TopicPartition>),
     /// The place to read on at was not there, and [`GroupOptions::offset_reset`] chose another one.
     Jumped(OffsetJump),
-    /// Some records to work on.
+    /// These records are to be worked on.
     Records(GroupRecords),
 }
 
 /// Where a partition is read on, and where it was to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetJump {
-    /// The partition.
+    /// The partition that this is about.
     pub at: TopicPartition,
     /// The next offset to be read as it was committed, sought, or reached. Below `to`: the records from here to `to`
     /// are gone, by retention or a trim, or are skipped by [`OffsetReset::Latest`]. Else it was beyond the end.
@@ -178,7 +179,7 @@ pub struct OffsetJump {
 /// Some records of one partition, in order.
 #[derive(Clone, Debug)]
 pub struct GroupRecords {
-    /// The partition.
+    /// The partition that this is about.
     pub at: TopicPartition,
     /// The records, in the order of their offsets.
     pub records: Vec<ConsumedRecord>,
@@ -196,9 +197,9 @@ pub struct GroupConsumer {
 /// What the handle, the driver and the readers share. The lock is held for pure steps only, never across an await.
 struct Shared {
     core: Mutex<Core<Permits>>,
-    /// Something for the application.
+    /// Wakes the application: there is something for it.
     ready: Notify,
-    /// Something for the driver.
+    /// Wakes the driver: there is something for it.
     work: Notify,
     buffer_bytes: Arc<Semaphore>,
     buffer_records: Arc<Semaphore>,
@@ -266,7 +267,7 @@ impl GroupConsumer {
         self.next_up_to(self.records_max).await
     }
 
-    /// As [`GroupConsumer::next`], with at most so many records.
+    /// Does what [`GroupConsumer::next`] does, with at most so many records.
     pub async fn next_up_to(&mut self, records_max: usize) -> Result<GroupEvent, ClientError> {
         self.shared.lock().begin_next(self.shared.now());
         self.shared.work.notify_one();
@@ -333,7 +334,7 @@ impl GroupConsumer {
         self.shared.lock().assignment()
     }
 
-    /// As the coordinator named it; empty while it has not.
+    /// The id that the coordinator gave this member; empty while it has not.
     pub fn member_id(&self) -> String {
         self.shared.lock().member().to_string()
     }

@@ -19,7 +19,7 @@ use crate::client::{
 };
 use crate::types::Offset;
 
-/// After an error that was reported: the next try will hardly fare better at once.
+/// How long to wait after an error that was reported: the next try will hardly fare better at once.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What buffered records hold of the budgets.
@@ -41,7 +41,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Until it is aborted, or meets an error that no try will mend.
+    /// Reads until it is aborted, or meets an error that no try will mend.
     pub async fn run(self, start: Start) {
         let Start { at, from, .. } = &start;
         let topic_id = self.topic_id(&start).await;
@@ -161,8 +161,8 @@ impl Reader {
     }
 }
 
-/// One answer larger than the whole budget takes the whole budget. The order (bytes, then records) is the same for
-/// all, and who holds both waits for nobody: no deadlock.
+/// Takes from a budget. One answer larger than the whole budget takes the whole budget. The order (bytes, then records)
+/// is the same for all, and who holds both waits for nobody: no deadlock.
 async fn take(budget_of: &Arc<Semaphore>, want: usize, most: usize) -> OwnedSemaphorePermit {
     let want = want.clamp(1, budget(most)) as u32;
     budget_of.clone().acquire_many_owned(want).await.expect("the semaphore is never closed")

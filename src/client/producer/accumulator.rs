@@ -42,7 +42,7 @@ pub(super) struct Slot {
     topic_at: usize,
     pub partition: PartitionId,
     open: Option<Open>,
-    /// Compare-and-append: what the next batch must expect.
+    /// The offset that the next batch must expect, if this is a compare-and-append.
     expected: Option<Offset>,
     is_dirty: bool,
 }
@@ -65,7 +65,7 @@ pub(super) struct Accumulator {
     id: Option<(i64, i16)>,
     topics: Vec<Topic>,
     by_name: HashMap<Arc<str>, usize>,
-    /// Slots to look at, each at most once.
+    /// The slots that are to be looked at, each at most once.
     dirty: VecDeque<usize>,
     /// When open batches are due, oldest first: the linger is the same for all.
     lingering: VecDeque<(Now, usize)>,

@@ -24,7 +24,7 @@ enum Body {
 #[derive(Debug)]
 pub(super) struct Batch {
     body: Body,
-    /// One per record, in order.
+    /// The tags of the records, in order.
     pub tags: Vec<u64>,
     /// What its records take of the producer's memory.
     pub bytes: usize,

@@ -26,9 +26,9 @@ use crate::{
     types::BrokerId,
 };
 
-/// Requests queued for one stream: five of each of a few hundred partitions. More wait in `core`.
+/// How many requests are queued for one stream: five of each of a few hundred partitions. More wait in `core`.
 const QUEUED_MAX: usize = 1024;
-/// From the connection to the first headers of the answer: one round trip.
+/// How long it may take from the connection to the first headers of the answer: that is one round trip.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Which stream: a broker's streams are numbered, so that a late event of an old one is seen as such.
@@ -58,7 +58,7 @@ pub(super) struct Entrance {
 pub(super) enum Event {
     Opened(StreamId, Entrance),
     Answer(StreamId, ProduceResponse),
-    /// With an error, or after everything that was sent was read by the broker and worked on.
+    /// The stream ended with an error, or after everything that was sent was read by the broker and worked on.
     Closed(StreamId, Result<(), ClientError>),
     Refreshed(Result<(), ClientError>),
 }

@@ -48,7 +48,7 @@ pub struct Stamp {
     pub sequence: i32,
 }
 
-/// One try to send one batch over one connection. Never used again.
+/// One try to send one batch over one connection. Its number is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttemptId(pub u64);
 
@@ -56,12 +56,12 @@ pub struct AttemptId(pub u64);
 #[derive(Debug)]
 pub struct Item<B> {
     pub batch: B,
-    /// Records in it.
+    /// How many records the batch holds.
     pub count: u32,
     /// When its first record was given to the producer.
     pub since: Now,
     pub deadline: Now,
-    /// Compare-and-append: the offset that the first record must get.
+    /// The offset that the first record must get, if this is a compare-and-append.
     pub expected: Option<Offset>,
 }
 
@@ -70,9 +70,9 @@ pub struct Item<B> {
 pub struct Send<'a, B> {
     pub attempt: AttemptId,
     pub batch: &'a mut B,
-    /// `None` when the producer is not idempotent.
+    /// The producer's stamp; `None` when the producer is not idempotent.
     pub stamp: Option<Stamp>,
-    /// Compare-and-append: the offset that the first record must get.
+    /// The offset that the first record must get, if this is a compare-and-append.
     pub expected: Option<Offset>,
     /// How long the broker may take, so that its answer is here by the deadline.
     pub answer_within: Duration,
@@ -82,11 +82,11 @@ pub struct Send<'a, B> {
 #[derive(Debug, PartialEq)]
 pub enum Ended<R> {
     Acked(R),
-    /// Handed to a connection with acks=0: nothing is promised.
+    /// It was handed to a connection with acks=0: nothing is promised.
     Sent,
-    /// Not in the log, for ever.
+    /// It is not in the log, and never will be.
     Failed(ClientError),
-    /// In the log once, or not at all.
+    /// It is in the log once, or not at all.
     Unknown(ClientError),
 }
 
@@ -106,16 +106,16 @@ pub enum Verdict {
     Retry,
     /// The broker lacks a predecessor of this batch, or all memory of this producer.
     Sequence,
-    /// Will never succeed.
+    /// Sending it will never succeed.
     Final,
-    /// Larger than the topic allows: for [`Core::on_too_large`].
+    /// The batch is larger than the topic allows: [`Core::on_too_large`] deals with it.
     TooLarge,
 }
 
 #[derive(Debug)]
 struct Queued<B> {
     id: u64,
-    /// Its number in the partition: the window is counted in these, whatever ended in between.
+    /// The batch's number in the partition: the window is counted in these, whatever ended in between.
     ordinal: u64,
     batch: B,
     count: u32,
@@ -127,7 +127,7 @@ struct Queued<B> {
     current: Option<AttemptId>,
     /// Was that attempt sent with nothing before it in the queue?
     was_head: bool,
-    /// Attempts that may have appended, `current` included. 0 proves "no effect".
+    /// How many attempts may have appended the batch, `current` included. 0 proves "no effect".
     open: u32,
     last_error: Option<ClientError>,
 }
@@ -168,8 +168,8 @@ pub struct Core<B, R> {
 }
 
 impl<B, R> Core<B, R> {
-    /// Without idempotence one batch is in flight at a time (order survives a retry), and none is
-    /// sent again that may have been appended.
+    /// Begins without partitions. Without idempotence one batch is in flight at a time (order survives a retry), and
+    /// none is sent again that may have been appended.
     pub fn new(idempotent: bool) -> Core<B, R> {
         Core {
             idempotent,
@@ -228,7 +228,7 @@ impl<B, R> Core<B, R> {
         });
     }
 
-    /// Batches that are not resolved.
+    /// Returns how many batches are not resolved.
     pub fn queued(&self, partition: usize) -> usize {
         self.partitions[partition].queue.len()
     }
@@ -302,7 +302,7 @@ impl<B, R> Core<B, R> {
         Some(i)
     }
 
-    /// acks=0: handed over, and that is all there will ever be.
+    /// Notes that a batch with acks=0 was handed over, and that is all there will ever be.
     pub fn on_handed_over(&mut self, attempt: AttemptId) {
         self.resolve(attempt, |_| Ended::Sent);
     }
@@ -521,7 +521,7 @@ impl<B> Partition<B> {
     }
 }
 
-/// Sequences wrap from the largest i32 to 0, as Kafka's do.
+/// Adds to a sequence, which wraps from the largest i32 to 0, as Kafka's do.
 fn add_sequence(sequence: i32, count: u32) -> i32 {
     ((i64::from(sequence) + i64::from(count)) & i64::from(i32::MAX)) as i32
 }

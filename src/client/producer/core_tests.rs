@@ -46,7 +46,7 @@ fn acquainted() -> TestCore {
     core
 }
 
-/// With `n` batches of ten records.
+/// Returns a core with `n` batches of ten records.
 fn with_batches(n: u32) -> TestCore {
     let mut core = acquainted();
     for batch in 0..n {
@@ -189,8 +189,8 @@ fn a_retry_that_was_refused_does_not_settle_an_earlier_attempt() {
     assert_eq!(ended(&mut core), [(0, "unknown")]);
 }
 
-/// Else a broker that takes all the time it has answers when nobody waits any more, and what surely had no
-/// effect ends as unknown.
+/// Otherwise a broker that takes all the time it has would answer when nobody waits any more, and what surely had no
+/// effect would end as unknown.
 #[test]
 fn a_broker_is_given_less_time_than_there_is() {
     let mut core = with_batches(1);

@@ -31,19 +31,19 @@ use crate::{
     types::{BrokerId, Offset, PartitionId, REQUEST_TIMEOUT_MAX},
 };
 
-/// Events waiting for the driver; beyond it streams are read no further.
+/// How many events may wait for the driver; beyond it streams are read no further.
 const EVENTS_MAX: usize = 4096;
-/// Events taken in one go, before sending again.
+/// How many events are taken in one go, before sending again.
 const EVENTS_STEP: usize = 256;
 /// Deadlines and stalls are looked for this often.
 const TICK: Duration = Duration::from_millis(100);
-/// Without an answer for so long, ask for the leader. A healthy broker answers in milliseconds; if an
-/// overloaded one does not, ten metadata requests a second at most do not make it worse.
+/// The leader is asked for after so long without an answer. A healthy broker answers in milliseconds; if an overloaded
+/// one does not, ten metadata requests a second at most do not make it worse.
 const STALL: Duration = Duration::from_millis(700);
-/// Pauses between two tries to reach a broker.
+/// The shortest pause between two tries to reach a broker.
 const RECONNECT_MIN_MS: u64 = 50;
 const RECONNECT_MAX_MS: u64 = 1000;
-/// acks=0: how long brokers may take at the end to read what they were sent and to say whether it went wrong.
+/// How long brokers may take at the end, with acks=0, to read what they were sent and to say whether it went wrong.
 const GOODBYE_MAX: Duration = Duration::from_secs(5);
 /// What the broker takes for `timeout_ms`.
 const TIMEOUT_MS_MAX: u128 = REQUEST_TIMEOUT_MAX.as_millis();
@@ -54,13 +54,14 @@ enum Link {
     Open {
         number: u64,
         to: mpsc::Sender<v1::ProduceRequest>,
-        /// Of them, how many the connection has taken is counted with acks=0, when no answer comes.
+        /// The attempts without an outcome. How many of them the connection has taken is counted with acks=0, when no
+        /// answer comes.
         outstanding: BTreeMap<AttemptId, (usize, Now)>,
         taken: Taken,
-        /// acks=0: the first so many that the connection has taken are out of `outstanding`.
+        /// With acks=0 so many of those that the connection has taken, the first ones, are out of `outstanding`.
         handed_over: u64,
     },
-    /// Not before this time again.
+    /// The broker is not tried again before this time.
     Paused(Now),
 }
 
@@ -73,9 +74,9 @@ pub(super) struct Driver {
     links: HashMap<BrokerId, (Link, u32)>,
     next_stream: u64,
     leaders: Vec<Option<Leader>>,
-    /// Slots that wait for a leader, a link or a pause; looked at again when something changed.
+    /// The slots that wait for a leader, a link or a pause; they are looked at again when something changed.
     parked: BTreeSet<usize>,
-    /// acks=0: what to report once what was sent before is.
+    /// What to report with acks=0, once what was sent before it is reported.
     reports: Vec<ClientError>,
     timers: BTreeSet<(Now, usize)>,
     wants_refresh: bool,
@@ -107,7 +108,7 @@ impl Driver {
         }
     }
 
-    /// Until the producer was dropped and everything has ended.
+    /// Works until the producer was dropped and everything has ended.
     pub async fn run(mut self) {
         let shared = self.shared.clone();
         let mut batch = Vec::with_capacity(EVENTS_STEP);
@@ -203,7 +204,7 @@ impl Driver {
         self.wants_refresh |= now.saturating_sub(self.refreshed) > state.options.metadata_age_max;
     }
 
-    /// acks=0: what the connections have taken is sent, and that is all there will be of it.
+    /// Takes for sent, with acks=0, what the connections have taken: that is all there will be of it.
     fn hand_over(&mut self, state: &mut Accumulator) {
         for (link, _) in self.links.values_mut() {
             let Link::Open { outstanding, taken, handed_over, .. } = link else { continue };
@@ -218,7 +219,7 @@ impl Driver {
         }
     }
 
-    /// acks=0: waits until brokers have read everything, and says what went wrong with it. Without it the process
+    /// Waits, with acks=0, until brokers have read everything, and says what went wrong with it. Without it the process
     /// could end with records in its own buffers.
     async fn say_goodbye(mut self) {
         if self.shared.lock().options.acks != Acks::None {
@@ -253,7 +254,7 @@ impl Driver {
         }
     }
 
-    /// acks=0: some of what was sent may be lost.
+    /// Reports, with acks=0, that some of what was sent may be lost.
     fn report(&self, error: ClientError) {
         let (topic, partition, tags) = ("".into(), None, vec![]);
         let outcome = Outcome::Dropped(error);

@@ -40,11 +40,12 @@ use crate::{
 /// When a batch counts as sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Acks {
-    /// Never answered, never promised. What a broker refuses is only reported as [`Outcome::Dropped`].
+    /// A batch is never answered, and nothing is promised. What a broker refuses is only reported as
+    /// [`Outcome::Dropped`].
     None,
-    /// Answered at commit, like `All`.
+    /// A batch is answered at commit, as with `All`.
     Leader,
-    /// Fsynced on a majority.
+    /// A batch counts as sent once it is fsynced on a majority.
     #[default]
     All,
 }
@@ -67,8 +68,8 @@ pub struct ProducerOptions {
     pub delivery_timeout: Duration,
     /// How many bytes all records without a received delivery may have together.
     pub buffer_bytes_max: usize,
-    /// Metadata is asked for so often though nothing is wrong: partitions that were added are used then, and keys are
-    /// spread over them.
+    /// How old metadata may become though nothing is wrong: partitions that were added are used once it is asked for
+    /// again, and keys are spread over them.
     pub metadata_age_max: Duration,
 }
 
@@ -94,7 +95,7 @@ impl Default for ProducerOptions {
 pub struct Receipt {
     /// The partition that the batch is in.
     pub at: TopicPartition,
-    /// The offset of its first record.
+    /// The offset of the batch's first record.
     pub base_offset: Offset,
     /// How many records it holds.
     pub count: i32,
@@ -127,14 +128,15 @@ impl Receipt {
 pub enum Outcome {
     /// Record `i` of the delivery has offset `base_offset + i`.
     Acked(Receipt),
-    /// acks=0: handed to a connection, which sends it unless it breaks.
+    /// The batch was handed, with acks=0, to a connection, which sends it unless it breaks.
     Sent,
-    /// acks=0: a broker refused something that was sent, or a connection broke: of what was sent before, nobody can
-    /// tell what is in the log. Of no record in particular: such a delivery has no tags, no topic and no partition.
+    /// A broker refused something that was sent with acks=0, or a connection broke: of what was sent before, nobody can
+    /// tell what is in the log. This tells of no record in particular: such a delivery has no tags, no topic and no
+    /// partition.
     Dropped(ClientError),
-    /// Surely not in the log.
+    /// The batch is surely not in the log.
     Failed(ClientError),
-    /// In the log once, or not at all.
+    /// The batch is in the log once, or not at all.
     Unknown(ClientError),
 }
 
@@ -142,9 +144,9 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Delivery {
-    /// The topic; empty with [`Outcome::Dropped`].
+    /// The topic of the records; it is empty with [`Outcome::Dropped`].
     pub topic: Arc<str>,
-    /// The partition; `None` with [`Outcome::Dropped`].
+    /// The partition of the records; it is `None` with [`Outcome::Dropped`].
     pub partition: Option<PartitionId>,
     /// The tags of the records, as they were given to [`Producer::send`].
     pub tags: Vec<u64>,
@@ -159,7 +161,7 @@ pub struct Delivery {
 /// Why a record was not taken. It had no effect, and gets no delivery.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SendError {
-    /// Receive deliveries, then try again.
+    /// There is no memory for it: receive deliveries, then try again.
     #[error("the producer's memory is used up")]
     Full,
     #[error(transparent)]
@@ -182,9 +184,9 @@ pub struct Deliveries {
 /// What the handle and the driver share. The lock is held for pure steps only, never across an await.
 pub(super) struct Shared {
     state: Mutex<Accumulator>,
-    /// Something to send.
+    /// Wakes the driver: there is something to send.
     work: Notify,
-    /// Memory became free.
+    /// Wakes who waits for memory: some became free.
     space: Notify,
     opened: Instant,
 }
@@ -276,8 +278,8 @@ impl Producer {
         Ok(())
     }
 
-    /// Compare-and-append: the next record of this partition must get this offset, and each later
-    /// one the next; after the first that does not, all others fail. Set it before the first record.
+    /// Asks for compare-and-append: the next record of this partition must get this offset, and each later one the
+    /// next; after the first that does not, all others fail. Set it before the first record.
     pub fn expect_offset(&self, topic: TopicHandle, partition: PartitionId, offset: Offset) -> Result<(), ClientError> {
         self.shared.lock().expect_offset(topic, partition, offset)
     }
@@ -297,14 +299,14 @@ impl Drop for Producer {
 }
 
 impl Deliveries {
-    /// The next outcome; `None` when there will be no more.
+    /// Returns the next outcome, or `None` when there will be no more.
     pub async fn recv(&mut self) -> Option<Delivery> {
         let delivery = self.from.recv().await?;
         self.release(delivery.bytes);
         Some(delivery)
     }
 
-    /// The next outcome, if one is there.
+    /// Returns the next outcome, if one is there.
     pub fn try_recv(&mut self) -> Option<Delivery> {
         let delivery = self.from.try_recv().ok()?;
         self.release(delivery.bytes);

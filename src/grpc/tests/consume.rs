@@ -43,7 +43,8 @@ async fn all(server: &Server, request: v1::ConsumeRequest) -> Result<(Vec<(i64, 
     Ok((records, next))
 }
 
-/// Offsets 0..9 with values "0".."8", in batches of three, each differently compressed.
+/// Starts a server that has the offsets 0..9 with the values "0".."8", in batches of three, each differently
+/// compressed.
 async fn nine() -> Server {
     let fake = Fake::new();
     fake.append(&batch(Codec::None, &["0", "1", "2"]));
@@ -100,7 +101,7 @@ async fn raw_answers_are_whole_batches_that_cover_what_was_asked() {
     server.stop().await;
 }
 
-/// SAFETY M11, also of a reader that names no topic id: offsets of one topic mean nothing in another.
+/// SAFETY M11 holds also for a reader that names no topic id: offsets of one topic mean nothing in another.
 #[tokio::test]
 async fn m11_a_stream_does_not_go_on_in_a_namesake_of_the_topic_that_it_began_with() {
     let server = nine().await;

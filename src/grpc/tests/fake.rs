@@ -47,10 +47,10 @@ pub struct Fake {
     pub answers: Arc<Semaphore>,
     /// The produce budget, in bytes.
     pub budget: Arc<Semaphore>,
-    /// Produces handed over so far.
+    /// How many produces were handed over so far.
     pub submitted: Arc<watch::Sender<usize>>,
     appended: Arc<Notify>,
-    /// For batches on their way to readers.
+    /// The room for batches on their way to readers.
     pub room: Arc<HeldBytes>,
 }
 
@@ -117,7 +117,7 @@ impl Fake {
         self.state().commits.clone()
     }
 
-    /// What FetchOffsets named.
+    /// Returns what FetchOffsets named.
     pub fn asked(&self) -> Vec<Option<Vec<TopicPartition>>> {
         self.state().asked.clone()
     }
@@ -126,7 +126,7 @@ impl Fake {
         self.state().not_ready = ready.err().map(Into::into);
     }
 
-    /// Retention, between a look-up and the fetch that follows it.
+    /// Does what retention does between a look-up and the fetch that follows it.
     pub fn trim_at_next_fetch(&self, log_start: i64) {
         self.state().moves_to = Some(log_start);
     }
@@ -209,7 +209,7 @@ pub fn description(name: &str) -> TopicDescription {
     }
 }
 
-/// Without the defaults.
+/// Lists the configs that are set, without the defaults.
 fn set_configs(configs: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
     TopicConfig::entries(configs).into_iter().filter(|entry| !entry.is_default).collect()
 }

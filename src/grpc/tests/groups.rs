@@ -200,7 +200,7 @@ async fn groups_answer_in_the_wires_words() {
     server.stop().await;
 }
 
-/// Each at its limit, and one beyond.
+/// Each number is tried at its limit, and one beyond.
 #[tokio::test]
 async fn limits_of_heartbeats() {
     let server = Server::start(Fake::new()).await;

@@ -16,7 +16,7 @@ use crate::proto::v1::{
 
 const PROTO: &str = include_str!("../../../proto/flotilla/v1/flotilla.proto");
 
-/// Numbers whose every value is taken, and why.
+/// The numbers whose every value is taken, and why.
 const TAKEN: [(&str, &str); 4] = [
     ("ProduceRequest.correlation_id", "it is the client's own"),
     ("Record.offset", "ignored in requests"),
@@ -210,7 +210,7 @@ fn groups() -> Vec<(&'static str, Ask, &'static str)> {
     ]
 }
 
-/// `Message.field` of each number that a request may carry, as the proto has them.
+/// Lists `Message.field` of each number that a request may carry, as the proto has them.
 fn numbers() -> BTreeSet<String> {
     let mut messages: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
     let mut enums = BTreeSet::new();

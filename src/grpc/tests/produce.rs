@@ -126,7 +126,7 @@ async fn full_stream_is_not_read_until_an_answer_leaves() {
     server.stop().await;
 }
 
-/// Else one stream that wants no answers could hold the produce budget of the whole node.
+/// Otherwise one stream that wants no answers could hold the produce budget of the whole node.
 #[tokio::test]
 async fn requests_without_acknowledgement_count_against_their_stream_too() {
     let server = Server::start(Fake::holding()).await;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl<P> Core<P> {
-    /// Partitions whose committed offset is to be asked for now, by holding.
+    /// Lists the partitions whose committed offset is to be asked for now, by holding.
     pub fn unknown(&self, now: Now) -> Vec<(u64, TopicPartition)> {
         if self.fetches.next > now {
             return Vec::new();
@@ -80,7 +80,7 @@ impl<P> Core<P> {
         Some(next.max(self.commits.next))
     }
 
-    /// These were committed, but for the refused ones.
+    /// Notes that these were committed, but for the refused ones.
     pub fn on_committed(&mut self, dues: &[Due], refused: &BTreeSet<TopicPartition>) {
         self.commits = Retry::default();
         for Due { hold, offset, .. } in dues.iter().filter(|due| !refused.contains(&due.offset.at)) {

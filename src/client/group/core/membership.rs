@@ -28,7 +28,7 @@ impl<P> Core<P> {
         (self.beat_after, self.beats.next) = (Some(now), Duration::ZERO);
     }
 
-    /// All that this member reads, or has not let go of.
+    /// Lists all that this member reads, or has not let go of.
     pub fn owns(&self) -> Vec<v1::PartitionSet> {
         partition_sets(self.held.keys())
     }
@@ -73,7 +73,7 @@ impl<P> Core<P> {
         }
     }
 
-    /// A beat failed: try again, or join anew, or give up for good.
+    /// Decides what follows a beat that failed: another try, joining anew, or giving up for good.
     pub fn on_beat_failed(&mut self, membership: u64, error: ClientError, now: Now, jitter: u32, patience: Duration) {
         if membership != self.membership {
             return;

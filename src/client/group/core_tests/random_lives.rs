@@ -40,14 +40,14 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct World {
     now: Now,
-    /// Told assigned, not yet told gone; where the next record must be, once that is known.
+    /// What was told to be assigned and not yet to be gone, with where the next record must be, once that is known.
     ours: BTreeMap<TopicPartition, Option<i64>>,
-    /// Told revoked by the last call.
+    /// What the last call told to be revoked.
     told: Vec<TopicPartition>,
     /// Everything below was handed out before the last call began.
     processed: BTreeMap<TopicPartition, i64>,
     committed: BTreeMap<TopicPartition, i64>,
-    /// Running readers, and where they are.
+    /// The readers that run, and where they are.
     readers: Vec<(u64, TopicPartition, i64)>,
 }
 

@@ -13,7 +13,7 @@ use crate::client::{
 };
 
 impl Driver {
-    /// The last commit, and goodbye.
+    /// Commits for the last time, and says goodbye.
     pub(super) async fn close(mut self, reply: Reply) {
         self.readers.abort_all();
         self.settle_join().await;

@@ -175,7 +175,7 @@ pub(super) fn given_up(effect: Effect, error: ClientError, waited: Duration) -> 
     }
 }
 
-/// Of two tries of the same commit.
+/// Returns the effect of two tries of the same commit together.
 pub(super) fn either(one: Effect, other: Effect) -> Effect {
     match (one, other) {
         (Effect::Nothing, Effect::Nothing) => Effect::Nothing,

@@ -46,15 +46,15 @@ impl Broker {
 #[derive(Clone, Debug)]
 enum Step {
     Push,
-    /// Send all that may go to the stream.
+    /// All that may go is sent to the stream.
     Send,
     /// The broker takes the oldest request and its answer arrives.
     Serve,
-    /// ... and its answer is lost with the stream, later.
+    /// The broker takes the oldest request, and its answer is lost with the stream, later.
     ServeSilently,
-    /// ... and the answer is that nobody knows.
+    /// The broker takes the oldest request, and answers that nobody knows.
     ServeUnknown,
-    /// ... and refuses it for a reason of its own.
+    /// The broker takes the oldest request, and refuses it for a reason of its own.
     Refuse {
         is_final: bool,
     },
@@ -89,7 +89,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct World {
     broker: Broker,
     wire: VecDeque<(AttemptId, u32, i16, i32)>,
-    /// Served, but the answer never comes; lost when the stream breaks.
+    /// Attempts that were served, but whose answer never comes; they are lost when the stream breaks.
     silent: Vec<AttemptId>,
     stragglers: VecDeque<(u32, i16, i32)>,
     now: Now,
