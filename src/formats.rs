@@ -37,12 +37,13 @@
 //! |---|---|
 //! | 1 | everything up to version 0.1.0 |
 //! | 2 | brokers register their level, a cluster is founded at a level, the level can be raised; version 3 of the metadata's state |
+//! | 3 | brokers register where Kafka clients reach them, and do so by themselves when the level rises; version 4 of the metadata's state |
 //!
 //! A new cluster is founded at the level of the broker that founds it; so its first brokers are of one version.
 
 /// The highest feature level that this version reads and writes.
 #[cfg(feature = "server")]
-pub const FEATURE_LEVEL: u32 = 2;
+pub const FEATURE_LEVEL: u32 = 3;
 
 /// The level of clusters and brokers that never said one.
 #[cfg(feature = "server")]

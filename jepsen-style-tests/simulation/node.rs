@@ -87,6 +87,7 @@ fn settings(id: u64) -> BrokerSettings {
         client_address: format!("{}:7070", name(id)),
         peer_address: peer_address(id),
         http_address: format!("{}:7080", name(id)),
+        kafka_address: format!("{}:9092", name(id)),
         rack: None,
         heartbeat: Duration::from_millis(200),
         election_min: Duration::from_millis(600),

@@ -82,6 +82,11 @@ async fn answer(parts: &Parts, from: BrokerId, call: Call) -> Answer {
             card: node.cluster_id().map(|_| node.card()),
             feature_level: node.settings.feature_level,
         },
+        Call::DescribeWithKafka => Answer::DescribedWithKafka {
+            card: node.cluster_id().map(|_| node.card()),
+            feature_level: node.settings.feature_level,
+            kafka_address: node.settings.kafka_address.clone(),
+        },
         Call::Leads { group, within_ms } => Answer::Leads(transfers.leads_here(group, within(within_ms)).await),
         Call::RetentionNotes { groups } => Answer::RetentionNotes(notes.of_here(&groups)),
     }

@@ -44,6 +44,8 @@ pub struct BrokerSettings {
     pub client_address: String,
     pub peer_address: String,
     pub http_address: String,
+    /// The address that Kafka clients are told, host:port. Empty: there is no listener for them.
+    pub kafka_address: String,
     pub rack: Option<String>,
     pub heartbeat: Duration,
     pub election_min: Duration,

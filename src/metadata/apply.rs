@@ -127,8 +127,11 @@ impl Metadata {
         match command.change {
             Change::Found(wish) => self.found(wish, FEATURE_LEVEL_MIN),
             Change::FoundAt { wish, feature_level } => self.found(wish, feature_level),
-            Change::RegisterBroker(wish) => self.register_broker(wish, None),
-            Change::RegisterBrokerAt { wish, feature_level } => self.register_broker(wish, Some(feature_level)),
+            Change::RegisterBroker(wish) => self.register_broker(wish, None, None),
+            Change::RegisterBrokerAt { wish, feature_level } => self.register_broker(wish, Some(feature_level), None),
+            Change::RegisterBrokerWithKafka { wish, feature_level, kafka_address } => {
+                self.register_broker(wish, Some(feature_level), Some(kafka_address))
+            }
             Change::RaiseFeatureLevel(wish) => self.raise_feature_level(wish),
             Change::CreateTopic(wish) => self.create_topic(&wish, &[]),
             Change::CreateTopicOnLive { wish, dead } => self.create_topic(&wish, &dead),
@@ -169,10 +172,12 @@ impl Metadata {
         Ok(Outcome::Founded { cluster_id: wish.cluster_id })
     }
 
-    /// `supports`: the feature level that it says.
-    fn register_broker(&mut self, wish: RegisterBroker, supports: Option<u32>) -> Response {
+    /// `supports`: the feature level that it says. `kafka`: where it says that Kafka clients reach it; nothing is said
+    /// by one that was registered in the words of a lower level, which takes nothing back.
+    fn register_broker(&mut self, wish: RegisterBroker, supports: Option<u32>, kafka: Option<String>) -> Response {
         self.check_founded()?;
         check_broker(&wish)?;
+        check_kafka_address(wish.id, kafka.as_deref().unwrap_or_default())?;
         self.check_joins(wish.id, supports)?;
         let broker = wish.id;
         let twin = self.brokers.values().find(|b| b.storage_id == wish.storage_id && b.id != broker);
@@ -207,6 +212,11 @@ impl Metadata {
         self.brokers.insert(id, entry);
         if let Some(level) = supports {
             self.levels.insert(id, level);
+        }
+        match kafka {
+            Some(address) if address.is_empty() => drop(self.kafka_addresses.remove(&id)),
+            Some(address) => drop(self.kafka_addresses.insert(id, address)),
+            None => {}
         }
         Ok(Outcome::BrokerRegistered { metadata_replica })
     }
@@ -401,4 +411,12 @@ fn check_broker(wish: &RegisterBroker) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+fn check_kafka_address(broker: BrokerId, address: &str) -> Result<(), Refusal> {
+    if address.len() <= ADDRESS_BYTES_MAX {
+        return Ok(());
+    }
+    let rule = "must be at most 261 bytes long".to_string();
+    Err(Refusal::InvalidBroker { broker, field: "kafka_address".to_string(), value: clip(address), rule })
 }

@@ -62,6 +62,13 @@ pub enum Change {
         feature_level: u32,
     },
     RaiseFeatureLevel(RaiseFeatureLevel),
+    /// As `RegisterBrokerAt`, and says where Kafka clients reach the broker. Level 3.
+    RegisterBrokerWithKafka {
+        wish: RegisterBroker,
+        feature_level: u32,
+        /// The advertised address, host:port. Empty: the broker has no listener for Kafka clients.
+        kafka_address: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +166,7 @@ impl Change {
             | Change::AddPartitionsOnLive { .. } => 1,
             Change::Group(command) => command.level(),
             Change::FoundAt { .. } | Change::RegisterBrokerAt { .. } | Change::RaiseFeatureLevel(_) => 2,
+            Change::RegisterBrokerWithKafka { .. } => 3,
         }
     }
 
@@ -179,7 +187,8 @@ impl Change {
             | Change::AddPartitionsOnLive { .. }
             | Change::FoundAt { .. }
             | Change::RegisterBrokerAt { .. }
-            | Change::RaiseFeatureLevel(_)) => other,
+            | Change::RaiseFeatureLevel(_)
+            | Change::RegisterBrokerWithKafka { .. }) => other,
         }
     }
 }

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use super::command::{Change, Command, RaiseFeatureLevel};
+use super::limits::ADDRESS_BYTES_MAX;
 use super::response::{Outcome, Refusal, Response};
 use super::state::Metadata;
 use crate::formats::{FEATURE_LEVEL, FEATURE_LEVEL_MIN};
@@ -15,6 +16,9 @@ const FEATURE_LEVEL_FIELD: &str = "feature level";
 
 /// From this level on brokers register the level that they support.
 const REGISTERED_LEVEL: u32 = 2;
+
+/// From this level on brokers register where Kafka clients reach them.
+pub const KAFKA_ADDRESS_LEVEL: u32 = 3;
 
 impl Metadata {
     /// What the cluster may write: every registered broker can read it. Only rises.
@@ -33,18 +37,34 @@ impl Metadata {
         self.feature_level >= REGISTERED_LEVEL
     }
 
+    /// Whether registrations say where Kafka clients reach a broker.
+    pub fn registers_kafka(&self) -> bool {
+        self.feature_level >= KAFKA_ADDRESS_LEVEL
+    }
+
     /// The bytes of a command for the metadata group's log, for its leader to propose. The only way there is to make
     /// them, since here stands the gate: what is above the cluster's feature level is refused and never written, so
     /// whatever is in the log can be read by every broker. A registration is written as the level allows.
     pub fn write(&self, now: WallMs, change: Change) -> Result<Bytes, Refusal> {
+        let change = self.as_level_allows(change);
+        self.check_write(&change)?;
+        Ok(Command::new(now, change).encode())
+    }
+
+    /// A registration without what the cluster's level has no room for, any other change as it is.
+    fn as_level_allows(&self, change: Change) -> Change {
         let change = match change {
+            Change::RegisterBrokerWithKafka { wish, feature_level, kafka_address: _ } if !self.registers_kafka() => {
+                Change::RegisterBrokerAt { wish, feature_level }
+            }
+            other => other,
+        };
+        match change {
             Change::RegisterBrokerAt { wish, feature_level: _ } if !self.registers_levels() => {
                 Change::RegisterBroker(wish)
             }
             other => other,
-        };
-        self.check_write(&change)?;
-        Ok(Command::new(now, change).encode())
+        }
     }
 
     fn check_write(&self, change: &Change) -> Result<(), Refusal> {
@@ -118,7 +138,11 @@ impl Metadata {
     /// Whether a registration was refused only because the level rose after [`Metadata::write`] had written it: the
     /// same one is taken now.
     pub fn was_written_lower(&self, asked: &Change, refusal: &Refusal) -> bool {
-        let Change::RegisterBrokerAt { feature_level, .. } = asked else { return false };
+        let (Change::RegisterBrokerAt { feature_level, .. } | Change::RegisterBrokerWithKafka { feature_level, .. }) =
+            asked
+        else {
+            return false;
+        };
         let is_refused = matches!(refusal, Refusal::InvalidBroker { field, .. } if field == FEATURE_LEVEL_FIELD);
         is_refused && *feature_level >= self.feature_level
     }
@@ -139,7 +163,7 @@ impl Metadata {
         supports(self.feature_level)
     }
 
-    /// The invariant of `levels`.
+    /// The invariants of `levels` and `kafka_addresses`.
     pub(super) fn check_levels(&self) -> Result<(), String> {
         let (level, levels) = (self.feature_level, &self.levels);
         let is_told = match self.registers_levels() {
@@ -148,6 +172,13 @@ impl Metadata {
         };
         if level < FEATURE_LEVEL_MIN || !is_told || levels.values().any(|supports| *supports < level) {
             return Err(format!("the cluster is at feature level {level}, and brokers support {levels:?}"));
+        }
+        let is_possible = |(broker, address): (&BrokerId, &String)| {
+            self.brokers.contains_key(broker) && (1..=ADDRESS_BYTES_MAX).contains(&address.len())
+        };
+        let addresses = &self.kafka_addresses;
+        if !addresses.iter().all(is_possible) || (!self.registers_kafka() && !addresses.is_empty()) {
+            return Err(format!("the cluster is at feature level {level}, and Kafka clients are told {addresses:?}"));
         }
         Ok(())
     }

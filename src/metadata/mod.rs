@@ -24,6 +24,7 @@ pub use command::{
     AddPartitions, AllocateProducerIds, AlterTopic, COMMAND_VERSION, Change, Command, CreateTopic, DeleteTopic,
     ForgetDeleted, Found, RaiseFeatureLevel, RegisterBroker,
 };
+pub use levels::KAFKA_ADDRESS_LEVEL;
 pub use limits::{
     BROKERS_MAX, DELETED_GROUPS_MAX, MAX_MESSAGE_BYTES_MAX, PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX,
     PRODUCER_ID_BLOCK, REPLICATION_FACTOR_DEFAULT, REPLICATION_FACTOR_MAX, TOPICS_MAX, check_topic_name,

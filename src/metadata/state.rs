@@ -18,20 +18,24 @@ use crate::types::{
 };
 
 /// Newest version byte of the encoded state. Version 2 added consumer groups, version 3 what feature levels brokers
-/// support; all are still read.
-pub const STATE_VERSION: u8 = 3;
+/// support, version 4 where Kafka clients reach them; all are still read.
+pub const STATE_VERSION: u8 = 4;
 
 /// What is written while the cluster's feature level is 1: version 3 is of level 2.
 const STATE_VERSION_OF_LEVEL_1: u8 = 2;
 
-/// What the cluster agrees on besides records. Serialized field by field in this order, and then `levels` in another
-/// version: frozen.
+/// What is written while the cluster's feature level is 2: version 4 is of level 3.
+const STATE_VERSION_OF_LEVEL_2: u8 = 3;
+
+/// What the cluster agrees on besides records. Serialized field by field in this order, and then `levels` and
+/// `kafka_addresses` in other versions: frozen.
 ///
 /// Invariants, checked again whenever a state is decoded:
 /// - every group id in `topics` and `deleted` is below `next_group`, and names one thing only;
 /// - every allocated replica id is below `next_replica`, and names one placement only;
 /// - every topic has at least one partition, and configs that parse;
-/// - above feature level 1 every broker has said that it supports the cluster's, at level 1 none has said anything.
+/// - above feature level 1 every broker has said that it supports the cluster's, at level 1 none has said anything;
+/// - Kafka addresses are of registered brokers, and below level 3 there are none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
     pub(super) applied: Option<EntryPosition>,
@@ -55,6 +59,9 @@ pub struct Metadata {
     /// The feature levels that brokers support, as they said. Since version 3.
     #[serde(skip)]
     pub(super) levels: BTreeMap<BrokerId, u32>,
+    /// Where Kafka clients reach brokers: of those that said so, and have a listener for them. Since version 4.
+    #[serde(skip)]
+    pub(super) kafka_addresses: BTreeMap<BrokerId, String>,
     /// Derived: which topic and partition each living group is.
     #[serde(skip)]
     pub(super) by_group: BTreeMap<RaftGroupId, (String, PartitionId)>,
@@ -170,6 +177,7 @@ impl Metadata {
             next_producer_id: ProducerId(0),
             groups: Groups::default(),
             levels: BTreeMap::new(),
+            kafka_addresses: BTreeMap::new(),
             by_group: BTreeMap::new(),
             by_id: BTreeMap::new(),
             loads: Loads::default(),
@@ -194,6 +202,11 @@ impl Metadata {
 
     pub fn broker(&self, id: BrokerId) -> Option<&Broker> {
         self.brokers.get(&id)
+    }
+
+    /// Where Kafka clients reach a broker, host:port. None: it has no listener for them, or did not say yet.
+    pub fn kafka_address(&self, of: BrokerId) -> Option<&str> {
+        self.kafka_addresses.get(&of).map(String::as_str)
     }
 
     /// All topics, in the order of their names.
@@ -276,7 +289,8 @@ impl Metadata {
     pub(super) fn to_bytes(&self) -> Bytes {
         match self.feature_level {
             FEATURE_LEVEL_MIN => codec::encode(STATE_VERSION_OF_LEVEL_1, self),
-            _ => codec::encode(STATE_VERSION, &(self, &self.levels)),
+            _ if !self.registers_kafka() => codec::encode(STATE_VERSION_OF_LEVEL_2, &(self, &self.levels)),
+            _ => codec::encode(STATE_VERSION, &(self, &self.levels, &self.kafka_addresses)),
         }
     }
 
@@ -290,8 +304,14 @@ impl Metadata {
         let state = match bytes.first() {
             Some(&StateV1::VERSION) => codec::decode::<StateV1>(StateV1::VERSION, bytes).map(Metadata::from),
             Some(&STATE_VERSION_OF_LEVEL_1) => codec::decode(STATE_VERSION_OF_LEVEL_1, bytes),
-            Some(_) | None => codec::decode::<(Metadata, BTreeMap<BrokerId, u32>)>(STATE_VERSION, bytes)
-                .map(|(state, levels)| Metadata { levels, ..state }),
+            Some(&STATE_VERSION_OF_LEVEL_2) => {
+                codec::decode::<(Metadata, BTreeMap<BrokerId, u32>)>(STATE_VERSION_OF_LEVEL_2, bytes)
+                    .map(|(state, levels)| Metadata { levels, ..state })
+            }
+            Some(_) | None => {
+                codec::decode::<(Metadata, BTreeMap<BrokerId, u32>, BTreeMap<BrokerId, String>)>(STATE_VERSION, bytes)
+                    .map(|(state, levels, kafka_addresses)| Metadata { levels, kafka_addresses, ..state })
+            }
         };
         let mut state = state.map_err(|error| match error {
             MalformedBytes::Version { found, known } => StateDecodeError::Version { found, known },

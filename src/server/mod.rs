@@ -165,6 +165,7 @@ fn broker_settings(config: &ServerConfig, addresses: &Addresses, room: Room) -> 
         client_address: addresses.client.clone(),
         peer_address: addresses.peer.clone(),
         http_address: addresses.http.clone(),
+        kafka_address: String::new(),
         rack: config.rack.clone(),
         heartbeat: Duration::from_millis(config.heartbeat_ms),
         election_min: Duration::from_millis(config.election_ms_min),

@@ -20,7 +20,7 @@ use std::sync::{
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
-use super::{neighbours, past::Memory, setback, waiting::Waiting};
+use super::{introduction::Introduction, neighbours, past::Memory, setback, waiting::Waiting};
 use crate::{
     broker::{
         BrokerFailed, limits,
@@ -77,9 +77,7 @@ pub async fn join_cluster(forming: &Forming, here: Option<ReplicaId>) -> Result<
     let cluster_id = learn_cluster(forming, &metadata).await?;
     remember_cluster(node, cluster_id).await?;
     // As the cluster knows it already: it can go on before it has told its version and rack.
-    let is_reachable =
-        |state: &Metadata| state.broker(node.me()).is_some_and(|known| neighbours::is_reachable(known, &node.card()));
-    if metadata.read(is_reachable) {
+    if metadata.read(|state| Introduction::of(node).is_reachable(state)) {
         begin_to_run(node);
     }
     register(forming).await?;
@@ -348,20 +346,18 @@ async fn remember_cluster(node: &Node, cluster_id: ClusterId) -> Result<(), Brok
 /// leader asked for it; or until refused for good. Returns this broker's replica of the metadata group.
 async fn register(forming: &Forming) -> Result<ReplicaId, BrokerFailed> {
     let node = &forming.node;
-    let card = node.card();
+    let all = Introduction::of(node);
     let mut waiting = Waiting::new(node, Stage::Joining);
-    let own_level = Some(node.settings.feature_level).filter(|level| *level > FEATURE_LEVEL_MIN);
-    // What it says of its level: at first all, and then in turns, for a leader of level 1 cannot read that.
-    let mut level = own_level;
+    // At first all, and then less and less in turns, for a leader of an older version cannot read that.
+    let mut said = all.clone();
     loop {
         let known = |state: &Metadata| {
-            let is_known = neighbours::is_registered(state, &card, own_level);
-            state.broker(node.me()).filter(|_| is_known).map(|known| known.metadata_replica)
+            state.broker(node.me()).filter(|_| all.is_registered(state)).map(|known| known.metadata_replica)
         };
         if let Some(replica) = node.metadata().and_then(|metadata| metadata.read(known)) {
             return Ok(replica);
         }
-        match forming.metadata.change(neighbours::registration(card.clone(), level), limits::REGISTER_WITHIN).await {
+        match forming.metadata.change(said.clone().into_registration(), limits::REGISTER_WITHIN).await {
             Ok(changed) => match changed.outcome {
                 Outcome::BrokerRegistered { metadata_replica } => return Ok(metadata_replica),
                 other => return Err(BrokerFailed::Raft { detail: format!("registration was answered {other:?}") }),
@@ -372,7 +368,7 @@ async fn register(forming: &Forming) -> Result<ReplicaId, BrokerFailed> {
                 return Err(BrokerFailed::StorageIdMismatch { broker, registered, found: offered });
             }
             // It said less than it could.
-            Err(ChangeFailed::Refused { .. }) if level != own_level => level = own_level,
+            Err(ChangeFailed::Refused { .. }) if said != all => said = all.clone(),
             Err(ChangeFailed::Refused { refusal, after_unknown: _ }) => {
                 return Err(BrokerFailed::RegistrationRefused(refusal));
             }
@@ -382,7 +378,7 @@ async fn register(forming: &Forming) -> Result<ReplicaId, BrokerFailed> {
                 let who = neighbours::missing(node, &others);
                 let why = format!("the metadata group has not taken this broker's registration: {leader}; {who}");
                 waiting.goes_on(&why, neighbours::REGISTER_TO_DO);
-                level = if level.is_none() { own_level } else { None };
+                said = said.shorter().unwrap_or_else(|| all.clone());
             }
         }
     }

@@ -63,7 +63,7 @@ impl Views {
         let metadata_index = metadata.applied().borrow().unwrap_or_default();
         // Copied out: Raft's books are not read under the metadata's lock.
         let (brokers, topics) = metadata.read(|state| {
-            let brokers: Vec<metadata::Broker> = state.brokers().cloned().collect();
+            let brokers: Vec<_> = state.brokers().map(|broker| known(state, broker)).collect();
             let topics: Vec<(String, Option<Topic>)> = match &wanted {
                 TopicsWanted::None => Vec::new(),
                 TopicsWanted::All => state.topics().map(|topic| (topic.name.clone(), Some(topic.clone()))).collect(),
@@ -90,7 +90,7 @@ impl Views {
     pub fn broker(&self, of: BrokerId) -> Option<BrokerView> {
         let metadata = self.node.metadata()?;
         let voters = metadata.voters().into_iter().map(|(_, broker)| broker).collect();
-        let known = metadata.read(|state| state.broker(of).cloned())?;
+        let known = metadata.read(|state| state.broker(of).map(|broker| known(state, broker)))?;
         Some(self.broker_view(&known, &voters))
     }
 
@@ -132,12 +132,13 @@ impl Views {
         }
     }
 
-    fn broker_view(&self, broker: &metadata::Broker, voters: &BTreeSet<BrokerId>) -> BrokerView {
+    fn broker_view(&self, (broker, kafka): &(metadata::Broker, String), voters: &BTreeSet<BrokerId>) -> BrokerView {
         BrokerView {
             id: broker.id,
             client_address: broker.client_address.clone(),
             peer_address: broker.peer_address.clone(),
             http_address: broker.http_address.clone(),
+            kafka_address: kafka.clone(),
             rack: broker.rack.clone().unwrap_or_default(),
             version: broker.version.clone(),
             alive: self.node.is_alive(broker.id),
@@ -228,4 +229,9 @@ impl Views {
         }
         health
     }
+}
+
+/// A broker, and where Kafka clients reach it.
+fn known(state: &Metadata, broker: &metadata::Broker) -> (metadata::Broker, String) {
+    (broker.clone(), state.kafka_address(broker.id).unwrap_or_default().to_string())
 }

@@ -4,6 +4,7 @@
 pub mod assess;
 pub mod forming;
 pub mod health;
+pub mod introduction;
 pub mod neighbours;
 pub mod past;
 pub mod placed;

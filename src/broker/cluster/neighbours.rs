@@ -11,15 +11,15 @@ use std::{
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
+use super::introduction::Introduction;
 use super::waiting::{Log, WaitLog};
 use crate::{
     broker::{
         BrokerFailed, limits,
-        metadata_group::MetadataGroup,
+        metadata_group::{MetadataGroup, change::ChangeFailed},
         node::{Node, Stage},
         peers::calls::{Answer, Call},
     },
-    metadata::{Change, Metadata, RegisterBroker},
     types::{BrokerId, ClusterId, METADATA_GROUP},
 };
 
@@ -33,6 +33,7 @@ pub async fn run(metadata: Arc<MetadataGroup>) {
     let node = &*metadata.node;
     // The life of the link in which a broker was last asked for its registration, and when.
     let mut asked: BTreeMap<BrokerId, (u64, Instant)> = BTreeMap::new();
+    let mut say_not_before = Instant::now();
     let mut leaderless = None;
     loop {
         sleep(limits::RECONCILE_EVERY).await;
@@ -44,6 +45,7 @@ pub async fn run(metadata: Arc<MetadataGroup>) {
         }
         watch_leader(node, &mut leaderless);
         look_for_missing(node).await;
+        say_more(&metadata, &mut say_not_before).await;
         take_registrations(&metadata, &mut asked).await;
     }
 }
@@ -92,6 +94,27 @@ async fn look_for_missing(node: &Node) {
     }
 }
 
+/// Registers this broker again once the cluster's feature level has room for what its last registration did not say.
+async fn say_more(group: &MetadataGroup, not_before: &mut Instant) {
+    let node = &*group.node;
+    let Some(metadata) = node.metadata() else { return };
+    let introduction = Introduction::of(node);
+    if Instant::now() < *not_before || !metadata.read(|state| introduction.has_more_to_say(state)) {
+        return;
+    }
+    tracing::info!(kafka_address = introduction.kafka_address, "registering again, at the cluster's new feature level");
+    match group.change(introduction.into_registration(), limits::CALL_WITHIN).await {
+        Ok(_) => {}
+        Err(ChangeFailed::Refused { refusal, after_unknown: _ }) => {
+            tracing::warn!(%refusal, "this broker could not register again: Kafka clients do not find it");
+            *not_before = Instant::now() + limits::REGISTRATION_AGAIN;
+        }
+        Err(failed @ (ChangeFailed::NoLeader { .. } | ChangeFailed::Unknown { .. })) => {
+            tracing::debug!(?failed, "registering again goes on");
+        }
+    }
+}
+
 /// Registers, as the metadata leader, what brokers say of themselves: once in each life of the link to them, and again
 /// from time to time.
 async fn take_registrations(group: &MetadataGroup, asked: &mut BTreeMap<BrokerId, (u64, Instant)>) {
@@ -108,50 +131,32 @@ async fn take_registrations(group: &MetadataGroup, asked: &mut BTreeMap<BrokerId
     let peers = node.raft.peers().into_iter();
     let peers = peers.filter_map(|peer| Some((peer, node.raft.session_with(peer)?)));
     let peers: Vec<(BrokerId, u64)> = peers.filter(|(peer, session)| due(peer, *session)).collect();
-    // At level 1 there may be brokers that can read no other question.
-    let question = if metadata.read(Metadata::registers_levels) { Call::Describe } else { Call::Introduce };
+    // Below that level there may be brokers that cannot read the question.
+    let question = metadata.read(|state| match (state.registers_kafka(), state.registers_levels()) {
+        (true, _) => Call::DescribeWithKafka,
+        (false, true) => Call::Describe,
+        (false, false) => Call::Introduce,
+    });
     let answers = peers.iter().map(|(peer, _)| node.call(*peer, &question, limits::CALL_WITHIN));
     let answers = join_all(answers).await;
     for ((peer, session), answer) in peers.into_iter().zip(answers) {
-        let (card, level) = match answer {
-            Ok(Answer::Introduced(card)) => (card, None),
-            Ok(Answer::Described { card, feature_level }) => (card, Some(feature_level)),
+        let (card, supports, kafka_address) = match answer {
+            Ok(Answer::Introduced(card)) => (card, None, None),
+            Ok(Answer::Described { card, feature_level }) => (card, Some(feature_level), None),
+            Ok(Answer::DescribedWithKafka { card, feature_level, kafka_address }) => {
+                (card, Some(feature_level), Some(kafka_address))
+            }
             Ok(_) | Err(_) => continue,
         };
         asked.insert(peer, (session, Instant::now()));
         let Some(card) = card.filter(|card| card.id == peer) else { continue };
-        if !metadata.read(|state| is_registered(state, &card, level)) {
-            tracing::info!(broker = %peer, peer_address = card.peer_address, "registering a broker");
+        let introduction = Introduction { card, supports, kafka_address };
+        if !metadata.read(|state| introduction.is_registered(state)) {
+            tracing::info!(broker = %peer, peer_address = introduction.card.peer_address, "registering a broker");
             // A refusal, of a wrong directory say, reaches the broker by its own request.
-            let _ = group.change(registration(card, level), limits::CALL_WITHIN).await;
+            let _ = group.change(introduction.into_registration(), limits::CALL_WITHIN).await;
         }
     }
-}
-
-/// Whether the metadata says of a broker all that it says of itself. Its feature level counts where registrations say it.
-pub fn is_registered(state: &Metadata, card: &RegisterBroker, level: Option<u32>) -> bool {
-    state.broker(card.id).is_some_and(|known| is_same(known, card))
-        && state.supported_by(card.id).is_none_or(|known| Some(known) == level)
-}
-
-/// As the metadata group's leader is asked for it. It writes what the cluster's feature level allows.
-pub fn registration(card: RegisterBroker, level: Option<u32>) -> Change {
-    match level {
-        Some(feature_level) => Change::RegisterBrokerAt { wish: card, feature_level },
-        None => Change::RegisterBroker(card),
-    }
-}
-
-fn is_same(known: &crate::metadata::Broker, card: &RegisterBroker) -> bool {
-    is_reachable(known, card) && known.rack == card.rack && known.version == card.version
-}
-
-/// Whether a registration sends clients and brokers where the broker is.
-pub fn is_reachable(known: &crate::metadata::Broker, card: &RegisterBroker) -> bool {
-    known.storage_id == card.storage_id
-        && known.client_address == card.client_address
-        && known.peer_address == card.peer_address
-        && known.http_address == card.http_address
 }
 
 /// This broker is the stranger among the brokers of its own list: a majority of the others answered, and all

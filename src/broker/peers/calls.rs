@@ -71,6 +71,8 @@ pub enum Call {
     /// What do you say of yourself to be registered, and which feature level do you support? Brokers of level 1 cannot
     /// read it.
     Describe,
+    /// What `Describe` asks, and where do Kafka clients reach you? Brokers below level 3 cannot read it.
+    DescribeWithKafka,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,6 +112,12 @@ pub enum Answer {
         card: Option<RegisterBroker>,
         feature_level: u32,
     },
+    DescribedWithKafka {
+        card: Option<RegisterBroker>,
+        feature_level: u32,
+        /// Empty: the broker has no listener for Kafka clients.
+        kafka_address: String,
+    },
 }
 
 impl Call {
@@ -138,6 +146,7 @@ impl Call {
             | Call::Leads { .. } => 1,
             Call::Change { change, .. } => change.level(),
             Call::Describe => 2,
+            Call::DescribeWithKafka => 3,
         }
     }
 }
@@ -312,6 +321,7 @@ mod tests {
             ("call-retention-notes", Call::RetentionNotes { groups: vec![RaftGroupId(7)] }),
             ("call-leads", Call::Leads { group: RaftGroupId(7), within_ms: 5 }),
             ("call-describe", Call::Describe),
+            ("call-describe-with-kafka", Call::DescribeWithKafka),
         ]
     }
 
@@ -365,6 +375,10 @@ mod tests {
             ("answer-group-refused", Answer::Group(GroupAttempt::Answered(Err(refused)))),
             ("answer-transfer-refused", Answer::Transfer(Err(AdminError::TransferRefused(TransferError::NoCandidate)))),
             ("answer-described", Answer::Described { card: None, feature_level: 2 }),
+            (
+                "answer-described-with-kafka",
+                Answer::DescribedWithKafka { card: None, feature_level: 3, kafka_address: "k".into() },
+            ),
         ]
     }
 

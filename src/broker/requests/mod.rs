@@ -198,6 +198,8 @@ pub struct BrokerView {
     pub client_address: String,
     pub peer_address: String,
     pub http_address: String,
+    /// Where Kafka clients connect. Empty: the broker has no listener for them, or the metadata does not say yet.
+    pub kafka_address: String,
     pub rack: String,
     pub version: String,
     /// This broker has a live link to it, or is it.

@@ -123,6 +123,42 @@ async fn a_cluster_with_a_broker_behind_is_raised_once_that_one_has_caught_up() 
     assert_eq!(level(&cluster, 2), 2);
 }
 
+/// What Kafka clients of a broker are told, as another broker has it applied.
+fn kafka_address(cluster: &Cluster, of: u64, seen_by: u64) -> String {
+    cluster.broker(seen_by).broker(BrokerId(of)).map(|known| known.kafka_address).unwrap_or_default()
+}
+
+/// At level 2 there is no room for it; nobody is restarted for it once there is.
+#[tokio::test]
+async fn brokers_register_by_themselves_where_kafka_clients_reach_them_once_the_level_has_room_for_it() {
+    let mut cluster = Cluster::unstarted(3, 65_000).await;
+    cluster.levels = [(1, 2), (2, 2), (3, 2)].into();
+    cluster.run_all().await;
+    for id in 1..=3 {
+        restart_at(&mut cluster, id, FEATURE_LEVEL).await;
+        cluster.wait_ready(id).await;
+    }
+    // One more, whose only registration so far is one of level 2.
+    let fourth = cluster.add(65_100).await;
+    cluster.run(fourth).await;
+    cluster.wait_ready(fourth).await;
+    let addresses = |cluster: &Cluster| (1..=4).map(|of| kafka_address(cluster, of, 1)).collect::<Vec<_>>();
+    assert_eq!((level(&cluster, 1), addresses(&cluster)), (2, vec![String::new(); 4]));
+
+    assert_eq!(raise(&cluster, 2, false).await, Ok(FeatureLevelRaised { from: 2, to: FEATURE_LEVEL }));
+    let expected: Vec<String> = (1..=4).map(|id| format!("kafka-{id}:9092")).collect();
+    until("all have registered again", || async { addresses(&cluster) == expected }).await;
+
+    // It is read again from disk, and by one that comes later.
+    let fifth = cluster.add(65_200).await;
+    cluster.run(fifth).await;
+    cluster.wait_ready(fifth).await;
+    restart_at(&mut cluster, 1, FEATURE_LEVEL).await;
+    cluster.wait_ready(1).await;
+    assert_eq!(addresses(&cluster), expected);
+    assert_eq!(kafka_address(&cluster, fifth, fifth), format!("kafka-{fifth}:9092"));
+}
+
 /// It is told at once, whether it was there before or not.
 #[tokio::test]
 async fn a_broker_below_the_clusters_level_does_not_join() {

@@ -407,6 +407,7 @@ fn settings(
         client_address: format!("client-{id}:7070"),
         peer_address: address.to_string(),
         http_address: format!("http-{id}:7080"),
+        kafka_address: format!("kafka-{id}:9092"),
         rack: None,
         heartbeat: Duration::from_millis(100),
         election_min: elections[0],

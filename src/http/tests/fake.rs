@@ -133,6 +133,7 @@ impl Backend for Fake {
             client_address: format!("n{id}:7070"),
             peer_address: format!("n{id}:7071"),
             http_address: format!("n{id}:7080"),
+            kafka_address: format!("n{id}:9092"),
             rack: if id == 1 { "r1".into() } else { String::new() },
             version: "0.1.0".into(),
             alive,

@@ -74,6 +74,14 @@ pub(super) fn changes() -> Vec<(&'static str, Change)> {
             "raise-feature-level",
             Change::RaiseFeatureLevel(RaiseFeatureLevel { to: 2, heard: vec![(BrokerId(1), 2), (BrokerId(2), 300)] }),
         ),
+        (
+            "register-broker-with-kafka",
+            Change::RegisterBrokerWithKafka {
+                wish: registration(1),
+                feature_level: 3,
+                kafka_address: "10.0.0.1:9092".to_string(),
+            },
+        ),
     ]
 }
 
@@ -123,10 +131,20 @@ fn with_topics() -> Cluster {
 #[test]
 fn state_bytes_are_frozen() {
     let state = with_topics().state;
-    let mut raised = Cluster { state: state.clone(), ..with_topics() };
-    let heard = vec![(BrokerId(1), 2), (BrokerId(2), 2)];
-    raised.apply(Change::RaiseFeatureLevel(RaiseFeatureLevel { to: 2, heard })).expect("both support it");
-    let written = [("empty", Metadata::new().encode()), ("topics", state.encode()), ("level-2", raised.state.encode())];
+    let mut cluster = with_topics();
+    let mut raised = |to| {
+        let heard = vec![(BrokerId(1), to), (BrokerId(2), to)];
+        cluster.apply(Change::RaiseFeatureLevel(RaiseFeatureLevel { to, heard })).expect("both support it");
+        let (wish, kafka_address) = (registration(2), "10.0.0.2:9092".to_string());
+        if to == 3 {
+            let said = Change::RegisterBrokerWithKafka { wish, feature_level: 3, kafka_address };
+            cluster.apply(said).expect("a valid registration");
+        }
+        cluster.state.encode()
+    };
+    let (level_2, level_3) = (raised(2), raised(3));
+    let written =
+        [("empty", Metadata::new().encode()), ("topics", state.encode()), ("level-2", level_2), ("level-3", level_3)];
     frozen::check(STATES, written, reads_state);
     assert_eq!(Metadata::decode(&frozen::literal(STATES, "topics")).expect("our own bytes"), state);
 }
@@ -134,9 +152,9 @@ fn state_bytes_are_frozen() {
 #[test]
 fn a_newer_state_is_refused_by_its_version() {
     let mut bytes = Metadata::new().encode().to_vec();
-    bytes[0] = 4;
+    bytes[0] = 5;
     let error = Metadata::decode(&bytes).unwrap_err();
-    assert!(matches!(error, StateDecodeError::Version { found: 4, known: 3 }), "{error}");
+    assert!(matches!(error, StateDecodeError::Version { found: 5, known: 4 }), "{error}");
     bytes[0] = 2;
     bytes.push(0);
     assert!(matches!(Metadata::decode(&bytes).unwrap_err(), StateDecodeError::Malformed(_)));

@@ -14,6 +14,11 @@ fn register(id: u64, feature_level: u32) -> Change {
     Change::RegisterBrokerAt { wish: registration(id), feature_level }
 }
 
+fn register_with_kafka(id: u64, feature_level: u32, kafka_address: &str) -> Change {
+    let kafka_address = kafka_address.to_string();
+    Change::RegisterBrokerWithKafka { wish: registration(id), feature_level, kafka_address }
+}
+
 /// Founded at level 2, with so many brokers of it.
 fn at_level_2(brokers: u64) -> Cluster {
     let mut cluster = Cluster::default();
@@ -111,6 +116,74 @@ fn a_registration_that_a_raise_overtook_is_made_again() {
     assert!(cluster.apply(wish).is_ok());
 }
 
+/// Below level 3 there is no room for it; from then on the last word counts, whatever the level of the words.
+#[test]
+fn where_kafka_clients_reach_a_broker_is_registered_from_level_3_on() {
+    let mut cluster = at_level_2(3);
+    let told = |cluster: &Cluster| (1..=3).map(|id| cluster.state.kafka_address(BrokerId(id)).is_some()).collect();
+    let none: Vec<bool> = told(&cluster);
+    let written =
+        cluster.state.write(WallMs(0), register_with_kafka(1, 3, "k1:9092")).expect("it has a form of level 2");
+    assert_eq!(Command::decode(&written).expect("our own bytes").change, register(1, 3));
+    cluster.apply_bytes(&written).expect("a valid registration");
+    assert_eq!((told(&cluster), none), (vec![false; 3], vec![false; 3]));
+
+    cluster.apply(raise(3, &[(2, 3), (3, 3)])).expect("all support it, broker 1 by its registration");
+    for id in 1..=2 {
+        let said = register_with_kafka(id, 3, &format!("k{id}:9092"));
+        let written = cluster.state.write(WallMs(0), said.clone()).expect("as it is");
+        assert_eq!(Command::decode(&written).expect("our own bytes").change, said);
+        cluster.apply_bytes(&written).expect("a valid registration");
+    }
+    assert_eq!(told(&cluster), [true, true, false]);
+    // It was written before the raise and came after it.
+    cluster.apply(register(1, 3)).expect("a valid registration");
+    assert_eq!(cluster.state.kafka_address(BrokerId(1)), Some("k1:9092"), "it says nothing of it");
+    cluster.apply(register_with_kafka(1, 3, "moved:9092")).expect("a valid registration");
+    assert_eq!(cluster.state.kafka_address(BrokerId(1)), Some("moved:9092"));
+    cluster.apply(register_with_kafka(1, 3, "")).expect("a valid registration");
+    assert_eq!(told(&cluster), [false, true, false], "it has no listener for Kafka clients any more");
+
+    let before = cluster.state.clone();
+    let refused = cluster.apply(register_with_kafka(2, 3, &"k".repeat(262))).expect_err("no address is so long");
+    assert!(refused.to_string().contains("kafka_address"), "{refused}");
+    assert_eq!(cluster.state.kafka_addresses, before.kafka_addresses);
+}
+
+/// A registration of level 1 that a raise to level 3 overtook: the broker is not told that it is too old.
+#[test]
+fn a_registration_with_a_kafka_address_that_a_raise_overtook_is_made_again() {
+    let mut cluster = Cluster::founded(2, |_| None);
+    let wish = register_with_kafka(3, 3, "k3:9092");
+    let written = cluster.state.write(WallMs(0), wish.clone()).expect("it has a form of level 1");
+    assert_eq!(Command::decode(&written).expect("our own bytes").change, Change::RegisterBroker(registration(3)));
+    cluster.apply(raise(3, &[(1, 3), (2, 3)])).expect("both support it");
+    let refused = cluster.apply_bytes(&written).expect_err("it says no level");
+    assert!(cluster.state.was_written_lower(&wish, &refused), "{refused}");
+    assert!(cluster.apply(wish).is_ok());
+}
+
+/// What no command makes is not read either.
+#[test]
+fn a_state_with_impossible_kafka_addresses_is_refused() {
+    type Break = fn(&mut Metadata);
+    let breaks: [Break; 4] = [
+        |state| drop(state.kafka_addresses.insert(BrokerId(7), "k7:9092".to_string())),
+        |state| drop(state.kafka_addresses.insert(BrokerId(1), String::new())),
+        |state| drop(state.kafka_addresses.insert(BrokerId(1), "k".repeat(262))),
+        |state| state.feature_level = 2,
+    ];
+    let mut cluster = at_level_2(2);
+    cluster.apply(raise(3, &[(1, 3), (2, 3)])).expect("both support it");
+    cluster.apply(register_with_kafka(1, 3, "k1:9092")).expect("a valid registration");
+    for break_it in breaks {
+        let mut state = cluster.state.clone();
+        break_it(&mut state);
+        let error = state.index().expect_err("it is impossible");
+        assert!(error.contains("Kafka clients are told"), "{error}");
+    }
+}
+
 /// A snapshot is read by brokers of the cluster's level.
 #[test]
 fn a_state_is_written_as_its_level_allows() {
@@ -118,14 +191,20 @@ fn a_state_is_written_as_its_level_allows() {
     assert_eq!(cluster.state.encode()[0], 2);
     cluster.apply(raise(2, &[(1, 2), (2, 3)])).expect("both support it");
     let bytes = cluster.state.encode();
+    assert_eq!(bytes[0], 3);
+    assert_eq!(Metadata::decode(&bytes).expect("our own bytes"), cluster.state);
+    cluster.apply(raise(3, &[(1, 3), (2, 3)])).expect("both support it");
+    cluster.apply(register_with_kafka(2, 3, "k2:9092")).expect("a valid registration");
+    let bytes = cluster.state.encode();
     assert_eq!(bytes[0], STATE_VERSION);
     assert_eq!(Metadata::decode(&bytes).expect("our own bytes"), cluster.state);
+    assert_eq!(Metadata::decode(&bytes).expect("our own bytes").kafka_address(BrokerId(2)), Some("k2:9092"));
     let old = Metadata::decode(&frozen::literal(STATES, "topics")).expect("version 2 is read");
     assert_eq!((old.feature_level(), old.supported_by(BrokerId(1))), (1, None));
     // Brokers and what they support belong together.
     cluster.state.levels.remove(&BrokerId(1));
     let error = Metadata::decode(&cluster.state.encode()).expect_err("broker 1 said nothing").to_string();
-    assert!(error.contains("feature level 2"), "{error}");
+    assert!(error.contains("feature level 3"), "{error}");
 }
 
 /// Of a newer version: the replica stops where it is, and says what it would take to go on.

@@ -16,10 +16,15 @@ impl goldenscript::Runner for Runner {
         let mut args = command.consume_args();
         let output = match command.name.as_str() {
             "found" => {
+                let level: Option<u32> = args.take_key("level").map(str::parse).transpose()?;
                 let cluster_id = ClusterId(args.take_key("id").unwrap_or("1").parse()?);
                 let founders = std::iter::from_fn(|| args.next_pos()).map(str::parse).collect::<Result<Vec<_>, _>>()?;
                 let founders = founders.into_iter().map(BrokerId).collect();
-                self.answer(Change::Found(Found { cluster_id, founders }))
+                let wish = Found { cluster_id, founders };
+                self.answer(match level {
+                    Some(feature_level) => Change::FoundAt { wish, feature_level },
+                    None => Change::Found(wish),
+                })
             }
             "register" => {
                 let mut broker = registration(args.next_pos().ok_or("which broker")?.parse()?);
@@ -30,8 +35,21 @@ impl goldenscript::Runner for Runner {
                 if let Some(address) = args.take_key("client") {
                     broker.client_address = address.to_string();
                 }
-                self.answer(Change::RegisterBroker(broker))
+                let level = args.take_key("level").map(str::parse).transpose()?;
+                let kafka = args.take_key("kafka").map(str::to_string);
+                self.answer(match (level, kafka) {
+                    (None, _) => Change::RegisterBroker(broker),
+                    (Some(feature_level), None) => Change::RegisterBrokerAt { wish: broker, feature_level },
+                    (Some(feature_level), Some(kafka_address)) => {
+                        Change::RegisterBrokerWithKafka { wish: broker, feature_level, kafka_address }
+                    }
+                })
             }
+            "raise" => {
+                let to = args.next_pos().ok_or("to which level")?.parse()?;
+                self.answer(Change::RaiseFeatureLevel(RaiseFeatureLevel { to, heard: Vec::new() }))
+            }
+            "kafka" => self.kafka(),
             "create" | "check_create" => {
                 let name = args.next_pos().ok_or("which topic")?;
                 let number = |text: Option<&str>| text.map_or(Ok(0), str::parse);
@@ -107,6 +125,12 @@ impl Runner {
         text
     }
 
+    fn kafka(&self) -> String {
+        let state = &self.0.state;
+        let line = |b: &Broker| format!("{} {}\n", b.id, state.kafka_address(b.id).unwrap_or("-"));
+        state.brokers().map(line).collect()
+    }
+
     fn on(&self, broker: BrokerId) -> String {
         let mut text = String::new();
         for p in self.0.state.groups_on(broker) {
@@ -141,6 +165,11 @@ fn run(name: &str) {
 #[test]
 fn forming_a_cluster() {
     run("forming_a_cluster");
+}
+
+#[test]
+fn where_kafka_clients_go() {
+    run("where_kafka_clients_go");
 }
 
 #[test]
