@@ -60,6 +60,10 @@ pub mod grpc;
 mod http;
 #[cfg(all(feature = "server", feature = "internals"))]
 pub mod http;
+#[cfg(all(feature = "server", not(feature = "internals")))]
+mod kafka;
+#[cfg(all(feature = "server", feature = "internals"))]
+pub mod kafka;
 #[cfg(all(feature = "server", feature = "internals"))]
 #[doc = include_str!("limits.md")]
 pub mod limits {}

@@ -174,6 +174,7 @@ impl Load {
     async fn try_append(&self, partition: i32, batch: Bytes, at: u64) -> Option<Result<Receipt, ProduceError>> {
         let request = ProduceRequest {
             topic: TOPIC.into(),
+            topic_id: None,
             partition: PartitionId(partition),
             acks: Acks::All,
             timeout: PRODUCE_TIMEOUT,

@@ -55,7 +55,7 @@ pub use disk::FreeBytes;
 pub use errors::{AdminError, BrokerFailed, Effect, FetchError, ProduceError};
 pub use limits::{
     ANSWER_BYTES_PER_SECOND, ANSWER_GRACE, ANSWER_WAIT_MAX, ANSWERS_WAITING_MAX, COMPUTED_INLINE_BYTES,
-    FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_WAIT_MAX, PRODUCE_TIMEOUT_DEFAULT,
+    FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_PARTITIONS_MAX, FETCH_WAIT_MAX, PRODUCE_TIMEOUT_DEFAULT,
 };
 pub use node::{BrokerSettings, GroupSettings};
 pub use peers::console_calls::{BrowseFrom, BrowseRequest, Browsed, NodeFigures};
@@ -116,6 +116,11 @@ impl Broker {
     /// The topic that has this name, as far as this broker heard: what a reader that names no id begins with.
     pub fn topic_id(&self, topic: &str) -> Option<TopicId> {
         self.parts.replicas.id_of(topic)
+    }
+
+    /// The name of the topic that has this id, as far as this broker heard.
+    pub fn topic_name(&self, id: TopicId) -> Option<String> {
+        self.parts.replicas.name_of(id)
     }
 
     /// Records of many partitions, with one wait and one room for all; one answer for each, in that order.

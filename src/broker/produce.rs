@@ -65,8 +65,8 @@ impl Produces {
 
     /// Checks the batch and queues it for its partition's appender. An error here had no effect.
     pub fn enqueue(&self, request: ProduceRequest, budget: ProduceBudget) -> Result<Waiting, ProduceError> {
-        let ProduceRequest { topic, partition, acks: _, timeout, batch, expected_offset } = request;
-        let hosted = match self.replicas.find(&topic, None, partition) {
+        let ProduceRequest { topic, topic_id, partition, acks: _, timeout, batch, expected_offset } = request;
+        let hosted = match self.replicas.find(&topic, topic_id, partition) {
             Found::UnknownTopic | Found::OtherTopic(_) => return Err(ProduceError::UnknownTopic { topic }),
             Found::UnknownPartition => return Err(ProduceError::UnknownPartition { topic, partition }),
             Found::Elsewhere(group) => {

@@ -35,10 +35,17 @@ pub enum Found {
     Here(Arc<PartitionReplica>),
 }
 
+/// Every topic by its name, and every name by its topic's id.
+#[derive(Default)]
+struct Routes {
+    topics: BTreeMap<String, TopicRoute>,
+    names: BTreeMap<TopicId, String>,
+}
+
 /// Replicas of partitions on this broker. Written by who makes them what the metadata says (`cluster::reconcile`).
 #[derive(Default)]
 pub struct Replicas {
-    routes: RwLock<BTreeMap<String, TopicRoute>>,
+    routes: RwLock<Routes>,
     /// The last metadata entry that the data path here goes by: topics' rules, placements.
     layout_in_use: watch::Sender<Option<LogIndex>>,
     /// Passes over the whole layout since the start.
@@ -52,8 +59,8 @@ pub struct Replicas {
 impl Replicas {
     /// `meant`: None, whichever topic has the name.
     pub fn find(&self, topic: &str, meant: Option<TopicId>, partition: PartitionId) -> Found {
-        let topics = self.routes.read().expect("no holder panics");
-        let Some(route) = topics.get(topic) else { return Found::UnknownTopic };
+        let routes = self.routes.read().expect("no holder panics");
+        let Some(route) = routes.topics.get(topic) else { return Found::UnknownTopic };
         if meant.is_some_and(|meant| meant != route.id) {
             return Found::OtherTopic(route.id);
         }
@@ -67,17 +74,22 @@ impl Replicas {
     }
 
     pub fn id_of(&self, topic: &str) -> Option<TopicId> {
-        self.routes.read().expect("no holder panics").get(topic).map(|route| route.id)
+        self.routes.read().expect("no holder panics").topics.get(topic).map(|route| route.id)
+    }
+
+    pub fn name_of(&self, id: TopicId) -> Option<String> {
+        self.routes.read().expect("no holder panics").names.get(&id).cloned()
     }
 
     /// Every replica that runs here, in order of topic and partition.
     pub fn hosted(&self) -> Vec<Arc<PartitionReplica>> {
-        let topics = self.routes.read().expect("no holder panics");
-        topics.values().flat_map(|topic| &topic.partitions).filter_map(|route| route.hosted.clone()).collect()
+        let routes = self.routes.read().expect("no holder panics");
+        routes.topics.values().flat_map(|topic| &topic.partitions).filter_map(|route| route.hosted.clone()).collect()
     }
 
     pub fn replace(&self, topics: BTreeMap<String, TopicRoute>) {
-        *self.routes.write().expect("no holder panics") = topics;
+        let names = topics.iter().map(|(name, route)| (route.id, name.clone())).collect();
+        *self.routes.write().expect("no holder panics") = Routes { topics, names };
     }
 
     pub fn hosted_group(&self, group: RaftGroupId) -> Option<Arc<PartitionReplica>> {

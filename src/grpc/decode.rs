@@ -174,6 +174,7 @@ pub(super) fn produce(request: v1::ProduceRequest, acks: Acks, now: WallMs) -> R
     };
     let request = ProduceRequest {
         topic: request.topic,
+        topic_id: None,
         partition: partition(request.partition)?,
         acks,
         timeout,

@@ -37,10 +37,14 @@ pub enum Limit {
     Answers,
     /// Bytes of decompressed batches.
     Decoded,
+    /// Bytes of Kafka's Produce requests that arrive.
+    KafkaProduces,
+    /// Bytes of Kafka's other requests, until they are answered.
+    KafkaRequests,
 }
 
 impl Limit {
-    pub const ALL: [Limit; 15] = [
+    pub const ALL: [Limit; 17] = [
         Limit::ProduceQueue,
         Limit::LeadershipMove,
         Limit::FetchReads,
@@ -56,6 +60,8 @@ impl Limit {
         Limit::LateMessages,
         Limit::Answers,
         Limit::Decoded,
+        Limit::KafkaProduces,
+        Limit::KafkaRequests,
     ];
 
     /// The limit's name in the metric's label.
@@ -76,6 +82,8 @@ impl Limit {
             Limit::LateMessages => "late_messages",
             Limit::Answers => "answers",
             Limit::Decoded => "decoded",
+            Limit::KafkaProduces => "kafka_produces",
+            Limit::KafkaRequests => "kafka_requests",
         }
     }
 }

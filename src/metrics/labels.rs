@@ -101,6 +101,10 @@ pub enum HeldUp {
     Answers,
     /// The peer does not take answers for which batches were decompressed.
     Decoded,
+    /// The peer sends a Produce request in Kafka's protocol bit by bit.
+    KafkaProduces,
+    /// The peer sends some other request in Kafka's protocol bit by bit.
+    KafkaRequests,
 }
 
 impl HeldUp {
@@ -110,6 +114,8 @@ impl HeldUp {
             HeldUp::LargeMessages => "large messages that arrive",
             HeldUp::Answers => "answers that are not taken",
             HeldUp::Decoded => "decompressed batches",
+            HeldUp::KafkaProduces => "Kafka produce requests that arrive",
+            HeldUp::KafkaRequests => "Kafka requests",
         }
     }
 }

@@ -18,6 +18,7 @@ pub const ENDS_AS_TEXT: &[(&str, &str, &str)] = &[
     ("src/broker/requests/groups.rs", "format!(\"", "the sentences of causes that are kept whole"),
     ("src/grpc/error.rs", "format!(\"{what}: {error}\")", "the sentence of a cause that is kept whole"),
     ("src/grpc/error.rs", "message: clip(error.to_string())", "the face's one table: what clients read"),
+    ("src/kafka/codes.rs", "let mut words = error.to_string()", "the face's one table: what clients read"),
     ("src/http/problem.rs", "Problem::new(status, error.to_string())", "the face's one table: what people read"),
     ("src/http/pages/mod.rs", "StatusCode::INTERNAL_SERVER_ERROR, error.to_string()", "the template engine's, foreign"),
     ("src/grpc/produce.rs", "let detail = error.message().to_string()", "tonic's own words: it has no enum"),

@@ -34,6 +34,8 @@ pub enum Acks {
 #[derive(Clone, Debug)]
 pub struct ProduceRequest {
     pub topic: String,
+    /// The topic that is meant; None: whichever has the name.
+    pub topic_id: Option<TopicId>,
     pub partition: PartitionId,
     pub acks: Acks,
     pub timeout: Duration,

@@ -23,6 +23,7 @@ const DAY_MS: i64 = 24 * 3_600_000;
 async fn produce_to(broker: &Broker, partition: i32, batch: Bytes) -> Result<Receipt, ProduceError> {
     let request = ProduceRequest {
         topic: "t".into(),
+        topic_id: None,
         partition: PartitionId(partition),
         acks: Acks::All,
         timeout: Duration::from_secs(10),

@@ -433,6 +433,7 @@ pub async fn try_produce_to(
 ) -> Result<Receipt, ProduceError> {
     let request = ProduceRequest {
         topic: topic.into(),
+        topic_id: None,
         partition,
         acks: Acks::All,
         timeout: Duration::from_secs(5),

@@ -1,0 +1,184 @@
+//! Fetch: batches of many partitions in one answer, as they are stored.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
+use kafka_wire_core::Decoder;
+
+use super::{
+    super::{
+        call::decode,
+        client::{Asked, Begun, CALLER, Closing, Lane},
+        codes::{self, Code},
+        segments::Segments,
+        views::{Endpoint, leader_endpoint},
+        wire::{self, FetchRequest, StrBytes, Uuid, fetch_request::FetchTopic},
+    },
+    fetch_answer::{FetchAnswer, Leads, PartitionAnswer},
+    list_offsets::epoch,
+};
+use crate::{
+    broker::{FETCH_BYTES_MAX, FetchError, FetchManyRequest, Fetched, PartitionFetch, PartitionRead, held::Held},
+    types::{Offset, PartitionId},
+};
+
+pub const VERSIONS: (i16, i16) = (4, 17);
+
+/// From this version on topics are named by their ids (KIP-516).
+const BY_ID: i16 = 13;
+/// From this version on an answer says who leads instead (KIP-951).
+const SAYS_WHO_LEADS: i16 = 16;
+
+/// A request as the broker takes it, and how to name its topics in the answer.
+struct Wanted {
+    topics: Vec<WantedTopic>,
+    bytes_min: usize,
+    bytes_max: usize,
+    wait: Duration,
+}
+
+struct WantedTopic {
+    name: StrBytes,
+    id: Uuid,
+    partitions: Vec<WantedPartition>,
+}
+
+struct WantedPartition {
+    index: i32,
+    /// None: nobody has this topic's id.
+    fetch: Option<PartitionFetch>,
+}
+
+pub fn begin(asked: Asked, decoder: Decoder, held: Held) -> BoxFuture<'static, Result<Begun, Closing>> {
+    let begun = decode::<FetchRequest>(decoder, asked.version).map(|request| {
+        let gone = asked.client.gone.clone();
+        let answering = async move {
+            let answer = gone.run_until_cancelled(answer(asked, request)).await.unwrap_or(Err(Closing::Gone));
+            drop(held);
+            answer
+        };
+        Begun { lane: Lane::Free, answering: answering.boxed() }
+    });
+    std::future::ready(begun).boxed()
+}
+
+async fn answer(asked: Asked, request: FetchRequest) -> Result<Option<Segments>, Closing> {
+    if request.session_id != 0 {
+        // Sessions are not given out: a client goes on with whole requests.
+        return FetchAnswer::of_error(&asked, Code::FetchSessionIdNotFound).map(Some);
+    }
+    let wanted = wanted(&asked, request);
+    let (fetched, held) = fetch(&asked, &wanted).await?;
+    let mut fetched = fetched.into_iter();
+    let mut answer = FetchAnswer::begin(&asked, wanted.topics.len())?;
+    let mut endpoints = Vec::new();
+    for topic in wanted.topics {
+        answer.topic(&topic.name, topic.id, topic.partitions.len());
+        for partition in topic.partitions {
+            let fetched = partition.fetch.and_then(|_| fetched.next());
+            let (said, batches) = said(&asked, partition.index, fetched, &mut endpoints);
+            answer.partition(&said, batches);
+        }
+        answer.end_topic();
+    }
+    answer.end(endpoints, held).map(Some)
+}
+
+fn wanted(asked: &Asked, request: FetchRequest) -> Wanted {
+    let topics = request.topics.into_iter().map(|topic| wanted_topic(asked, topic)).collect();
+    let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
+    Wanted {
+        topics,
+        bytes_min: size(request.min_bytes),
+        bytes_max: size(request.max_bytes).clamp(1, FETCH_BYTES_MAX),
+        wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+    }
+}
+
+fn wanted_topic(asked: &Asked, topic: FetchTopic) -> WantedTopic {
+    let id = wire::topic_id(topic.topic_id);
+    let name = match asked.version >= BY_ID {
+        true => id.and_then(|id| asked.client.shared.broker.topic_name(id)),
+        false => Some(topic.topic.to_string()),
+    };
+    let partitions = topic.partitions.into_iter().map(|partition| WantedPartition {
+        index: partition.partition,
+        fetch: name.clone().map(|topic| PartitionFetch {
+            at: PartitionRead {
+                topic,
+                topic_id: id,
+                partition: PartitionId(partition.partition),
+                leader_epoch: epoch(partition.current_leader_epoch),
+            },
+            offset: Offset(partition.fetch_offset),
+            bytes_max: usize::try_from(partition.partition_max_bytes).unwrap_or(0).max(1),
+        }),
+    });
+    WantedTopic { partitions: partitions.collect(), name: topic.topic, id: topic.topic_id }
+}
+
+/// What is there now, and else what comes within the wait, which holds no room meanwhile.
+async fn fetch(asked: &Asked, wanted: &Wanted) -> Result<(Vec<Result<Fetched, FetchError>>, Option<Held>), Closing> {
+    let broker = &asked.client.shared.broker;
+    let partitions: Vec<_> =
+        wanted.topics.iter().flat_map(|topic| &topic.partitions).filter_map(|known| known.fetch.clone()).collect();
+    let has_unknown = wanted.topics.iter().flat_map(|topic| &topic.partitions).any(|known| known.fetch.is_none());
+    let room = broker.answer_room();
+    let Wanted { bytes_min, bytes_max, wait, .. } = *wanted;
+    let wait = if has_unknown { Duration::ZERO } else { wait };
+    let crowded = |_| Closing::Slow;
+    let mut held = room.hold(bytes_max, &asked.client.closer).await.map_err(crowded)?;
+    let now = FetchManyRequest { partitions: partitions.clone(), bytes_min, bytes_max, wait: Duration::ZERO };
+    let fetched = broker.fetch_many(&CALLER, now).await;
+    let bytes = bytes_of(&fetched);
+    if bytes >= bytes_min || wait.is_zero() || fetched.iter().any(Result::is_err) {
+        held.shrink(bytes);
+        return Ok((fetched, (bytes > 0).then_some(held)));
+    }
+    drop(held);
+    let later = FetchManyRequest { partitions, bytes_min, bytes_max, wait };
+    let fetched = broker.fetch_many(&CALLER, later).await;
+    let held = match bytes_of(&fetched) {
+        0 => None,
+        bytes => Some(room.hold(bytes, &asked.client.closer).await.map_err(crowded)?),
+    };
+    Ok((fetched, held))
+}
+
+fn bytes_of(fetched: &[Result<Fetched, FetchError>]) -> usize {
+    fetched.iter().flatten().flat_map(|fetched| &fetched.batches).map(Bytes::len).sum()
+}
+
+/// What the answer says of a partition, and its batches. A leader that it names is added to `endpoints`.
+fn said(
+    asked: &Asked,
+    index: i32,
+    fetched: Option<Result<Fetched, FetchError>>,
+    endpoints: &mut Vec<Endpoint>,
+) -> (PartitionAnswer, Vec<Bytes>) {
+    let by_id = asked.version >= BY_ID;
+    let error = match fetched {
+        Some(Ok(fetched)) => {
+            let Fetched { batches, high_watermark, log_start, .. } = fetched;
+            let code = Code::None;
+            return (PartitionAnswer { index, code, high_watermark, log_start, leads: None }, batches);
+        }
+        Some(Err(error)) => Some(error),
+        None => None,
+    };
+    let code = error.as_ref().map_or(Code::UnknownTopicId, |error| codes::of_fetch(error, by_id));
+    let mut answer = PartitionAnswer::refused(index, code);
+    if let Some(FetchError::OffsetOutOfRange { log_start, high_watermark, .. }) = &error {
+        (answer.log_start, answer.high_watermark) = (*log_start, *high_watermark);
+    }
+    let broker = &asked.client.shared.broker;
+    let leader = error.as_ref().and_then(|error| leader_endpoint(broker, error.leader()));
+    if let Some((leader, endpoint)) = leader.filter(|_| asked.version >= SAYS_WHO_LEADS) {
+        answer.leads = Some(Leads { id: endpoint.id, epoch: leader.epoch.0 });
+        if !endpoints.contains(&endpoint) {
+            endpoints.push(endpoint);
+        }
+    }
+    (answer, Vec::new())
+}

@@ -1,0 +1,127 @@
+//! What an API is to the listener: its versions, and how a request of it is begun and answered.
+
+use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
+use kafka_wire_core::Decoder;
+
+use super::{
+    client::{Answering, Asked, Begun, Closing, Lane, Served},
+    segments::Segments,
+    wire::{self, KafkaRequest, RequestResponsePair},
+};
+use crate::broker::held::Held;
+
+/// An API that is answered by one message.
+pub(super) trait KafkaApi: 'static {
+    type Request: RequestResponsePair + Send;
+    /// Every version from the first to the second is served.
+    const VERSIONS: (i16, i16);
+    /// Changes something, or must be seen in the order asked.
+    const LANE: Lane = Lane::Serial;
+
+    fn answer(
+        asked: &Asked,
+        request: Self::Request,
+    ) -> impl Future<Output = <Self::Request as RequestResponsePair>::Response> + Send;
+}
+
+/// An API that waits for something that may never happen: nobody works on it for a client that is gone.
+#[allow(dead_code, reason = "the next APIs, of groups, wait")]
+pub(super) trait WaitingApi: KafkaApi {}
+
+pub(super) type Begin = fn(Asked, Decoder, Held) -> BoxFuture<'static, Result<Begun, Closing>>;
+pub(super) type Header = fn(Bytes, i16) -> Result<(wire::RequestHeader, Decoder), kafka_wire_core::DecodeError>;
+
+/// One API of the list.
+pub(super) struct Route {
+    pub key: i16,
+    pub name: &'static str,
+    pub min: i16,
+    pub max: i16,
+    /// What ApiVersions tells as the lowest version: a lie that old clients need, where it is one.
+    advertised_min: i16,
+    pub header: Header,
+    pub begin: Begin,
+}
+
+impl Route {
+    pub const fn of<A: KafkaApi>() -> Route {
+        Route::begun_by::<A::Request>(A::VERSIONS, begin_simple::<A>)
+    }
+
+    #[allow(dead_code, reason = "the next APIs, of groups, wait")]
+    pub const fn waiting<A: WaitingApi>() -> Route {
+        Route::begun_by::<A::Request>(A::VERSIONS, begin_waiting::<A>)
+    }
+
+    pub const fn begun_by<R: KafkaRequest>((min, max): (i16, i16), begin: Begin) -> Route {
+        Route {
+            key: R::API_KEY.value(),
+            name: R::NAME,
+            min,
+            max,
+            advertised_min: min,
+            header: wire::decode_header::<R>,
+            begin,
+        }
+    }
+
+    pub const fn advertised_from(self, advertised_min: i16) -> Route {
+        Route { advertised_min, ..self }
+    }
+
+    pub fn served(&self) -> Served {
+        Served { key: self.key, min: self.advertised_min, max: self.max }
+    }
+
+    pub fn serves(&self, version: i16) -> bool {
+        (self.min..=self.max).contains(&version)
+    }
+}
+
+fn begin_simple<A: KafkaApi>(asked: Asked, decoder: Decoder, held: Held) -> BoxFuture<'static, Result<Begun, Closing>> {
+    let begun = decode::<A::Request>(decoder, asked.version)
+        .map(|request| Begun { lane: A::LANE, answering: answer::<A>(asked, request, held) });
+    std::future::ready(begun).boxed()
+}
+
+#[allow(dead_code, reason = "the next APIs, of groups, wait")]
+fn begin_waiting<A: WaitingApi>(
+    asked: Asked,
+    decoder: Decoder,
+    held: Held,
+) -> BoxFuture<'static, Result<Begun, Closing>> {
+    let gone = asked.client.gone.clone();
+    let begun = decode::<A::Request>(decoder, asked.version).map(|request| {
+        let answering = answer::<A>(asked, request, held);
+        let answering = async move { gone.run_until_cancelled(answering).await.unwrap_or(Err(Closing::Gone)) };
+        Begun { lane: A::LANE, answering: answering.boxed() }
+    });
+    std::future::ready(begun).boxed()
+}
+
+fn answer<A: KafkaApi>(asked: Asked, request: A::Request, held: Held) -> Answering {
+    async move {
+        let response = A::answer(&asked, request).await;
+        let answer = encode(&asked, &response);
+        drop(held);
+        answer.map(Some)
+    }
+    .boxed()
+}
+
+/// The body of a request.
+pub(super) fn decode<R: KafkaRequest>(decoder: Decoder, version: i16) -> Result<R, Closing> {
+    wire::decode_body(decoder, version).map_err(|error| unreadable(R::NAME, error))
+}
+
+pub(super) fn unreadable(api: &'static str, error: kafka_wire_core::DecodeError) -> Closing {
+    Closing::Unreadable { api, cause: error }
+}
+
+/// An answer to what was asked, at its version.
+pub(super) fn encode<M: wire::KafkaResponse>(asked: &Asked, response: &M) -> Result<Segments, Closing> {
+    let Asked { correlation, version, .. } = *asked;
+    let bytes = wire::encode(correlation, version, response);
+    bytes.map(Segments::from).map_err(|cause| Closing::Unwritable { api: M::NAME, version, cause })
+}

@@ -1,0 +1,51 @@
+//! What a Kafka client may ask for, and what happens beyond: each limit here is one that a stranger meets.
+
+use std::time::Duration;
+
+use crate::seam::Silence;
+
+/// One Produce request on the wire: clients put the batches of all partitions that a broker leads into one. Beyond it
+/// the connection is closed. Kafka's `socket.request.max.bytes`.
+pub const PRODUCE_BYTES_MAX: usize = 100 << 20;
+/// Any other request: names, offsets, configs. Beyond it the connection is closed.
+pub const REQUEST_BYTES_MAX: usize = 3 << 20;
+
+/// Bytes of Produce requests that have begun to arrive, of the whole node. Once they are here they count against the
+/// produce budget instead.
+pub const PRODUCE_ARRIVING_BYTES_MAX: usize = 112 << 20;
+/// The same of all other requests, until they are answered, at [`DECODED_PER_BYTE`] bytes each.
+pub const REQUESTS_BYTES_MAX: usize = 72 << 20;
+/// What a byte on the wire may become in memory: an element of an array takes a few bytes there, and some eighty here.
+pub const DECODED_PER_BYTE: usize = 16;
+/// Requests of one kind that wait for room, and how long: then their connection is closed.
+pub const ARRIVING_WAITING_MAX: usize = 1_024;
+pub const ARRIVING_WAIT_MAX: Duration = Duration::from_secs(5);
+/// While others wait, a request may take this long to arrive, and a second more for each so many bytes that did: else
+/// its connection is closed.
+pub const ARRIVING_GRACE: Duration = Duration::from_secs(1);
+pub const ARRIVING_BYTES_PER_SECOND: usize = 1 << 20;
+
+/// What an idle connection keeps to read into.
+pub const READ_BYTES: usize = 4 << 10;
+
+/// Requests of one connection that are not answered yet; nothing more is read from it meanwhile. More than librdkafka
+/// keeps under way to one broker.
+pub const IN_FLIGHT_MAX: usize = 256;
+
+/// Answers that are ready leave in one write, up to so many bytes and pieces.
+pub const WRITE_BYTES: usize = 1 << 20;
+pub const WRITE_PIECES: usize = 1_024;
+
+/// Elements of one array in a request. A client that has more to ask asks twice.
+pub const ELEMENTS_MAX: usize = 100_000;
+/// Partitions in one Produce request, and in one Fetch.
+pub use crate::broker::FETCH_PARTITIONS_MAX as PARTITIONS_MAX;
+
+/// A connection without a byte in either direction for so long is closed (Kafka's `connections.max.idle.ms`).
+pub const SILENCE: Silence = Silence::Always(Duration::from_secs(600));
+
+/// After a client has closed its side: how long what it asked for last is still worked on.
+pub const LEAVING_WAIT: Duration = Duration::from_secs(10);
+
+/// What an answer says in words of an error.
+pub const WORDS_BYTES_MAX: usize = 1_024;

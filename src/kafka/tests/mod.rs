@@ -1,0 +1,1 @@
+//! What strangers and clients send, against a listener.
