@@ -4,6 +4,7 @@
 mod cluster;
 mod console;
 pub mod cut;
+mod forgotten;
 mod forming;
 mod full;
 mod groups;
