@@ -21,7 +21,7 @@ mod wire;
 
 use std::{convert::Infallible, sync::Arc};
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -76,10 +76,21 @@ pub async fn serve(
             (stream, from) = listener.accept() => {
                 connections.spawn(connection::serve(stream, from, Arc::clone(&shared)));
             }
-            Some(_) = connections.join_next() => {}
+            Some(ended) = connections.join_next() => pass_on(ended),
         }
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    while let Some(ended) = connections.join_next().await {
+        pass_on(ended);
+    }
     Ok(())
+}
+
+/// A connection that panicked takes the node along, as any other task does: nobody knows what it left undone.
+fn pass_on(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
+    }
 }

@@ -26,7 +26,7 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// None: the broker has no Kafka listener, or did not say where.
     pub fn of(broker: &BrokerView) -> Option<Endpoint> {
-        let (host, port) = broker.client_address.rsplit_once(':')?;
+        let (host, port) = broker.kafka_address.rsplit_once(':')?;
         // Brackets belong to the address as a whole, not to the host.
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let rack = (!broker.rack.is_empty()).then(|| broker.rack.as_str().into());

@@ -67,15 +67,15 @@ pub struct FetchAnswer {
 impl FetchAnswer {
     /// An answer that says nothing of partitions.
     pub fn of_error(asked: &Asked, code: Code) -> Result<Segments, Closing> {
-        FetchAnswer::begin_with(asked, code, 0)?.end(Vec::new(), None)
+        FetchAnswer::new(asked.version, asked.correlation, code, 0)?.end(Vec::new(), None)
     }
 
     pub fn begin(asked: &Asked, topics: usize) -> Result<FetchAnswer, Closing> {
-        FetchAnswer::begin_with(asked, Code::None, topics)
+        FetchAnswer::new(asked.version, asked.correlation, Code::None, topics)
     }
 
-    fn begin_with(asked: &Asked, code: Code, topics: usize) -> Result<FetchAnswer, Closing> {
-        let Asked { version, correlation, .. } = *asked;
+    /// An answer of so many topics, each of which is then told.
+    pub fn new(version: i16, correlation: i32, code: Code, topics: usize) -> Result<FetchAnswer, Closing> {
         let mut tail = BytesMut::new();
         wire::begin_answer::<FetchResponse>(&mut tail, correlation, version)
             .map_err(|error| unwritable(version, error))?;

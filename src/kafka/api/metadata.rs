@@ -24,6 +24,8 @@ use crate::{
 const CREATED_AT_ONCE: usize = 16;
 /// From this version on a request says whether it wants topics to be made.
 const SAYS_CREATE: i16 = 4;
+/// From this version on an answer leaves out the name of a topic that was asked for by an unknown id.
+const NAMELESS: i16 = 12;
 
 pub struct MetadataApi;
 
@@ -68,18 +70,18 @@ fn wanted_of(names: &[String]) -> TopicsWanted {
 /// The names of the topics that are asked for, each once; and the answers for ids that nobody has.
 fn names(asked: &Asked, wanted: Vec<MetadataRequestTopic>) -> (Vec<String>, Vec<MetadataResponseTopic>) {
     let (mut names, mut unknown) = (Vec::new(), Vec::new());
-    for topic in wanted {
-        let by_id = || {
-            let id = wire::topic_id(topic.topic_id)?;
-            asked.client.shared.broker.topic_name(id)
-        };
-        match topic.name.as_ref().map(ToString::to_string).or_else(by_id) {
-            Some(name) => names.push(name),
-            None => unknown.push(message!(MetadataResponseTopic {
-                error_code: Code::UnknownTopicId.value(),
-                topic_id: topic.topic_id,
-                name: (asked.version < 12).then(StrBytes::default),
-            })),
+    for MetadataRequestTopic { topic_id, name, .. } in wanted {
+        // Who names a topic by its id leaves out the name, or leaves it empty.
+        match wire::topic_id(topic_id).filter(|_| name.as_ref().is_none_or(|name| name.is_empty())) {
+            None => names.push(name.unwrap_or_default().to_string()),
+            Some(id) => match asked.client.shared.broker.topic_name(id) {
+                Some(name) => names.push(name),
+                None => unknown.push(message!(MetadataResponseTopic {
+                    error_code: Code::UnknownTopicId.value(),
+                    topic_id: topic_id,
+                    name: (asked.version < NAMELESS).then(StrBytes::default),
+                })),
+            },
         }
     }
     names.sort_unstable();

@@ -2,7 +2,7 @@
 
 pub mod api_versions;
 pub mod fetch;
-mod fetch_answer;
+pub mod fetch_answer;
 pub mod find_coordinator;
 pub mod init_producer_id;
 pub mod list_offsets;
