@@ -32,6 +32,7 @@ pub use outcome::{ClassicJoinEnd, CommitResult, GroupOutcome, GroupRefusal, Offs
 use state::{ClassicMember, Revoking};
 pub use state::{ClassicMembers, ClassicPhase, Group, Members, ServerMember, ServerMembers};
 pub use types::{Assignor, GroupPhase, PartitionCounts, PartitionSet, Subscription};
+pub use validate::group_name as check_name;
 
 #[cfg(test)]
 mod tests;

@@ -209,7 +209,9 @@ impl From<GroupError> for v1::Error {
     fn from(error: GroupError) -> v1::Error {
         use GroupError as E;
         let code = match &error {
-            E::InvalidRequest { .. } | E::InvalidSessionTimeout { .. } => ErrorCode::InvalidRequest,
+            E::InvalidRequest { .. } | E::InvalidSessionTimeout { .. } | E::InvalidGroupName { .. } => {
+                ErrorCode::InvalidRequest
+            }
             E::UnknownGroup { .. } => ErrorCode::UnknownGroup,
             // The classic protocol's, which is not spoken here: whatever the member thought it was, it is not.
             E::UnknownMember { .. } | E::MemberIdRequired { .. } => ErrorCode::UnknownMember,
@@ -222,7 +224,7 @@ impl From<GroupError> for v1::Error {
             E::ProtocolMismatch { .. } => ErrorCode::GroupProtocolMismatch,
             E::UnknownTopic { .. } => ErrorCode::UnknownTopic,
             E::UnknownPartition { .. } => ErrorCode::UnknownPartition,
-            E::LimitReached { .. } => ErrorCode::LimitReached,
+            E::LimitReached { .. } | E::GroupFull { .. } => ErrorCode::LimitReached,
             E::TopicReplaced { .. } => ErrorCode::TopicReplaced,
             E::NoCoordinator { .. } => ErrorCode::NoMetadataLeader,
             E::OutcomeUnknown { .. } => ErrorCode::OutcomeUnknown,

@@ -74,6 +74,7 @@ impl From<GroupError> for Problem {
             }
             // A read meets only the last few; whatever else comes is told as it is.
             GroupError::InvalidRequest { .. }
+            | GroupError::InvalidGroupName { .. }
             | GroupError::UnknownMember { .. }
             | GroupError::MemberIdRequired { .. }
             | GroupError::Refused { .. }
@@ -84,9 +85,10 @@ impl From<GroupError> for Problem {
             | GroupError::InvalidSessionTimeout { .. }
             | GroupError::TopicReplaced { .. } => StatusCode::BAD_REQUEST,
             GroupError::OffsetRefused { refusal, .. } => offset_status(refusal),
-            GroupError::LimitReached { .. } | GroupError::NoCoordinator { .. } | GroupError::OutcomeUnknown { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            GroupError::LimitReached { .. }
+            | GroupError::GroupFull { .. }
+            | GroupError::NoCoordinator { .. }
+            | GroupError::OutcomeUnknown { .. } => StatusCode::SERVICE_UNAVAILABLE,
         };
         Problem::new(status, error.to_string())
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::{coordinator::answer::check_classic, limits, part::Groups};
+use super::{classic_rules, coordinator::answer::check_classic, limits, part::Groups};
 use crate::{
     broker::{
         peers::group_calls::{GroupCall, GroupReply},
@@ -59,6 +59,7 @@ impl Groups {
     }
 
     pub async fn sync_classic(&self, sync: ClassicSync) -> Result<ClassicSynced, GroupError> {
+        classic_rules::group_name(&sync.group)?;
         let ClassicSync { group, generation, member, instance, .. } = sync.clone();
         let beat = ClassicBeat { group, generation, member, instance };
         let reply = self.ask_coordinator(GroupCall::SyncClassic(sync)).await?;

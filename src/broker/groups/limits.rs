@@ -53,6 +53,9 @@ pub const SESSION_MAX: Duration = Duration::from_millis(group::limits::SESSION_T
 /// Kafka's lower bound of a classic member's session.
 #[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 pub const CLASSIC_SESSION_MIN: Duration = Duration::from_secs(6);
+/// The longest that a join phase waits for a member: who names more is given this.
+#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
+pub const REBALANCE_MAX: Duration = Duration::from_millis(group::limits::REBALANCE_TIMEOUT_MS_MAX as u64);
 /// How long a member may take to let go of a partition, if it names nothing.
 pub const REBALANCE_DEFAULT: Duration = Duration::from_secs(60);
 /// Between two beats of a member that has all it should have, and of one that waits for partitions.

@@ -10,6 +10,7 @@
 
 mod beyond;
 mod classic;
+mod classic_rules;
 pub(super) mod coordinator;
 #[cfg(test)]
 mod fixture;
@@ -24,7 +25,7 @@ mod refusals;
 
 use std::time::Duration;
 
-use crate::types::{TopicPartition, ms_u64};
+use crate::types::TopicPartition;
 use part::Groups;
 use refusals::Subject;
 
@@ -51,7 +52,7 @@ impl Groups {
     pub async fn join(&self, mut beat: HeartbeatRequest) -> Result<HeartbeatAnswer, GroupError> {
         beat.session_timeout = given_or(beat.session_timeout, limits::SESSION_DEFAULT);
         beat.rebalance_timeout = given_or(beat.rebalance_timeout, limits::REBALANCE_DEFAULT);
-        check_session(beat.session_timeout, limits::SESSION_MIN)?;
+        classic_rules::session(beat.session_timeout, limits::SESSION_MIN)?;
         if beat.member.is_empty() {
             beat.member = self.draw_member_id(beat.instance.as_deref().unwrap_or(&beat.client_id));
         }
@@ -118,29 +119,19 @@ impl Groups {
     /// Kafka's JoinGroup: answered when the rebalance that it belongs to is complete.
     #[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
     pub async fn classic_join(&self, join: ClassicJoin) -> Result<ClassicJoined, GroupError> {
-        check_session(join.session_timeout, limits::CLASSIC_SESSION_MIN)?;
-        self.join_classic(join).await
+        self.join_classic(classic_rules::join(join)?).await
     }
 
     /// Answers Kafka's Heartbeat.
     #[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
     pub async fn classic_heartbeat(&self, beat: ClassicBeat) -> Result<(), GroupError> {
+        classic_rules::group_name(&beat.group)?;
         self.ask_coordinator(GroupCall::BeatClassic(beat)).await.map(|_| ())
     }
 }
 
 fn given_or(asked: Duration, default: Duration) -> Duration {
     if asked.is_zero() { default } else { asked }
-}
-
-fn check_session(asked: Duration, min: Duration) -> Result<(), GroupError> {
-    match (min..=limits::SESSION_MAX).contains(&asked) {
-        true => Ok(()),
-        false => {
-            let (asked_ms, min_ms, max_ms) = (ms_u64(asked), ms_u64(min), ms_u64(limits::SESSION_MAX));
-            Err(GroupError::InvalidSessionTimeout { asked_ms, min_ms, max_ms })
-        }
-    }
 }
 
 /// Only a coordinator of another version could do that.

@@ -254,12 +254,20 @@ pub enum GroupError {
     /// One offset was not committed, or not deleted.
     #[error("{}", offset_text(.group, .member, .at, .refusal))]
     OffsetRefused { group: String, member: String, at: TopicPartition, refusal: OffsetRefusal },
+    /// Told where it is asked, to who speaks Kafka's protocol.
+    #[error("{refusal}")]
+    InvalidGroupName { group: String, refusal: GroupRefusal },
+    /// The classic protocol's: others hear of a limit.
+    #[error("group {group:?} has its {max} members, no more may join")]
+    GroupFull { group: String, max: usize },
 }
 
 impl GroupError {
     pub fn effect(&self) -> Effect {
         match self {
             Self::InvalidRequest { .. }
+            | Self::InvalidGroupName { .. }
+            | Self::GroupFull { .. }
             | Self::UnknownGroup { .. }
             | Self::UnknownMember { .. }
             | Self::MemberIdRequired { .. }
@@ -285,6 +293,8 @@ impl GroupError {
             // Every group request may be repeated: it names its member, epoch or offset.
             Self::NoCoordinator { .. } | Self::OutcomeUnknown { .. } | Self::Rebalancing { .. } => true,
             Self::InvalidRequest { .. }
+            | Self::InvalidGroupName { .. }
+            | Self::GroupFull { .. }
             | Self::UnknownGroup { .. }
             | Self::UnknownMember { .. }
             | Self::MemberIdRequired { .. }

@@ -152,6 +152,10 @@ fn group_rows(row: &mut impl FnMut(CallFailure, ErrorCode, Code)) {
     row(G::UnknownTopic { topic: topic() }.into(), C::UnknownTopic, Code::NotFound);
     row(G::UnknownPartition { topic: topic(), partition: P }.into(), C::UnknownPartition, Code::NotFound);
     row(G::LimitReached { detail: "x".into() }.into(), C::LimitReached, Code::ResourceExhausted);
+    row(G::GroupFull { group: group(), max: 1 }.into(), C::LimitReached, Code::ResourceExhausted);
+    let refusal = GroupRefusal::InvalidRequest { detail: "x".into() };
+    let name = G::InvalidGroupName { group: group(), refusal };
+    row(name.into(), C::InvalidRequest, Code::InvalidArgument);
     row(G::TopicReplaced { topic: topic() }.into(), C::TopicReplaced, Code::FailedPrecondition);
     row(G::NoCoordinator { waited_ms: 1 }.into(), C::NoMetadataLeader, Code::Unavailable);
     let unknown = G::OutcomeUnknown { what: "x".into(), waited_ms: 1 };

@@ -30,13 +30,13 @@ pub fn join(group: &str, member: &str) -> ClassicJoin {
     }
 }
 
-fn beat(joined: &ClassicJoined) -> ClassicBeat {
+pub fn beat(joined: &ClassicJoined) -> ClassicBeat {
     let (generation, member) = (joined.generation, joined.member.clone());
     ClassicBeat { group: "g".into(), generation, member, instance: None }
 }
 
 /// The leader gives everybody his own name and generation.
-async fn sync(broker: &Broker, joined: &ClassicJoined) -> Result<ClassicSynced, GroupError> {
+pub async fn sync(broker: &Broker, joined: &ClassicJoined) -> Result<ClassicSynced, GroupError> {
     let assignments = joined
         .members
         .iter()
@@ -58,12 +58,12 @@ async fn sync(broker: &Broker, joined: &ClassicJoined) -> Result<ClassicSynced, 
 }
 
 /// Joins in the background, as a client whose request waits.
-fn joining(broker: Broker, join: ClassicJoin) -> JoinHandle<Result<ClassicJoined, GroupError>> {
+pub fn joining(broker: Broker, join: ClassicJoin) -> JoinHandle<Result<ClassicJoined, GroupError>> {
     tokio::spawn(async move { broker.classic_join(&Caller::ANONYMOUS, join).await })
 }
 
 /// All of them join and sync, each through its own broker.
-async fn round(members: Vec<(Broker, ClassicJoin)>) -> Vec<ClassicJoined> {
+pub async fn round(members: Vec<(Broker, ClassicJoin)>) -> Vec<ClassicJoined> {
     let brokers: Vec<Broker> = members.iter().map(|(broker, _)| broker.clone()).collect();
     let joins = members.into_iter().map(|(broker, join)| joining(broker, join));
     let joined: Vec<ClassicJoined> = join_all(joins).await.into_iter().map(|joined| joined.unwrap().unwrap()).collect();

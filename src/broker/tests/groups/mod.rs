@@ -4,6 +4,7 @@ mod classic;
 mod failover;
 mod load;
 mod offsets;
+mod refusals;
 mod share;
 
 use std::{collections::BTreeSet, time::Duration};
