@@ -6,6 +6,7 @@ mod assign;
 mod classic;
 mod command;
 mod commit;
+pub mod consumer_protocol;
 pub mod contracts;
 mod deal;
 mod draft;
@@ -29,8 +30,8 @@ pub use groups::Groups;
 pub use offsets::StoredOffset;
 pub use outcome::{ClassicJoinEnd, CommitResult, GroupOutcome, GroupRefusal, OffsetRefusal};
 #[cfg(test)]
-use state::{ClassicMember, Revoking};
-pub use state::{ClassicMembers, ClassicPhase, Group, Members, ServerMember, ServerMembers};
+use state::Revoking;
+pub use state::{ClassicMember, ClassicMembers, ClassicPhase, Group, Members, ServerMember, ServerMembers};
 pub use types::{Assignor, GroupPhase, PartitionCounts, PartitionSet, Subscription};
 pub use validate::group_name as check_name;
 

@@ -192,7 +192,8 @@ impl Group {
             Members::Server(server) if server.is_rebalancing() => GroupPhase::Rebalancing,
             Members::Server(_) => GroupPhase::Stable,
             Members::Classic(classic) => match classic.phase {
-                ClassicPhase::Joining | ClassicPhase::Syncing => GroupPhase::Rebalancing,
+                ClassicPhase::Joining => GroupPhase::Joining,
+                ClassicPhase::Syncing => GroupPhase::Syncing,
                 ClassicPhase::Stable => GroupPhase::Stable,
             },
         }

@@ -49,5 +49,10 @@ pub enum GroupPhase {
     /// The group has no members.
     Empty,
     Stable,
+    /// Members with assignment on the server have yet to let go of something.
     Rebalancing,
+    /// Kafka's PreparingRebalance: classic members join.
+    Joining,
+    /// Kafka's CompletingRebalance: the group leader of classic members assigns.
+    Syncing,
 }

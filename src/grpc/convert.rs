@@ -148,7 +148,7 @@ pub(super) fn group_summary(group: GroupSummary) -> v1::GroupSummary {
     let state = match group.phase {
         GroupPhase::Empty => "empty",
         GroupPhase::Stable => "stable",
-        GroupPhase::Rebalancing => "rebalancing",
+        GroupPhase::Rebalancing | GroupPhase::Joining | GroupPhase::Syncing => "rebalancing",
     };
     let members = count(group.members);
     v1::GroupSummary { group: group.group, state: state.into(), protocol: group.protocol, members }

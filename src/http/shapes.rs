@@ -138,7 +138,7 @@ pub fn state(phase: GroupPhase) -> &'static str {
     match phase {
         GroupPhase::Empty => "empty",
         GroupPhase::Stable => "stable",
-        GroupPhase::Rebalancing => "rebalancing",
+        GroupPhase::Rebalancing | GroupPhase::Joining | GroupPhase::Syncing => "rebalancing",
     }
 }
 

@@ -17,7 +17,10 @@ use crate::{
             CommittedOffset, CommittedOffsets, GroupDescription, GroupError, GroupMember, GroupPartition, GroupSummary,
         },
     },
-    group::{self, Assignor, Group, Members, Subscription},
+    group::{
+        self, Assignor, ClassicMembers, Group, Members, PartitionCounts, PartitionSet, Subscription, consumer_protocol,
+    },
+    metadata::Topic,
     types::{METADATA_GROUP, TopicPartition, ms_u64},
 };
 
@@ -56,7 +59,10 @@ impl Groups {
     pub async fn describe(&self, name: &str) -> Result<GroupDescription, GroupError> {
         let metadata = self.metadata.confirmed(limits::ANSWER_WITHIN).await?;
         let mut description = metadata
-            .read(|state| state.group(name).map(|group| describe(name, group)))
+            .read(|state| {
+                let counts = |topic: &str| state.topic(topic).map(Topic::partition_count);
+                state.group(name).map(|group| describe(name, group, &counts))
+            })
             .ok_or_else(|| GroupError::UnknownGroup { group: name.to_string() })?;
         description.coordinator = self.node.raft.leader_of(METADATA_GROUP).map(|leader| leader.broker);
         self.lag.fill_in(&mut description.partitions).await;
@@ -103,7 +109,7 @@ fn summary(name: &str, group: &Group) -> GroupSummary {
 }
 
 /// Describes a group without its lag and its coordinator, which the state does not know.
-fn describe(name: &str, group: &Group) -> GroupDescription {
+fn describe(name: &str, group: &Group, counts: PartitionCounts<'_>) -> GroupDescription {
     let mut partitions: BTreeMap<TopicPartition, GroupPartition> = BTreeMap::new();
     for (at, found) in group.offsets() {
         let partition = GroupPartition {
@@ -117,28 +123,16 @@ fn describe(name: &str, group: &Group) -> GroupDescription {
         Members::None => (String::new(), Vec::new()),
         Members::Server(server) => {
             for (id, member) in &server.members {
-                for (topic, numbers) in member.assigned_set().into_iter().chain(member.revoking_set()) {
-                    for partition in numbers {
-                        let at = TopicPartition { topic: topic.clone(), partition };
-                        let entry = partitions.entry(at.clone()).or_insert_with(|| GroupPartition::unread(at));
-                        entry.member = Some(id.clone());
-                    }
-                }
+                own(&mut partitions, id, &member.assigned_set());
+                own(&mut partitions, id, &member.revoking_set());
             }
             (assignor_name(server.assignor()).to_string(), server.members.iter().map(server_member).collect())
         }
         Members::Classic(classic) => {
-            let members = classic.members.iter().map(|(id, member)| GroupMember {
-                member: id.clone(),
-                instance: member.instance.clone(),
-                client_id: member.client_id.clone(),
-                client_host: member.client_host.clone(),
-                subscription: Subscription::default(),
-                assigned: group::PartitionSet::new(),
-                revoking: group::PartitionSet::new(),
-                classic: Some((classic.subscription_of(member).to_vec(), member.assignment.clone())),
-            });
-            (classic.protocol.clone(), members.collect())
+            let members: Vec<GroupMember> =
+                classic.members.iter().map(|of| classic_member(classic, of, counts)).collect();
+            members.iter().for_each(|member| own(&mut partitions, &member.member, &member.assigned));
+            (classic.protocol.clone(), members)
         }
     };
     GroupDescription {
@@ -161,6 +155,47 @@ fn server_member((id, member): (&String, &group::ServerMember)) -> GroupMember {
         assigned: member.assigned_set(),
         revoking: member.revoking_set(),
         classic: None,
+    }
+}
+
+/// What a consumer says in the bytes of its protocol, as far as it can be true; of other types only the bytes.
+fn classic_member(
+    classic: &ClassicMembers,
+    (id, member): (&String, &group::ClassicMember),
+    counts: PartitionCounts<'_>,
+) -> GroupMember {
+    let bytes = classic.subscription_of(member);
+    let (mut subscription, mut assigned) = (Subscription::default(), PartitionSet::new());
+    if classic.protocol_type == consumer_protocol::CONSUMER {
+        let topics = consumer_protocol::subscribed_topics(bytes).unwrap_or_default();
+        subscription.topics = topics.into_iter().map(str::to_string).collect();
+        assigned = consumer_protocol::assigned_partitions(&member.assignment).unwrap_or_default();
+        assigned.retain(|topic, numbers| {
+            let count = counts(topic).unwrap_or(0);
+            numbers.retain(|partition| partition.0 < count);
+            !numbers.is_empty()
+        });
+    }
+    GroupMember {
+        member: id.clone(),
+        instance: member.instance.clone(),
+        client_id: member.client_id.clone(),
+        client_host: member.client_host.clone(),
+        subscription: subscription.normal(),
+        assigned,
+        revoking: PartitionSet::new(),
+        classic: Some((bytes.to_vec(), member.assignment.clone())),
+    }
+}
+
+/// A member reads these.
+fn own(partitions: &mut BTreeMap<TopicPartition, GroupPartition>, member: &str, held: &PartitionSet) {
+    for (topic, numbers) in held {
+        for partition in numbers {
+            let at = TopicPartition { topic: topic.clone(), partition: *partition };
+            let entry = partitions.entry(at.clone()).or_insert_with(|| GroupPartition::unread(at));
+            entry.member = Some(member.to_string());
+        }
     }
 }
 
