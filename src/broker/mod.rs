@@ -298,6 +298,19 @@ impl Broker {
         self.parts.groups.commit_offsets(commit).await
     }
 
+    /// Kafka's OffsetCommit, of any size: [`Broker::commit_offsets`] by Kafka's rules. A member's commits are applied in
+    /// the order of these calls, whenever the futures are polled; who drops one has given it up.
+    #[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
+    pub fn classic_commit(
+        &self,
+        _: &Caller,
+        commit: CommitRequest,
+    ) -> impl Future<Output = Result<Vec<(TopicPartition, GroupError)>, GroupError>> + Send + use<> {
+        let parts = Arc::clone(&self.parts);
+        let turn = parts.groups.turns.take(&commit.group, &commit.member);
+        async move { parts.groups.classic_commit(commit, turn?).await }
+    }
+
     /// Never older than any commit acknowledged before the call (SAFETY M9). None: of all partitions.
     pub async fn fetch_offsets(
         &self,

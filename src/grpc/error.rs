@@ -219,7 +219,7 @@ impl From<GroupError> for v1::Error {
             E::OffsetRefused { refusal, .. } => offset_code(refusal),
             E::FencedInstance { .. } => ErrorCode::FencedInstance,
             // The classic protocol's as well: it passes.
-            E::Rebalancing { .. } => ErrorCode::Unavailable,
+            E::Rebalancing { .. } | E::Crowded { .. } => ErrorCode::Unavailable,
             E::NotEmpty { .. } => ErrorCode::GroupNotEmpty,
             E::ProtocolMismatch { .. } => ErrorCode::GroupProtocolMismatch,
             E::UnknownTopic { .. } => ErrorCode::UnknownTopic,

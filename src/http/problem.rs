@@ -87,6 +87,7 @@ impl From<GroupError> for Problem {
             GroupError::OffsetRefused { refusal, .. } => offset_status(refusal),
             GroupError::LimitReached { .. }
             | GroupError::GroupFull { .. }
+            | GroupError::Crowded { .. }
             | GroupError::NoCoordinator { .. }
             | GroupError::OutcomeUnknown { .. } => StatusCode::SERVICE_UNAVAILABLE,
         };

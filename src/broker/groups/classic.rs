@@ -4,13 +4,17 @@
 //!
 //! Promises: an answer is a committed fact of one generation, which apply checks again when it is used;
 //! while a client waits its session is kept alive, and it waits only as long as the coordinator answers; a
-//! join whose round came and went unseen joins the next round by itself.
+//! join whose round came and went unseen joins the next round by itself. Who waits holds a place of a bounded number,
+//! until its future is dropped: nobody beats for a client whose connection is gone.
 
 #![allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::{
+    sync::SemaphorePermit,
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
 
 use super::{classic_rules, coordinator::answer::check_classic, limits, part::Groups};
 use crate::{
@@ -36,6 +40,7 @@ enum JoinEnd {
 
 impl Groups {
     pub async fn join_classic(&self, mut join: ClassicJoin) -> Result<ClassicJoined, GroupError> {
+        let _room = self.room_to_wait()?;
         let is_new = join.member.is_empty();
         if is_new {
             join.member = self.draw_member_id(join.instance.as_deref().unwrap_or(&join.client_id));
@@ -48,7 +53,7 @@ impl Groups {
         let mut call = GroupCall::JoinClassic { join: join.clone(), is_new };
         for _ in 0..limits::REJOINS_MAX {
             let reply = self.ask_coordinator(call).await?;
-            let look = |known: Option<&Group>| look_joined(known, &group, &member);
+            let look = |known: Option<&Group>| look_joined(known, &group, &member, join.skips_assignment);
             match self.wait_group(applied_at(reply)?, &group, &member, session, look).await? {
                 JoinEnd::Joined(joined) => return Ok(joined),
                 // Its client sits in this very call, so nobody else would join for it.
@@ -60,12 +65,26 @@ impl Groups {
 
     pub async fn sync_classic(&self, sync: ClassicSync) -> Result<ClassicSynced, GroupError> {
         classic_rules::group_name(&sync.group)?;
+        let _room = self.room_to_wait()?;
         let ClassicSync { group, generation, member, instance, .. } = sync.clone();
         let beat = ClassicBeat { group, generation, member, instance };
         let reply = self.ask_coordinator(GroupCall::SyncClassic(sync)).await?;
         let session = self.session_of(&beat.group, &beat.member);
         let look = |known: Option<&Group>| look_synced(known, &beat);
         self.wait_group(applied_at(reply)?, &beat.group, &beat.member, session, look).await
+    }
+
+    /// Asked for before anything is: who finds none has changed nothing.
+    fn room_to_wait(&self) -> Result<SemaphorePermit<'_>, GroupError> {
+        let crowded = |_| GroupError::Crowded { what: "joins and syncs".into(), max: limits::WAITING_MAX };
+        self.waiting.try_acquire().map_err(crowded)
+    }
+
+    /// How long a waiting request does not look at the metadata again: the longer, the more wait.
+    fn look_every(&self) -> Duration {
+        let waiting = limits::WAITING_MAX.saturating_sub(self.waiting.available_permits());
+        let share = Duration::from_secs(1) / limits::LOOKS_PER_SECOND_MAX;
+        limits::LOOK_EVERY.max(share.saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX)))
     }
 
     /// A member id that nobody has: a readable part and 128 random bits.
@@ -110,7 +129,7 @@ impl Groups {
             let mut applied = metadata.applied();
             loop {
                 // A change after a quiet time is looked at as it comes, not a while later.
-                let next_look = Instant::now() + limits::LOOK_EVERY;
+                let next_look = Instant::now() + self.look_every();
                 applied.borrow_and_update();
                 if let Some(end) = metadata.read(|state| look(state.group(group))) {
                     return end;
@@ -157,7 +176,7 @@ fn applied_at(reply: GroupReply) -> Result<LogIndex, GroupError> {
     }
 }
 
-fn look_joined(known: Option<&Group>, group: &str, member: &str) -> Look<JoinEnd> {
+fn look_joined(known: Option<&Group>, group: &str, member: &str, skips_assignment: bool) -> Look<JoinEnd> {
     let unknown = || GroupError::UnknownMember { group: group.to_string(), member: member.to_string() };
     let Some((known, classic)) = known.and_then(|known| Some((known, known.classic()?))) else {
         return Some(Err(unknown()));
@@ -173,8 +192,16 @@ fn look_joined(known: Option<&Group>, group: &str, member: &str) -> Look<JoinEnd
         ClassicPhase::Joining => return Some(Ok(JoinEnd::LeftBehind)),
         ClassicPhase::Syncing | ClassicPhase::Stable => {}
     }
+    let leads = classic.leader == member;
+    // Only a static member that came back, and nobody noticed, finds a generation whose assignments are made.
+    let is_made = leads && classic.phase == ClassicPhase::Stable;
+    // As Kafka has it: who cannot skip the assignment is told that its former self leads, so that it makes none.
+    let leader = match own.replaced.as_ref().filter(|_| is_made && !skips_assignment) {
+        Some(former) => former.clone(),
+        None => classic.leader.clone(),
+    };
     let all = classic.members.iter();
-    let members = match classic.leader == member {
+    let members = match leader == member {
         true => all.map(|(id, m)| (id.clone(), m.instance.clone(), classic.subscription_of(m).to_vec())).collect(),
         false => Vec::new(),
     };
@@ -183,7 +210,8 @@ fn look_joined(known: Option<&Group>, group: &str, member: &str) -> Look<JoinEnd
         member: member.to_string(),
         protocol_type: classic.protocol_type.clone(),
         protocol: classic.protocol.clone(),
-        leader: classic.leader.clone(),
+        skip_assignment: is_made && leader == member,
+        leader,
         members,
     })))
 }
@@ -219,7 +247,7 @@ mod tests {
     };
 
     fn look(groups: &Groups, member: &str) -> Look<JoinEnd> {
-        look_joined(groups.get("g"), "g", member)
+        look_joined(groups.get("g"), "g", member, true)
     }
 
     /// The states that a waiting join may find first, whatever it missed in between.

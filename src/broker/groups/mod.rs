@@ -10,6 +10,7 @@
 
 mod beyond;
 mod classic;
+mod classic_commit;
 mod classic_rules;
 pub(super) mod coordinator;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod namesakes;
 pub(super) mod part;
 mod reads;
 mod refusals;
+mod turns;
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
 
-use super::{coordinator::tenure::Tenure, lag::Lag, limits};
+use super::{coordinator::tenure::Tenure, lag::Lag, limits, turns::Turns};
 use crate::{
     broker::{metadata_group::MetadataGroup, node::Node},
     metrics::GroupProbe,
@@ -19,6 +19,10 @@ pub struct Groups {
     pub tenure: watch::Sender<Option<Arc<Tenure>>>,
     /// Turns of requests on their way to the coordinator.
     pub(super) forwarded: Semaphore,
+    /// Turns of commits that carry no number.
+    pub turns: Arc<Turns>,
+    /// Room for joins and syncs that wait for a rebalance.
+    pub waiting: Semaphore,
     pub probe: GroupProbe,
 }
 
@@ -30,6 +34,8 @@ impl Groups {
             lag,
             tenure: watch::Sender::new(None),
             forwarded: Semaphore::new(limits::FORWARDED_MAX),
+            turns: Arc::default(),
+            waiting: Semaphore::new(limits::WAITING_MAX),
             probe,
         }
     }

@@ -53,9 +53,13 @@ pub struct ClassicJoin {
     pub protocol_type: String,
     /// The protocols that the member speaks, the preferred ones first: name and opaque subscription.
     pub protocols: Vec<(String, Vec<u8>)>,
+    /// Whether the member understands `skip_assignment` in the answer, as JoinGroup has it since v9 (KIP-814). Looked
+    /// at where it waits, and told to nobody.
+    #[serde(skip)]
+    pub skips_assignment: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 pub struct ClassicJoined {
     pub generation: i32,
@@ -65,6 +69,8 @@ pub struct ClassicJoined {
     pub leader: String,
     /// Every member with its instance id and subscription, for the group leader. Empty for the others.
     pub members: Vec<(String, Option<String>, Vec<u8>)>,
+    /// It leads and has nothing to assign: the generation that it came back into has its assignments (KIP-814).
+    pub skip_assignment: bool,
 }
 
 /// SyncGroup: answered when the leader has sent its assignments.
@@ -122,7 +128,8 @@ pub struct CommitRequest {
     /// Empty: on behalf of nobody (`epoch` is not looked at), allowed while the group has no members.
     pub member: String,
     pub instance: Option<String>,
-    /// The member's epoch, or the generation of the classic protocol.
+    /// The member's epoch, or the generation of the classic protocol. Below zero, from Kafka's clients only: on behalf
+    /// of nobody, whatever the member is, while the group has no members.
     pub epoch: i32,
     pub offsets: Vec<OffsetToCommit>,
     /// Larger than in the member's commit before; 0: not numbered. Fences late copies.
@@ -260,6 +267,9 @@ pub enum GroupError {
     /// The classic protocol's: others hear of a limit.
     #[error("group {group:?} has its {max} members, no more may join")]
     GroupFull { group: String, max: usize },
+    /// Told where it is asked, to who speaks Kafka's protocol: ask again.
+    #[error("{max} {what} wait on this broker, no more may: ask again")]
+    Crowded { what: String, max: usize },
 }
 
 impl GroupError {
@@ -267,6 +277,7 @@ impl GroupError {
         match self {
             Self::InvalidRequest { .. }
             | Self::InvalidGroupName { .. }
+            | Self::Crowded { .. }
             | Self::GroupFull { .. }
             | Self::UnknownGroup { .. }
             | Self::UnknownMember { .. }
@@ -291,7 +302,10 @@ impl GroupError {
     pub fn is_retriable(&self) -> bool {
         match self {
             // Every group request may be repeated: it names its member, epoch or offset.
-            Self::NoCoordinator { .. } | Self::OutcomeUnknown { .. } | Self::Rebalancing { .. } => true,
+            Self::NoCoordinator { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::Rebalancing { .. }
+            | Self::Crowded { .. } => true,
             Self::InvalidRequest { .. }
             | Self::InvalidGroupName { .. }
             | Self::GroupFull { .. }

@@ -153,6 +153,8 @@ fn group_rows(row: &mut impl FnMut(CallFailure, ErrorCode, Code)) {
     row(G::UnknownPartition { topic: topic(), partition: P }.into(), C::UnknownPartition, Code::NotFound);
     row(G::LimitReached { detail: "x".into() }.into(), C::LimitReached, Code::ResourceExhausted);
     row(G::GroupFull { group: group(), max: 1 }.into(), C::LimitReached, Code::ResourceExhausted);
+    let crowded = G::Crowded { what: "x".into(), max: 1 };
+    row(crowded.into(), C::Unavailable, Code::Unavailable);
     let refusal = GroupRefusal::InvalidRequest { detail: "x".into() };
     let name = G::InvalidGroupName { group: group(), refusal };
     row(name.into(), C::InvalidRequest, Code::InvalidArgument);

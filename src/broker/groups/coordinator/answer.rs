@@ -193,7 +193,12 @@ impl Tenure {
     }
 
     async fn commit(&self, commit: CommitRequest, deadline: Instant) -> Answered {
-        let CommitRequest { group, member, instance, epoch, offsets, sequence } = commit;
+        // Below zero: Kafka's clients that are no members, and its tools.
+        let has_generation = commit.epoch >= 0;
+        let CommitRequest { group, member, instance, epoch, offsets, sequence } = match has_generation {
+            true => commit,
+            false => self.on_behalf_of_nobody(commit),
+        };
         let of = Subject { group: &group, member: &member };
         // Who commits is alive.
         self.keep_alive(of).await?;
@@ -217,12 +222,26 @@ impl Tenure {
             return Err(GroupError::LimitReached { detail }.into());
         }
         let result = self.commits.commit(commit, deadline).await?;
-        let by_place = result.map_err(|refusal| refused(refusal, of))?;
+        let by_place = result.map_err(|refusal| match refusal {
+            // As in Kafka: nobody is no member.
+            GroupRefusal::NotEmpty { .. } if !has_generation => unknown_member(of),
+            refusal => refused(refusal, of),
+        })?;
         refusals.extend(by_place.into_iter().filter_map(|(i, refusal)| {
             let place = places.get(usize::try_from(i).ok()?)?;
             Some((*place, RefusedOffset::ByState(refusal)))
         }));
         Ok(GroupReply::Refused(refusals))
+    }
+
+    /// Without members a group takes offsets from whoever says no generation, as in Kafka, whatever member that says
+    /// it is; `apply` looks again. With members it is judged as it is.
+    fn on_behalf_of_nobody(&self, commit: CommitRequest) -> CommitRequest {
+        let members = self.metadata.read(|state| state.group(&commit.group).map_or(0, Group::member_count));
+        match members {
+            0 => CommitRequest { member: String::new(), instance: None, ..commit },
+            _ => commit,
+        }
     }
 
     async fn delete(&self, group: String, deadline: Instant) -> Answered {

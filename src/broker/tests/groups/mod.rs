@@ -1,6 +1,8 @@
 //! Consumer groups over three brokers: members that beat as clients do, and failovers under them.
 
 mod classic;
+mod classic_commits;
+mod classic_waits;
 mod failover;
 mod load;
 mod offsets;
