@@ -11,8 +11,8 @@ pub fn apply(groups: &mut Groups, command: GroupCommand) {
     assert!(applied.is_ok(), "{command:?}: {applied:?}");
 }
 
-pub fn join_classic(groups: &mut Groups, member: &str, instance: Option<&str>, is_new: bool) {
-    let join = JoinClassic {
+pub fn classic_wish(member: &str, instance: Option<&str>, is_new: bool) -> JoinClassic {
+    JoinClassic {
         group: "g".into(),
         member: member.into(),
         is_new,
@@ -22,8 +22,11 @@ pub fn join_classic(groups: &mut Groups, member: &str, instance: Option<&str>, i
         protocol_type: "consumer".into(),
         protocols: vec![("range".into(), vec![1])],
         ..JoinClassic::default()
-    };
-    apply(groups, GroupCommand::JoinClassic(join));
+    }
+}
+
+pub fn join_classic(groups: &mut Groups, member: &str, instance: Option<&str>, is_new: bool) {
+    apply(groups, GroupCommand::JoinClassic(classic_wish(member, instance, is_new)));
 }
 
 /// All have joined: the join phase after this generation ends.

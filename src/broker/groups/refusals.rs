@@ -2,7 +2,7 @@
 
 use crate::{
     broker::{peers::group_calls::RefusedOffset, requests::groups::GroupError},
-    group::{GroupRefusal, OffsetRefusal},
+    group::{Group, GroupRefusal, OffsetRefusal, limits::MEMBERS_PER_GROUP_MAX},
     types::TopicPartition,
 };
 
@@ -31,6 +31,17 @@ pub fn refused(refusal: GroupRefusal, of: Subject<'_>) -> GroupError {
         }
         GroupRefusal::ProtocolMismatch { detail } => GroupError::ProtocolMismatch { group, detail },
         GroupRefusal::LimitReached { detail } => GroupError::LimitReached { detail },
+    }
+}
+
+/// A limit that a classic join met, told by a name of its own if it is that of the group's members.
+pub fn no_room(error: GroupError, name: &str, known: Option<&Group>) -> GroupError {
+    let max = MEMBERS_PER_GROUP_MAX;
+    match error {
+        GroupError::LimitReached { .. } if known.is_some_and(|group| group.member_count() >= max) => {
+            GroupError::GroupFull { group: name.to_string(), max }
+        }
+        other => other,
     }
 }
 
@@ -65,5 +76,34 @@ fn offset_refused(refusal: OffsetRefusal, at: &TopicPartition, of: Subject<'_>) 
         | OffsetRefusal::LimitReached { .. } => {
             GroupError::OffsetRefused { group: of.group.into(), member: of.member.into(), at: at.clone(), refusal }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        broker::groups::fixture::{classic_wish, join_classic},
+        group::{GroupCommand, Groups},
+        types::WallMs,
+    };
+
+    #[test]
+    fn a_member_that_finds_no_room_in_its_group_is_told_that() {
+        let mut groups = Groups::default();
+        let told = |groups: &mut Groups, wish| {
+            let refusal = groups.apply(WallMs(1), GroupCommand::JoinClassic(wish), &|_| None).expect_err("a limit");
+            no_room(refused(refusal, Subject { group: "g", member: "m" }), "g", groups.get("g"))
+        };
+        join_classic(&mut groups, "first", None, true);
+        let mut huge = classic_wish("huge", None, true);
+        huge.protocols[0].1 = vec![0; crate::group::limits::CLASSIC_MEMBER_BYTES_MAX + 1];
+        let other = told(&mut groups, huge);
+        assert!(matches!(other, GroupError::LimitReached { .. }), "{other}");
+        for n in 1..MEMBERS_PER_GROUP_MAX {
+            join_classic(&mut groups, &n.to_string(), None, true);
+        }
+        let full = told(&mut groups, classic_wish("one more", None, true));
+        assert_eq!(full, GroupError::GroupFull { group: "g".into(), max: MEMBERS_PER_GROUP_MAX });
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         groups::{
             limits,
             namesakes::Sorted,
-            refusals::{Subject, refused},
+            refusals::{Subject, no_room, refused},
         },
         peers::group_calls::{GroupAttempt, GroupCall, GroupReply, RefusedOffset},
         requests::groups::{
@@ -289,22 +289,13 @@ impl Tenure {
             protocol_type,
             protocols,
         });
-        let (index, _) = self.change(of, command, deadline).await.map_err(|ended| self.why_no_room(ended, &group))?;
+        let joined = self.change(of, command, deadline).await;
+        let (index, _) = joined.map_err(|ended| match ended {
+            Ended::Refused(error) => self.metadata.read(|state| no_room(error, &group, state.group(&group))).into(),
+            other => other,
+        })?;
         lock().fulfil(&group, &member);
         Ok(GroupReply::AppliedAt(index))
-    }
-
-    /// A limit that a join met, told by its own name if it is that of the group's members.
-    fn why_no_room(&self, ended: Ended, group: &str) -> Ended {
-        let max = group::limits::MEMBERS_PER_GROUP_MAX;
-        let is_full =
-            || self.metadata.read(|state| state.group(group).is_some_and(|known| known.member_count() >= max));
-        match ended {
-            Ended::Refused(GroupError::LimitReached { .. }) if is_full() => {
-                GroupError::GroupFull { group: group.to_string(), max }.into()
-            }
-            other => other,
-        }
     }
 
     /// The group leader's assignments are proposed; another member's sync only says that it waits.

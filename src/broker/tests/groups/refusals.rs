@@ -2,20 +2,17 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
-
 use super::{
     Cluster, Member,
-    classic::{beat, join, joining, round, sync},
+    classic::{beat, join, round, sync},
     offset, place, topics,
 };
 use crate::{
     broker::{
         Broker, Caller,
         groups::{ClassicJoin, ClassicSync, CommitRequest, GroupError},
-        tests::rig::until,
     },
-    group::{GroupRefusal, limits},
+    group::GroupRefusal,
 };
 
 const ANY: &Caller = &Caller::ANONYMOUS;
@@ -81,27 +78,6 @@ async fn a_rebalance_timeout_of_any_length_is_taken() {
         let joined = cluster.broker(1).classic_join(ANY, wish).await;
         assert_eq!(joined.map(|joined| joined.generation), Ok(1), "{ms} ms");
     }
-}
-
-#[tokio::test]
-async fn a_member_that_finds_no_room_in_its_group_is_told_that() {
-    let cluster = Cluster::start(3, 4_820).await;
-    let long = |member: usize| ClassicJoin {
-        session_timeout: Duration::from_secs(600),
-        // Their first round ends before all are there: nobody is to be out because it does not join again.
-        rebalance_timeout: Duration::from_secs(600),
-        client_id: format!("m{member}"),
-        ..join("g", "")
-    };
-    let members = (0..limits::MEMBERS_PER_GROUP_MAX).map(|n| joining(cluster.broker(1), long(n)));
-    let members: Vec<_> = members.collect();
-    let metadata = cluster.broker(1).parts.node.metadata().unwrap();
-    let count = || metadata.read(|state| state.group("g").map_or(0, |group| group.member_count()));
-    until("all are in", || async { count() == limits::MEMBERS_PER_GROUP_MAX }).await;
-    let refused = refusal_of_join(&cluster.broker(1), long(limits::MEMBERS_PER_GROUP_MAX)).await;
-    assert_eq!(refused, GroupError::GroupFull { group: "g".into(), max: limits::MEMBERS_PER_GROUP_MAX });
-    members.iter().for_each(|member| member.abort());
-    join_all(members).await;
 }
 
 /// Kafka's CompletingRebalance: the member has its generation, and nobody has been assigned anything.
