@@ -44,6 +44,11 @@ pub enum GroupCommand {
         groups: Vec<String>,
         retention_ms: u64,
     },
+    /// As `DeleteOffsets`; of classic consumers' groups those of topics to which no member subscribes. Level 3.
+    DeleteUnreadOffsets {
+        group: String,
+        partitions: PartitionSet,
+    },
 }
 
 impl GroupCommand {
@@ -62,6 +67,7 @@ impl GroupCommand {
             | GroupCommand::DeleteGroup { .. }
             | GroupCommand::DeleteOffsets { .. }
             | GroupCommand::ExpireOffsets { .. } => 1,
+            GroupCommand::DeleteUnreadOffsets { .. } => 3,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::command::{CommitOffset, GroupCommand};
 use super::draft::Draft;
 use super::limits::GROUPS_MAX;
 use super::outcome::{GroupOutcome, GroupRefusal, OffsetRefusal};
-use super::state::{Group, Members, ServerMembers};
+use super::state::{ClassicMembers, Group, Members, ServerMembers};
 use super::types::{PartitionCounts, PartitionSet};
 use super::usage::Usage;
 use crate::types::{PartitionId, WallMs};
@@ -137,7 +137,10 @@ impl Groups {
                 self.remove(&group);
                 Ok(GroupOutcome::GroupDeleted)
             }
-            GroupCommand::DeleteOffsets { group, partitions } => self.delete_offsets(&group, &partitions),
+            GroupCommand::DeleteOffsets { group, partitions } => self.delete_offsets(&group, &partitions, |_| None),
+            GroupCommand::DeleteUnreadOffsets { group, partitions } => {
+                self.delete_offsets(&group, &partitions, ClassicMembers::subscribed_topics)
+            }
             GroupCommand::ExpireOffsets { groups, retention_ms } => Ok(self.expire_offsets(now, &groups, retention_ms)),
         }
     }
@@ -308,14 +311,20 @@ impl Groups {
         }
     }
 
-    fn delete_offsets(&mut self, name: &str, partitions: &PartitionSet) -> Result<GroupOutcome, GroupRefusal> {
+    /// `subscribed`: the topics that classic members read. None: who knows.
+    fn delete_offsets(
+        &mut self,
+        name: &str,
+        partitions: &PartitionSet,
+        subscribed: impl Fn(&ClassicMembers) -> Option<BTreeSet<&str>>,
+    ) -> Result<GroupOutcome, GroupRefusal> {
         let group = self.by_name.get(name).ok_or(GroupRefusal::UnknownGroup)?;
         let held: BTreeSet<(&str, PartitionId)> = group.server().into_iter().flat_map(ServerMembers::held).collect();
+        let subscribed = group.classic().and_then(subscribed);
         let in_use = |topic: &str, partition: PartitionId| match &group.members {
             Members::None => false,
             Members::Server(_) => held.contains(&(topic, partition)),
-            // What its members read is opaque to us.
-            Members::Classic(_) => true,
+            Members::Classic(_) => subscribed.as_ref().is_none_or(|topics| topics.contains(topic)),
         };
         let mut refused = Vec::new();
         let mut doomed = PartitionSet::new();

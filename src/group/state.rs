@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::command::{CommitOffset, Report};
+use super::consumer_protocol;
 use super::offsets::{Offsets, StoredOffset};
 use super::outcome::{GroupRefusal, OffsetRefusal};
 use super::types::{GroupPhase, PartitionSet, Subscription};
@@ -389,6 +390,19 @@ impl ClassicMembers {
     /// How long members are given to join: the longest of their rebalance timeouts.
     pub fn rebalance_timeout_ms(&self) -> u32 {
         self.members.values().map(|m| m.rebalance_timeout_ms).max().unwrap_or(0)
+    }
+
+    /// The topics to which members subscribe. None: they are no consumers, have no protocol yet, or one of them says
+    /// nothing that can be read.
+    pub(super) fn subscribed_topics(&self) -> Option<BTreeSet<&str>> {
+        if self.protocol_type != consumer_protocol::CONSUMER || self.protocol.is_empty() {
+            return None;
+        }
+        let mut topics = BTreeSet::new();
+        for member in self.members.values() {
+            topics.extend(consumer_protocol::subscribed_topics(self.subscription_of(member))?);
+        }
+        Some(topics)
     }
 
     /// A member's subscription under the protocol chosen, for the group leader's eyes.

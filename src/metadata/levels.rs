@@ -20,6 +20,9 @@ const REGISTERED_LEVEL: u32 = 2;
 /// From this level on brokers register where Kafka clients reach them.
 pub const KAFKA_ADDRESS_LEVEL: u32 = 3;
 
+/// From this level on offsets may be deleted of topics to which no classic member subscribes.
+const SUBSCRIPTIONS_LEVEL: u32 = 3;
+
 impl Metadata {
     /// What the cluster may write: every registered broker can read it. Only rises.
     pub fn feature_level(&self) -> u32 {
@@ -40,6 +43,11 @@ impl Metadata {
     /// Whether registrations say where Kafka clients reach a broker.
     pub fn registers_kafka(&self) -> bool {
         self.feature_level >= KAFKA_ADDRESS_LEVEL
+    }
+
+    /// Whether offsets may be deleted by what classic members say that they subscribe to.
+    pub fn reads_subscriptions(&self) -> bool {
+        self.feature_level >= SUBSCRIPTIONS_LEVEL
     }
 
     /// The bytes of a command for the metadata group's log, for its leader to propose. The only way there is to make

@@ -4,6 +4,7 @@ mod invariants;
 mod limits;
 mod properties;
 mod script;
+mod subscribed;
 
 use std::collections::BTreeMap;
 

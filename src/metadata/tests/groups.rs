@@ -115,7 +115,8 @@ fn commands() -> Vec<GroupCommand> {
         commit("g", "m", 2, 300),
         GroupCommand::DeleteGroup { group: group.clone() },
         GroupCommand::DeleteOffsets { group: group.clone(), partitions: set("t", 1) },
-        GroupCommand::ExpireOffsets { groups: vec![group], retention_ms: 1_000 },
+        GroupCommand::ExpireOffsets { groups: vec![group.clone()], retention_ms: 1_000 },
+        GroupCommand::DeleteUnreadOffsets { group, partitions: set("t", 1) },
     ]
 }
 
@@ -134,6 +135,7 @@ fn command_bytes_are_frozen() {
         "group-delete-group",
         "group-delete-offsets",
         "group-expire-offsets",
+        "group-delete-unread-offsets",
     ];
     let written = names.into_iter().zip(commands()).map(|(name, command)| {
         let command = Command::new(WallMs(1), Change::Group(command));

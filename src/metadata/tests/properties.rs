@@ -35,7 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..6u8).prop_map(|name| Step::Delete { name }),
         1 => (0..9u64).prop_map(|broker| Step::ProducerIds { broker }),
         1 => (0..9u64, vec(0..40u64, 0..8)).prop_map(|(broker, groups)| Step::Forget { broker, groups }),
-        8 => (0..13u8, 0..3u8, 0..4u8, -1..9i32, vec(0..6u8, 0..4)).prop_map(|(kind, group, member, epoch, topics)| {
+        8 => (0..14u8, 0..3u8, 0..4u8, -1..9i32, vec(0..6u8, 0..4)).prop_map(|(kind, group, member, epoch, topics)| {
             Step::Group { kind, group, member, epoch, topics }
         }),
         1 => vec(any::<u8>(), 0..40).prop_map(Step::Garbage),
@@ -130,6 +130,7 @@ fn group_command(kind: u8, group: u8, member: u8, epoch: i32, topics: Vec<String
         }]),
         10 => GroupCommand::DeleteGroup { group },
         11 => GroupCommand::DeleteOffsets { group, partitions: first() },
+        12 => GroupCommand::DeleteUnreadOffsets { group, partitions: first() },
         _ => GroupCommand::ExpireOffsets { groups: vec![group], retention_ms: epoch.unsigned_abs().into() },
     }
 }
@@ -259,7 +260,7 @@ proptest! {
             let mut damaged = Cluster { state, index: 0 };
             damaged.state.applied = None;
             let _ = damaged.apply(Change::CreateTopic(creation("after", 3, 2)));
-            for kind in 0..13 {
+            for kind in 0..14 {
                 let topics = vec!["after".to_string(), "topic-0".to_string()];
                 let _ = damaged.apply(Change::Group(group_command(kind, kind % 3, kind % 4, 3, topics)));
             }

@@ -29,6 +29,7 @@ use crate::{
         self, ClassicPhase, Commit, CommitOffset, Group, GroupCommand, GroupOutcome, GroupRefusal, Join, JoinClassic,
         Leave, LeavingMember, Report, Subscription, SyncClassic,
     },
+    metadata::Metadata,
     types::{LogIndex, PartitionId, TopicPartition, ms_u32},
 };
 
@@ -262,7 +263,11 @@ impl Tenure {
             numbers.dedup();
         });
         let of = Subject { group: &group, member: "" };
-        let command = GroupCommand::DeleteOffsets { group: group.clone(), partitions };
+        let name = group.clone();
+        let command = match self.metadata.read(Metadata::reads_subscriptions) {
+            true => GroupCommand::DeleteUnreadOffsets { group: name, partitions },
+            false => GroupCommand::DeleteOffsets { group: name, partitions },
+        };
         let (_, outcome) = self.change(of, command, deadline).await?;
         let GroupOutcome::OffsetsDeleted { refused } = outcome else { return Err(strange(&outcome)) };
         let refused = refused.into_iter().filter_map(|(topic, partition, refusal)| {

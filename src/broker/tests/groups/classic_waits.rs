@@ -16,7 +16,7 @@ use crate::{
         groups::{ClassicJoin, ClassicSync, CommitRequest, GroupError, limits},
         tests::rig::{PATIENCE, until},
     },
-    group::{GroupPhase, PartitionSet},
+    group::{GroupPhase, OffsetRefusal, PartitionSet},
     types::PartitionId,
 };
 
@@ -168,6 +168,18 @@ async fn what_consumers_own_is_read_from_their_assignments() {
     }
     let owners: Vec<_> = described.partitions.iter().map(|of| (of.at.partition.0, of.member.as_deref())).collect();
     assert_eq!(owners, [(0, Some(leader.member.as_str())), (2, Some(&leader.member))]);
+
+    // Kafka's OffsetDelete: what nobody subscribes to may be forgotten while the group runs.
+    cluster.create("v", 1).await;
+    let (member, epoch) = (leader.member.clone(), leader.generation);
+    let offsets = vec![offset(place("t", 0), 1), offset(place("v", 0), 1)];
+    let commit = CommitRequest { group: "g".into(), member, epoch, offsets, ..CommitRequest::default() };
+    assert_eq!(broker.classic_commit(ANY, commit).await, Ok(vec![]));
+    let refused = broker.delete_offsets(ANY, "g", vec![place("t", 0), place("v", 0)]).await.unwrap();
+    let [(at, GroupError::OffsetRefused { refusal: OffsetRefusal::InUse, .. })] = &refused[..] else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(*at, place("t", 0));
 }
 
 /// As when a service is deployed: all of its consumers come within a moment, each asks for its id first.
