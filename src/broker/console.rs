@@ -83,7 +83,7 @@ impl Consoles {
             self.node.intake.refused_at(Limit::ConsolePages);
             return Err(FetchError::Unavailable { reason: "too many pages of records are read at once".into() });
         };
-        let BrowseRequest { topic, partition, from, bytes_max } = request;
+        let BrowseRequest { topic, partition, from, .. } = request;
         let offset = match from {
             BrowseFrom::Offset(offset) => *offset,
             BrowseFrom::Start => self.find(topic, *partition, OffsetAt::Earliest).await?.offset,
@@ -94,15 +94,28 @@ impl Consoles {
                 Offset(end.0.saturating_sub(i64::from(*records)).max(log_start.0))
             }
         };
-        let fetched = self.fetches.fetch(FetchRequest {
+        self.page_at(request, offset).await
+    }
+
+    /// What the request is for, from an offset that it names or that was found for it.
+    pub async fn page_at(&self, request: &BrowseRequest, offset: Offset) -> Result<Browsed, FetchError> {
+        let BrowseRequest { topic, partition, from, bytes_max } = request;
+        let fetch = FetchRequest {
             topic: topic.clone(),
             topic_id: None,
             partition: *partition,
             offset,
             bytes_max: usize::try_from(*bytes_max).unwrap_or(usize::MAX).clamp(1, limits::BROWSE_BYTES_MAX),
             wait: Duration::ZERO,
-        });
-        Ok(Browsed { leader: self.node.me(), offset, fetched: fetched.await? })
+        };
+        let (offset, fetched) = match from {
+            BrowseFrom::Offset(_) => (offset, self.fetches.fetch(fetch).await?),
+            // Retention may have been quicker than the look-up.
+            BrowseFrom::Start | BrowseFrom::Time(_) | BrowseFrom::BeforeEnd(_) => {
+                self.fetches.fetch_kept(fetch).await?
+            }
+        };
+        Ok(Browsed { leader: self.node.me(), offset, fetched })
     }
 
     /// Answers another broker's console.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::rig::{Cluster, PATIENCE, RESERVE_BYTES, until};
 use crate::{
-    broker::{BrowseFrom, BrowseRequest, Browsed, Caller, FetchError, limits},
+    broker::{BrowseFrom, BrowseRequest, Browsed, Caller, FetchError, TrimRequest, limits},
     types::{BrokerId, Offset, PartitionId, WallMs},
 };
 
@@ -53,6 +53,28 @@ async fn every_broker_shows_a_partitions_records_wherever_it_is_led() {
         let unknown = BrowseRequest { topic: "gone".into(), ..browse(BrowseFrom::Start) };
         assert!(matches!(broker.browse(&Caller::ANONYMOUS, unknown).await, Err(FetchError::UnknownTopic { .. })));
     }
+}
+
+/// A page from an offset that was looked up, and a trim is quicker than its read.
+#[tokio::test]
+async fn a_page_of_what_is_kept_begins_where_the_log_begins_by_then() {
+    let cluster = Cluster::start(1, 750).await;
+    cluster.create_on("t", 1, 1).await;
+    for sequence in 0..5 {
+        cluster.produce("t", sequence).await;
+    }
+    let broker = cluster.broker(1);
+    let (topic, partition) = ("t".to_string(), PartitionId(0));
+    let trim = TrimRequest { topic, partition, before: Some(Offset(3)), dry_run: false };
+    broker.trim_partition(&Caller::ANONYMOUS, trim).await.unwrap();
+    let consoles = &broker.parts.consoles;
+    for from in [BrowseFrom::Start, BrowseFrom::BeforeEnd(5), BrowseFrom::Time(WallMs(1_001))] {
+        let page = consoles.page_at(&browse(from), Offset(1)).await.expect("the rest is there");
+        let found = (page.offset, page.fetched.batches.len(), page.fetched.next_offset);
+        assert_eq!(found, (Offset(3), 2, Offset(5)), "{from:?}");
+    }
+    let named = consoles.page_at(&browse(BrowseFrom::Offset(Offset(1))), Offset(1)).await;
+    assert!(matches!(named, Err(FetchError::OffsetOutOfRange { log_start: Offset(3), .. })), "{named:?}");
 }
 
 #[tokio::test]
