@@ -68,6 +68,11 @@ pub const FIND_TIMES_MAX: usize = 4;
 pub const FIND_TIME_WITHIN: Duration = Duration::from_secs(10);
 /// Offsets that one request looks up at the same time; each waits for a confirmation.
 pub const LOOK_UPS_AT_ONCE: usize = 64;
+/// Offsets that one request may ask for: of all partitions that a cluster can have, since one node may lead them.
+pub const LOOK_UPS_MAX: usize = 100_000;
+/// How long one request's look-ups may take in all: a look-up by time that waited for its turn as long as it may is
+/// not cut short, and clients, who give a request up after 30 s, still hear of those that were found.
+pub const LOOK_UPS_WITHIN: Duration = Duration::from_secs(20);
 /// How far it looks beyond the place that the index names. An honest log has the record within the first read;
 /// a batch whose header promises a time that none of its records has makes it go on.
 pub const FIND_TIME_BYTES_MAX: usize = 64 * 1024 * 1024;

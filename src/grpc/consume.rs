@@ -68,10 +68,10 @@ impl<B: Backend> Services<B> {
         let stop_at = end.into_iter().chain(request.end_offset).min();
         let skip_before = match request.start {
             Start::Find(OffsetAt::Time(time)) => Some(time),
-            Start::Offset(_) | Start::Find(OffsetAt::Earliest | OffsetAt::Latest) => None,
+            Start::Offset(_) | Start::Find(OffsetAt::Earliest | OffsetAt::Latest | OffsetAt::MaxTimestamp) => None,
         };
         let takes_what_is_kept = match request.start {
-            Start::Find(OffsetAt::Earliest | OffsetAt::Time(_)) => true,
+            Start::Find(OffsetAt::Earliest | OffsetAt::Time(_) | OffsetAt::MaxTimestamp) => true,
             Start::Offset(_) | Start::Find(OffsetAt::Latest) => false,
         };
         let cursor =

@@ -26,4 +26,5 @@ pub use command::{
 use overlay::TIMESTAMP_AFTER_MAX_MS_DEFAULT;
 pub use overlay::{CheckParams, Overlay, Ticket, Verdict};
 pub use response::{PartitionResponse, ResponseError};
+pub use retention::KeptSegment;
 pub use state::{Checkpoint, EpochEnd, Partition, PartitionLimits};

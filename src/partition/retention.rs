@@ -7,7 +7,32 @@
 use super::Partition;
 use crate::types::{Offset, WallMs};
 
+/// The part of a segment that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptSegment {
+    pub from: Offset,
+    pub end: Offset,
+    /// No record in it has a later timestamp. One that is trimmed may have had this one.
+    pub latest: WallMs,
+}
+
 impl Partition {
+    /// All that is kept, by segments, oldest first; each has a record.
+    pub fn kept_segments(&self) -> Vec<KeptSegment> {
+        let closed = self.checkpoints[self.checkpoints_up_to(self.log_start)..].iter();
+        let closed = closed.map(|checkpoint| (checkpoint.next_offset, checkpoint.segment_max_timestamp));
+        let mut from = self.log_start;
+        let mut kept = Vec::new();
+        for (end, latest) in closed.chain([(self.next_offset, self.segment.max_timestamp)]) {
+            if from < end {
+                // The append clock may stand in for timestamps that batches do not have.
+                kept.push(KeptSegment { from, end, latest: latest.min(self.max_timestamp) });
+                from = end;
+            }
+        }
+        kept
+    }
+
     /// About how many bytes of batches lie between log start and end. See the module's head.
     pub fn retained_bytes(&self) -> u64 {
         self.bytes_from(self.log_start)

@@ -187,6 +187,12 @@ impl Partition {
         self.epochs.last().map(|start| start.epoch)
     }
 
+    /// The epoch in which the record at an offset was appended, if there is one that is kept.
+    pub fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let begun = self.epochs.partition_point(|start| start.first_offset <= offset);
+        begun.checked_sub(1).map(|found| self.epochs[found].epoch)
+    }
+
     /// The largest epoch with data that is not above `epoch`, and where it ends: at the first offset of
     /// the next one, or at the high watermark. An epoch below all that is known ends where those begin
     /// (as in Kafka). None: no data at all. Whether `epoch` is one of the future is the caller's question.

@@ -38,6 +38,11 @@ pub const ENDS_AS_TEXT: &[(&str, &str, &str)] = &[
         "WalkError::Failed(e.to_string())",
         "a read of the disk, whose errors are the storage's",
     ),
+    (
+        "src/broker/replica/latest.rs",
+        "WalkError::Failed(e.to_string())",
+        "a read of the disk, whose errors are the storage's",
+    ),
     ("src/broker/fetch.rs", "let reason = format!(", "a read of the disk that failed: nobody can do but ask again"),
     (
         "src/broker/find_offsets.rs",

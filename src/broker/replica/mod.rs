@@ -2,6 +2,7 @@
 
 pub mod appender;
 pub mod cursors;
+pub mod latest;
 pub mod read;
 pub mod rules;
 pub mod walk;

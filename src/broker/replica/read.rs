@@ -62,7 +62,7 @@ pub async fn page(
 
 /// A broker's look-ups by time, and of times: they may read and decompress much, so there are only so many at once.
 pub struct LookUps {
-    turns: Semaphore,
+    pub turns: Semaphore,
     /// The node's turns at long computations.
     pub cpu: CpuTurns,
 }
@@ -84,6 +84,9 @@ pub enum TimeFound {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoTurn;
 
+/// What a look-up came to, if it had a turn.
+pub type LookedUp<T> = Result<Result<T, WalkError>, NoTurn>;
+
 impl LookUps {
     pub fn new(cpu: CpuTurns) -> LookUps {
         LookUps { turns: Semaphore::new(limits::FIND_TIMES_MAX), cpu }
@@ -94,13 +97,25 @@ impl LookUps {
     }
 
     /// The first record of this time or later, whatever retention does meanwhile.
-    pub async fn first_at(
-        &self,
-        hosted: &PartitionReplica,
-        time: WallMs,
-    ) -> Result<Result<TimeFound, WalkError>, NoTurn> {
+    pub async fn first_at(&self, hosted: &PartitionReplica, time: WallMs) -> LookedUp<TimeFound> {
+        self.look_up(|| first_at(hosted, &self.cpu, time, hosted.bounds().log_start)).await
+    }
+
+    /// In its turn and its time, as often as a trim overtakes it, within reason.
+    pub async fn look_up<T, F: Future<Output = Result<T, WalkError>>>(&self, search: impl Fn() -> F) -> LookedUp<T> {
         let _turn = self.turn(limits::FIND_TIME_WITHIN).await?;
-        let found = timeout(limits::FIND_TIME_WITHIN, find_time(hosted, &self.cpu, time)).await;
+        let searching = async {
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                match search().await {
+                    // The log start moves only forward: the next try begins where there are records.
+                    Err(WalkError::Purged) if tries < limits::FIND_TIME_TRIES => {}
+                    found => return found,
+                }
+            }
+        };
+        let found = timeout(limits::FIND_TIME_WITHIN, searching).await;
         let within = limits::FIND_TIME_WITHIN.as_secs();
         Ok(found.unwrap_or_else(|_| Err(WalkError::Failed(format!("not found within {within} s")))))
     }
@@ -140,19 +155,6 @@ impl LookUps {
             at.next().map(|(_, record)| record.timestamp)
         };
         self.cpu.run(decode).await
-    }
-}
-
-/// As often as a trim overtakes it, within reason.
-async fn find_time(hosted: &PartitionReplica, cpu: &CpuTurns, time: WallMs) -> Result<TimeFound, WalkError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match first_at(hosted, cpu, time, hosted.bounds().log_start).await {
-            // The log start moves only forward: the next try begins where there are records.
-            Err(WalkError::Purged) if tries < limits::FIND_TIME_TRIES => {}
-            found => return found,
-        }
     }
 }
 
@@ -199,7 +201,7 @@ async fn first_at(
 
 /// The first record of one batch at or after a time. A batch that cannot be decoded is found as a whole: its reader
 /// will say why.
-async fn first_record_at(
+pub async fn first_record_at(
     cpu: &CpuTurns,
     header: BatchHeader,
     batch: Bytes,
@@ -209,11 +211,15 @@ async fn first_record_at(
     if header.is_log_append_time() {
         return Some(whole(&header, log_start));
     }
-    let is_long = header.codec().is_ok_and(|codec| codec.expands_to_max(batch.len()) > limits::COMPUTED_INLINE_BYTES);
-    match is_long {
+    match is_long(&header, &batch) {
         true => cpu.run(move || first_decoded_at(&header, &batch, time, log_start)).await,
         false => first_decoded_at(&header, &batch, time, log_start),
     }
+}
+
+/// Whether decoding it may take so long that it needs a turn.
+pub fn is_long(header: &BatchHeader, batch: &Bytes) -> bool {
+    header.codec().is_ok_and(|codec| codec.expands_to_max(batch.len()) > limits::COMPUTED_INLINE_BYTES)
 }
 
 fn first_decoded_at(header: &BatchHeader, batch: &Bytes, time: WallMs, log_start: Offset) -> Option<TimeFound> {

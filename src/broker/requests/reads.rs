@@ -71,13 +71,17 @@ pub enum OffsetAt {
     Latest,
     /// The first record with this timestamp or a later one; else the high watermark.
     Time(WallMs),
+    /// The first of the records that have the largest timestamp of all that are kept; else the high watermark.
+    #[allow(dead_code, reason = "Kafka's ListOffsets has it from version 7 on")]
+    MaxTimestamp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FoundOffset {
     /// Of a time that no record has: where the search ended, at the high watermark of a moment during it.
     pub offset: Offset,
+    /// The one in which the record was appended that was found by its time; else the present one.
     pub epoch: LeaderEpoch,
-    /// Of the record that was found by its time. None: there is none of that time or later, or no time was asked for.
+    /// Of the record that was found by its time. None: there is no such record, or no time was asked for.
     pub timestamp: Option<WallMs>,
 }

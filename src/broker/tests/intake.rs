@@ -20,7 +20,7 @@ use crate::{
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
-async fn produce_to(broker: &Broker, partition: i32, batch: Bytes) -> Result<Receipt, ProduceError> {
+pub(super) async fn produce_to(broker: &Broker, partition: i32, batch: Bytes) -> Result<Receipt, ProduceError> {
     let request = ProduceRequest {
         topic: "t".into(),
         topic_id: None,
@@ -34,7 +34,7 @@ async fn produce_to(broker: &Broker, partition: i32, batch: Bytes) -> Result<Rec
     broker.produce(&Caller::ANONYMOUS, request, budget)?.await
 }
 
-fn batch(value_bytes: usize, timestamp: i64) -> Bytes {
+pub(super) fn batch(value_bytes: usize, timestamp: i64) -> Bytes {
     let mut builder = BatchBuilder::new(Codec::None);
     let value = Some(vec![b'v'; value_bytes].into());
     builder.push(&Record { value, timestamp: WallMs(timestamp), ..Record::default() }).unwrap();

@@ -2,15 +2,21 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    rig::{Cluster, PATIENCE, read, try_produce_to},
+    intake::{batch, produce_to},
+    rig::{Cluster, PATIENCE, read, try_produce_to, until},
     rules::lead,
 };
 use crate::{
-    broker::{Broker, Caller, FetchError, FetchManyRequest, Fetched, OffsetAt, PartitionFetch, PartitionRead},
+    broker::{
+        Broker, Caller, CreateTopicRequest, FetchError, FetchManyRequest, Fetched, OffsetAt, PartitionFetch,
+        PartitionRead, TrimRequest, limits, upkeep::retention,
+    },
     partition::EpochEnd,
+    record::{BatchBuilder, Codec, Record},
     types::{LeaderEpoch, Offset, PartitionId, WallMs},
 };
 
@@ -150,6 +156,11 @@ async fn readers_of_another_epoch_are_told_and_where_an_epoch_ended_is_known() {
     );
     assert_eq!(fetch(now).await.map(|fetched| fetched.batches.len()), Ok(3));
 
+    let of =
+        async |time| broker.find_offset(&Caller::ANONYMOUS, read(None), OffsetAt::Time(WallMs(time))).await.unwrap();
+    let found = [of(1_001).await, of(1_002).await, of(9_999).await].map(|found| (found.offset.0, found.epoch));
+    assert_eq!(found, [(1, old), (2, now), (3, now)], "a record is told with the epoch that it was appended in");
+
     let ends = |epoch| broker.epoch_end(&Caller::ANONYMOUS, read(None), epoch);
     assert_eq!(ends(old).await, Ok(Some(EpochEnd { epoch: old, end_offset: Offset(2) })));
     assert_eq!(ends(now).await, Ok(Some(EpochEnd { epoch: now, end_offset: Offset(3) })));
@@ -159,4 +170,102 @@ async fn readers_of_another_epoch_are_told_and_where_an_epoch_ended_is_known() {
         broker.epoch_end(&Caller::ANONYMOUS, fenced, old).await,
         Err(FetchError::FencedLeaderEpoch { .. })
     ));
+}
+
+#[tokio::test]
+async fn a_list_of_look_ups_has_one_limit_and_one_time() {
+    let cluster = Cluster::start(1, 6_460).await;
+    cluster.create_on("t", 1, 1).await;
+    let broker = cluster.broker(1);
+    produce(&broker, 0, 0).await;
+    let none = PartitionRead { partition: PartitionId(9), ..read(None) };
+    let found = broker.find_offsets(&Caller::ANONYMOUS, vec![(none, OffsetAt::Latest); limits::LOOK_UPS_MAX + 2]).await;
+    let beyond = |answer: &_| matches!(answer, Err(FetchError::InvalidRequest { .. }));
+    assert_eq!(found.iter().position(beyond), Some(limits::LOOK_UPS_MAX));
+    assert_eq!(found.iter().filter(|answer| beyond(answer)).count(), 2);
+
+    let turns = broker.parts.fetches.look_ups.turns.acquire_many(limits::FIND_TIMES_MAX as u32).await.unwrap();
+    let finding = broker.find_offsets(&Caller::ANONYMOUS, vec![(read(None), OffsetAt::Time(WallMs(0))); 1_000]);
+    tokio::pin!(finding);
+    assert!(timeout(Duration::from_millis(300), &mut finding).await.is_err(), "there is no turn for them");
+    // From here on each confirmation takes as long as it may, too: nobody outside of this test is waited for.
+    tokio::time::pause();
+    let began = Instant::now();
+    let found = finding.await;
+    assert!(began.elapsed() <= limits::LOOK_UPS_WITHIN, "{:?}", began.elapsed());
+    assert_eq!(found.len(), 1_000);
+    assert!(found.iter().all(|answer| answer.as_ref().is_err_and(FetchError::is_retriable)), "{:?}", found.last());
+    drop(turns);
+}
+
+#[tokio::test]
+async fn the_record_with_the_largest_timestamp_is_found_among_those_that_are_kept() {
+    let cluster = Cluster::start(1, 6_480).await;
+    let broker = cluster.broker(1);
+    let configs = [("retention.ms", "-1"), ("segment.bytes", "1048576")];
+    let request = CreateTopicRequest {
+        name: "t".into(),
+        partitions: Some(1),
+        replication_factor: Some(1),
+        wait: true,
+        configs: configs.map(|(key, value)| (key.to_string(), value.to_string())).into(),
+        ..CreateTopicRequest::default()
+    };
+    broker.create_topic(&Caller::ANONYMOUS, request).await.unwrap();
+    let largest = async || {
+        let found = broker.find_offset(&Caller::ANONYMOUS, read(None), OffsetAt::MaxTimestamp).await.unwrap();
+        (found.offset.0, found.timestamp.map(|at| at.0))
+    };
+    let trim = async |before| {
+        let (topic, partition) = ("t".to_string(), PartitionId(0));
+        let request = TrimRequest { topic, partition, before: Some(Offset(before)), dry_run: false };
+        broker.trim_partition(&Caller::ANONYMOUS, request).await.unwrap();
+    };
+    assert_eq!(largest().await, (0, None), "there is no record");
+    produce_to(&broker, 0, batch(1, -1)).await.unwrap();
+    assert_eq!(largest().await, (1, None), "the only record has no time");
+    for timestamp in [500, 900, 900, 300, 200] {
+        produce_to(&broker, 0, batch(1, timestamp)).await.unwrap();
+    }
+    assert_eq!(largest().await, (2, Some(900)), "the first of two");
+    let hosted = broker.parts.replicas.hosted().remove(0);
+    until("its segments are short", || async {
+        retention::round(&broker.parts.retention).await;
+        hosted.group.read(|state| state.segment_limits().bytes) == 1 << 20
+    })
+    .await;
+    for timestamp in [700, 600, 100, 650] {
+        produce_to(&broker, 0, batch(600_000, timestamp)).await.unwrap();
+    }
+    produce_to(&broker, 0, timed(&[50, 640, 650, 60, 60])).await.unwrap();
+    let segments = hosted.group.read(|state| state.kept_segments());
+    assert!(segments.len() >= 3, "{segments:?}");
+    assert_eq!(largest().await, (2, Some(900)));
+    for (before, expected) in [
+        (3, (3, Some(900))),
+        (4, (6, Some(700))),
+        (7, (9, Some(650))),
+        (10, (12, Some(650))),
+        (13, (13, Some(60))),
+        (15, (15, None)),
+    ] {
+        trim(before).await;
+        assert_eq!(largest().await, expected, "trimmed before {before}");
+    }
+    for timestamp in [500, 400] {
+        produce_to(&broker, 0, batch(1, timestamp)).await.unwrap();
+        produce_to(&broker, 0, batch(600_000, 100)).await.unwrap();
+        produce_to(&broker, 0, batch(600_000, 100)).await.unwrap();
+    }
+    produce_to(&broker, 0, batch(1, 550)).await.unwrap();
+    assert_eq!(largest().await, (21, Some(550)), "behind segments with one before it and with none");
+}
+
+/// One batch.
+fn timed(timestamps: &[i64]) -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None);
+    for timestamp in timestamps {
+        builder.push(&Record { timestamp: WallMs(*timestamp), ..Record::default() }).unwrap();
+    }
+    builder.build().unwrap()
 }

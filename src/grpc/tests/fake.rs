@@ -336,6 +336,10 @@ impl Backend for Fake {
                 let found = state.batches.iter().find(|(header, _)| header.max_timestamp >= time);
                 found.map_or(Offset(state.next_offset), |(header, _)| header.base_offset)
             }
+            OffsetAt::MaxTimestamp => {
+                let found = state.batches.iter().rev().max_by_key(|(header, _)| header.max_timestamp);
+                found.map_or(Offset(state.next_offset), |(header, _)| header.base_offset)
+            }
         };
         Ok(FoundOffset { offset, epoch: EPOCH, timestamp: None })
     }

@@ -90,7 +90,7 @@ fn answered(
     let mut response = message!(ListOffsetsPartitionResponse { partition_index: index, timestamp: NONE, offset: NONE });
     let is_time = match place {
         OffsetAt::Earliest | OffsetAt::Latest => false,
-        OffsetAt::Time(_) => true,
+        OffsetAt::Time(_) | OffsetAt::MaxTimestamp => true,
     };
     if is_time && found.timestamp.is_none() {
         return response;

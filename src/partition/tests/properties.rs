@@ -127,6 +127,12 @@ fn check_laws(before: &Partition, after: &Partition, applied: &Applied, command:
     let behind: Vec<u64> = (start - 1..=end + 1).map(|offset| after.bytes_from(Offset(offset))).collect();
     assert!(behind.is_sorted_by(|one, next| one >= next), "less lies behind a later offset: {behind:?}");
     assert_eq!((behind.first(), behind.last()), (Some(&after.retained_bytes()), Some(&0)));
+    let kept = after.kept_segments();
+    let places = kept.iter().flat_map(|segment| [segment.from.0, segment.end.0]);
+    let mut borders: Vec<i64> = [start].into_iter().chain(places).chain([end]).collect();
+    assert!(borders.is_sorted() && kept.iter().all(|segment| segment.from < segment.end), "{kept:?}");
+    borders.dedup();
+    assert_eq!(borders.len(), kept.len() + 1, "no record lies in no segment: {kept:?} of {start}..{end}");
     if let PartitionResponse::LogStart { .. } = response(applied) {
         let empty = after.log_start() == after.next_offset();
         assert_eq!(empty, after.retained_bytes() == 0, "nothing retained is no bytes, and the other way round");
