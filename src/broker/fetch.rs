@@ -1,9 +1,12 @@
 //! Reading: whole batches from an offset, long polls, and offsets by place or time. SAFETY B7 holds:
 //! an offset above the high watermark is out of range only once a majority confirmed that it is.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, ops::Range, sync::Arc};
 
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::{
     errors::FetchError,
@@ -12,14 +15,13 @@ use super::{
     node::Node,
     replica::{
         Bounds, PartitionReplica,
-        read::{LookUps, page},
+        read::{LookUps, bytes_in, page},
         walk::WalkError,
     },
     replicas::{Found, Replicas},
     requests::reads::{Fetched, PartitionRead},
 };
 use crate::{
-    metrics::Limit,
     seam::CpuTurns,
     types::{Offset, PartitionId, TopicId},
 };
@@ -31,6 +33,34 @@ pub enum Place {
     AtEnd,
 }
 
+/// Why a page was not read.
+pub enum NotRead {
+    /// Its time was up.
+    Late(Late),
+    Failed(FetchError),
+}
+
+/// What took the time in which a page was to be read.
+#[derive(Clone, Copy)]
+pub enum Late {
+    /// All turns were taken.
+    NoTurn,
+    /// The read itself, or reads of the same answer before it.
+    Slow,
+}
+
+impl Late {
+    /// What a reader hears for whom nothing could be read in time.
+    pub fn refusal(self) -> FetchError {
+        let within = limits::FETCH_READ_WITHIN.as_secs();
+        let reason = match self {
+            Late::NoTurn => format!("too many fetches read from disk at once: there was no turn within {within} s"),
+            Late::Slow => format!("nothing could be read from disk within {within} s"),
+        };
+        FetchError::Unavailable { reason }
+    }
+}
+
 /// A broker's part in reading: of partitions that it leads.
 pub struct Fetches {
     pub node: Arc<Node>,
@@ -38,7 +68,7 @@ pub struct Fetches {
     replicas: Arc<Replicas>,
     pub look_ups: Arc<LookUps>,
     /// Turns of fetches that read.
-    reads: Semaphore,
+    pub reads: Semaphore,
 }
 
 impl Fetches {
@@ -113,39 +143,57 @@ impl Fetches {
         }
     }
 
-    /// Whole batches from an offset. `whole`: the first one even if it is larger than `bytes_max`.
+    /// Whole batches from an offset, read `by` then. `whole`: the first one even if it is larger than `bytes_max`.
     pub async fn read_page(
         &self,
         hosted: &PartitionReplica,
         offset: Offset,
         bytes_max: usize,
         whole: bool,
-    ) -> Result<Fetched, FetchError> {
-        let turn = timeout(limits::FETCH_CONFIRM_MAX, self.reads.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
-            self.node.intake.refused_at(Limit::FetchReads);
-            return Err(FetchError::Unavailable { reason: "too many fetches read from disk at once".into() });
-        };
-        let mut tried = 0;
-        loop {
-            match page(hosted, offset, bytes_max, whole).await {
-                Ok(fetched) => return Ok(fetched),
-                // A trim overtook us: by now either the log start says so, or another place is found.
-                Err(WalkError::Purged) if tried == 0 => {
-                    tried += 1;
-                    let bounds = hosted.bounds();
-                    if offset < bounds.log_start {
-                        return Err(out_of_range(hosted, offset, bounds));
+        by: Instant,
+    ) -> Result<Fetched, NotRead> {
+        let reading = async {
+            let mut tried = 0;
+            loop {
+                match page(hosted, offset, bytes_max, whole).await {
+                    // A trim overtook us: by now either the log start says so, or another place is found.
+                    Err(WalkError::Purged) if tried == 0 => {
+                        tried += 1;
+                        let bounds = hosted.bounds();
+                        if offset < bounds.log_start {
+                            return Err(out_of_range(hosted, offset, bounds));
+                        }
+                        hosted.cursors.forget(offset);
                     }
-                    hosted.cursors.forget(offset);
-                }
-                Err(error) => {
-                    let reason = format!("reading {} at offset {offset}: {error}", hosted.name);
-                    tracing::warn!(partition = %hosted.name, %offset, %error, "fetch failed");
-                    return Err(FetchError::Unavailable { reason });
+                    read => return read.map_err(|error| unread(hosted, offset, &error)),
                 }
             }
+        };
+        self.in_turn(by, reading).await?.map_err(NotRead::Failed)
+    }
+
+    /// How many bytes of whole batches lie from `offset` to `end`, as far as that is counted: until there are `enough`.
+    /// None: that is not known `by` then, and a read will say why.
+    pub async fn count(
+        &self,
+        hosted: &PartitionReplica,
+        range: Range<Offset>,
+        enough: usize,
+        by: Instant,
+    ) -> Option<usize> {
+        self.in_turn(by, bytes_in(hosted, range, enough)).await.ok()?.ok()
+    }
+
+    /// A read from disk, when there is a turn for it.
+    async fn in_turn<T>(&self, by: Instant, reading: impl Future<Output = T>) -> Result<T, NotRead> {
+        // A read that begins now would only be given up.
+        if Instant::now() >= by {
+            return Err(NotRead::Late(Late::Slow));
         }
+        let Ok(Ok(_turn)) = timeout_at(by, self.reads.acquire()).await else {
+            return Err(NotRead::Late(Late::NoTurn));
+        };
+        timeout_at(by, reading).await.map_err(|_| NotRead::Late(Late::Slow))
     }
 
     /// The partition that a reader means, in the epoch that it takes for the present one (KIP-320): one that is ahead of
@@ -209,6 +257,12 @@ impl Fetches {
 /// back counts at once.
 fn is_cut_off(hosted: &PartitionReplica) -> bool {
     hosted.status().without_quorum && !hosted.group.leads_with_majority()
+}
+
+fn unread(hosted: &PartitionReplica, offset: Offset, error: &WalkError) -> FetchError {
+    tracing::warn!(partition = %hosted.name, %offset, %error, "fetch failed");
+    let reason = format!("reading {} at offset {offset}: {error}", hosted.name);
+    FetchError::Unavailable { reason }
 }
 
 fn out_of_range(hosted: &PartitionReplica, offset: Offset, bounds: Bounds) -> FetchError {

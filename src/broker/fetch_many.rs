@@ -10,33 +10,62 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     errors::FetchError,
-    fetch::{Fetches, Place},
+    fetch::{Fetches, Late, NotRead, Place},
     limits,
     replica::{Bounds, PartitionReplica},
     requests::reads::{FetchManyRequest, FetchRequest, Fetched, PartitionFetch, PartitionRead},
 };
-use crate::types::Offset;
+use crate::{metrics::Limit, types::Offset};
 
 /// One partition of a request that can be answered.
 struct Open {
     hosted: Arc<PartitionReplica>,
     offset: Offset,
     bytes_max: usize,
-    /// Bytes that can be read now, no more than are wanted. More than zero whenever there is a record.
-    available: usize,
-    /// Where the partition ended when that was found.
+    /// Bytes of batches from `offset` to `end`: exact once they were counted, until then no more than there are. More
+    /// than zero whenever there is a record.
+    behind: u64,
+    is_counted: bool,
+    /// Where the partition ended at the last look.
     end: Offset,
+    /// Bytes of all its batches at that moment: what this grows by is behind the offset too.
+    appended: u64,
 }
 
 impl Open {
-    fn look(&mut self) {
-        self.end = self.hosted.bounds().high_watermark;
-        self.available = 0;
-        if self.offset < self.end {
-            let behind = self.hosted.group.read(|state| state.bytes_from(self.offset));
-            self.available = usize::try_from(behind).unwrap_or(usize::MAX).clamp(1, self.bytes_max);
-        }
+    fn new(hosted: Arc<PartitionReplica>, offset: Offset, bytes_max: usize) -> Open {
+        let (end, appended) = hosted.group.read(|state| (state.next_offset(), state.appended_bytes()));
+        let is_at_end = offset >= end;
+        Open { hosted, offset, bytes_max, behind: u64::from(!is_at_end), is_counted: is_at_end, end, appended }
     }
+
+    /// Looks again.
+    fn look(&mut self) {
+        let (end, appended) = self.hosted.group.read(|state| (state.next_offset(), state.appended_bytes()));
+        self.behind += appended.saturating_sub(self.appended);
+        (self.end, self.appended) = (end, appended);
+    }
+
+    /// Bytes that can be read now, no more than are wanted.
+    fn available(&self) -> usize {
+        usize::try_from(self.behind).unwrap_or(usize::MAX).min(self.bytes_max)
+    }
+
+    fn nothing_new(&self) -> Fetched {
+        let Bounds { log_start, high_watermark } = self.hosted.bounds();
+        Fetched { batches: Vec::new(), high_watermark, log_start, next_offset: self.offset }
+    }
+}
+
+/// An answer in the making.
+struct Answer {
+    bytes_max: usize,
+    /// When all must be read.
+    by: Instant,
+    bytes: usize,
+    records: u64,
+    /// Its time is up.
+    late: Option<Late>,
 }
 
 type Opened = Result<Open, FetchError>;
@@ -70,15 +99,30 @@ impl Fetches {
         let arrived = Instant::now();
         let FetchManyRequest { partitions, bytes_min, bytes_max, wait } = request;
         let bytes_max = wanted(bytes_max);
+        let waits_until = arrived + wait.min(limits::FETCH_WAIT_MAX);
         let mut opened = self.open_all(partitions).await;
         let bytes_min = bytes_min.min(bytes_max);
         let mut waited = Duration::ZERO;
-        if opened.iter().all(Result::is_ok) && available(&opened) < bytes_min {
+        if opened.iter().all(Result::is_ok) && !self.has(&mut opened, bytes_min, waits_until).await {
             let began = Instant::now();
-            self.wait_for(&mut opened, bytes_min, arrived + wait.min(limits::FETCH_WAIT_MAX)).await;
+            self.wait_for(&mut opened, bytes_min, waits_until).await;
             waited = began.elapsed();
         }
-        self.read_all(opened, bytes_max, arrived, waited).await
+        let by = waits_until.min(Instant::now()) + limits::FETCH_READ_WITHIN;
+        let mut answer = Answer { bytes_max, by, bytes: 0, records: 0, late: None };
+        let mut answers = Vec::with_capacity(opened.len());
+        for open in opened {
+            answers.push(match open {
+                Ok(open) => self.read_one(&open, &mut answer).await,
+                Err(error) => Err(error),
+            });
+        }
+        let Answer { bytes, records, late, .. } = answer;
+        if let (Some(Late::NoTurn), 0) = (late, bytes) {
+            self.node.intake.refused_at(Limit::FetchReads);
+        }
+        self.node.probe.fetch_answered(records, bytes as u64, arrived.elapsed().saturating_sub(waited));
+        answers
     }
 
     async fn open_all(&self, partitions: Vec<PartitionFetch>) -> Vec<Opened> {
@@ -104,9 +148,25 @@ impl Fetches {
         match self.place(&hosted, offset).await? {
             Place::Readable | Place::AtEnd => {}
         }
-        let mut open = Open { hosted, offset, bytes_max: wanted(bytes_max), available: 0, end: offset };
-        open.look();
-        Ok(open)
+        Ok(Open::new(hosted, offset, wanted(bytes_max)))
+    }
+
+    /// Whether so much can be read from all partitions together. Batches are counted only as far as that is not plain,
+    /// since counting is reading; what cannot be counted `by` then, the answer will try to read.
+    async fn has(&self, opened: &mut [Opened], bytes_min: usize, by: Instant) -> bool {
+        let mut total = available(opened);
+        for open in opened.iter_mut().flatten().filter(|open| !open.is_counted) {
+            if total >= bytes_min {
+                break;
+            }
+            total -= open.available();
+            let enough = open.bytes_max.min(bytes_min - total);
+            let Some(counted) = self.count(&open.hosted, open.offset..open.end, enough, by).await else { return true };
+            open.behind = counted as u64;
+            open.is_counted = true;
+            total += open.available();
+        }
+        total >= bytes_min
     }
 
     /// Until `bytes_min` can be read from all partitions together, one of them cannot be read any more, or `deadline`.
@@ -123,9 +183,9 @@ impl Fetches {
                 biased;
                 Some((place, grown)) = waiting.next() => match (&mut opened[place], grown) {
                     (Ok(open), Ok(())) => {
-                        let before = open.available;
+                        let before = open.available();
                         open.look();
-                        total = total - before + open.available;
+                        total = total - before + open.available();
                         if total >= bytes_min {
                             return;
                         }
@@ -143,51 +203,38 @@ impl Fetches {
         }
     }
 
-    async fn read_all(
-        &self,
-        opened: Vec<Opened>,
-        bytes_max: usize,
-        arrived: Instant,
-        waited: Duration,
-    ) -> Vec<Result<Fetched, FetchError>> {
-        let mut answers = Vec::with_capacity(opened.len());
-        let (mut bytes, mut records) = (0, 0);
-        for open in opened {
-            answers.push(match open {
-                Err(error) => Err(error),
-                Ok(open) => {
-                    let fetched = self.read_one(&open, bytes_max.saturating_sub(bytes), bytes == 0).await;
-                    if let Ok(fetched) = &fetched {
-                        let taken = fetched.batches.iter().map(bytes::Bytes::len).sum::<usize>();
-                        // Offsets are dense.
-                        let read = u64::try_from(fetched.next_offset.0 - open.offset.0).unwrap_or(0);
-                        open.hosted.traffic.consumed(read, taken as u64);
-                        bytes += taken;
-                        records += read;
-                    }
-                    fetched
+    async fn read_one(&self, open: &Open, answer: &mut Answer) -> Result<Fetched, FetchError> {
+        let room = answer.bytes_max.saturating_sub(answer.bytes);
+        if open.behind == 0 || room == 0 {
+            return Ok(open.nothing_new());
+        }
+        // A batch that is larger than all room must go into an empty answer: its reader would never get past it.
+        let (is_first, bytes_max) = (answer.bytes == 0, open.bytes_max.min(room));
+        let late = match answer.late {
+            Some(late) => late,
+            None => match self.read_page(&open.hosted, open.offset, bytes_max, is_first, answer.by).await {
+                Ok(fetched) => {
+                    let taken = fetched.batches.iter().map(bytes::Bytes::len).sum::<usize>();
+                    // Offsets are dense.
+                    let read = u64::try_from(fetched.next_offset.0 - open.offset.0).unwrap_or(0);
+                    open.hosted.traffic.consumed(read, taken as u64);
+                    answer.bytes += taken;
+                    answer.records += read;
+                    return Ok(fetched);
                 }
-            });
-        }
-        self.node.probe.fetch_answered(records, bytes as u64, arrived.elapsed().saturating_sub(waited));
-        answers
-    }
-
-    /// `is_first`: nothing is in the answer yet, so that a batch which is larger than all room must go in: its reader
-    /// would never get past it.
-    async fn read_one(&self, open: &Open, room: usize, is_first: bool) -> Result<Fetched, FetchError> {
-        let Open { hosted, offset, bytes_max, available, end: _ } = open;
-        if *available == 0 || room == 0 {
-            let Bounds { log_start, high_watermark } = hosted.bounds();
-            return Ok(Fetched { batches: Vec::new(), high_watermark, log_start, next_offset: *offset });
-        }
-        self.read_page(hosted, *offset, (*bytes_max).min(room), is_first).await
+                Err(NotRead::Failed(error)) => return Err(error),
+                Err(NotRead::Late(late)) => late,
+            },
+        };
+        answer.late = Some(late);
+        // What the answer has already must not wait, and these records are not lost: the next fetch asks for them again.
+        if is_first { Err(late.refusal()) } else { Ok(open.nothing_new()) }
     }
 }
 
 /// What can be read now of all that are open.
 fn available(opened: &[Opened]) -> usize {
-    opened.iter().flatten().map(|open| open.available).fold(0, usize::saturating_add)
+    opened.iter().flatten().map(Open::available).fold(0, usize::saturating_add)
 }
 
 fn wanted(bytes_max: usize) -> usize {

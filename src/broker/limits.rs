@@ -51,8 +51,12 @@ pub const ANSWER_GRACE: Duration = Duration::from_secs(3);
 pub const ANSWER_BYTES_PER_SECOND: usize = 512 << 10;
 /// Fetches reading at once on this node: each holds at most one read of FETCH_BYTES_MAX beside its answer.
 pub const FETCH_READS_MAX: usize = 32;
-/// How long one fetch waits for its turn, and its confirmations, before it says UNAVAILABLE.
+/// How long one fetch waits for its confirmations, and a console or a look for lag for its turn, before it says
+/// UNAVAILABLE.
 pub const FETCH_CONFIRM_MAX: Duration = Duration::from_secs(5);
+/// How long one answer may take to read what it tells once its wait is over, turns included, whatever number of
+/// partitions it is of. What was not read by then is left to the next fetch; if nothing was, it says UNAVAILABLE.
+pub const FETCH_READ_WITHIN: Duration = Duration::from_secs(5);
 /// How often a reader of all that is kept begins again at a log start that has moved meanwhile.
 pub const LOG_START_TRIES: usize = 5;
 /// Remembered reading positions per partition: more sequential readers than this re-seek.

@@ -38,6 +38,11 @@ impl Partition {
         self.bytes_from(self.log_start)
     }
 
+    /// Bytes of all batches since the partition began, kept or not: what two looks differ by came between them.
+    pub fn appended_bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// About how many bytes of batches lie behind `offset`, which counts as log start or end if it is
     /// outside. See the module's head.
     pub fn bytes_from(&self, offset: Offset) -> u64 {

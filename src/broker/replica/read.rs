@@ -1,6 +1,6 @@
 //! Reading one partition's replica: a page of whole batches, the first record of a time, the time of a record.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 use tokio::{sync::Semaphore, time::timeout};
@@ -58,6 +58,27 @@ pub async fn page(
         hosted.cursors.moved(offset, next_offset, cursor);
     }
     Ok(Fetched { batches, high_watermark, log_start, next_offset })
+}
+
+/// Bytes of the whole batches with records in `range`, counted until there are `enough`.
+pub async fn bytes_in(hosted: &PartitionReplica, range: Range<Offset>, enough: usize) -> Result<usize, WalkError> {
+    let mut walker = Walker::to_offset(hosted, range.start).await?;
+    let mut bytes = 0;
+    while bytes < enough && walker.cursor().expect < range.end {
+        let entries = walker.next(enough - bytes).await?;
+        if entries.is_empty() {
+            break;
+        }
+        for entry in entries.iter().filter(|entry| entry.append.end_offset() > range.start) {
+            for batch in batches_of(&entry.append) {
+                let (header, batch) = batch?;
+                if header.last_offset() >= range.start && header.base_offset < range.end {
+                    bytes += batch.len();
+                }
+            }
+        }
+    }
+    Ok(bytes)
 }
 
 /// A broker's look-ups by time, and of times: they may read and decompress much, so there are only so many at once.

@@ -172,6 +172,53 @@ async fn readers_of_another_epoch_are_told_and_where_an_epoch_ended_is_known() {
     ));
 }
 
+/// Turns are taken by others, so that each partition would wait for its own as long as it may.
+#[tokio::test]
+async fn reading_takes_an_answer_no_longer_however_many_partitions_it_is_of() {
+    let cluster = Cluster::start(1, 6_450).await;
+    cluster.create_on("t", 5, 1).await;
+    let broker = cluster.broker(1);
+    for partition in 0..4 {
+        produce(&broker, partition, 0).await;
+    }
+    let all = [at(0, 0), at(1, 0), at(2, 0), at(3, 0), at(4, 0)];
+    let turns = &broker.parts.fetches.reads;
+    let others = turns.acquire_many(limits::FETCH_READS_MAX as u32 - 1).await.unwrap();
+    let last = turns.acquire().await.unwrap();
+    // Whoever waits here waits for nobody outside of this test.
+    tokio::time::pause();
+    let limit = limits::FETCH_READ_WITHIN + Duration::from_millis(100);
+    let began = Instant::now();
+    let answers = broker.fetch_many(&Caller::ANONYMOUS, many(&all, 1, 0, LONG)).await;
+    assert!(began.elapsed() <= limit, "{:?}", began.elapsed());
+    for answer in &answers[..4] {
+        let error = answer.as_ref().expect_err("nothing could be read");
+        assert!(matches!(error, FetchError::Unavailable { .. }) && error.is_retriable(), "{error}");
+    }
+    assert_eq!(answers[4].as_ref().expect("it has nothing that would be read").high_watermark, Offset(0));
+
+    let began = Instant::now();
+    let fetching = broker.fetch_many(&Caller::ANONYMOUS, many(&all, 1, 0, LONG));
+    let lending = async {
+        let mut lent = last;
+        loop {
+            tokio::time::sleep(limits::FETCH_READ_WITHIN * 4 / 5).await;
+            drop(lent);
+            lent = turns.acquire().await.unwrap();
+        }
+    };
+    let answers = tokio::select! {
+        biased;
+        answers = fetching => answers,
+        () = lending => unreachable!("it does not end"),
+    };
+    assert!(began.elapsed() <= limit, "{:?}", began.elapsed());
+    assert_eq!(counts(&answers), [1, 0, 0, 0, 0], "what was read in time, and no errors beside it");
+    let left = answers[1].as_ref().unwrap();
+    assert_eq!((left.next_offset, left.high_watermark), (Offset(0), Offset(1)), "it can be asked for again");
+    drop(others);
+}
+
 #[tokio::test]
 async fn a_list_of_look_ups_has_one_limit_and_one_time() {
     let cluster = Cluster::start(1, 6_460).await;
@@ -196,6 +243,53 @@ async fn a_list_of_look_ups_has_one_limit_and_one_time() {
     assert_eq!(found.len(), 1_000);
     assert!(found.iter().all(|answer| answer.as_ref().is_err_and(FetchError::is_retriable)), "{:?}", found.last());
     drop(turns);
+}
+
+/// The batches of one segment are not alike: what one has is not known from what all have.
+#[tokio::test]
+async fn a_wait_counts_the_bytes_of_the_batches_that_would_be_read() {
+    let cluster = Cluster::start(1, 6_470).await;
+    cluster.create_on("t", 2, 1).await;
+    let broker = cluster.broker(1);
+    let (tiny, large) = (batch(1, 7), batch(100_000, 7));
+    let fetch = |partition, offset, bytes_min| {
+        broker.fetch_many(&Caller::ANONYMOUS, many(&[at(partition, offset)], bytes_min, 0, LONG))
+    };
+
+    produce_to(&broker, 0, large.clone()).await.unwrap();
+    for _ in 0..9 {
+        produce_to(&broker, 0, tiny.clone()).await.unwrap();
+    }
+    let both = tiny.len() * 2;
+    let waiting = async {
+        let waiting = fetch(0, 9, both);
+        tokio::pin!(waiting);
+        let early = timeout(Duration::from_millis(300), &mut waiting).await;
+        assert!(early.is_err(), "a large batch before it is none of its bytes");
+        produce_to(&broker, 0, tiny.clone()).await.unwrap();
+        timeout(PATIENCE, waiting).await.expect("the last byte that was missing has come")
+    };
+    assert_eq!(counts(&waiting.await), [2]);
+    let waiting = fetch(0, 11, both + 1);
+    tokio::pin!(waiting);
+    for _ in 0..2 {
+        assert!(timeout(Duration::from_millis(300), &mut waiting).await.is_err(), "one byte is missing at least");
+        produce_to(&broker, 0, tiny.clone()).await.unwrap();
+    }
+    assert!(timeout(Duration::from_millis(300), &mut waiting).await.is_err(), "one byte is missing");
+    produce_to(&broker, 0, tiny.clone()).await.unwrap();
+    assert_eq!(counts(&timeout(PATIENCE, waiting).await.expect("more than enough is there")), [3]);
+
+    for _ in 0..10 {
+        produce_to(&broker, 1, tiny.clone()).await.unwrap();
+    }
+    let waiting = fetch(1, 10, large.len());
+    tokio::pin!(waiting);
+    assert!(timeout(Duration::from_millis(300), &mut waiting).await.is_err(), "nothing is there");
+    produce_to(&broker, 1, large.clone()).await.unwrap();
+    assert_eq!(counts(&timeout(PATIENCE, waiting).await.expect("all is there that it waited for")), [1]);
+    let there = timeout(PATIENCE, fetch(1, 9, large.len() + tiny.len())).await.expect("it was there before");
+    assert_eq!(counts(&there), [2]);
 }
 
 #[tokio::test]
