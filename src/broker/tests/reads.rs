@@ -54,7 +54,8 @@ async fn the_first_batch_comes_whole_and_later_ones_only_where_they_fit() {
     let answers = broker.fetch_many(&Caller::ANONYMOUS, many(&all, 1, 0, LONG)).await;
     assert_eq!(counts(&answers), [0, 3, 3]);
     let batch = answers[1].as_ref().unwrap().batches[0].len();
-    for (room, expected) in [(1, [0, 1, 0]), (batch * 2, [0, 2, 0]), (batch * 4 + 1, [0, 3, 1])] {
+    let rooms = [(1, [0, 1, 0]), (batch * 2, [0, 2, 0]), (batch * 3 + 1, [0, 3, 0]), (batch * 4 + 1, [0, 3, 1])];
+    for (room, expected) in rooms {
         assert_eq!(
             counts(&broker.fetch_many(&Caller::ANONYMOUS, many(&all, 1, room, LONG)).await),
             expected,
@@ -81,18 +82,26 @@ async fn one_wait_ends_when_all_partitions_together_have_enough_or_its_time_is_o
     produce(&broker, 0, 0).await;
     let first = broker.fetch_many(&Caller::ANONYMOUS, many(&all, 0, 0, LONG)).await;
     assert_eq!(counts(&first), [1, 0, 0], "it was told not to wait");
+    let nothing = broker.fetch_many(&Caller::ANONYMOUS, many(&all[1..], 0, 0, LONG));
+    assert_eq!(counts(&timeout(PATIENCE, nothing).await.expect("nor where nothing is there")), [0, 0]);
     let batch = first[0].as_ref().unwrap().batches[0].len();
 
-    let waiting = broker.fetch_many(&Caller::ANONYMOUS, many(&all, batch * 2, 0, LONG));
+    let waiting = broker.fetch_many(&Caller::ANONYMOUS, many(&all, batch * 3, 0, LONG));
     tokio::pin!(waiting);
-    assert!(timeout(Duration::from_millis(300), &mut waiting).await.is_err(), "half of it is no reason to answer");
-    produce(&broker, 2, 0).await;
-    assert_eq!(counts(&timeout(PATIENCE, waiting).await.expect("enough is there")), [1, 0, 1]);
+    for partition in [2, 1] {
+        assert!(
+            timeout(Duration::from_millis(300), &mut waiting).await.is_err(),
+            "a part of it is no reason to answer"
+        );
+        produce(&broker, partition, 0).await;
+    }
+    assert_eq!(counts(&timeout(PATIENCE, waiting).await.expect("enough is there")), [1, 1, 1]);
 
     let began = Instant::now();
-    let short = broker.fetch_many(&Caller::ANONYMOUS, many(&all, batch * 3, 0, Duration::from_millis(200))).await;
+    let short = broker.fetch_many(&Caller::ANONYMOUS, many(&all, batch * 4, 0, Duration::from_millis(200)));
+    let short = timeout(PATIENCE, short).await.expect("its time is over");
     assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
-    assert_eq!(counts(&short), [1, 0, 1], "what is there when the time is over");
+    assert_eq!(counts(&short), [1, 1, 1], "what is there when the time is over");
 }
 
 #[tokio::test]
