@@ -84,22 +84,8 @@ impl Fetches {
 
     /// SAFETY B7, in its order.
     pub async fn place(&self, hosted: &PartitionReplica, offset: Offset) -> Result<Place, FetchError> {
-        let bounds = hosted.bounds();
-        if offset < bounds.log_start {
-            return Err(out_of_range(hosted, offset, bounds));
-        }
-        if offset < bounds.high_watermark {
-            return match hosted.status().leads {
-                // Committed data stays true on a leader that is not ready, or deposed and unaware.
-                true => Ok(Place::Readable),
-                false => Err(self.not_leader(hosted)),
-            };
-        }
-        if !hosted.is_ready() || is_cut_off(hosted) {
-            return Err(self.not_leader(hosted));
-        }
-        if offset == bounds.high_watermark {
-            return Ok(Place::AtEnd);
+        if let Some(place) = self.place_now(hosted, offset) {
+            return place;
         }
         self.confirm(hosted).await?;
         let bounds = hosted.bounds();
@@ -109,6 +95,25 @@ impl Fetches {
             Ordering::Equal => Ok(Place::AtEnd),
             Ordering::Greater => Err(out_of_range(hosted, offset, bounds)),
         }
+    }
+
+    /// What lies at an offset, unless that is beyond all that is known here: then a majority is to be asked.
+    pub fn place_now(&self, hosted: &PartitionReplica, offset: Offset) -> Option<Result<Place, FetchError>> {
+        let bounds = hosted.bounds();
+        if offset < bounds.log_start {
+            return Some(Err(out_of_range(hosted, offset, bounds)));
+        }
+        if offset < bounds.high_watermark {
+            return Some(match hosted.status().leads {
+                // Committed data stays true on a leader that is not ready, or deposed and unaware.
+                true => Ok(Place::Readable),
+                false => Err(self.not_leader(hosted)),
+            });
+        }
+        if !hosted.is_ready() || is_cut_off(hosted) {
+            return Some(Err(self.not_leader(hosted)));
+        }
+        (offset == bounds.high_watermark).then_some(Ok(Place::AtEnd))
     }
 
     /// A majority confirmed that we lead, and all that was committed before is applied here.
@@ -200,7 +205,17 @@ impl Fetches {
     /// this broker would be told less than it knows already, and one that is behind has not heard what became of the
     /// records that it read.
     pub async fn hosted_at(&self, at: &PartitionRead) -> Result<Arc<PartitionReplica>, FetchError> {
-        let hosted = self.hosted_for_read(&at.topic, at.topic_id, at.partition).await?;
+        self.in_epoch(at, self.hosted_for_read(&at.topic, at.topic_id, at.partition).await?)
+    }
+
+    /// As [`Fetches::hosted_at`], unless it takes confirmed metadata to say.
+    pub fn hosted_at_now(&self, at: &PartitionRead) -> Option<Result<Arc<PartitionReplica>, FetchError>> {
+        let found =
+            self.told(&at.topic, at.partition, self.replicas.find(&at.topic, at.topic_id, at.partition)).ok()?;
+        Some(found.and_then(|hosted| self.in_epoch(at, hosted)))
+    }
+
+    fn in_epoch(&self, at: &PartitionRead, hosted: Arc<PartitionReplica>) -> Result<Arc<PartitionReplica>, FetchError> {
         let now = hosted.status().term.epoch();
         let Some(asked) = at.leader_epoch else { return Ok(hosted) };
         let (topic, partition) = (at.topic.clone(), at.partition);
@@ -218,16 +233,29 @@ impl Fetches {
         meant: Option<TopicId>,
         partition: PartitionId,
     ) -> Result<Arc<PartitionReplica>, FetchError> {
-        match self.replicas.find(topic, meant, partition) {
+        match self.told(topic, partition, self.replicas.find(topic, meant, partition)) {
+            Ok(found) => found,
+            Err(known) => Err(self.other_topic(topic, meant.unwrap_or(known)).await),
+        }
+    }
+
+    /// What a reader is told of what was found; an error: another topic has the name here, of this id.
+    fn told(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+        found: Found,
+    ) -> Result<Result<Arc<PartitionReplica>, FetchError>, TopicId> {
+        Ok(match found {
             Found::UnknownTopic => Err(FetchError::UnknownTopic { topic: topic.into() }),
-            Found::OtherTopic(known) => Err(self.other_topic(topic, meant.unwrap_or(known)).await),
+            Found::OtherTopic(known) => return Err(known),
             Found::UnknownPartition => Err(FetchError::UnknownPartition { topic: topic.into(), partition }),
             Found::Elsewhere(group) => {
                 let leader = self.node.leader_now(group);
                 Err(FetchError::NotLeader { topic: topic.into(), partition, leader })
             }
             Found::Here(hosted) => Ok(hosted),
-        }
+        })
     }
 
     /// Another topic has the name here: that is news from this broker, or for it.

@@ -33,7 +33,8 @@ struct Open {
 }
 
 impl Open {
-    fn new(hosted: Arc<PartitionReplica>, offset: Offset, bytes_max: usize) -> Open {
+    fn new(hosted: Arc<PartitionReplica>, partition: &PartitionFetch) -> Open {
+        let (offset, bytes_max) = (partition.offset, wanted(partition.bytes_max));
         let (end, appended) = hosted.group.read(|state| (state.next_offset(), state.appended_bytes()));
         let is_at_end = offset >= end;
         Open { hosted, offset, bytes_max, behind: u64::from(!is_at_end), is_counted: is_at_end, end, appended }
@@ -103,7 +104,7 @@ impl Fetches {
         let mut opened = self.open_all(partitions).await;
         let bytes_min = bytes_min.min(bytes_max);
         let mut waited = Duration::ZERO;
-        if opened.iter().all(Result::is_ok) && !self.has(&mut opened, bytes_min, waits_until).await {
+        if !wait.is_zero() && opened.iter().all(Result::is_ok) && !self.has(&mut opened, bytes_min, waits_until).await {
             let began = Instant::now();
             self.wait_for(&mut opened, bytes_min, waits_until).await;
             waited = began.elapsed();
@@ -125,30 +126,53 @@ impl Fetches {
         answers
     }
 
+    /// In the order of the request. Only what somebody else must be asked about is waited for, all of it at once: a
+    /// future for each partition costs several times what there is to do for it.
     async fn open_all(&self, partitions: Vec<PartitionFetch>) -> Vec<Opened> {
-        let asked = partitions.len();
-        let opened = partitions.into_iter().enumerate().map(|(place, partition)| async move {
-            if place >= limits::FETCH_PARTITIONS_MAX {
-                let max = limits::FETCH_PARTITIONS_MAX;
-                let detail = format!("{asked} partitions in one fetch, at most {max} are answered");
-                return Err(FetchError::InvalidRequest { detail });
+        let (asked, max) = (partitions.len(), limits::FETCH_PARTITIONS_MAX);
+        let mut opened = Vec::with_capacity(asked);
+        let mut waiting = Vec::new();
+        for (place, partition) in partitions.into_iter().enumerate() {
+            let now = match place < max {
+                true => self.open_now(&partition),
+                false => {
+                    let detail = format!("{asked} partitions in one fetch, at most {max} are answered");
+                    Some(Err(FetchError::InvalidRequest { detail }))
+                }
+            };
+            if now.is_none() {
+                waiting.push(async move { (place, self.open(&partition).await) });
             }
-            self.open(partition).await
-        });
-        join_all(opened).await
+            opened.push(now);
+        }
+        for (place, later) in join_all(waiting).await {
+            opened[place] = Some(later);
+        }
+        opened.into_iter().map(|opened| opened.expect("it was opened at once or is waited for")).collect()
     }
 
-    async fn open(&self, partition: PartitionFetch) -> Opened {
-        let PartitionFetch { at, offset, bytes_max } = partition;
-        let hosted = self.hosted_at(&at).await?;
-        if offset.0 < 0 {
-            return Err(FetchError::InvalidRequest { detail: format!("offset {offset} is negative") });
+    /// None: it takes the word of others to say what lies there.
+    fn open_now(&self, partition: &PartitionFetch) -> Option<Opened> {
+        let hosted = match self.hosted_at_now(&partition.at)? {
+            Ok(hosted) => hosted,
+            Err(error) => return Some(Err(error)),
+        };
+        if let Err(error) = checked(partition.offset) {
+            return Some(Err(error));
         }
-        // What is wrong with the place is said at once; what can be read there is counted below.
-        match self.place(&hosted, offset).await? {
-            Place::Readable | Place::AtEnd => {}
+        // What is wrong with the place is said at once; what can be read there is counted later.
+        match self.place_now(&hosted, partition.offset)? {
+            Ok(Place::Readable | Place::AtEnd) => Some(Ok(Open::new(hosted, partition))),
+            Err(error) => Some(Err(error)),
         }
-        Ok(Open::new(hosted, offset, wanted(bytes_max)))
+    }
+
+    async fn open(&self, partition: &PartitionFetch) -> Opened {
+        let hosted = self.hosted_at(&partition.at).await?;
+        checked(partition.offset)?;
+        match self.place(&hosted, partition.offset).await? {
+            Place::Readable | Place::AtEnd => Ok(Open::new(hosted, partition)),
+        }
     }
 
     /// Whether so much can be read from all partitions together. Batches are counted only as far as that is not plain,
@@ -235,6 +259,13 @@ impl Fetches {
 /// What can be read now of all that are open.
 fn available(opened: &[Opened]) -> usize {
     opened.iter().flatten().map(Open::available).fold(0, usize::saturating_add)
+}
+
+fn checked(offset: Offset) -> Result<(), FetchError> {
+    match offset.0 < 0 {
+        true => Err(FetchError::InvalidRequest { detail: format!("offset {offset} is negative") }),
+        false => Ok(()),
+    }
 }
 
 fn wanted(bytes_max: usize) -> usize {
