@@ -11,6 +11,7 @@ use super::{ConfigError, Loaded, LogFormat, Switch};
 pub(super) const CLIENT_BIND: &str = "127.0.0.1:7070";
 pub(super) const PEER_BIND: &str = "127.0.0.1:7071";
 pub(super) const HTTP_BIND: &str = "127.0.0.1:7080";
+pub(super) const KAFKA_BIND: &str = "127.0.0.1:9092";
 /// Three lost heartbeats make a follower campaign; a dead leader is replaced within 3 s at worst.
 pub(super) const HEARTBEAT_MS: u64 = 200;
 pub(super) const ELECTION_MS_MIN: u64 = 600;
@@ -19,7 +20,8 @@ pub(super) const TAIL_BYTES_MAX: ByteSize = ByteSize::mib(256);
 pub(super) const PRODUCE_BYTES_MAX: ByteSize = ByteSize::mib(256);
 pub(super) const FETCH_BYTES_MAX: ByteSize = ByteSize::mib(128);
 pub(super) const CONNECTIONS_MAX: u32 = 10_000;
-/// Kafka's defaults.
+/// Kafka's defaults, these three.
+pub(super) const AUTO_CREATE_PARTITIONS: u32 = 1;
 pub(super) const OFFSETS_RETENTION_MS: u64 = 7 * 24 * 3_600_000;
 pub(super) const GROUP_INITIAL_REBALANCE_DELAY_MS: u64 = 3_000;
 pub(super) const LOG_FILTER: &str = "info";
@@ -135,6 +137,10 @@ keys! {
     http_bind: String, "FLOTILLA_HTTP_BIND", "HOST:PORT";
     /// The HTTP address that others are told [default: what http-bind binds]
     http_advertised: String, "FLOTILLA_HTTP_ADVERTISED", "HOST:PORT";
+    /// Where Kafka clients connect; empty: nowhere [default: 127.0.0.1:9092]
+    kafka_bind: String, "FLOTILLA_KAFKA_BIND", "HOST:PORT";
+    /// The address that Kafka clients are told [default: what kafka-bind binds]
+    kafka_advertised: String, "FLOTILLA_KAFKA_ADVERTISED", "HOST:PORT";
     /// Whether the web console and its API are served: it shows records to whoever reaches it [default: on]
     console: Switch, "FLOTILLA_CONSOLE", "SWITCH";
     /// How often a leader shows that it lives [default: 200]
@@ -149,8 +155,10 @@ keys! {
     produce_bytes_max: Size, "FLOTILLA_PRODUCE_BYTES_MAX", "SIZE";
     /// Memory for answers to fetch requests [default: 128MiB]
     fetch_bytes_max: Size, "FLOTILLA_FETCH_BYTES_MAX", "SIZE";
-    /// Client connections at once [default: 10000]
+    /// Client connections (gRPC) at once [default: 10000]
     connections_max: u32, "FLOTILLA_CONNECTIONS_MAX", "N";
+    /// Connections of Kafka clients at once [default: 10000]
+    kafka_connections_max: u32, "FLOTILLA_KAFKA_CONNECTIONS_MAX", "N";
     /// Threads that run the broker's tasks; RocksDB and fsyncs have their own [default: half the cores, at least 1]
     worker_threads: u32, "FLOTILLA_WORKER_THREADS", "N";
     /// Write-ahead logs in use at once; about as much again is kept for reuse [default: 256MiB, or a sixteenth of a
@@ -163,6 +171,10 @@ keys! {
     offsets_retention_ms: u64, "FLOTILLA_OFFSETS_RETENTION_MS", "MS";
     /// How long the first round of a group of Kafka's classic protocol waits for more members [default: 3000]
     group_initial_rebalance_delay_ms: u64, "FLOTILLA_GROUP_INITIAL_REBALANCE_DELAY_MS", "MS";
+    /// Whether a topic that a Kafka client asks for is made if there is none (auto.create.topics.enable) [default: on]
+    auto_create_topics: Switch, "FLOTILLA_AUTO_CREATE_TOPICS", "SWITCH";
+    /// How many partitions such a topic gets (num.partitions) [default: 1]
+    auto_create_partitions: u32, "FLOTILLA_AUTO_CREATE_PARTITIONS", "N";
     /// How log lines look on stderr [default: text]
     log_format: LogFormat, "FLOTILLA_LOG_FORMAT", "FORMAT";
     /// What is logged, in tracing's syntax, for example info,flotilla::raft=debug [default: info]

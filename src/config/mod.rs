@@ -41,6 +41,7 @@ pub struct ServerConfig {
     /// Node to node.
     pub peer: ListenerConfig,
     pub http: ListenerConfig,
+    pub kafka: KafkaConfig,
     /// Whether the HTTP listener serves the web console.
     pub console: Switch,
     pub heartbeat_ms: u64,
@@ -52,7 +53,7 @@ pub struct ServerConfig {
     pub produce_bytes_max: u64,
     /// The node's budget for fetch answers being built or sent.
     pub fetch_bytes_max: u64,
-    /// Client connections at once.
+    /// Client connections (gRPC) at once.
     pub connections_max: u32,
     /// Threads of the async runtime; None: half the cores, at least one. The others are left to the
     /// log writer's fsyncs, RocksDB's flushes and the kernel.
@@ -79,6 +80,17 @@ pub struct GroupConfig {
     pub offsets_retention_ms: u64,
     /// How long the first round of a classic group waits for more members.
     pub initial_rebalance_delay_ms: u64,
+}
+
+/// What is configured for Kafka clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaConfig {
+    /// Where they connect. None: nowhere.
+    pub listener: Option<ListenerConfig>,
+    /// Their connections at once.
+    pub connections_max: u32,
+    /// How many partitions a topic gets that is made because a client asks for it. None: no topic is made so.
+    pub auto_create_partitions: Option<u32>,
 }
 
 /// Where one listener binds, and where others find it.

@@ -30,6 +30,12 @@ fn defaults_are_what_the_documents_say() {
     assert_eq!(config.client, ListenerConfig { bind: "127.0.0.1:7070".into(), advertised: None });
     assert_eq!(config.peer.bind, "127.0.0.1:7071");
     assert_eq!(config.http.bind, "127.0.0.1:7080");
+    let kafka = KafkaConfig {
+        listener: Some(ListenerConfig { bind: "127.0.0.1:9092".into(), advertised: None }),
+        connections_max: 10_000,
+        auto_create_partitions: Some(1),
+    };
+    assert_eq!(config.kafka, kafka);
     assert_eq!((config.heartbeat_ms, config.election_ms_min, config.election_ms_max), (200, 600, 1_000));
     assert_eq!((config.tail_bytes_max, config.wal_bytes_max), (256 << 20, None));
     let reserve = |disk: Option<u64>| config.reserve_bytes(disk) >> 20;
@@ -114,6 +120,9 @@ fn errors_name_key_value_and_rule() {
         (&["--client-bind=::1:7070"], "client_bind", "::1:7070"),
         (&["--client-bind=0.0.0.0:7070"], "client_bind", "0.0.0.0:7070"),
         (&["--http-bind=[::]:7080"], "http_bind", "[::]:7080"),
+        (&["--kafka-bind=0.0.0.0:9092"], "kafka_bind", "0.0.0.0:9092"),
+        (&["--kafka-bind=9092"], "kafka_bind", "9092"),
+        (&["--kafka-advertised=h:0"], "kafka_advertised", "h:0"),
         (&["--client-advertised=h:0"], "client_advertised", "h:0"),
         (&["--client-advertised=0.0.0.0:1"], "client_advertised", "0.0.0.0:1"),
         (&["--heartbeat-ms=9"], "heartbeat_ms", "9"),
@@ -124,6 +133,10 @@ fn errors_name_key_value_and_rule() {
         (&["--wal-bytes-max=15MiB"], "wal_bytes_max", "15.0 MiB"),
         (&["--connections-max=0"], "connections_max", "0"),
         (&["--connections-max=100000000"], "connections_max", "100000000"),
+        (&["--kafka-connections-max=0"], "kafka_connections_max", "0"),
+        (&["--kafka-connections-max=100000000"], "kafka_connections_max", "100000000"),
+        (&["--auto-create-partitions=0"], "auto_create_partitions", "0"),
+        (&["--auto-create-partitions=10001"], "auto_create_partitions", "10001"),
         (&["--disk-reserve-bytes=0"], "disk_reserve_bytes", "0 B"),
         (&["--log-filter=chatty"], "log_filter", "chatty"),
         (&["--log-filter=off"], "log_filter", "off"),
@@ -230,6 +243,8 @@ fn a_wider_bind_warns_once_and_names_it() {
     let warnings = warn(&["--client-bind=0.0.0.0:7070", "--client-advertised=a:7070", "--peer-bind=10.0.0.1:7071"]);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("0.0.0.0:7070, 10.0.0.1:7071"), "{warnings:?}");
+    let warnings = warn(&["--kafka-bind=0.0.0.0:9092", "--kafka-advertised=k:9092"]);
+    assert!(warnings.len() == 1 && warnings[0].contains("0.0.0.0:9092"), "{warnings:?}");
     for loopback in ["localhost:1", "127.0.0.2:1", "[::1]:1"] {
         assert_eq!(warn(&[&format!("--client-bind={loopback}")]), Vec::<String>::new());
     }
@@ -271,6 +286,30 @@ fn the_peer_address_told_to_others_is_the_own_line_in_peers() {
     assert_eq!(peer(&["--peer-advertised=a:1"]).advertise(bound), "a:1");
     let client = load_with(&["--client-bind=127.0.0.1:0"]).unwrap().config.client;
     assert_eq!(client.advertise(bound), "127.0.0.1:9");
+}
+
+#[test]
+fn kafka_clients_have_a_listener_unless_its_address_is_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("n.toml");
+    let load = |text: &str, flags: &[&str]| {
+        fs::write(&file, text).unwrap();
+        load_with(&[&[format!("--config={}", file.display()).as_str()], flags].concat()).unwrap()
+    };
+    let there = load("kafka_bind = \"0.0.0.0:9\"\nkafka_advertised = \"k:9092\"", &[]).config.kafka.listener;
+    assert_eq!(there, Some(ListenerConfig { bind: "0.0.0.0:9".into(), advertised: Some("k:9092".into()) }));
+    assert_eq!(load("kafka_bind = \"\"", &[]).config.kafka.listener, None);
+    let off = load("kafka_bind = \"h:9\"\nkafka_advertised = \"k:9\"", &["--kafka-bind="]);
+    assert_eq!(off.config.kafka.listener, None);
+    assert!(off.warnings.len() == 1 && off.warnings[0].contains("kafka_advertised"), "{:?}", off.warnings);
+}
+
+#[test]
+fn topics_are_made_for_kafka_clients_unless_that_is_switched_off() {
+    let of = |flags: &[&str]| load_with(flags).unwrap().config.kafka.auto_create_partitions;
+    assert_eq!(of(&["--auto-create-topics=off"]), None);
+    assert_eq!(of(&["--auto-create-topics=off", "--auto-create-partitions=5"]), None);
+    assert_eq!(of(&["--auto-create-topics=true", "--auto-create-partitions=5"]), Some(5));
 }
 
 fn peers_of(text: &str) -> Vec<Peer> {
@@ -319,7 +358,9 @@ fn the_example_files_form_one_cluster() {
     assert!(configs.iter().all(|c| peers_hash(&c.peers) == peers_hash(&configs[0].peers)));
     let binds: BTreeSet<&str> =
         configs.iter().flat_map(|c| [&c.client, &c.peer, &c.http]).map(|l| l.bind.as_str()).collect();
-    assert_eq!(binds.len(), 9, "{binds:?}");
+    let kafka: BTreeSet<&str> =
+        configs.iter().filter_map(|c| c.kafka.listener.as_ref()).map(|l| l.bind.as_str()).collect();
+    assert_eq!((binds.len(), kafka.len(), binds.intersection(&kafka).count()), (9, 3, 0), "{binds:?} {kafka:?}");
     for config in configs {
         let own = config.peers.iter().find(|p| p.id == config.id).unwrap();
         assert_eq!(own.address, config.peer.bind);

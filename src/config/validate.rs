@@ -11,7 +11,7 @@ use tracing_subscriber::{EnvFilter, filter::Targets};
 
 use super::address::host_port;
 use super::args::{self, Raw, Size};
-use super::{ConfigError, GroupConfig, ListenerConfig, Loaded, LogFormat, Peer, ServerConfig, Switch};
+use super::{ConfigError, GroupConfig, KafkaConfig, ListenerConfig, Loaded, LogFormat, Peer, ServerConfig, Switch};
 use crate::types::{ALLOCATED_REPLICA_MIN, BrokerId};
 
 /// Peers are a seed list, not the cluster; metadata allows as many brokers.
@@ -29,6 +29,9 @@ const INITIAL_REBALANCE_DELAY_MS_MAX: u64 = 60_000;
 
 /// More than any machine has descriptors for.
 const CONNECTIONS_LIMIT: u32 = 1_000_000;
+
+/// As many as a topic can have, by the rules of `metadata`.
+const AUTO_CREATE_PARTITIONS_MAX: u32 = 10_000;
 
 /// More than any machine has cores is a slip of the pen.
 const WORKER_THREADS_MAX: u32 = 1_024;
@@ -68,7 +71,15 @@ impl Raw {
         let log_filter = self.log_filter.unwrap_or_else(|| args::LOG_FILTER.to_string());
         check_filter(&log_filter)?;
         let connections_max = self.connections_max.unwrap_or(args::CONNECTIONS_MAX);
-        check_counts(connections_max, self.worker_threads)?;
+        check_connections("connections_max", connections_max)?;
+        check_threads(self.worker_threads)?;
+        let is_advertised_in_vain = self.kafka_bind.as_deref() == Some("") && self.kafka_advertised.is_some();
+        let kafka = KafkaConfig {
+            listener: kafka_listener(self.kafka_bind, self.kafka_advertised)?,
+            connections_max: self.kafka_connections_max.unwrap_or(args::CONNECTIONS_MAX),
+            auto_create_partitions: auto_create(self.auto_create_topics, self.auto_create_partitions)?,
+        };
+        check_connections("kafka_connections_max", kafka.connections_max)?;
         check_reserve(self.disk_reserve_bytes)?;
         let wal_bytes_max =
             self.wal_bytes_max.map(|size| budget("wal_bytes_max", Some(size), BUDGET_MIN)).transpose()?;
@@ -82,6 +93,7 @@ impl Raw {
             client,
             peer,
             http,
+            kafka,
             console: self.console.unwrap_or(Switch::On),
             heartbeat_ms,
             election_ms_min,
@@ -99,6 +111,9 @@ impl Raw {
             clock_file: self.clock_file,
         };
         let mut warnings = warnings(&config);
+        warnings.extend(is_advertised_in_vain.then(|| {
+            "kafka_advertised has no effect: kafka_bind is empty, so there is no listener for Kafka clients".to_string()
+        }));
         warnings.extend(is_peer_from_list.then(|| port_differs(&config.peer)).flatten());
         Ok(Loaded { config, warnings })
     }
@@ -107,8 +122,8 @@ impl Raw {
 /// What an operator should know though nothing is wrong.
 fn warnings(config: &ServerConfig) -> Vec<String> {
     let mut warnings = Vec::new();
-    let listeners = [&config.client, &config.peer, &config.http];
-    let open: Vec<&str> = listeners.iter().map(|l| l.bind.as_str()).filter(|bind| !is_loopback(bind)).collect();
+    let listeners = [&config.client, &config.peer, &config.http].into_iter().chain(&config.kafka.listener);
+    let open: Vec<&str> = listeners.map(|l| l.bind.as_str()).filter(|bind| !is_loopback(bind)).collect();
     if !open.is_empty() {
         warnings.push(format!(
             "listening on {}: there is no authentication and no encryption yet, so whoever reaches these ports can \
@@ -135,10 +150,14 @@ fn warnings(config: &ServerConfig) -> Vec<String> {
     warnings
 }
 
-fn check_counts(connections_max: u32, worker_threads: Option<u32>) -> Result<(), ConfigError> {
-    if !(1..=CONNECTIONS_LIMIT).contains(&connections_max) {
-        return Err(rule("connections_max", connections_max, format!("must be 1 to {CONNECTIONS_LIMIT}")));
+fn check_connections(key: &'static str, connections_max: u32) -> Result<(), ConfigError> {
+    match connections_max {
+        1..=CONNECTIONS_LIMIT => Ok(()),
+        _ => Err(rule(key, connections_max, format!("must be 1 to {CONNECTIONS_LIMIT}"))),
     }
+}
+
+fn check_threads(worker_threads: Option<u32>) -> Result<(), ConfigError> {
     match worker_threads {
         Some(threads) if !(1..=WORKER_THREADS_MAX).contains(&threads) => {
             Err(rule("worker_threads", threads, format!("must be 1 to {WORKER_THREADS_MAX}")))
@@ -240,6 +259,24 @@ fn listener(
             Ok(_) => Ok(ListenerConfig { bind, advertised }),
         },
     }
+}
+
+/// Kafka clients have a listener unless its address is empty.
+fn kafka_listener(bind: Option<String>, advertised: Option<String>) -> Result<Option<ListenerConfig>, ConfigError> {
+    if bind.as_deref() == Some("") {
+        return Ok(None);
+    }
+    listener(["kafka_bind", "kafka_advertised"], bind, args::KAFKA_BIND, advertised).map(Some)
+}
+
+/// How many partitions a topic gets that is made because a Kafka client asks for it, if it is made.
+fn auto_create(topics: Option<Switch>, partitions: Option<u32>) -> Result<Option<u32>, ConfigError> {
+    let partitions = partitions.unwrap_or(args::AUTO_CREATE_PARTITIONS);
+    if !(1..=AUTO_CREATE_PARTITIONS_MAX).contains(&partitions) {
+        let why = format!("must be 1 to {AUTO_CREATE_PARTITIONS_MAX}, as many as a topic can have");
+        return Err(rule("auto_create_partitions", partitions, why));
+    }
+    Ok((topics.unwrap_or(Switch::On) == Switch::On).then_some(partitions))
 }
 
 fn timers(heartbeat: Option<u64>, min: Option<u64>, max: Option<u64>) -> Result<(u64, u64, u64), ConfigError> {

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::{
     config::{ListenerConfig, ServerArgs},
+    metadata::PARTITIONS_PER_TOPIC_MAX,
     storage::StoreError,
     types::BrokerId,
 };
@@ -48,16 +49,27 @@ async fn s4_what_the_settings_make_impossible_leaves_no_data_directory_behind() 
     assert!(!alone.data_dir.exists());
 }
 
-fn config(data_dir: &Path) -> ServerConfig {
-    let any = || ListenerConfig { bind: "127.0.0.1:0".into(), advertised: None };
-    let peers = "1@127.0.0.1:1".parse().expect("a peer");
-    let args = ServerArgs {
+/// One number under two names: the configuration stands below the metadata, whose rule it is.
+#[test]
+fn a_topic_made_for_a_kafka_client_may_have_as_many_partitions_as_any() {
+    let of = |partitions: i32| ServerArgs { auto_create_partitions: u32::try_from(partitions).ok(), ..args() }.load();
+    assert!(of(PARTITIONS_PER_TOPIC_MAX).is_ok() && of(PARTITIONS_PER_TOPIC_MAX + 1).is_err());
+}
+
+fn args() -> ServerArgs {
+    ServerArgs {
         id: Some(1),
-        data_dir: Some(data_dir.into()),
+        data_dir: Some("d".into()),
         peers: Some(vec!["1@127.0.0.1:1".into()]),
         single: Some(Switch::On),
         ..ServerArgs::default()
-    };
+    }
+}
+
+fn config(data_dir: &Path) -> ServerConfig {
+    let any = || ListenerConfig { bind: "127.0.0.1:0".into(), advertised: None };
+    let peers = "1@127.0.0.1:1".parse().expect("a peer");
+    let args = ServerArgs { data_dir: Some(data_dir.into()), ..args() };
     let config = args.load().expect("valid").config;
     ServerConfig { client: any(), peer: any(), http: any(), peers: vec![peers], ..config }
 }
