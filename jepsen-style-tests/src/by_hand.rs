@@ -37,7 +37,7 @@ impl ByHand {
         let dir = TestDir::new(name);
         let texts: Vec<String> = (1..=3).map(|n| example(&format!("n{n}.toml"))).collect();
         let ports = ports_in(&texts);
-        assert!(ports.len() >= 9, "three listeners a node, {} ports in scripts/n?.toml: {ports:?}", ports.len());
+        assert!(ports.len() >= 12, "four listeners a node, {} ports in scripts/n?.toml: {ports:?}", ports.len());
         let moved: BTreeMap<u16, u16> = ports.iter().copied().zip(free_ports(ports.len())).collect();
         let (mut configs, mut data_dirs) = (BTreeMap::new(), BTreeMap::new());
         for (id, text) in (1..).zip(&texts) {

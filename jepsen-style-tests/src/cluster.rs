@@ -260,6 +260,7 @@ pub struct Node {
     pub client: String,
     pub peer: String,
     pub http: String,
+    pub kafka: String,
     pub data_dir: String,
 }
 
@@ -273,6 +274,7 @@ impl Node {
             client: text("client"),
             peer: text("peer"),
             http: text("http"),
+            kafka: text("kafka"),
             data_dir: text("data_dir"),
         }
     }

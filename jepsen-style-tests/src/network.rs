@@ -100,7 +100,7 @@ impl Isles {
         let own = address(id);
         let text = format!(
             "id = {id}\ndata_dir = {:?}\npeers = [{}]\nclient_bind = \"{own}:7070\"\npeer_bind = \"{own}:7071\"\n\
-             http_bind = \"{own}:7080\"\n",
+             http_bind = \"{own}:7080\"\nkafka_bind = \"{own}:9092\"\n",
             path(format!("data-{id}")).display().to_string(),
             peers.join(", ")
         );

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     exit::Failure,
     global::Global,
-    output::{FormatArg, OutputFormat, print_json, print_line, print_table},
+    output::{FormatArg, OutputFormat, or_none, print_json, print_line, print_table},
     terminal::say,
 };
 use crate::client::{BrokerId, BrokerInfo, ClusterDescription, PartitionId, TopicPartition};
@@ -82,15 +82,15 @@ async fn nodes(format: FormatArg, global: &Global) -> Result<(), Failure> {
                     (false, false) => "learner",
                 };
                 let alive = if b.is_alive { "alive" } else { "dead" };
-                let addresses = [&b.client_address, &b.peer_address, &b.http_address].map(String::clone);
                 let mut row = vec![b.id.to_string(), alive.into(), role.into()];
-                row.extend(addresses);
+                row.extend([&b.client_address, &b.peer_address, &b.http_address].map(String::clone));
+                row.push(or_none(&b.kafka_address));
                 row.extend([b.rack.clone(), b.version.clone()]);
                 row
             };
             say(&format!("cluster {}", answer.cluster_id));
             print_table(
-                &["BROKER", "STATE", "METADATA", "CLIENT", "PEER", "HTTP", "RACK", "VERSION"],
+                &["BROKER", "STATE", "METADATA", "CLIENT", "PEER", "HTTP", "KAFKA", "RACK", "VERSION"],
                 answer.brokers.iter().map(row).collect(),
             )
         }
@@ -104,7 +104,7 @@ fn nodes_json(answer: &ClusterDescription) -> Value {
         .map(|b| {
             json!({
                 "id": b.id, "alive": b.is_alive, "metadata_voter": b.is_metadata_voter, "client": b.client_address,
-                "peer": b.peer_address, "http": b.http_address, "rack": b.rack, "version": b.version,
+                "peer": b.peer_address, "http": b.http_address, "kafka": b.kafka_address, "rack": b.rack, "version": b.version,
             })
         })
         .collect();

@@ -110,6 +110,11 @@ fn table(header: &[&str], rows: Vec<Vec<String>>, preset: TableStyle) -> String 
     lines.join("\n")
 }
 
+/// Returns the cell of a table for what may be missing.
+pub fn or_none(text: &str) -> String {
+    if text.is_empty() { "-".to_string() } else { text.to_string() }
+}
+
 /// A spinner on stderr, silent when that is no terminal.
 pub fn progress(message: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));

@@ -57,7 +57,8 @@ fn run_broker(args: ServerCommand) -> Result<(), Failure> {
     logs::abort_on_panic();
     let span = logs::node_span(config.id);
     logs::enter_for_good(&span);
-    let descriptors = Descriptors::raise().map_err(Failure::failed)?;
+    let shared = Descriptors::raise().map_err(Failure::failed)?;
+    let descriptors = if config.kafka.listener.is_some() { shared } else { shared.without_kafka() };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(worker_threads(config.worker_threads))
@@ -80,7 +81,7 @@ async fn serve(loaded: Loaded, descriptors: Descriptors) -> Result<(), Failure> 
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    if let Some(warning) = descriptors.warning(config.connections_max.into()) {
+    for warning in descriptors.warnings(&config) {
         tracing::warn!("{warning}");
     }
     let signs = LifeSigns::default();
@@ -130,9 +131,10 @@ async fn run_until_signal(
 }
 
 fn announce(id: BrokerId, addresses: &Addresses) {
-    let Addresses { client, peer, http } = addresses;
-    tracing::info!(client, peer, http, "ready");
+    let Addresses { client, peer, http, kafka } = addresses;
+    tracing::info!(client, peer, http, kafka, "ready");
+    let kafka = kafka.as_ref().map(|kafka| format!(", kafka {kafka}")).unwrap_or_default();
     // Whoever started us may not read this.
-    let _ = writeln!(std::io::stdout(), "broker {id} is ready: client {client}, peer {peer}, http {http}");
+    let _ = writeln!(std::io::stdout(), "broker {id} is ready: client {client}, peer {peer}, http {http}{kafka}");
     notify::tell(notify::READY);
 }

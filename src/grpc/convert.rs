@@ -86,6 +86,7 @@ fn broker(broker: BrokerView) -> v1::BrokerInfo {
         client_address: broker.client_address,
         peer_address: broker.peer_address,
         http_address: broker.http_address,
+        kafka_address: broker.kafka_address,
         rack: broker.rack,
         alive: broker.alive,
         metadata_voter: broker.metadata_voter,

@@ -40,7 +40,7 @@ pub fn nodes(view: &ClusterView) -> Value {
         json!({
             "id": broker.id, "alive": broker.alive, "metadata_voter": broker.metadata_voter,
             "client": broker.client_address, "peer": broker.peer_address, "http": broker.http_address,
-            "rack": broker.rack, "version": broker.version,
+            "kafka": broker.kafka_address, "rack": broker.rack, "version": broker.version,
         })
     };
     json!({

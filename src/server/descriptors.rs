@@ -3,6 +3,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::config::ServerConfig;
+
 /// Listeners, logs, the runtime's own, connections on their way to being refused, and some to spare.
 const OWN: u64 = 48;
 /// Below this not even the store has enough.
@@ -34,6 +36,8 @@ pub struct Descriptors {
     pub peers: u64,
     pub http: u64,
     pub clients: u64,
+    /// Connections of Kafka clients.
+    pub kafka: u64,
 }
 
 impl Descriptors {
@@ -63,33 +67,49 @@ impl Descriptors {
         let http = (limit / HTTP_PART).clamp(HTTP_MIN, HTTP_MAX);
         // Data files, blob files, and once more for logs and what compactions write.
         let taken = OWN + 3 * store_files + 2 * peers + http;
-        Some(Descriptors { limit, store_files, peers, http, clients: limit.saturating_sub(taken) })
+        let rest = limit.saturating_sub(taken);
+        Some(Descriptors { limit, store_files, peers, http, clients: rest - rest / 2, kafka: rest / 2 })
     }
 
-    /// What to tell an operator who allows more connections than there are descriptors for.
-    pub fn warning(&self, connections_max: u64) -> Option<String> {
-        let Descriptors { limit, clients, .. } = *self;
-        (clients < connections_max).then(|| {
+    /// The same without a listener for Kafka clients: other clients have their share.
+    pub fn without_kafka(self) -> Descriptors {
+        Descriptors { clients: self.clients + self.kafka, kafka: 0, ..self }
+    }
+
+    /// What to tell an operator who allows more connections than there are descriptors for, a sentence for each key.
+    pub fn warnings(&self, config: &ServerConfig) -> Vec<String> {
+        let Descriptors { limit, clients, kafka, .. } = *self;
+        let kafka_max = config.kafka.listener.as_ref().map_or(0, |_| config.kafka.connections_max);
+        let allowed = [
+            ("connections_max", config.connections_max, clients, "client connections"),
+            ("kafka_connections_max", kafka_max, kafka, "connections of Kafka clients"),
+        ];
+        let too_many = allowed.into_iter().filter(|(_, max, have, _)| *have < u64::from(*max));
+        let warnings = too_many.map(|(key, max, have, what)| {
             format!(
-                "connections_max = {connections_max} does not fit: this process may open {limit} files (ulimit -n), \
-                 which leaves {clients} for client connections; one more is refused. Raise the limit, or lower \
-                 connections_max"
+                "{key} = {max} does not fit: this process may open {limit} files (ulimit -n), which leaves {have} for \
+                 {what}; one more is refused. Raise the limit, or lower {key}"
             )
-        })
+        });
+        warnings.collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::config::ServerArgs;
 
     #[test]
     fn the_store_and_the_peers_have_their_share_before_clients_do() {
         for limit in (LIMIT_MIN..5_000).chain([65_536, 524_288, LIMIT_MAX, u64::MAX]) {
             let shared = Descriptors::share(limit).expect("it is enough");
-            let Descriptors { store_files, peers, http, clients, .. } = shared;
-            assert!(store_files >= 16 && peers >= PEERS_MIN && http >= HTTP_MIN && clients >= 1, "{shared:?}");
-            assert!(OWN + 3 * store_files + 2 * peers + http + clients <= limit, "{shared:?}");
+            let Descriptors { store_files, peers, http, clients, kafka, .. } = shared;
+            assert!(store_files >= 16 && peers >= PEERS_MIN && http >= HTTP_MIN, "{shared:?}");
+            assert!(clients >= 1 && kafka >= 1, "{shared:?}");
+            assert!(OWN + 3 * store_files + 2 * peers + http + clients + kafka <= limit, "{shared:?}");
         }
         assert_eq!(Descriptors::share(LIMIT_MIN - 1), None);
     }
@@ -98,10 +118,28 @@ mod tests {
     fn usual_limits_leave_clients_most_of_them() {
         let usual = Descriptors::share(524_288).expect("it is enough");
         assert_eq!((usual.store_files, usual.peers, usual.http), (STORE_FILES_MAX, PEERS_MAX, HTTP_MAX));
-        assert_eq!(usual.warning(10_000), None);
+        let allowing = config(&[]);
+        assert_eq!(usual.warnings(&allowing), Vec::<String>::new());
         let few = Descriptors::share(256).expect("it is enough");
-        assert_eq!(few.clients, 256 - OWN - 3 * 32 - 2 * 16 - 16);
-        let warning = few.warning(10_000).expect("it does not fit");
-        assert!(warning.contains("10000") && warning.contains("256") && warning.contains("ulimit"), "{warning}");
+        let rest = 256 - OWN - 3 * 32 - 2 * 16 - 16;
+        assert_eq!((few.clients, few.kafka), (rest / 2, rest / 2));
+        let warnings = few.warnings(&allowing);
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        for (warning, key) in warnings.iter().zip(["connections_max = 10000", "kafka_connections_max = 10000"]) {
+            assert!(warning.starts_with(key) && warning.contains("256") && warning.contains("ulimit"), "{warning}");
+        }
+        let few = few.without_kafka();
+        assert_eq!((few.clients, few.kafka), (rest, 0));
+        assert_eq!(few.warnings(&config(&["--kafka-bind="])).len(), 1);
+    }
+
+    fn config(flags: &[&str]) -> ServerConfig {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            server: ServerArgs,
+        }
+        let needed = ["server", "--id=1", "--data-dir=d", "--peers=1@127.0.0.1:7071"];
+        Cli::parse_from(needed.iter().chain(flags)).server.load().expect("valid").config
     }
 }

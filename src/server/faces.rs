@@ -1,7 +1,8 @@
-//! The listeners for clients and for HTTP, and what answers behind them.
+//! The listeners for clients, for Kafka clients and for HTTP, and what answers behind them.
 
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +14,7 @@ use crate::{
     broker::Broker,
     grpc::{self, GrpcOptions},
     http::{self, HttpOptions},
+    kafka::{self, KafkaOptions},
     seam::Listener,
 };
 
@@ -22,6 +24,7 @@ const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// Everybody who asks a broker from outside comes through these. Dropped, they end at once.
 pub struct Faces {
     clients: Face,
+    kafka: Option<Face>,
     http: Face,
 }
 
@@ -34,24 +37,33 @@ struct Face {
 }
 
 impl Faces {
-    /// Serves clients' gRPC on one listener and HTTP on the other, until they are closed.
+    /// Serves clients' gRPC on one listener, Kafka's protocol and HTTP on others, until they are closed.
     pub fn serve(
         broker: &Broker,
         (client_listener, grpc): (Box<dyn Listener>, GrpcOptions),
+        kafka: Option<(Box<dyn Listener>, KafkaOptions)>,
         (http_listener, http): (Box<dyn Listener>, HttpOptions),
     ) -> Faces {
         let stop = CancellationToken::new();
         let serve = grpc::serve(broker.clone(), client_listener, grpc, stop.clone());
         let clients = Face::start("client", stop, serve);
+        let kafka = kafka.map(|(listener, options)| {
+            let stop = CancellationToken::new();
+            let serve = kafka::serve(broker.clone(), listener, options, stop.clone());
+            Face::start("Kafka", stop, serve)
+        });
         let stop = CancellationToken::new();
         let serve = http::serve(broker.clone(), http_listener, http, stop.clone().cancelled_owned());
-        Faces { clients, http: Face::start("HTTP", stop, serve) }
+        Faces { clients, kafka, http: Face::start("HTTP", stop, serve) }
     }
 
     /// Resolves when one of them has ended, which nobody has asked for.
     pub async fn failed(&mut self) -> ServerFailed {
         tokio::select! {
             failed = self.clients.failed() => failed,
+            failed = OptionFuture::from(self.kafka.as_mut().map(Face::failed)), if self.kafka.is_some() => {
+                failed.expect("it is there")
+            }
             failed = self.http.failed() => failed,
         }
     }
@@ -59,7 +71,9 @@ impl Faces {
     /// Takes no new connection and lets those that there are take their last answers. HTTP comes last, so that
     /// whoever asks whether this node is ready is told for as long as clients are.
     pub async fn close(&mut self) {
-        self.clients.close("closing client connections").await;
+        let kafka =
+            OptionFuture::from(self.kafka.as_mut().map(|face| face.close("closing connections of Kafka clients")));
+        tokio::join!(self.clients.close("closing client connections"), kafka);
         self.http.close("closing HTTP connections").await;
     }
 }

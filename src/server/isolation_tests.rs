@@ -68,7 +68,7 @@ impl Fronts {
                 advertised: format!("http-{id}:7080"),
                 descriptors_max: usize::MAX,
             };
-            faces.push(Faces::serve(&node.broker, (client, grpc_options), (http, http_options)));
+            faces.push(Faces::serve(&node.broker, (client, grpc_options), None, (http, http_options)));
         }
         Fronts { names, _faces: faces }
     }

@@ -1,4 +1,4 @@
-//! The addresses that a server listens on: three that are bound together, or none.
+//! The addresses that a server listens on: bound together, or none of them.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -18,25 +18,33 @@ pub struct Addresses {
     pub client: String,
     pub peer: String,
     pub http: String,
+    /// None: there is no listener for Kafka clients.
+    pub kafka: Option<String>,
 }
 
-/// The three listeners, bound and not yet served.
+/// The listeners, bound and not yet served.
 pub struct Listeners {
     pub client: Box<dyn Listener>,
     pub peer: Box<dyn Listener>,
     pub http: Box<dyn Listener>,
+    pub kafka: Option<Box<dyn Listener>>,
 }
 
-/// Binds all three, and says where they are.
+/// Binds all that are configured, and says where they are.
 pub async fn bind_all(net: &dyn Net, config: &ServerConfig) -> Result<(Listeners, Addresses), ServerFailed> {
     let (client, client_address) = bind(net, "client_bind", &config.client).await?;
     let (peer, peer_address) = bind(net, "peer_bind", &config.peer).await?;
     let (http, http_address) = bind(net, "http_bind", &config.http).await?;
-    let addresses = Addresses { client: client_address, peer: peer_address, http: http_address };
-    Ok((Listeners { client, peer, http }, addresses))
+    let kafka = match &config.kafka.listener {
+        Some(listener) => Some(bind(net, "kafka_bind", listener).await?),
+        None => None,
+    };
+    let (kafka, kafka_address) = kafka.unzip();
+    let addresses = Addresses { client: client_address, peer: peer_address, http: http_address, kafka: kafka_address };
+    Ok((Listeners { client, peer, http, kafka }, addresses))
 }
 
-/// Whether all three can be bound now. They are let go again: nobody shall connect to a broker that does not
+/// Whether all of them can be bound now. They are let go again: nobody shall connect to a broker that does not
 /// answer yet.
 pub async fn probe(net: &dyn Net, config: &ServerConfig) -> Result<(), ServerFailed> {
     // All are held until the last is bound: two of them may name one address.

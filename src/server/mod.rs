@@ -29,6 +29,7 @@ use crate::{
     formats::FEATURE_LEVEL,
     grpc::GrpcOptions,
     http::HttpOptions,
+    kafka::KafkaOptions,
     metrics::Metrics,
     seam::{Clock, FileClock, Rng, SystemClock, TcpNet},
     storage::{Store, WriterProbe, has_database},
@@ -97,8 +98,9 @@ impl Server {
         };
         let broker = Broker::start(deps).await?;
         let grpc = grpc_options(config, descriptors, &metrics);
+        let kafka = listeners.kafka.map(|listener| (listener, kafka_options(config, descriptors, &metrics)));
         let http = http_options(config, descriptors, metrics, &addresses);
-        let faces = Faces::serve(&broker, (listeners.client, grpc), (listeners.http, http));
+        let faces = Faces::serve(&broker, (listeners.client, grpc), kafka, (listeners.http, http));
         Ok(Server { broker, store, addresses, faces, _beat: beat })
     }
 
@@ -165,7 +167,7 @@ fn broker_settings(config: &ServerConfig, addresses: &Addresses, room: Room) -> 
         client_address: addresses.client.clone(),
         peer_address: addresses.peer.clone(),
         http_address: addresses.http.clone(),
-        kafka_address: String::new(),
+        kafka_address: addresses.kafka.clone().unwrap_or_default(),
         rack: config.rack.clone(),
         heartbeat: Duration::from_millis(config.heartbeat_ms),
         election_min: Duration::from_millis(config.election_ms_min),
@@ -186,6 +188,15 @@ fn grpc_options(config: &ServerConfig, descriptors: Descriptors, metrics: &Metri
     GrpcOptions {
         connections_max: usize::try_from(config.connections_max).unwrap_or(usize::MAX),
         descriptors_max: usize::try_from(descriptors.clients).unwrap_or(usize::MAX),
+        metrics: metrics.clone(),
+    }
+}
+
+fn kafka_options(config: &ServerConfig, descriptors: Descriptors, metrics: &Metrics) -> KafkaOptions {
+    KafkaOptions {
+        connections_max: usize::try_from(config.kafka.connections_max).unwrap_or(usize::MAX),
+        descriptors_max: usize::try_from(descriptors.kafka).unwrap_or(usize::MAX),
+        auto_create: config.kafka.auto_create_partitions,
         metrics: metrics.clone(),
     }
 }

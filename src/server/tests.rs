@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::*;
 use crate::{
-    config::{ListenerConfig, ServerArgs},
+    config::{KafkaConfig, ListenerConfig, ServerArgs},
     metadata::PARTITIONS_PER_TOPIC_MAX,
     storage::StoreError,
     types::BrokerId,
@@ -43,6 +45,11 @@ async fn s4_what_the_settings_make_impossible_leaves_no_data_directory_behind() 
         );
         assert!(!config.data_dir.exists(), "{failed:?}");
     }
+    let mut kafka = valid.clone();
+    kafka.kafka.listener = Some(ListenerConfig { bind: taken.local_addr().unwrap().to_string(), advertised: None });
+    let failed = refused(&kafka).await;
+    assert!(matches!(&failed, ServerFailed::Bind { key: "kafka_bind", .. }), "{failed:?}");
+    assert!(!kafka.data_dir.exists(), "{failed:?}");
     let alone = ServerConfig { single: Switch::Off, ..valid };
     let failed = refused(&alone).await;
     assert!(matches!(failed, ServerFailed::Alone { .. }) && failed.to_string().contains("--single"), "{failed:?}");
@@ -71,7 +78,8 @@ fn config(data_dir: &Path) -> ServerConfig {
     let peers = "1@127.0.0.1:1".parse().expect("a peer");
     let args = ServerArgs { data_dir: Some(data_dir.into()), ..args() };
     let config = args.load().expect("valid").config;
-    ServerConfig { client: any(), peer: any(), http: any(), peers: vec![peers], ..config }
+    let kafka = KafkaConfig { listener: Some(any()), ..config.kafka.clone() };
+    ServerConfig { client: any(), peer: any(), http: any(), kafka, peers: vec![peers], ..config }
 }
 
 async fn starts_and_stops(config: &ServerConfig) {
@@ -106,6 +114,40 @@ fn one_broker_forms_its_cluster_stops_and_comes_back() {
             "{failed:?}"
         );
     });
+}
+
+/// Key 18, version 0, correlation 7, no client id: which APIs there are.
+const API_VERSIONS: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn kafka_clients_are_told_where_the_listener_is_and_answered_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let descriptors = Descriptors::share(1_024).unwrap();
+    let mut server = Server::start(&config(dir.path()), descriptors, &LifeSigns::default()).await.unwrap();
+    tokio::time::timeout(PATIENCE, server.ready()).await.expect("ready in time");
+    let address = server.addresses().kafka.clone().expect("it listens");
+    let known = server.broker().broker(BrokerId(1)).expect("it is registered");
+    assert_eq!(known.kafka_address, address);
+    let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+    stream.write_all(&API_VERSIONS).await.unwrap();
+    let mut answer = [0; 10];
+    tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("answered in time").unwrap();
+    assert_eq!(answer[4..], [0, 0, 0, 7, 0, 0], "the request's number, and no error");
+    server.stop().await;
+    assert!(tokio::net::TcpStream::connect(&address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn without_an_address_for_kafka_clients_there_is_no_listener() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.kafka.listener = None;
+    let descriptors = Descriptors::share(1_024).unwrap();
+    let mut server = Server::start(&config, descriptors, &LifeSigns::default()).await.unwrap();
+    tokio::time::timeout(PATIENCE, server.ready()).await.expect("ready in time");
+    assert_eq!(server.addresses().kafka, None);
+    assert_eq!(server.broker().broker(BrokerId(1)).map(|known| known.kafka_address), Some(String::new()));
+    server.stop().await;
 }
 
 /// Whoever asks a server that must not go on to stop all the same is not punished for it.

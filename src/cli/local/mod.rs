@@ -22,14 +22,14 @@ use super::{
     contexts::Context,
     exit::Failure,
     global::Global,
-    output::{self, FormatArg, OutputFormat, print_json, print_table},
+    output::{self, FormatArg, OutputFormat, or_none, print_json, print_table},
     terminal::say,
     units,
 };
 use crate::client::{Admin, Cluster};
 use nodes::{ANSWER_TIMEOUT, DirArg, NodeArgs, POLL, find, load, stop_nodes, wait_for};
 use process::{ProcessState, log_tail, spawn, state_of};
-use state::{CONTEXT, Node, State, default_directory, directory};
+use state::{CONTEXT, KAFKA_PORT, Node, State, default_directory, directory};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -121,11 +121,12 @@ fn status(dir: DirArg, format: FormatArg) -> Result<(), Failure> {
                 let process = state_of(n);
                 let pid = n.pid.filter(|_| process != ProcessState::Dead).map_or("-".into(), |pid| pid.to_string());
                 let mut row = vec![n.id.to_string(), pid, process.name().to_string()];
-                row.extend([n.client.clone(), n.peer.clone(), n.http.clone(), n.data_dir.display().to_string()]);
+                row.extend([n.client.clone(), n.peer.clone(), n.http.clone(), or_none(&n.kafka)]);
+                row.push(n.data_dir.display().to_string());
                 row
             };
             print_table(
-                &["NODE", "PID", "STATE", "CLIENT", "PEER", "HTTP", "DATA"],
+                &["NODE", "PID", "STATE", "CLIENT", "PEER", "HTTP", "KAFKA", "DATA"],
                 state.nodes.iter().map(row).collect(),
             )
         }
@@ -141,7 +142,7 @@ fn status_json(state: &State) -> Value {
             let process = state_of(n);
             json!({
                 "id": n.id, "pid": n.pid.filter(|_| process != ProcessState::Dead), "state": process.name(),
-                "client": n.client, "peer": n.peer, "http": n.http, "data_dir": n.data_dir,
+                "client": n.client, "peer": n.peer, "http": n.http, "kafka": n.kafka, "data_dir": n.data_dir,
             })
         })
         .collect();
@@ -149,13 +150,13 @@ fn status_json(state: &State) -> Value {
 }
 
 async fn start(args: StartArgs, global: &Global) -> Result<(), Failure> {
-    let dir = match args.dir.dir {
-        Some(dir) => directory(Some(dir))?,
+    let (dir, kafka_from) = match args.dir.dir {
+        Some(dir) => (directory(Some(dir))?, None),
         // Not the last one used: `start` without --dir means the usual place.
-        None => default_directory()?,
+        None => (default_directory()?, Some(KAFKA_PORT)),
     };
     let mut state = match State::load(&dir)? {
-        None => State::create(&dir, args.nodes.unwrap_or(3), &args.settings)?,
+        None => State::create(&dir, args.nodes.unwrap_or(3), &args.settings, kafka_from)?,
         Some(state) => {
             let there = state.nodes.len() as u64;
             if args.nodes.is_some_and(|nodes| nodes != there) {
@@ -183,7 +184,8 @@ async fn start(args: StartArgs, global: &Global) -> Result<(), Failure> {
     wait_formed(&state, &mut children, global.timeout).await?;
     say(&format!("{} nodes are up; data and logs in {}", state.nodes.len(), dir.display()));
     for node in &state.nodes {
-        say(&format!("  node {}: client {}, http {}", node.id, node.client, node.http));
+        let kafka = if node.kafka.is_empty() { String::new() } else { format!(", kafka {}", node.kafka) };
+        say(&format!("  node {}: client {}, http {}{kafka}", node.id, node.client, node.http));
     }
     Ok(())
 }
@@ -264,12 +266,13 @@ mod tests {
             client: "127.0.0.1:1".into(),
             peer: "127.0.0.1:2".into(),
             http: "127.0.0.1:3".into(),
+            kafka: "127.0.0.1:4".into(),
             data_dir: "/d/n1/data".into(),
             config: "/d/n1/node.toml".into(),
             log: "/d/n1/log".into(),
         };
         let want = json!({"nodes":[{"id":1,"pid":null,"state":"stopped","client":"127.0.0.1:1","peer":"127.0.0.1:2",
-            "http":"127.0.0.1:3","data_dir":"/d/n1/data"}]});
+            "http":"127.0.0.1:3","kafka":"127.0.0.1:4","data_dir":"/d/n1/data"}]});
         assert_eq!(status_json(&State { nodes: vec![node] }), want);
     }
 }

@@ -147,6 +147,7 @@ mod tests {
             client: String::new(),
             peer: String::new(),
             http: String::new(),
+            kafka: String::new(),
             data_dir: "/nowhere".into(),
             config: "/nowhere/node.toml".into(),
             log: "/nowhere/log".into(),

@@ -33,6 +33,9 @@ pub struct Node {
     pub client: String,
     pub peer: String,
     pub http: String,
+    /// The address for Kafka clients. Empty: the node has no listener for them.
+    #[serde(default)]
+    pub kafka: String,
     pub data_dir: PathBuf,
     pub config: PathBuf,
     pub log: PathBuf,
@@ -56,10 +59,20 @@ impl State {
         write_whole(&dir.join(STATE_FILE), &text)
     }
 
-    /// A new cluster's nodes, with ports that were free a moment ago, and their configuration files.
-    pub fn create(dir: &Path, nodes: u64, settings: &[(String, String)]) -> Result<State, Failure> {
-        let mut ports = free_ports(nodes as usize * 3)?.into_iter();
-        let mut address = || format!("127.0.0.1:{}", ports.next().expect("three ports a node"));
+    /// A new cluster's nodes, with ports that were free a moment ago, and their configuration files. `kafka_from`: where
+    /// the ports for Kafka clients begin, as far as these are free; None: anywhere.
+    pub fn create(
+        dir: &Path,
+        nodes: u64,
+        settings: &[(String, String)],
+        kafka_from: Option<u16>,
+    ) -> Result<State, Failure> {
+        let count = nodes as usize;
+        let near = kafka_from.map(|first| free_ports_from(first, count)).unwrap_or_default();
+        let mut ports = free_ports(count * 4 - near.len())?.into_iter();
+        let mut near = near.into_iter();
+        let mut address = || format!("127.0.0.1:{}", ports.next().expect("four ports a node"));
+        let configured = settings.iter().rev().find(|(key, _)| key == "kafka_bind").map(|(_, value)| value.clone());
         let nodes: Vec<Node> = (1..=nodes)
             .map(|id| {
                 let home = dir.join(format!("n{id}"));
@@ -69,6 +82,11 @@ impl State {
                     client: address(),
                     peer: address(),
                     http: address(),
+                    kafka: match (&configured, near.next()) {
+                        (Some(bind), _) => bind.clone(),
+                        (None, Some(port)) => format!("127.0.0.1:{port}"),
+                        (None, None) => address(),
+                    },
                     data_dir: home.join("data"),
                     config: home.join("node.toml"),
                     log: home.join("log"),
@@ -101,6 +119,7 @@ impl State {
         table.insert("client_bind".into(), node.client.clone().into());
         table.insert("peer_bind".into(), node.peer.clone().into());
         table.insert("http_bind".into(), node.http.clone().into());
+        table.insert("kafka_bind".into(), node.kafka.clone().into());
         for (key, value) in settings {
             // A number where it is one: the file knows types, a flag does not.
             let value = value.parse().map_or_else(|_| toml::Value::String(value.clone()), toml::Value::Integer);
@@ -124,8 +143,19 @@ impl State {
 /// The ports to choose from: they lie below the range from which systems take ports for outgoing connections, so that a
 /// node that was down for a while finds its own free when it comes back.
 const PORTS: std::ops::Range<u16> = 15_000..32_000;
+/// Kafka's usual port. The cluster in the usual place takes it and those that follow, which every Kafka client tries
+/// first; other clusters, of which there may be many at once, take any.
+pub const KAFKA_PORT: u16 = 9_092;
+/// How many ports are tried from a wanted one on.
+const NEAR_MAX: u16 = 100;
 /// How often a port is tried for: of so many tries one finds a free one, or something else is wrong.
 const TRIES_PER_PORT: usize = 100;
+
+/// Finds the first ports of loopback from `first` on that nobody uses now: as many as are wanted, or fewer.
+fn free_ports_from(first: u16, count: usize) -> Vec<u16> {
+    let near = first..first.saturating_add(NEAR_MAX);
+    near.filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).take(count).collect()
+}
 
 /// Finds ports of loopback that nobody uses now. All are held until the last is chosen, so they differ.
 fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
@@ -178,12 +208,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         assert_eq!(State::load(dir.path()), Ok(None));
         let settings = [("heartbeat_ms".to_string(), "100".to_string()), ("rack".into(), "r".into())];
-        let state = State::create(dir.path(), 3, &settings).expect("creates");
+        let state = State::create(dir.path(), 3, &settings, None).expect("creates");
         assert_eq!(State::load(dir.path()), Ok(Some(state.clone())));
-        let mut all: Vec<&String> = state.nodes.iter().flat_map(|n| [&n.client, &n.peer, &n.http]).collect();
+        let mut all: Vec<&String> = state.nodes.iter().flat_map(|n| [&n.client, &n.peer, &n.http, &n.kafka]).collect();
         all.sort();
         all.dedup();
-        assert_eq!(all.len(), 9, "every port once");
+        assert_eq!(all.len(), 12, "every port once");
         let config: toml::Table =
             fs::read_to_string(&state.nodes[1].config).expect("config").parse().expect("it is TOML");
         assert_eq!(config["id"].as_integer(), Some(2));
@@ -191,12 +221,47 @@ mod tests {
         assert_eq!(config["rack"].as_str(), Some("r"));
         assert_eq!(config["peers"].as_array().map(Vec::len), Some(3));
         assert_eq!(config["client_bind"].as_str(), Some(state.nodes[1].client.as_str()));
+        assert_eq!(config["kafka_bind"].as_str(), Some(state.nodes[1].kafka.as_str()));
+    }
+
+    /// A taken one is left out, and what was set by hand goes before all.
+    #[test]
+    fn ports_for_kafka_clients_begin_where_they_are_wanted() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let first = taken.local_addr().expect("bound").port();
+        let kafka = |settings: &[(String, String)]| {
+            let dir = tempfile::tempdir().expect("temporary directory");
+            let state = State::create(dir.path(), 2, settings, Some(first)).expect("creates");
+            state.nodes.into_iter().map(|node| node.kafka).collect::<Vec<_>>()
+        };
+        let near = kafka(&[]);
+        let ports: Vec<u16> = near
+            .iter()
+            .filter_map(|address| address.rsplit_once(':'))
+            .filter_map(|(_, port)| port.parse().ok())
+            .collect();
+        assert!(ports[0] > first && ports[1] > ports[0] && ports[1] - first < NEAR_MAX, "{near:?} from {first} on");
+        assert_eq!(kafka(&[("kafka_bind".to_string(), String::new())]), ["", ""]);
+    }
+
+    /// Of a version that knew nothing of Kafka.
+    #[test]
+    fn a_state_without_addresses_for_kafka_clients_is_read() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let state = State::create(dir.path(), 1, &[], None).expect("creates");
+        let path = dir.path().join(STATE_FILE);
+        let text = fs::read_to_string(&path).expect("it was written");
+        let old = text.replace(&format!("\"kafka\": \"{}\",", state.nodes[0].kafka), "");
+        assert_ne!(old, text);
+        fs::write(&path, old).expect("the test's own");
+        let read = State::load(dir.path()).expect("it is read").expect("it is there");
+        assert_eq!((&read.nodes[0].http, read.nodes[0].kafka.as_str()), (&state.nodes[0].http, ""));
     }
 
     #[test]
     fn an_unknown_node_is_named_beside_the_known() {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let state = State::create(dir.path(), 2, &[]).expect("creates");
+        let state = State::create(dir.path(), 2, &[], None).expect("creates");
         let failure = state.node(9).expect_err("there is no 9");
         assert_eq!((failure.code, failure.message.as_str()), (4, "no node 9 here; there are 1, 2"));
     }

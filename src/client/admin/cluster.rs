@@ -213,6 +213,8 @@ pub struct BrokerInfo {
     pub peer_address: String,
     /// Where its metrics and console are, as host:port.
     pub http_address: String,
+    /// Where Kafka clients reach the broker, as host:port; empty if it has no listener for them, or has not said so yet.
+    pub kafka_address: String,
     /// Where it stands; empty if its operator did not say.
     pub rack: String,
     /// Whether the broker that answered hears from this one.
@@ -230,6 +232,7 @@ impl BrokerInfo {
             client_address: broker.client_address,
             peer_address: broker.peer_address,
             http_address: broker.http_address,
+            kafka_address: broker.kafka_address,
             rack: broker.rack,
             is_alive: broker.alive,
             is_metadata_voter: broker.metadata_voter,

@@ -39,6 +39,8 @@ struct Node {
     role: &'static str,
     client: String,
     http: String,
+    /// Empty: none is known.
+    kafka: String,
     rack: String,
     version: String,
     disk: String,
@@ -79,6 +81,7 @@ fn node(view: &ClusterView, broker: &BrokerView, figures: Option<NodeFigures>) -
         role: role(view.metadata_leader.map(|leader| leader.broker), broker),
         client: broker.client_address.clone(),
         http: broker.http_address.clone(),
+        kafka: broker.kafka_address.clone(),
         rack: broker.rack.clone(),
         version: broker.version.clone(),
         disk: free.map_or("?".into(), units::bytes),

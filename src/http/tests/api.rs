@@ -25,7 +25,7 @@ async fn health_and_nodes_are_frozen() {
     assert_eq!(nodes["metadata_leader"], 2);
     let want = json!({
         "id": 1, "alive": true, "metadata_voter": true, "client": "n1:7070", "peer": "n1:7071", "http": "n1:7080",
-        "rack": "r1", "version": "0.1.0",
+        "kafka": "n1:9092", "rack": "r1", "version": "0.1.0",
     });
     assert_eq!((&nodes["brokers"][0], nodes["brokers"].as_array().map(Vec::len)), (&want, Some(3)));
 }

@@ -31,6 +31,7 @@ async fn the_overview_shows_health_brokers_and_charts_with_units() {
         "<span class=\"mark bad\">dead</span>",
         "<td data-label=\"Metadata\">leader</td>",
         "href=\"http://n2:7080/\"",
+        "<code>n2:9092</code>",
         "1.0 GiB",
         "KiB/s",
         "records/s",
