@@ -58,7 +58,7 @@ class Own:
         self.binary = os.environ.get("FLOTILLA_BIN") or self.build()
         self.dir = tempfile.mkdtemp(prefix="flotilla-clients.")
         self.local("start", "--nodes", "3")
-        nodes = json.loads(self.local("status", "-o", "json"))["nodes"]
+        nodes = json.loads(self.local("status", "--format", "json"))["nodes"]
         self.ids = {node["kafka"]: node["id"] for node in nodes}
         self.bootstrap = ",".join(self.ids)
 
