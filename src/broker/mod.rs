@@ -300,7 +300,6 @@ impl Broker {
 
     /// Kafka's OffsetCommit, of any size: [`Broker::commit_offsets`] by Kafka's rules. A member's commits are applied in
     /// the order of these calls, whenever the futures are polled; who drops one has given it up.
-    #[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
     pub fn classic_commit(
         &self,
         _: &Caller,
@@ -345,19 +344,16 @@ impl Broker {
     }
 
     /// Kafka's JoinGroup: answered when the rebalance that it belongs to is complete.
-    #[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
     pub async fn classic_join(&self, _: &Caller, join: ClassicJoin) -> Result<ClassicJoined, GroupError> {
         self.parts.groups.classic_join(join).await
     }
 
     /// Kafka's SyncGroup: answered when the group leader has sent its assignments.
-    #[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
     pub async fn classic_sync(&self, _: &Caller, sync: ClassicSync) -> Result<ClassicSynced, GroupError> {
         self.parts.groups.sync_classic(sync).await
     }
 
     /// Answers Kafka's Heartbeat.
-    #[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
     pub async fn classic_heartbeat(&self, _: &Caller, beat: ClassicBeat) -> Result<(), GroupError> {
         self.parts.groups.classic_heartbeat(beat).await
     }

@@ -3,7 +3,7 @@
 use super::{
     api,
     call::Route,
-    wire::{FetchRequest, ProduceRequest},
+    wire::{FetchRequest, OffsetCommitRequest, ProduceRequest},
 };
 
 /// All that is served, in order of keys.
@@ -13,8 +13,18 @@ pub(super) const ROUTES: &[Route] = &[
     Route::begun_by::<FetchRequest>(api::fetch::VERSIONS, api::fetch::begin),
     Route::of::<api::list_offsets::ListOffsets>(),
     Route::of::<api::metadata::MetadataApi>(),
+    Route::begun_by::<OffsetCommitRequest>(api::offset_commit::VERSIONS, api::offset_commit::begin),
+    Route::of::<api::offset_fetch::OffsetFetch>(),
     Route::of::<api::find_coordinator::FindCoordinator>(),
+    Route::waiting::<api::join_group::JoinGroup>(),
+    Route::of::<api::heartbeat::Heartbeat>(),
+    Route::of::<api::leave_group::LeaveGroup>(),
+    Route::waiting::<api::sync_group::SyncGroup>(),
+    Route::of::<api::describe_groups::DescribeGroups>(),
+    Route::of::<api::list_groups::ListGroups>(),
     Route::of::<api::api_versions::ApiVersions>(),
     Route::of::<api::init_producer_id::InitProducerId>(),
     Route::of::<api::offset_for_leader_epoch::OffsetForLeaderEpoch>(),
+    Route::of::<api::delete_groups::DeleteGroups>(),
+    Route::of::<api::offset_delete::OffsetDelete>(),
 ];

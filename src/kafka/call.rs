@@ -6,6 +6,7 @@ use kafka_wire_core::Decoder;
 
 use super::{
     client::{Answering, Asked, Begun, Closing, Lane, Served},
+    limits,
     segments::Segments,
     wire::{self, KafkaRequest, RequestResponsePair},
 };
@@ -19,6 +20,11 @@ pub(super) trait KafkaApi: 'static {
     /// Changes something, or must be seen in the order asked.
     const LANE: Lane = Lane::Serial;
 
+    /// How many partitions a request names. One that names more than [`limits::NAMED_PARTITIONS_MAX`] is not answered.
+    fn partitions(_: &Self::Request) -> usize {
+        0
+    }
+
     fn answer(
         asked: &Asked,
         request: Self::Request,
@@ -26,7 +32,6 @@ pub(super) trait KafkaApi: 'static {
 }
 
 /// An API that waits for something that may never happen: nobody works on it for a client that is gone.
-#[allow(dead_code, reason = "the next APIs, of groups, wait")]
 pub(super) trait WaitingApi: KafkaApi {}
 
 pub(super) type Begin = fn(Asked, Decoder, Held) -> BoxFuture<'static, Result<Begun, Closing>>;
@@ -49,7 +54,6 @@ impl Route {
         Route::begun_by::<A::Request>(A::VERSIONS, begin_simple::<A>)
     }
 
-    #[allow(dead_code, reason = "the next APIs, of groups, wait")]
     pub const fn waiting<A: WaitingApi>() -> Route {
         Route::begun_by::<A::Request>(A::VERSIONS, begin_waiting::<A>)
     }
@@ -80,19 +84,18 @@ impl Route {
 }
 
 fn begin_simple<A: KafkaApi>(asked: Asked, decoder: Decoder, held: Held) -> BoxFuture<'static, Result<Begun, Closing>> {
-    let begun = decode::<A::Request>(decoder, asked.version)
+    let begun = decode_bounded::<A>(decoder, asked.version)
         .map(|request| Begun { lane: A::LANE, answering: answer::<A>(asked, request, held) });
     std::future::ready(begun).boxed()
 }
 
-#[allow(dead_code, reason = "the next APIs, of groups, wait")]
 fn begin_waiting<A: WaitingApi>(
     asked: Asked,
     decoder: Decoder,
     held: Held,
 ) -> BoxFuture<'static, Result<Begun, Closing>> {
     let gone = asked.client.gone.clone();
-    let begun = decode::<A::Request>(decoder, asked.version).map(|request| {
+    let begun = decode_bounded::<A>(decoder, asked.version).map(|request| {
         let answering = answer::<A>(asked, request, held);
         let answering = async move { gone.run_until_cancelled(answering).await.unwrap_or(Err(Closing::Gone)) };
         Begun { lane: A::LANE, answering: answering.boxed() }
@@ -108,6 +111,18 @@ fn answer<A: KafkaApi>(asked: Asked, request: A::Request, held: Held) -> Answeri
         answer.map(Some)
     }
     .boxed()
+}
+
+fn decode_bounded<A: KafkaApi>(decoder: Decoder, version: i16) -> Result<A::Request, Closing> {
+    let request = decode(decoder, version)?;
+    check_partitions(<A::Request as wire::KafkaMessage>::NAME, A::partitions(&request))?;
+    Ok(request)
+}
+
+/// Names and answers of partitions take much more room than their numbers took on the wire.
+pub(super) fn check_partitions(api: &'static str, partitions: usize) -> Result<(), Closing> {
+    let max = limits::NAMED_PARTITIONS_MAX;
+    if partitions > max { Err(Closing::TooManyPartitions { api, partitions, max }) } else { Ok(()) }
 }
 
 /// The body of a request.

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     sync::{Arc, OnceLock},
 };
 
@@ -47,6 +48,7 @@ pub(super) struct Served {
 pub(super) struct Client {
     pub shared: Arc<Shared>,
     pub closer: Arc<Closer>,
+    pub from: SocketAddr,
     /// The client has closed its side, or this broker stops: whoever waits for something to happen gives up.
     pub gone: CancellationToken,
     /// What the client says it is (KIP-511).
@@ -57,7 +59,6 @@ pub(super) struct Client {
 #[derive(Clone)]
 pub(super) struct Asked {
     pub client: Arc<Client>,
-    #[allow(dead_code, reason = "the next APIs, of groups, keep it")]
     pub client_id: Option<StrBytes>,
     pub version: i16,
     pub correlation: i32,
@@ -68,6 +69,8 @@ pub(super) struct Asked {
 pub(super) enum Lane {
     /// After all before it of this lane have their answers.
     Serial,
+    /// At once; what is behind it in the serial lane begins when it has its answer too.
+    Early,
     /// At once.
     Free,
 }

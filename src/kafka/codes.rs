@@ -9,7 +9,8 @@ use std::fmt::Display;
 
 use super::{limits, wire::StrBytes};
 use crate::{
-    broker::{AdminError, Effect, FetchError, ProduceError},
+    broker::{AdminError, Effect, FetchError, ProduceError, groups::GroupError},
+    group::OffsetRefusal,
     metadata::Refusal,
     raft::TransferError,
     record::BatchError,
@@ -41,10 +42,20 @@ codes! {
     NotLeaderOrFollower = 6,
     RequestTimedOut = 7,
     MessageTooLarge = 10,
+    OffsetMetadataTooLarge = 12,
+    CoordinatorLoadInProgress = 14,
     CoordinatorNotAvailable = 15,
+    NotCoordinator = 16,
     InvalidTopicException = 17,
     NotEnoughReplicas = 19,
     InvalidRequiredAcks = 21,
+    IllegalGeneration = 22,
+    InconsistentGroupProtocol = 23,
+    InvalidGroupId = 24,
+    UnknownMemberId = 25,
+    InvalidSessionTimeout = 26,
+    RebalanceInProgress = 27,
+    InvalidCommitOffsetSize = 28,
     InvalidTimestamp = 32,
     UnsupportedVersion = 35,
     TopicAlreadyExists = 36,
@@ -60,12 +71,18 @@ codes! {
     TransactionalIdAuthorizationFailed = 53,
     KafkaStorageError = 56,
     UnknownProducerId = 59,
+    NonEmptyGroup = 68,
+    GroupIdNotFound = 69,
     FetchSessionIdNotFound = 70,
     FencedLeaderEpoch = 74,
     UnknownLeaderEpoch = 75,
     UnsupportedCompressionType = 76,
+    MemberIdRequired = 79,
     PreferredLeaderNotAvailable = 80,
+    GroupMaxSizeReached = 81,
+    FencedInstanceId = 82,
     EligibleLeadersNotAvailable = 83,
+    GroupSubscribedToTopic = 86,
     InvalidRecord = 87,
     UnknownTopicId = 100,
 }
@@ -182,6 +199,84 @@ fn of_refusal(refusal: &Refusal) -> Code {
         | Refusal::BrokersBehind { .. }
         | Refusal::LevelLowered { .. }
         | Refusal::Group(_) => Code::InvalidRequest,
+    }
+}
+
+/// What was asked of a group: clients know other codes of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GroupAsk {
+    Join,
+    /// What a member says after it has joined: sync, heartbeat, leaving.
+    Member,
+    /// `by_id`: the client named the topics by their ids.
+    Commit {
+        by_id: bool,
+    },
+    FetchOffsets,
+    Admin,
+}
+
+/// Whatever may pass by itself has a code after which the clients of this request try again; Java's take any other for
+/// a bug, and tell their application so.
+pub(super) fn of_group(error: &GroupError, ask: GroupAsk) -> Code {
+    match error {
+        GroupError::InvalidGroupName { .. } => Code::InvalidGroupId,
+        GroupError::UnknownMember { .. } => Code::UnknownMemberId,
+        GroupError::MemberIdRequired { .. } => Code::MemberIdRequired,
+        GroupError::FencedInstance { .. } => Code::FencedInstanceId,
+        GroupError::Refused { .. } => Code::IllegalGeneration,
+        GroupError::Rebalancing { .. } => Code::RebalanceInProgress,
+        GroupError::ProtocolMismatch { .. } => Code::InconsistentGroupProtocol,
+        GroupError::InvalidSessionTimeout { .. } => Code::InvalidSessionTimeout,
+        GroupError::GroupFull { .. } => Code::GroupMaxSizeReached,
+        GroupError::LimitReached { .. } => match ask {
+            GroupAsk::Join => Code::GroupMaxSizeReached,
+            GroupAsk::Commit { .. } => Code::InvalidCommitOffsetSize,
+            GroupAsk::Member | GroupAsk::FetchOffsets | GroupAsk::Admin => Code::InvalidRequest,
+        },
+        GroupError::InvalidRequest { .. } => Code::InvalidRequest,
+        GroupError::NotEmpty { .. } => Code::NonEmptyGroup,
+        GroupError::UnknownGroup { .. } => match ask {
+            GroupAsk::Join | GroupAsk::Member | GroupAsk::Commit { .. } => Code::UnknownMemberId,
+            GroupAsk::FetchOffsets | GroupAsk::Admin => Code::GroupIdNotFound,
+        },
+        GroupError::NoCoordinator { .. } => match ask {
+            GroupAsk::FetchOffsets => Code::NotCoordinator,
+            GroupAsk::Join | GroupAsk::Member | GroupAsk::Commit { .. } | GroupAsk::Admin => {
+                Code::CoordinatorNotAvailable
+            }
+        },
+        GroupError::Crowded { .. } => match ask {
+            GroupAsk::Join | GroupAsk::Commit { .. } | GroupAsk::FetchOffsets => Code::CoordinatorLoadInProgress,
+            GroupAsk::Member | GroupAsk::Admin => Code::CoordinatorNotAvailable,
+        },
+        GroupError::OutcomeUnknown { .. } => match ask {
+            GroupAsk::Commit { .. } => Code::RequestTimedOut,
+            GroupAsk::Join | GroupAsk::Member | GroupAsk::FetchOffsets | GroupAsk::Admin => Code::NotCoordinator,
+        },
+        GroupError::UnknownTopic { .. } => match ask {
+            GroupAsk::Commit { by_id: true } => Code::UnknownTopicId,
+            GroupAsk::Commit { by_id: false }
+            | GroupAsk::Join
+            | GroupAsk::Member
+            | GroupAsk::FetchOffsets
+            | GroupAsk::Admin => Code::UnknownTopicOrPartition,
+        },
+        GroupError::UnknownPartition { .. } => Code::UnknownTopicOrPartition,
+        GroupError::TopicReplaced { .. } => Code::UnknownTopicId,
+        GroupError::OffsetRefused { refusal, .. } => of_offset(refusal),
+    }
+}
+
+fn of_offset(refusal: &OffsetRefusal) -> Code {
+    match refusal {
+        OffsetRefusal::UnknownTopic | OffsetRefusal::UnknownPartition => Code::UnknownTopicOrPartition,
+        // Of members whose partitions the server assigns.
+        OffsetRefusal::NotHeld | OffsetRefusal::OldEpoch { .. } => Code::IllegalGeneration,
+        OffsetRefusal::InUse => Code::GroupSubscribedToTopic,
+        OffsetRefusal::NegativeOffset => Code::InvalidRequest,
+        OffsetRefusal::MetadataTooLarge { .. } => Code::OffsetMetadataTooLarge,
+        OffsetRefusal::LimitReached { .. } => Code::InvalidCommitOffsetSize,
     }
 }
 

@@ -33,7 +33,8 @@ use crate::broker::held::Closer;
 pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send, from: SocketAddr, shared: Arc<Shared>) {
     shared.probe.connection_opened();
     let gone = shared.stop.child_token();
-    let client = Arc::new(Client { shared, closer: Arc::default(), gone: gone.clone(), software: OnceLock::new() });
+    let client =
+        Arc::new(Client { shared, closer: Arc::default(), from, gone: gone.clone(), software: OnceLock::new() });
     let (read, write) = split(stream);
     let (begun, to_answer) = mpsc::channel(1);
     let reading = async {
@@ -106,12 +107,21 @@ async fn begin(
     }
     let (done, next) = oneshot::channel();
     let before = before.replace(next);
-    Ok(async move {
+    let those_before = async move {
         if let Some(before) = before {
             // It ends without a word: its sender is dropped.
             let _ = before.await;
         }
-        let answer = answering.await;
+    };
+    Ok(async move {
+        let answer = match lane {
+            // Its answer leaves after theirs in any case.
+            Lane::Early => tokio::join!(answering, those_before).0,
+            Lane::Serial | Lane::Free => {
+                those_before.await;
+                answering.await
+            }
+        };
         drop(done);
         answer
     }

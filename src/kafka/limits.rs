@@ -41,6 +41,13 @@ pub const ELEMENTS_MAX: usize = 100_000;
 /// Partitions in one Produce request, and in one Fetch.
 pub use crate::broker::FETCH_PARTITIONS_MAX as PARTITIONS_MAX;
 
+/// Bytes that one answer about groups holds, roughly: all that every group together may hold. A group may be named many
+/// times in a request; those beyond are refused.
+pub use crate::group::limits::GROUPS_BYTES_MAX as GROUPS_ANSWER_BYTES_MAX;
+/// Partitions in one request about committed offsets: all that a group may have committed. Beyond it the connection is
+/// closed.
+pub use crate::group::limits::OFFSETS_PER_GROUP_MAX as NAMED_PARTITIONS_MAX;
+
 /// A connection without a byte in either direction for so long is closed (Kafka's `connections.max.idle.ms`).
 pub const SILENCE: Silence = Silence::Always(Duration::from_secs(600));
 

@@ -12,6 +12,7 @@ mod client;
 mod codes;
 mod connection;
 mod frame;
+mod group_views;
 pub mod limits;
 mod segments;
 #[cfg(test)]

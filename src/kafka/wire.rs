@@ -8,7 +8,7 @@ pub(super) use kafka_wire::*;
 pub(super) use kafka_wire_core::{StrBytes, Uuid};
 
 use super::limits;
-use crate::types::TopicId;
+use crate::types::{PartitionId, TopicId};
 
 /// A message of the codec with some of its fields set: its structs cannot be written out, since later ones have more.
 macro_rules! message {
@@ -95,4 +95,29 @@ pub(super) fn uuid(id: TopicId) -> Uuid {
 /// None: all zeros, which stands for no id.
 pub(super) fn topic_id(uuid: Uuid) -> Option<TopicId> {
     (!uuid.is_zero()).then(|| TopicId(u128::from_be_bytes(uuid.to_bytes())))
+}
+
+/// What a consumer says that it reads, in the bytes of the consumers' protocol.
+pub(super) fn consumer_subscription(topics: &[String]) -> Bytes {
+    let topics = topics.iter().map(|topic| topic.as_str().into()).collect();
+    let subscription = message!(ConsumerProtocolSubscription { topics: topics });
+    of_consumers(|bytes, version| encode_consumer_protocol_subscription(bytes, &subscription, version))
+}
+
+/// The partitions of a consumer, in the same bytes.
+pub(super) fn consumer_assignment<'a>(assigned: impl Iterator<Item = (&'a str, &'a [PartitionId])>) -> Bytes {
+    let assigned = assigned.map(|(topic, numbers)| {
+        let partitions = numbers.iter().map(|number| number.0).collect();
+        message!(consumer_protocol_assignment::TopicPartition { topic: topic.into(), partitions: partitions })
+    });
+    let assignment = message!(ConsumerProtocolAssignment { assigned_partitions: assigned.collect() });
+    of_consumers(|bytes, version| encode_consumer_protocol_assignment(bytes, &assignment, version))
+}
+
+/// Empty if it cannot be written, as what is not known.
+fn of_consumers(encode: impl Fn(&mut BytesMut, ApiVersion) -> Result<usize, EncodeError>) -> Bytes {
+    let mut bytes = BytesMut::new();
+    // What it writes before it fails it takes back.
+    let _ = encode(&mut bytes, ApiVersion::new(0));
+    bytes.freeze()
 }

@@ -7,8 +7,6 @@
 //! join whose round came and went unseen joins the next round by itself. Who waits holds a place of a bounded number,
 //! until its future is dropped: nobody beats for a client whose connection is gone.
 
-#![allow(dead_code, reason = "the next face, Kafka's, asks for it")]
-
 use std::time::Duration;
 
 use tokio::{

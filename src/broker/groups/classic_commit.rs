@@ -4,8 +4,6 @@
 //! hold goes in several, one after the other, and each offset that is not committed is named. Leaves out: judging
 //! members and partitions, which `apply` does.
 
-#![allow(dead_code, reason = "the next face, Kafka's, asks for it")]
-
 use super::{classic_rules, limits, part::Groups, turns::Turn};
 use crate::{
     broker::{

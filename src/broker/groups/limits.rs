@@ -18,10 +18,8 @@ pub const OFFSETS_PER_REQUEST_MAX: usize = 10_000;
 /// Bytes of one commit: it must fit one entry.
 pub const COMMIT_REQUEST_BYTES_MAX: usize = COMMIT_ENTRY_BYTES_MAX;
 
-#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 /// Bytes of offsets that one piece of a larger commit holds: with its names it fits a request.
 pub const COMMIT_PIECE_BYTES_MAX: usize = COMMIT_REQUEST_BYTES_MAX / 2;
-#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 /// Commits of classic members that wait for those before them at one broker, or whose fate is not known yet: as many
 /// as may wait at the coordinator.
 pub const COMMIT_TURNS_MAX: usize = COMMITS_MAX;
@@ -59,10 +57,8 @@ pub const SESSION_DEFAULT: Duration = Duration::from_secs(10);
 pub const SESSION_MIN: Duration = Duration::from_millis(group::limits::SESSION_TIMEOUT_MS_MIN as u64);
 pub const SESSION_MAX: Duration = Duration::from_millis(group::limits::SESSION_TIMEOUT_MS_MAX as u64);
 /// Kafka's lower bound of a classic member's session.
-#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 pub const CLASSIC_SESSION_MIN: Duration = Duration::from_secs(6);
 /// The longest that a join phase waits for a member: who names more is given this.
-#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 pub const REBALANCE_MAX: Duration = Duration::from_millis(group::limits::REBALANCE_TIMEOUT_MS_MAX as u64);
 /// How long a member may take to let go of a partition, if it names nothing.
 pub const REBALANCE_DEFAULT: Duration = Duration::from_secs(60);
@@ -77,17 +73,13 @@ pub const WAITING_BEATS_PER_SECOND_MAX: u32 = 500;
 /// Member ids handed out (KIP-394) that have not joined yet; the oldest are forgotten.
 pub const PROMISED_IDS_MAX: usize = 10_000;
 /// A waiting join or sync looks at the metadata no more often than this, however fast that changes.
-#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 pub const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Looks a second of all joins and syncs that wait at a broker: a microsecond each, so some hundredths of a core.
-#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 pub const LOOKS_PER_SECOND_MAX: u32 = 20_000;
 /// Joins and syncs that wait at one broker: half of all members that a cluster may have.
-#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 pub const WAITING_MAX: usize = 10_000;
 /// How often a waiting join joins the next round by itself, having seen nothing of the one before. More says
 /// that this broker is far behind: the client is told to join again.
-#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 pub const REJOINS_MAX: usize = 16;
 /// The bytes of the readable part of a drawn member id; the rest is random.
 pub const MEMBER_PREFIX_BYTES_MAX: usize = 200;

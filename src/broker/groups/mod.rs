@@ -119,13 +119,11 @@ impl Groups {
     }
 
     /// Kafka's JoinGroup: answered when the rebalance that it belongs to is complete.
-    #[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
     pub async fn classic_join(&self, join: ClassicJoin) -> Result<ClassicJoined, GroupError> {
         self.join_classic(classic_rules::join(join)?).await
     }
 
     /// Answers Kafka's Heartbeat.
-    #[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
     pub async fn classic_heartbeat(&self, beat: ClassicBeat) -> Result<(), GroupError> {
         classic_rules::group_name(&beat.group)?;
         self.ask_coordinator(GroupCall::BeatClassic(beat)).await.map(|_| ())

@@ -60,7 +60,6 @@ pub struct ClassicJoin {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 pub struct ClassicJoined {
     pub generation: i32,
     pub member: String,
@@ -87,7 +86,6 @@ pub struct ClassicSync {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 pub struct ClassicSynced {
     pub protocol_type: String,
     pub protocol: String,

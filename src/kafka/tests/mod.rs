@@ -2,6 +2,7 @@
 
 mod answers;
 mod data;
+mod groups;
 pub mod harness;
 mod order;
 mod strangers;

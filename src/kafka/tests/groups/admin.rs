@@ -1,0 +1,111 @@
+//! What tools ask about groups, and do to them.
+
+use super::{
+    super::super::{
+        codes::Code,
+        wire::{
+            DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest, OffsetDeleteRequest, StrBytes, message,
+            offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic},
+        },
+    },
+    Consumer, Versions, round, with_topic,
+};
+
+fn names(names: &[&str]) -> Vec<StrBytes> {
+    names.iter().map(|name| (*name).into()).collect()
+}
+
+#[tokio::test]
+async fn groups_are_described_and_listed_at_every_version() {
+    let (alone, id) = with_topic(8_400).await;
+    let mut all = [Consumer::of(&alone.face, "live", Versions::newest())];
+    round(&mut all).await;
+    let [mut member] = all;
+    let mut nobody = Consumer::of(&alone.face, "bare", Versions::newest());
+    assert_eq!(nobody.commit(id, &[(0, 1, "")]).await, [0]);
+    let mut wire = alone.face.connect();
+    for version in 0..=6 {
+        let asked = message!(DescribeGroupsRequest { groups: names(&["live", "bare", "unheard-of"]) });
+        let answer = wire.ask(version, &asked).await;
+        let [live, bare, unknown] = &answer.groups[..] else { panic!("{answer:?}") };
+        let said = [&live.group_state, &live.protocol_type, &live.protocol_data].map(|said| said.as_str());
+        assert_eq!((live.error_code, said), (0, ["Stable", "consumer", "range"]), "version {version}");
+        let [only] = &live.members[..] else { panic!("{live:?}") };
+        let said = [&only.member_id, &only.client_id, &only.client_host].map(|said| said.as_str());
+        assert_eq!(said, [member.member.as_str(), "test", "/192.0.2.1"]);
+        assert_eq!((&only.member_assignment[..], only.member_metadata.is_empty()), (member.member.as_bytes(), false));
+        assert_eq!((bare.error_code, bare.group_state.as_str(), bare.members.len()), (0, "Empty", 0));
+        let unheard_of = if version >= 6 { Code::GroupIdNotFound } else { Code::None };
+        assert_eq!((unknown.error_code, unknown.group_state.as_str()), (unheard_of.value(), "Dead"));
+        assert_eq!(unknown.error_message.is_some(), version >= 6);
+    }
+    for version in 0..=5 {
+        let answer = wire.ask(version, &message!(ListGroupsRequest {})).await;
+        let mut listed: Vec<_> = answer
+            .groups
+            .iter()
+            .map(|group| [&group.group_id, &group.group_state, &group.group_type].map(|said| said.as_str()))
+            .collect();
+        listed.sort_unstable();
+        let from = |since: i16, word: &'static str| if version >= since { word } else { "" };
+        let expected =
+            [["bare", from(4, "Empty"), from(5, "classic")], ["live", from(4, "Stable"), from(5, "classic")]];
+        assert_eq!(listed, expected, "version {version}");
+    }
+    let of = |states: &[&str], types: &[&str]| {
+        message!(ListGroupsRequest { states_filter: names(states), types_filter: names(types) })
+    };
+    for (filter, expected) in [
+        (of(&["stable"], &[]), vec!["live"]),
+        (of(&["Empty", "Stable"], &["Classic"]), vec!["bare", "live"]),
+        (of(&[], &["consumer"]), vec![]),
+        (of(&["nonsense"], &[]), vec![]),
+    ] {
+        let answer = wire.ask(5, &filter).await;
+        let mut listed: Vec<_> = answer.groups.iter().map(|group| group.group_id.as_str()).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, expected, "{filter:?}");
+    }
+    assert_eq!(member.heartbeat().await, 0);
+}
+
+#[tokio::test]
+async fn only_groups_without_members_are_deleted() {
+    let (alone, id) = with_topic(8_500).await;
+    let mut all = [Consumer::of(&alone.face, "live", Versions::newest())];
+    round(&mut all).await;
+    let mut wire = alone.face.connect();
+    for version in 0..=2 {
+        let mut nobody = Consumer::of(&alone.face, "bare", Versions::newest());
+        assert_eq!(nobody.commit(id, &[(0, 1, "")]).await, [0]);
+        let asked = message!(DeleteGroupsRequest { groups_names: names(&["live", "bare", "unheard-of"]) });
+        let codes: Vec<_> = wire.ask(version, &asked).await.results.iter().map(|result| result.error_code).collect();
+        assert_eq!(codes, [Code::NonEmptyGroup.value(), 0, Code::GroupIdNotFound.value()], "version {version}");
+        assert_eq!(nobody.committed(id, &[0]).await, [(0, -1, 0, String::new())]);
+    }
+}
+
+#[tokio::test]
+async fn offsets_are_deleted_where_no_member_reads() {
+    let (alone, id) = with_topic(8_600).await;
+    let mut all = [Consumer::of(&alone.face, "live", Versions::newest())];
+    round(&mut all).await;
+    let [mut member] = all;
+    assert_eq!(member.commit(id, &[(0, 1, "")]).await, [0]);
+    let mut nobody = Consumer::of(&alone.face, "bare", Versions::newest());
+    assert_eq!(nobody.commit(id, &[(0, 1, ""), (1, 2, "")]).await, [0, 0]);
+    let of = |group: &str| {
+        let partition = message!(OffsetDeleteRequestPartition { partition_index: 0 });
+        let topic = message!(OffsetDeleteRequestTopic { name: "t".into(), partitions: vec![partition] });
+        message!(OffsetDeleteRequest { group_id: group.into(), topics: vec![topic] })
+    };
+    let mut wire = alone.face.connect();
+    let answer = wire.ask(0, &of("live")).await;
+    let reads = Code::GroupSubscribedToTopic.value();
+    assert_eq!((answer.error_code, answer.topics[0].partitions[0].error_code), (0, reads));
+    let answer = wire.ask(0, &of("bare")).await;
+    assert_eq!((answer.error_code, answer.topics[0].partitions[0].error_code), (0, 0));
+    assert_eq!(nobody.committed(id, &[0, 1]).await, [(0, -1, 0, String::new()), (1, 2, 0, String::new())]);
+    let answer = wire.ask(0, &of("unheard-of")).await;
+    assert_eq!((answer.error_code, answer.topics.len()), (Code::GroupIdNotFound.value(), 0));
+}
