@@ -47,6 +47,9 @@ pub(super) struct Route {
     advertised_min: i16,
     pub header: Header,
     pub begin: Begin,
+    /// What a whole request takes in memory, if it can be read.
+    #[cfg(test)]
+    pub weigh: fn(Bytes, i16) -> Result<usize, kafka_wire_core::DecodeError>,
 }
 
 impl Route {
@@ -67,6 +70,8 @@ impl Route {
             advertised_min: min,
             header: wire::decode_header::<R>,
             begin,
+            #[cfg(test)]
+            weigh: weigh::<R>,
         }
     }
 
@@ -139,4 +144,10 @@ pub(super) fn encode<M: wire::KafkaResponse>(asked: &Asked, response: &M) -> Res
     let Asked { correlation, version, .. } = *asked;
     let bytes = wire::encode(correlation, version, response);
     bytes.map(Segments::from).map_err(|cause| Closing::Unwritable { api: M::NAME, version, cause })
+}
+
+#[cfg(test)]
+fn weigh<R: KafkaRequest>(frame: Bytes, version: i16) -> Result<usize, kafka_wire_core::DecodeError> {
+    let (_, decoder) = wire::decode_header::<R>(frame, version)?;
+    Ok(wire::decode_body::<R>(decoder, version)?.retained_size().heap_bytes())
 }

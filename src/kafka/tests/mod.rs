@@ -2,6 +2,7 @@
 
 mod answers;
 mod data;
+mod fuzz;
 mod groups;
 pub mod harness;
 mod order;
