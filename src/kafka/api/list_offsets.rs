@@ -19,6 +19,8 @@ use crate::{
 /// Kafka's words for places, instead of a time.
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
 /// No record has such a time or a later one.
 const NONE: i64 = -1;
 /// From this version on an answer says of which leader epoch a record is (KIP-320).
@@ -28,7 +30,7 @@ pub struct ListOffsets;
 
 impl KafkaApi for ListOffsets {
     type Request = ListOffsetsRequest;
-    const VERSIONS: (i16, i16) = (1, 6);
+    const VERSIONS: (i16, i16) = (1, 8);
     const LANE: Lane = Lane::Free;
 
     async fn answer(asked: &Asked, request: ListOffsetsRequest) -> ListOffsetsResponse {
@@ -55,7 +57,9 @@ impl KafkaApi for ListOffsets {
 fn place(timestamp: i64) -> Option<OffsetAt> {
     match timestamp {
         LATEST => Some(OffsetAt::Latest),
-        EARLIEST => Some(OffsetAt::Earliest),
+        // Everything is on this broker's own disk.
+        EARLIEST | EARLIEST_LOCAL => Some(OffsetAt::Earliest),
+        MAX_TIMESTAMP => Some(OffsetAt::MaxTimestamp),
         time if time >= 0 => Some(OffsetAt::Time(WallMs(time))),
         _ => None,
     }

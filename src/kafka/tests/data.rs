@@ -178,7 +178,9 @@ async fn offsets_are_found_by_place_and_time_in_every_version() {
     let at = crate::broker::tests::rig::read(None);
     let epoch = broker.find_offset(&super::super::client::CALLER, at, OffsetAt::Latest).await.unwrap().epoch;
     for version in versions(2) {
-        for (time, offset, timestamp) in [(-1, 3, -1), (-2, 0, -1), (1_001, 1, 1_001), (0, 0, 1_000), (9_999, -1, -1)] {
+        for (time, offset, timestamp) in
+            [(-1, 3, -1), (-2, 0, -1), (-3, 2, 1_002), (-4, 0, -1), (1_001, 1, 1_001), (0, 0, 1_000), (9_999, -1, -1)]
+        {
             let partition =
                 message!(list_offsets_request::ListOffsetsPartition { partition_index: 0, timestamp: time });
             let wanted =
