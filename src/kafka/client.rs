@@ -1,10 +1,6 @@
 //! Who asks, and what answering one request takes: the words that connection and APIs share.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, OnceLock},
-};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use kafka_wire_core::{DecodeError, EncodeError};
@@ -17,7 +13,7 @@ use super::{
 };
 use crate::{
     broker::{Broker, Caller, ProduceError, held::Closer},
-    metrics::RequestProbe,
+    metrics::{KafkaConnection, KafkaProbe, RequestProbe},
 };
 
 /// Who asks through this listener: its clients are not told apart yet.
@@ -32,6 +28,7 @@ pub(super) struct Shared {
     pub auto_create: Option<u32>,
     pub arriving: Arriving,
     pub probe: RequestProbe,
+    pub kafka: KafkaProbe,
     /// The node stops.
     pub stop: CancellationToken,
 }
@@ -51,8 +48,8 @@ pub(super) struct Client {
     pub from: SocketAddr,
     /// The client has closed its side, or this broker stops: whoever waits for something to happen gives up.
     pub gone: CancellationToken,
-    /// What the client says it is (KIP-511).
-    pub software: OnceLock<String>,
+    /// Told what the client says it is (KIP-511).
+    pub connection: KafkaConnection,
 }
 
 /// One request, as whoever answers it sees it.

@@ -4,12 +4,7 @@
 //! ([`Lane::Serial`]); a Produce begins before anything behind it is looked at and a Fetch waits beside the others, so
 //! that a long poll holds up nobody but the answers behind it.
 
-use std::{
-    future::poll_fn,
-    net::SocketAddr,
-    sync::{Arc, OnceLock},
-    task::Poll,
-};
+use std::{future::poll_fn, net::SocketAddr, sync::Arc, task::Poll};
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
 use tokio::{
@@ -32,9 +27,9 @@ use crate::broker::held::Closer;
 /// Serves a connection until either side closes it.
 pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send, from: SocketAddr, shared: Arc<Shared>) {
     shared.probe.connection_opened();
+    let connection = shared.kafka.connection();
     let gone = shared.stop.child_token();
-    let client =
-        Arc::new(Client { shared, closer: Arc::default(), from, gone: gone.clone(), software: OnceLock::new() });
+    let client = Arc::new(Client { shared, closer: Arc::default(), from, gone: gone.clone(), connection });
     let (read, write) = split(stream);
     let (begun, to_answer) = mpsc::channel(1);
     let reading = async {
@@ -140,6 +135,7 @@ async fn find(client: &Arc<Client>, frame: Frame) -> Result<Begun, Closing> {
             false => Err(Closing::UnknownVersion { api, version }),
         };
     }
+    client.shared.kafka.request_began(api, version);
     let (header, decoder) = (route.header)(bytes, version).map_err(|error| call::unreadable(api, error))?;
     (route.begin)(Asked { client_id: header.client_id, ..asked }, decoder, held).await
 }

@@ -68,6 +68,7 @@ pub async fn serve(
         auto_create,
         arriving,
         probe: metrics.requests(),
+        kafka: metrics.kafka(),
         stop: stop.clone(),
     });
     let mut connections = JoinSet::new();

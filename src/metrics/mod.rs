@@ -13,6 +13,7 @@ mod groups;
 mod histogram;
 mod history;
 mod intake;
+mod kafka;
 mod labels;
 mod process;
 mod space;
@@ -46,6 +47,7 @@ pub use groups::{GroupProbe, LagSample};
 pub use histogram::HistogramSnapshot;
 pub use history::{History, SAMPLE_EVERY, SAMPLES_MAX, Sample, Totals};
 pub use intake::{IntakeProbe, Limit};
+pub use kafka::{KafkaConnection, KafkaProbe};
 pub use labels::{Api, ConnectionRefusal, FrameRefusal, HeldUp, RequestResult, TransferResult};
 pub use process::ProcessSnapshot;
 pub use space::SpaceSnapshot;
@@ -73,6 +75,7 @@ struct Inner {
     raft: RaftProbe,
     requests: RequestProbe,
     intake: IntakeProbe,
+    kafka: KafkaProbe,
     groups: GroupProbe,
     /// Set once the log writer's figures are exported.
     writer: OnceLock<ReadWriter>,
@@ -262,6 +265,8 @@ impl Metrics {
         requests.register(&mut registry);
         let intake = IntakeProbe::default();
         intake.register(&mut registry);
+        let kafka = KafkaProbe::default();
+        kafka.register(&mut registry);
         let groups = GroupProbe::new();
         groups.register(&mut registry);
         Metrics(Arc::new(Inner {
@@ -272,6 +277,7 @@ impl Metrics {
             raft,
             requests,
             intake,
+            kafka,
             groups,
             writer: OnceLock::new(),
         }))
@@ -287,6 +293,10 @@ impl Metrics {
 
     pub fn intake(&self) -> IntakeProbe {
         self.0.intake.clone()
+    }
+
+    pub fn kafka(&self) -> KafkaProbe {
+        self.0.kafka.clone()
     }
 
     pub fn groups(&self) -> GroupProbe {

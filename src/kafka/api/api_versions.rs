@@ -27,8 +27,7 @@ impl KafkaApi for ApiVersions {
             if !is_software(name) || !is_software(version) {
                 return message!(ApiVersionsResponse { error_code: Code::InvalidRequest.value() });
             }
-            // A client may ask twice on one connection; it is the same client.
-            let _ = asked.client.software.set(format!("{name} {version}"));
+            asked.client.connection.is_of(&format!("{name} {version}"));
         }
         // No tagged fields: librdkafka before 2.2 reads past them.
         message!(ApiVersionsResponse { api_keys: asked.client.shared.served.iter().map(told).collect() })

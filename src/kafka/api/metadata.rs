@@ -136,6 +136,13 @@ fn response(view: &ClusterView, me: BrokerId, topics: Vec<MetadataResponseTopic>
     })
 }
 
+/// The leader of a partition, if the answer lists it: clients cannot go on with one that they do not know.
+fn leader_listed(view: &ClusterView, known: &PartitionView) -> Option<LeaderNow> {
+    let is_listed =
+        |leader: &LeaderNow| listed(view).any(|broker| broker.id == leader.broker && Endpoint::of(broker).is_some());
+    known.leader.filter(is_listed)
+}
+
 /// Those that can be reached. A broker that is cut off does not know who can.
 fn listed(view: &ClusterView) -> impl Iterator<Item = &BrokerView> {
     view.brokers.iter().filter(|broker| broker.alive || view.routes_stale)
@@ -164,7 +171,7 @@ fn partition(view: &ClusterView, known: &PartitionView) -> MetadataResponseParti
     let is_alive = |id: &BrokerId| view.brokers.iter().any(|broker| broker.id == *id && broker.alive);
     let (alive, dead): (Vec<_>, Vec<_>) = known.replicas.iter().copied().partition(is_alive);
     let ids = |of: Vec<BrokerId>| of.into_iter().map(views::node_id).collect::<Vec<_>>();
-    let (code, leader_id, leader_epoch) = match known.leader {
+    let (code, leader_id, leader_epoch) = match leader_listed(view, known) {
         Some(LeaderNow { broker, epoch }) => (Code::None, views::node_id(broker), epoch.0),
         None => (Code::LeaderNotAvailable, NOBODY, -1),
     };
@@ -177,4 +184,49 @@ fn partition(view: &ClusterView, known: &PartitionView) -> MetadataResponseParti
         isr_nodes: ids(alive),
         offline_replicas: ids(dead),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{LeaderEpoch, LogIndex, PartitionId};
+
+    #[test]
+    fn a_leader_that_is_not_listed_is_none() {
+        let broker = |id, alive| BrokerView {
+            id: BrokerId(id),
+            client_address: String::new(),
+            peer_address: String::new(),
+            http_address: String::new(),
+            kafka_address: format!("kafka-{id}:9092"),
+            rack: String::new(),
+            version: String::new(),
+            alive,
+            metadata_voter: true,
+        };
+        let mut view = ClusterView {
+            cluster_id: None,
+            metadata_index: LogIndex(1),
+            metadata_leader: None,
+            routes_stale: false,
+            brokers: vec![broker(1, false), broker(2, true)],
+            topics: Vec::new(),
+        };
+        let led_by = |id| PartitionView {
+            partition: PartitionId(0),
+            leader: Some(LeaderNow { broker: BrokerId(id), epoch: LeaderEpoch(3) }),
+            replicas: vec![BrokerId(1), BrokerId(2)],
+        };
+        let said = |view: &ClusterView, leader| {
+            let said = partition(view, &led_by(leader));
+            (said.error_code, said.leader_id)
+        };
+        assert_eq!(said(&view, 2), (0, 2));
+        assert_eq!(said(&view, 1), (Code::LeaderNotAvailable.value(), NOBODY));
+        // Who is cut off lists all it knows.
+        view.routes_stale = true;
+        assert_eq!(said(&view, 1), (0, 1));
+        view.brokers[0].kafka_address.clear();
+        assert_eq!(said(&view, 1), (Code::LeaderNotAvailable.value(), NOBODY));
+    }
 }

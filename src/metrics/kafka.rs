@@ -1,0 +1,154 @@
+//! What Kafka clients ask, and which clients they are.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use super::labels::UNPOISONED;
+
+/// Client software with series of its own; all other connections share one. It is the clients that name it.
+pub const SOFTWARE_MAX: usize = 64;
+/// The series that all other software shares. None is called so: names hold no brackets.
+const OTHERS: &str = "(others)";
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabel {
+    api: &'static str,
+    version: i16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SoftwareLabel {
+    software: String,
+}
+
+/// Counts of the listener for Kafka clients. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct KafkaProbe {
+    requests: Family<RequestLabel, Counter>,
+    connections: Gauge,
+    by_software: Family<SoftwareLabel, Gauge>,
+    /// Open connections by what has a series of its own.
+    named: Arc<Mutex<BTreeMap<String, u64>>>,
+}
+
+impl KafkaProbe {
+    /// A request began. Only those of versions that are served are counted, so that series are bounded.
+    pub fn request_began(&self, api: &'static str, version: i16) {
+        self.requests.get_or_create(&RequestLabel { api, version }).inc();
+    }
+
+    /// A connection is open until this is dropped.
+    pub fn connection(&self) -> KafkaConnection {
+        self.connections.inc();
+        KafkaConnection { probe: self.clone(), software: Mutex::default() }
+    }
+
+    /// Counts a connection under a name, as long as there are few. The name that it is counted under.
+    fn begin(&self, software: &str) -> String {
+        let mut named = self.named.lock().expect(UNPOISONED);
+        let has_place = named.contains_key(software) || named.len() < SOFTWARE_MAX;
+        let label = if has_place { software } else { OTHERS };
+        if has_place {
+            *named.entry(label.to_string()).or_default() += 1;
+        }
+        self.by_software.get_or_create(&SoftwareLabel { software: label.to_string() }).inc();
+        label.to_string()
+    }
+
+    fn end(&self, software: String) {
+        let label = SoftwareLabel { software };
+        let mut named = self.named.lock().expect(UNPOISONED);
+        self.by_software.get_or_create(&label).dec();
+        let Some(open) = named.get_mut(&label.software) else { return };
+        *open -= 1;
+        if *open == 0 {
+            named.remove(&label.software);
+            self.by_software.remove(&label);
+        }
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let help = "Requests of Kafka clients that were begun, by API and version";
+        registry.register("kafka_requests", help, self.requests.clone());
+        registry.register("kafka_connections", "Open connections of Kafka clients", self.connections.clone());
+        let help = "Open connections of Kafka clients that said what they are, by software and version";
+        registry.register("kafka_software_connections", help, self.by_software.clone());
+    }
+}
+
+/// One open connection of a Kafka client.
+#[derive(Debug)]
+pub struct KafkaConnection {
+    probe: KafkaProbe,
+    software: Mutex<Option<String>>,
+}
+
+impl KafkaConnection {
+    /// The client says what it is. Only the first time counts.
+    pub fn is_of(&self, software: &str) {
+        let mut known = self.software.lock().expect(UNPOISONED);
+        if known.is_none() {
+            *known = Some(self.probe.begin(software));
+        }
+    }
+}
+
+impl Drop for KafkaConnection {
+    fn drop(&mut self) {
+        self.probe.connections.dec();
+        if let Some(software) = self.software.lock().expect(UNPOISONED).take() {
+            self.probe.end(software);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn software_has_a_series_while_it_is_connected_and_only_so_many_do() {
+        let metrics = Metrics::new();
+        let connections: Vec<_> = (0..SOFTWARE_MAX + 2)
+            .map(|number| {
+                let connection = metrics.kafka().connection();
+                connection.is_of(&format!("client {number}"));
+                connection.is_of("somebody else");
+                connection
+            })
+            .collect();
+        let of = |software: &str| format!("flotilla_kafka_software_connections{{software=\"{software}\"}}");
+        let text = metrics.encode();
+        for line in [
+            format!("{} 1", of("client 0")),
+            format!("{} 2", of(OTHERS)),
+            format!("flotilla_kafka_connections {}", SOFTWARE_MAX + 2),
+        ] {
+            assert!(text.lines().any(|found| found == line), "no line {line:?} in:\n{text}");
+        }
+        assert!(!text.contains("somebody else"));
+        drop(connections);
+        let text = metrics.encode();
+        assert!(!text.contains(&of("client 0")), "{text}");
+        assert!(text.contains("flotilla_kafka_connections 0"), "{text}");
+    }
+
+    #[test]
+    fn requests_are_counted_by_api_and_version() {
+        let metrics = Metrics::new();
+        metrics.kafka().request_began("Fetch", 12);
+        metrics.kafka().request_began("Fetch", 12);
+        let line = "flotilla_kafka_requests_total{api=\"Fetch\",version=\"12\"} 2";
+        let text = metrics.encode();
+        assert!(text.lines().any(|found| found == line), "{text}");
+    }
+}
