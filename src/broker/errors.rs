@@ -55,6 +55,11 @@ pub enum ProduceError {
     BatchTooLarge { topic: String, bytes: usize, bytes_max: usize },
     #[error("timestamp {timestamp} is more than {} ms ahead of the broker's clock", .ahead_max.as_millis())]
     InvalidTimestamp { timestamp: WallMs, ahead_max: Duration },
+    #[error(
+        "timestamp {timestamp} is more than message.timestamp.before.max.ms = {} behind the broker's clock",
+        .behind_max.as_millis()
+    )]
+    TimestampTooOld { timestamp: WallMs, behind_max: Duration },
     #[error("producer {producer}: sequence {got} arrived where {expected} was expected")]
     OutOfOrderSequence { producer: ProducerId, expected: Sequence, got: Sequence },
     #[error("producer {producer}: epoch {epoch} is older than {current}; a newer instance exists")]
@@ -84,6 +89,7 @@ impl ProduceError {
             | Self::InvalidBatch(_)
             | Self::BatchTooLarge { .. }
             | Self::InvalidTimestamp { .. }
+            | Self::TimestampTooOld { .. }
             | Self::FencedProducer { .. }
             | Self::UnknownProducer { .. }
             | Self::WrongOffset { .. }
@@ -114,6 +120,7 @@ impl ProduceError {
             Self::InvalidBatch(_)
             | Self::BatchTooLarge { .. }
             | Self::InvalidTimestamp { .. }
+            | Self::TimestampTooOld { .. }
             | Self::OutOfOrderSequence { .. }
             | Self::FencedProducer { .. }
             | Self::UnknownProducer { .. }

@@ -70,7 +70,7 @@ pub struct CreateArgs {
     /// Copies of each partition [default: 3, or all brokers if fewer].
     #[arg(short, long, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(1..))]
     replication_factor: Option<i32>,
-    /// A config; may be given again.
+    /// A config, by Kafka's name (README.md has the table); may be given again.
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = units::key_value)]
     config: Vec<(String, String)>,
     /// Wait until every partition has a leader that answers.

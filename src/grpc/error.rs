@@ -136,7 +136,7 @@ fn produce_failed(error: ProduceError, leader: Option<v1::LeaderHint>) -> v1::Er
         E::OutcomeUnknown { .. } => ErrorCode::OutcomeUnknown,
         E::InvalidBatch(error) => batch_code(error),
         E::BatchTooLarge { .. } => ErrorCode::BatchTooLarge,
-        E::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
+        E::InvalidTimestamp { .. } | E::TimestampTooOld { .. } => ErrorCode::InvalidTimestamp,
         E::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequence,
         E::FencedProducer { .. } => ErrorCode::FencedProducer,
         E::UnknownProducer { .. } => ErrorCode::UnknownProducer,

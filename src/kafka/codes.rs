@@ -103,7 +103,7 @@ pub(super) fn of_produce(error: &ProduceError, by_id: bool) -> Code {
         ProduceError::TimedOut { .. } | ProduceError::OutcomeUnknown { .. } => Code::RequestTimedOut,
         ProduceError::InvalidBatch(error) => of_batch(error),
         ProduceError::BatchTooLarge { .. } => Code::MessageTooLarge,
-        ProduceError::InvalidTimestamp { .. } => Code::InvalidTimestamp,
+        ProduceError::InvalidTimestamp { .. } | ProduceError::TimestampTooOld { .. } => Code::InvalidTimestamp,
         ProduceError::OutOfOrderSequence { .. } => Code::OutOfOrderSequenceNumber,
         ProduceError::FencedProducer { .. } => Code::InvalidProducerEpoch,
         ProduceError::UnknownProducer { .. } => Code::UnknownProducerId,

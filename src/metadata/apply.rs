@@ -80,7 +80,7 @@ impl Metadata {
         }
         let partitions = if wish.partitions == 0 { 1 } else { wish.partitions };
         let replication_factor = self.check_replication_factor(wish.replication_factor)?;
-        TopicConfig::parse(&wish.configs, replication_factor)?;
+        TopicConfig::parse_at(self.feature_level, &wish.configs, replication_factor)?;
         let partitions_placed = self.place(0..partitions, replication_factor, dead)?;
         self.groups.check_topic_growth(&wish.name, 0, partitions).map_err(Refusal::Group)?;
         Ok(Topic {
@@ -109,12 +109,17 @@ impl Metadata {
     pub fn check_alter(&self, wish: &AlterTopic) -> Result<Topic, Refusal> {
         let mut topic = self.named(&wish.name, wish.topic_id)?.clone();
         for key in &wish.unset {
-            TopicConfig::check_key(key)?;
+            TopicConfig::check_key(self.feature_level, key)?;
             topic.configs.remove(key);
         }
         topic.configs.extend(wish.set.clone());
-        TopicConfig::parse(&topic.configs, topic.replication_factor)?;
+        TopicConfig::parse_at(self.feature_level, &topic.configs, topic.replication_factor)?;
         Ok(topic)
+    }
+
+    /// Every key that a topic of this cluster may set.
+    pub fn config_keys(&self) -> Vec<String> {
+        TopicConfig::keys(self.feature_level)
     }
 
     /// The topic that would go.

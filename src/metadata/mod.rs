@@ -10,6 +10,7 @@
 mod apply;
 mod codec;
 mod command;
+mod config_keys;
 pub mod contracts;
 mod invariants;
 mod levels;
@@ -24,6 +25,7 @@ pub use command::{
     AddPartitions, AllocateProducerIds, AlterTopic, COMMAND_VERSION, Change, Command, CreateTopic, DeleteTopic,
     ForgetDeleted, Found, RaiseFeatureLevel, RegisterBroker,
 };
+pub use config_keys::{ConfigAbout, ConfigKind};
 pub use levels::KAFKA_ADDRESS_LEVEL;
 pub use limits::{
     BROKERS_MAX, DELETED_GROUPS_MAX, MAX_MESSAGE_BYTES_MAX, PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX,

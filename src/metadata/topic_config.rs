@@ -1,11 +1,11 @@
-//! Topic configs: the keys we know, their rules and defaults.
-//!
-//! What is stored is what the user set, as text under Kafka's names; [`TopicConfig`] is what it means.
+//! Topic configs: what is stored is what the user set, as text under Kafka's names; [`TopicConfig`] is what it means.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
-use super::limits::{MAX_MESSAGE_BYTES_MAX, clip};
+use super::config_keys::{self, BEFORE_MAX, ConfigAbout, KEYS, LOG_APPEND_TIME};
+use super::limits::clip;
 use super::response::Refusal;
+use crate::formats::FEATURE_LEVEL;
 
 /// What a topic's configs mean, defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +23,9 @@ pub struct TopicConfig {
     pub timestamp_type: TimestampType,
     /// How far a client's timestamp may lie ahead of the leader's clock.
     pub timestamp_after_max_ms: u64,
-    /// How many replicas must have a record: at most the majority of them. An acknowledged record is on a majority
-    /// anyway (SAFETY B8).
+    /// How far it may lie behind that clock.
+    pub timestamp_before_max_ms: u64,
+    /// Of no effect: an acknowledged record is on a majority of the replicas, whatever this says (SAFETY B8).
     pub min_insync_replicas: u32,
 }
 
@@ -43,66 +44,22 @@ pub struct ConfigEntry {
     pub is_default: bool,
 }
 
-/// A known key. The one list of them is [`KEYS`].
-struct Key {
-    name: &'static str,
-    default: &'static str,
-    rule: Rule,
-}
-
-enum Rule {
-    Integer {
-        min: i64,
-        max: i64,
-        /// -1 is allowed and means: no bound.
-        unlimited: bool,
-    },
-    OneOf(&'static [&'static str]),
-    /// 1 to the majority of the replicas (SAFETY B8).
-    Majority,
-}
-
-/// Each segment costs a checkpoint of the partition's whole state, up to 10 MB with all its producers.
-const SEGMENT_BYTES_MIN: i64 = 1 << 20;
-
-const LOG_APPEND_TIME: &str = "LogAppendTime";
-
-/// The keys that a topic may set, in their order. Defaults are Kafka's, save the bound on timestamps and the smaller
-/// segments: retention gives space back by whole segments.
-const KEYS: [Key; 10] = [
-    Key { name: "cleanup.policy", default: "delete", rule: Rule::OneOf(&["delete"]) },
-    Key { name: "compression.type", default: "producer", rule: Rule::OneOf(&["producer"]) },
-    Key {
-        name: "max.message.bytes",
-        default: "1048588",
-        rule: Rule::Integer { min: 1, max: MAX_MESSAGE_BYTES_MAX, unlimited: false },
-    },
-    Key {
-        // One hour, where Kafka has no bound: a timestamp in 2099 would hold up retention for ever.
-        name: "message.timestamp.after.max.ms",
-        default: "3600000",
-        rule: Rule::Integer { min: 0, max: i64::MAX, unlimited: false },
-    },
-    Key { name: "message.timestamp.type", default: "CreateTime", rule: Rule::OneOf(&["CreateTime", LOG_APPEND_TIME]) },
-    Key { name: "min.insync.replicas", default: "1", rule: Rule::Majority },
-    Key { name: "retention.bytes", default: "-1", rule: Rule::Integer { min: 1, max: i64::MAX, unlimited: true } },
-    Key { name: "retention.ms", default: "604800000", rule: Rule::Integer { min: 1, max: i64::MAX, unlimited: true } },
-    Key {
-        name: "segment.bytes",
-        default: "67108864",
-        rule: Rule::Integer { min: SEGMENT_BYTES_MIN, max: i64::MAX, unlimited: false },
-    },
-    Key { name: "segment.ms", default: "604800000", rule: Rule::Integer { min: 1, max: i64::MAX, unlimited: false } },
-];
-
 impl TopicConfig {
-    /// Reads what the metadata holds, or what a user offers. `replication_factor` bounds
-    /// `min.insync.replicas`.
+    /// Reads what the metadata holds. `replication_factor` bounds `min.insync.replicas`.
     pub fn parse(configs: &BTreeMap<String, String>, replication_factor: i32) -> Result<TopicConfig, Refusal> {
+        TopicConfig::parse_at(FEATURE_LEVEL, configs, replication_factor)
+    }
+
+    /// Reads what a user offers to a cluster of a feature level: all its brokers must refuse the same.
+    pub(super) fn parse_at(
+        level: u32,
+        configs: &BTreeMap<String, String>,
+        replication_factor: i32,
+    ) -> Result<TopicConfig, Refusal> {
         for (name, value) in configs {
             let refuse = |rule: String| Refusal::InvalidConfig { key: clip(name), value: clip(value), rule };
-            let key = key(name).ok_or_else(|| refuse(unknown_key()))?;
-            key.check(value, replication_factor).map_err(refuse)?;
+            let key = config_keys::key(name, level).ok_or_else(|| refuse(config_keys::unknown_key(level)))?;
+            key.check(value, replication_factor, level).map_err(refuse)?;
         }
         let text = |name| configs.get(name).map_or_else(|| default_of(name), String::as_str);
         let integer = |name| -> i64 { text(name).parse().expect("the key's rule was checked above") };
@@ -121,13 +78,14 @@ impl TopicConfig {
                 _ => TimestampType::CreateTime,
             },
             timestamp_after_max_ms: required("message.timestamp.after.max.ms"),
+            timestamp_before_max_ms: required(BEFORE_MAX),
             min_insync_replicas: small("min.insync.replicas"),
         })
     }
 
     /// Every known key with its value, in key order.
     pub fn entries(configs: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
-        let entry = |key: &Key| ConfigEntry {
+        let entry = |key: &config_keys::Key| ConfigEntry {
             key: key.name,
             value: configs.get(key.name).cloned().unwrap_or_else(|| key.default.to_string()),
             is_default: !configs.contains_key(key.name),
@@ -135,11 +93,24 @@ impl TopicConfig {
         KEYS.iter().map(entry).collect()
     }
 
-    /// Refuses a key that does not exist, for `unset`.
-    pub(super) fn check_key(name: &str) -> Result<(), Refusal> {
-        match key(name) {
+    /// What a key does. None: it is not known.
+    pub fn about(name: &str) -> Option<ConfigAbout> {
+        config_keys::key(name, FEATURE_LEVEL).map(config_keys::Key::about)
+    }
+
+    /// The keys that a cluster of a feature level knows.
+    pub(super) fn keys(level: u32) -> Vec<String> {
+        config_keys::keys(level).map(|key| key.name.to_string()).collect()
+    }
+
+    /// Refuses a key that a cluster of a feature level does not know, for `unset`.
+    pub(super) fn check_key(level: u32, name: &str) -> Result<(), Refusal> {
+        match config_keys::key(name, level) {
             Some(_) => Ok(()),
-            None => Err(Refusal::InvalidConfig { key: clip(name), value: String::new(), rule: unknown_key() }),
+            None => {
+                let rule = config_keys::unknown_key(level);
+                Err(Refusal::InvalidConfig { key: clip(name), value: String::new(), rule })
+            }
         }
     }
 }
@@ -150,61 +121,8 @@ impl Default for TopicConfig {
     }
 }
 
-impl Key {
-    fn check(&self, value: &str, replication_factor: i32) -> Result<(), String> {
-        let is_fine = match &self.rule {
-            Rule::Integer { min, max, unlimited } => {
-                value.parse::<i64>().is_ok_and(|n| (*min..=*max).contains(&n) || (*unlimited && n == -1))
-            }
-            Rule::OneOf(allowed) => allowed.contains(&value),
-            Rule::Majority => value.parse::<i64>().is_ok_and(|n| (1..=majority(replication_factor)).contains(&n)),
-        };
-        if is_fine {
-            return Ok(());
-        }
-        match &self.rule {
-            Rule::Majority => Err(format!(
-                "must be an integer from 1 to {}, the majority of {replication_factor} replicas",
-                majority(replication_factor)
-            )),
-            rule @ (Rule::Integer { .. } | Rule::OneOf(_)) => Err(rule.to_string()),
-        }
-    }
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Rule::Integer { min, max: i64::MAX, unlimited: false } => write!(f, "must be an integer, {min} or more"),
-            Rule::Integer { min, max: i64::MAX, unlimited: true } => {
-                write!(f, "must be an integer, {min} or more, or -1 for no bound")
-            }
-            Rule::Integer { min, max, unlimited: false } => write!(f, "must be an integer from {min} to {max}"),
-            Rule::Integer { min, max, unlimited: true } => {
-                write!(f, "must be an integer from {min} to {max}, or -1 for no bound")
-            }
-            Rule::OneOf([only]) => write!(f, "must be {only}, other values are not supported yet"),
-            Rule::OneOf(allowed) => write!(f, "must be one of {}", allowed.join(", ")),
-            Rule::Majority => f.write_str("must be an integer from 1 to the majority of the replicas"),
-        }
-    }
-}
-
-fn majority(replication_factor: i32) -> i64 {
-    i64::from(replication_factor) / 2 + 1
-}
-
-fn key(name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|k| k.name == name)
-}
-
 fn default_of(name: &str) -> &'static str {
-    key(name).expect("only names from the table are asked for").default
-}
-
-fn unknown_key() -> String {
-    let names: Vec<&str> = KEYS.iter().map(|k| k.name).collect();
-    format!("is not a known key; known are {}", names.join(", "))
+    config_keys::key(name, FEATURE_LEVEL).expect("only names from the table are asked for").default
 }
 
 #[cfg(test)]
@@ -225,6 +143,7 @@ mod tests {
             segment_ms: 604_800_000,
             timestamp_type: TimestampType::CreateTime,
             timestamp_after_max_ms: 3_600_000,
+            timestamp_before_max_ms: i64::MAX as u64,
             min_insync_replicas: 1,
         };
         assert_eq!(TopicConfig::default(), expected);
@@ -247,7 +166,8 @@ mod tests {
             ("compression.type", &["producer"], &["gzip"]),
             ("message.timestamp.type", &["CreateTime", "LogAppendTime"], &["createtime"]),
             ("message.timestamp.after.max.ms", &["0", "9223372036854775807"], &["-1"]),
-            ("min.insync.replicas", &["1", "2"], &["0", "3", "-1"]),
+            ("message.timestamp.before.max.ms", &["0", "9223372036854775807"], &["-1", "9223372036854775808"]),
+            ("min.insync.replicas", &["1", "2", "3"], &["0", "4", "-1"]),
         ] {
             for value in good {
                 assert!(parse(key, value, 3).is_ok(), "{key}={value}");
@@ -265,12 +185,34 @@ mod tests {
         );
     }
 
-    /// SAFETY B8: more than the majority could only make acknowledged records wait for ever.
+    /// What a broker of an older version refuses is refused by all until the cluster's level says that none is left.
     #[test]
-    fn min_insync_replicas_never_exceeds_the_majority() {
+    fn a_level_takes_what_all_brokers_of_it_take() {
+        let parse_at = |level, key: &str, value: &str, replication_factor| {
+            let configs = BTreeMap::from([(key.to_string(), value.to_string())]);
+            TopicConfig::parse_at(level, &configs, replication_factor)
+        };
         for (replication_factor, most) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3)] {
-            assert!(parse("min.insync.replicas", &most.to_string(), replication_factor).is_ok());
-            assert!(parse("min.insync.replicas", &(most + 1).to_string(), replication_factor).is_err());
+            assert!(parse_at(2, "min.insync.replicas", &most.to_string(), replication_factor).is_ok());
+            let refusal = parse_at(2, "min.insync.replicas", &(most + 1).to_string(), replication_factor).unwrap_err();
+            assert!(refusal.to_string().contains("majority"), "{refusal}");
+            let all = replication_factor.to_string();
+            assert!(parse_at(3, "min.insync.replicas", &all, replication_factor).is_ok());
+        }
+        let refusal = parse_at(2, BEFORE_MAX, "1", 3).unwrap_err();
+        assert!(
+            refusal.to_string().contains("not a known key") && refusal.to_string().matches(BEFORE_MAX).count() == 1
+        );
+        assert_eq!(parse_at(3, BEFORE_MAX, "1", 3).unwrap().timestamp_before_max_ms, 1);
+        assert!(TopicConfig::check_key(2, BEFORE_MAX).is_err() && TopicConfig::check_key(3, BEFORE_MAX).is_ok());
+        assert_eq!((TopicConfig::keys(2).len(), TopicConfig::keys(3).len()), (10, 11));
+    }
+
+    #[test]
+    fn every_key_says_what_it_does() {
+        for key in TopicConfig::keys(FEATURE_LEVEL) {
+            let about = TopicConfig::about(&key).expect("it is known");
+            assert!(about.documentation.ends_with('.'), "{key}: {}", about.documentation);
         }
     }
 

@@ -25,8 +25,8 @@
 //! ## B8: a produce is answered after commit and apply, never before
 //!
 //! `acks=all` and `acks=1` are both answered when the entry is committed and applied, with the offset that
-//! `apply` gave it; `acks=0` gets no answer. `min.insync.replicas` above the majority is refused as a
-//! setting, since it could only make acknowledged records wait. Refused for a second because no majority
+//! `apply` gave it; `acks=0` gets no answer. `min.insync.replicas` is kept for who sets it and changes nothing of
+//! this: above the majority it could only make acknowledged records wait. Refused for a second because no majority
 //! answers, a batch is answered "not enough replicas", which promises that it had no effect; accepted and
 //! not committed in time, "outcome unknown".
 //!
@@ -37,7 +37,7 @@
 //! different ways, so it cannot tell in time.
 //!
 //! **Kept by** `src/broker/replica/appender/core.rs` (the only place that answers),
-//! `src/broker/replica/appender/mod.rs` (`answer`, and the receipt), `src/metadata/topic_config.rs`.
+//! `src/broker/replica/appender/mod.rs` (`answer`, and the receipt).
 //!
 //! **Fails without it:** `b8_without_quorum_unknown_within_the_lease_then_not_enough_replicas`,
 //! `b8_no_lease_for_a_second_is_not_enough_replicas_without_effect`,

@@ -24,7 +24,7 @@ pub use command::{
 };
 #[cfg(test)]
 use overlay::TIMESTAMP_AFTER_MAX_MS_DEFAULT;
-pub use overlay::{CheckParams, Overlay, Ticket, Verdict};
+pub use overlay::{CheckParams, Overlay, Ticket, TimestampBounds, Verdict};
 pub use response::{PartitionResponse, ResponseError};
 pub use retention::KeptSegment;
 pub use state::{Checkpoint, EpochEnd, Partition, PartitionLimits};

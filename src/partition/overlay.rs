@@ -30,8 +30,31 @@ pub struct CheckParams {
     pub record_now: WallMs,
     /// Compare-and-append: the batch is taken only at this offset.
     pub expected_offset: Option<Offset>,
-    /// How far a client's timestamp may be ahead. None: it is not looked at (`LogAppendTime`).
-    pub timestamp_after_max_ms: Option<i64>,
+    /// None: a client's timestamps are not looked at (`LogAppendTime`).
+    pub timestamps: Option<TimestampBounds>,
+}
+
+/// How far a client's timestamps may be from the leader's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampBounds {
+    /// By how much the first record of a batch may be older.
+    pub before_max_ms: i64,
+    /// By how much the latest one may be ahead.
+    pub after_max_ms: i64,
+}
+
+impl TimestampBounds {
+    fn check(&self, header: &BatchHeader, now: WallMs) -> Option<Verdict> {
+        let limit = WallMs(now.0.saturating_add(self.after_max_ms));
+        if header.max_timestamp > limit {
+            return Some(Verdict::TimestampTooFar { max_timestamp: header.max_timestamp, limit });
+        }
+        let limit = WallMs(now.0.saturating_sub(self.before_max_ms));
+        // A record without a time is not old.
+        let is_told = header.base_timestamp.0 >= 0;
+        (is_told && header.base_timestamp < limit)
+            .then_some(Verdict::TimestampTooOld { base_timestamp: header.base_timestamp, limit })
+    }
 }
 
 /// What to do with a batch.
@@ -51,6 +74,8 @@ pub enum Verdict {
     WrongOffset { expected: Offset, actual: Offset },
     /// The client's clock is ahead by more than is allowed.
     TimestampTooFar { max_timestamp: WallMs, limit: WallMs },
+    /// Its first record is older than is allowed.
+    TimestampTooOld { base_timestamp: WallMs, limit: WallMs },
 }
 
 /// One batch without an outcome.
@@ -91,11 +116,10 @@ impl Overlay {
         {
             return verdict;
         }
-        if let Some(after_max_ms) = params.timestamp_after_max_ms {
-            let limit = WallMs(params.record_now.0.saturating_add(after_max_ms));
-            if header.max_timestamp > limit {
-                return Verdict::TimestampTooFar { max_timestamp: header.max_timestamp, limit };
-            }
+        if let Some(bounds) = params.timestamps
+            && let Some(verdict) = bounds.check(header, params.record_now)
+        {
+            return verdict;
         }
         match params.expected_offset {
             Some(expected) if expected != self.next_offset => {

@@ -302,6 +302,7 @@ mod tests {
             batch_bytes_max: 1,
             log_append_time: false,
             timestamp_after_max: Duration::ZERO,
+            timestamp_before_max: Duration::ZERO,
             retention_ms,
             retention_bytes,
             segment: SegmentLimits { bytes: 1, ms: 1 },

@@ -13,6 +13,7 @@ pub struct TopicRules {
     pub batch_bytes_max: usize,
     pub log_append_time: bool,
     pub timestamp_after_max: Duration,
+    pub timestamp_before_max: Duration,
     pub retention_ms: Option<i64>,
     pub retention_bytes: Option<u64>,
     pub segment: SegmentLimits,
@@ -27,6 +28,7 @@ impl From<&TopicConfig> for TopicRules {
                 TimestampType::CreateTime => false,
             },
             timestamp_after_max: Duration::from_millis(config.timestamp_after_max_ms),
+            timestamp_before_max: Duration::from_millis(config.timestamp_before_max_ms),
             retention_ms: config.retention_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)),
             retention_bytes: config.retention_bytes,
             segment: SegmentLimits {

@@ -42,6 +42,8 @@ fn table() -> Vec<(v1::Error, ErrorCode, Code)> {
     row(large.into(), C::BatchTooLarge, Code::InvalidArgument);
     let timestamp = P_::InvalidTimestamp { timestamp: WallMs(9), ahead_max: WAITED };
     row(timestamp.into(), C::InvalidTimestamp, Code::InvalidArgument);
+    let timestamp = P_::TimestampTooOld { timestamp: WallMs(9), behind_max: WAITED };
+    row(timestamp.into(), C::InvalidTimestamp, Code::InvalidArgument);
     let sequence = P_::OutOfOrderSequence { producer: ProducerId(1), expected: Sequence(2), got: Sequence(3) };
     row(sequence.into(), C::OutOfOrderSequence, Code::FailedPrecondition);
     let fenced = P_::FencedProducer { producer: ProducerId(1), epoch: ProducerEpoch(2), current: ProducerEpoch(3) };

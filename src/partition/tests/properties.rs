@@ -319,7 +319,7 @@ impl Pipeline {
                 now: WallMs(0),
                 record_now: WallMs(0),
                 expected_offset: None,
-                timestamp_after_max_ms: Some(0),
+                timestamps: Some(TimestampBounds { before_max_ms: 0, after_max_ms: 0 }),
             };
             match self.overlay.check(&self.partition, &header, &params) {
                 Verdict::Append { base_offset } => {
@@ -336,7 +336,10 @@ impl Pipeline {
                 Verdict::DuplicatePending { .. } => assert!(self.overlay.pending() > 0),
                 // Its client will send it again, with those before it.
                 Verdict::OutOfOrderSequence { .. } => {}
-                verdict @ (Verdict::Fenced { .. } | Verdict::WrongOffset { .. } | Verdict::TimestampTooFar { .. }) => {
+                verdict @ (Verdict::Fenced { .. }
+                | Verdict::WrongOffset { .. }
+                | Verdict::TimestampTooFar { .. }
+                | Verdict::TimestampTooOld { .. }) => {
                     panic!("{verdict:?} for {sent:?}")
                 }
             }

@@ -70,6 +70,9 @@ enum Command {
         producer: Option<String>,
         #[arg(key)]
         expect: Option<i64>,
+        /// By how much it may be older than the clock. Default: any time.
+        #[arg(key)]
+        before: Option<i64>,
     },
     /// Asks, and if the answer is to append, proposes; it waits for `commit` or `refuse`.
     Propose {
@@ -150,7 +153,10 @@ impl Runner {
             now: self.partition.append_time(WallMs(spec.time.unwrap_or(0))),
             record_now: self.partition.append_time(WallMs(spec.time.unwrap_or(0))),
             expected_offset: spec.expect.map(Offset),
-            timestamp_after_max_ms: Some(TIMESTAMP_AFTER_MAX_MS_DEFAULT),
+            timestamps: Some(TimestampBounds {
+                before_max_ms: spec.before.unwrap_or(i64::MAX),
+                after_max_ms: TIMESTAMP_AFTER_MAX_MS_DEFAULT,
+            }),
         };
         Ok((self.overlay.check(&self.partition, &header, &params), header, bytes))
     }
@@ -206,6 +212,7 @@ struct Spec {
     time: Option<i64>,
     producer: Option<String>,
     expect: Option<i64>,
+    before: Option<i64>,
 }
 
 fn parse_producer(text: &str) -> Result<Producer, Box<dyn Error>> {
@@ -254,13 +261,14 @@ impl goldenscript::Runner for Runner {
                 self.term = term.unwrap_or(self.term);
                 format!("{} blank\n", super::at(self.term, self.index))
             }
-            Command::Check { records, ts, time, producer, expect } => {
+            Command::Check { records, ts, time, producer, expect, before } => {
                 let spec = Spec {
                     records: *records,
                     ts: *ts,
                     time: *time,
                     producer: producer.clone(),
                     expect: *expect,
+                    before: *before,
                     ..Spec::default()
                 };
                 format!("{:?}\n", self.check(&spec)?.0)

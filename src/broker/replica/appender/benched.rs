@@ -10,13 +10,14 @@ use super::{
     core::{Arrival, Core, Plan, Rules},
 };
 use crate::{
-    partition::Partition,
+    partition::{Partition, TimestampBounds},
     record::BatchHeader,
     types::{Term, WallMs},
 };
 
 const TERM: Term = Term(1);
-const RULES: Rules = Rules { log_append_time: false, timestamp_after_max_ms: 3_600_000, clock_agrees: true };
+const BOUNDS: TimestampBounds = TimestampBounds { before_max_ms: i64::MAX, after_max_ms: 3_600_000 };
+const RULES: Rules = Rules { log_append_time: false, timestamps: BOUNDS, clock_agrees: true };
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A partition that is led and empty, with batches in front of it.

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::{
     broker::limits,
-    partition::{CheckParams, Overlay, Partition, Ticket, Verdict},
+    partition::{CheckParams, Overlay, Partition, Ticket, TimestampBounds, Verdict},
     record::BatchHeader,
     types::{BrokerId, EntryPosition, Offset, ProducerEpoch, ProducerId, Sequence, Term, WallMs},
 };
@@ -41,7 +41,7 @@ pub struct Arrival<W> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     pub log_append_time: bool,
-    pub timestamp_after_max_ms: i64,
+    pub timestamps: TimestampBounds,
     /// This broker's wall clock is near those of most others.
     pub clock_agrees: bool,
 }
@@ -118,6 +118,9 @@ pub enum Failed {
         actual: Offset,
     },
     TimestampTooFar {
+        timestamp: WallMs,
+    },
+    TimestampTooOld {
         timestamp: WallMs,
     },
     /// A disk that has to hold it is nearly full.
@@ -406,7 +409,7 @@ impl<W> Core<W> {
     fn copy_of(&self, partition: &Partition, header: &BatchHeader, wall: WallMs) -> Option<Verdict> {
         let (_, overlay) = self.session.as_ref()?;
         let now = partition.append_time(wall);
-        let params = CheckParams { now, record_now: now, expected_offset: None, timestamp_after_max_ms: None };
+        let params = CheckParams { now, record_now: now, expected_offset: None, timestamps: None };
         Some(overlay.check(partition, header, &params))
     }
 

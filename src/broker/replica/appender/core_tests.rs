@@ -10,14 +10,15 @@ use tokio::time::Instant;
 use super::{build, core::*};
 use crate::{
     broker::limits,
-    partition::{COMMAND_RECORDS_MAX, Partition, PartitionLimits, PartitionResponse},
+    partition::{COMMAND_RECORDS_MAX, Partition, PartitionLimits, PartitionResponse, TimestampBounds},
     record::{BATCH_RECORDS_MAX, BatchBuilder, BatchHeader, Codec, Producer, Record},
     replicated::Replicated,
     types::{BrokerId, EntryPosition, LogIndex, Offset, ProducerEpoch, ProducerId, Sequence, Term, WallMs},
 };
 
 const TERM: Term = Term(3);
-const RULES: Rules = Rules { log_append_time: false, timestamp_after_max_ms: 3_600_000, clock_agrees: true };
+const BOUNDS: TimestampBounds = TimestampBounds { before_max_ms: i64::MAX, after_max_ms: 3_600_000 };
+const RULES: Rules = Rules { log_append_time: false, timestamps: BOUNDS, clock_agrees: true };
 const WALL: WallMs = WallMs(1_700_000_000_000);
 
 /// One partition, its appender, and a Raft that does what it is told.

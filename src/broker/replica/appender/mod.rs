@@ -28,7 +28,7 @@ use super::rules::TopicRules;
 use crate::{
     broker::{LeaderNow, ProduceBudget, ProduceError, Receipt, disk::Shortage, limits},
     metrics::{IntakeProbe, Limit, RequestProbe, TopicTraffic},
-    partition::{AppendBuilder, Partition, PartitionResponse},
+    partition::{AppendBuilder, Partition, PartitionResponse, TimestampBounds},
     raft::{Pending, ProposalEnd, Refusal, Replica, Status},
     record::BatchHeader,
     seam::Clock,
@@ -423,6 +423,10 @@ impl Task {
                 let ahead_max = self.deps.rules.lock().expect("no holder panics").timestamp_after_max;
                 ProduceError::InvalidTimestamp { timestamp, ahead_max }
             }
+            Failed::TimestampTooOld { timestamp } => {
+                let behind_max = self.deps.rules.lock().expect("no holder panics").timestamp_before_max;
+                ProduceError::TimestampTooOld { timestamp, behind_max }
+            }
             Failed::DiskFull { broker, free_bytes, reserve_bytes } => {
                 ProduceError::DiskFull { broker, free_bytes, reserve_bytes }
             }
@@ -466,7 +470,10 @@ fn build(plan: &Plan) -> Bytes {
 
 impl TopicRules {
     fn checks(&self, clock_agrees: bool) -> Rules {
-        let timestamp_after_max_ms = ms_i64(self.timestamp_after_max);
-        Rules { log_append_time: self.log_append_time, timestamp_after_max_ms, clock_agrees }
+        let timestamps = TimestampBounds {
+            before_max_ms: ms_i64(self.timestamp_before_max),
+            after_max_ms: ms_i64(self.timestamp_after_max),
+        };
+        Rules { log_append_time: self.log_append_time, timestamps, clock_agrees }
     }
 }

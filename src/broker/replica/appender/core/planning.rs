@@ -44,7 +44,7 @@ impl<W> Core<W> {
                 now: append_time,
                 record_now,
                 expected_offset: item.expected_offset,
-                timestamp_after_max_ms: (!rules.log_append_time).then_some(rules.timestamp_after_max_ms),
+                timestamps: (!rules.log_append_time).then_some(rules.timestamps),
             };
             let Some(verdict) = self.verdict(partition, &overlay, &item.header, &params) else {
                 // What it is compared with is not decided yet: it goes when the flights have landed.
@@ -67,7 +67,8 @@ impl<W> Core<W> {
                 refused @ (Verdict::OutOfOrderSequence { .. }
                 | Verdict::Fenced { .. }
                 | Verdict::WrongOffset { .. }
-                | Verdict::TimestampTooFar { .. }) => {
+                | Verdict::TimestampTooFar { .. }
+                | Verdict::TimestampTooOld { .. }) => {
                     let failed = refusal(refused, item.header.producer_id);
                     answers.extend(item.waiters.into_iter().map(|waiter| (waiter.inner, Err(failed))));
                 }
@@ -173,6 +174,7 @@ fn refusal(verdict: Verdict, producer: ProducerId) -> Failed {
         Verdict::Fenced { current_epoch, got } => Failed::Fenced { producer, current: current_epoch, got },
         Verdict::WrongOffset { expected, actual } => Failed::WrongOffset { expected, actual },
         Verdict::TimestampTooFar { max_timestamp, limit: _ } => Failed::TimestampTooFar { timestamp: max_timestamp },
+        Verdict::TimestampTooOld { base_timestamp, limit: _ } => Failed::TimestampTooOld { timestamp: base_timestamp },
         Verdict::Append { .. } | Verdict::DuplicateCommitted { .. } | Verdict::DuplicatePending { .. } => {
             unreachable!("{verdict:?} is not a refusal")
         }
