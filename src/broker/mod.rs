@@ -4,6 +4,7 @@
 //! says whether it had an effect; every wait has a deadline, every queue a bound (`limits`).
 //! Leaves out: wire formats, membership changes of partitions.
 
+mod active_producers;
 mod answer;
 mod budget;
 mod caller;
@@ -38,6 +39,7 @@ mod upkeep;
 use std::sync::Arc;
 
 use crate::{
+    metadata::ConfigEntry,
     partition::EpochEnd,
     seam::CpuTurns,
     types::{BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition, WallMs},
@@ -63,6 +65,7 @@ pub use produce::Waiting;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub use replica::appender::benched::{LedPartition, PlannedEntry};
+pub use requests::here::{ActiveProducer, DirectoryView, ReplicaSize};
 pub use requests::reads::{
     FetchManyRequest, FetchRequest, Fetched, FoundOffset, OffsetAt, PartitionFetch, PartitionRead,
 };
@@ -175,6 +178,31 @@ impl Broker {
         request: AddPartitionsRequest,
     ) -> Result<TopicDescription, AdminError> {
         self.parts.topics.add(request).await
+    }
+
+    /// The configs of topics, as they were at least when this was called; one answer for each name, in that order.
+    pub async fn topic_configs(&self, _: &Caller, names: &[String]) -> Vec<Result<Vec<ConfigEntry>, AdminError>> {
+        self.parts.topics.configs(names).await
+    }
+
+    /// The idempotent producers that a partition remembers, refused if they are more than `max`. Leader only.
+    pub async fn producers(
+        &self,
+        _: &Caller,
+        at: PartitionRead,
+        max: usize,
+    ) -> Result<Vec<ActiveProducer>, FetchError> {
+        self.parts.fetches.producers(&at, max).await
+    }
+
+    /// What the replicas on this broker keep.
+    pub fn directory(&self) -> DirectoryView {
+        self.parts.topics.directory()
+    }
+
+    /// How this broker was set up.
+    pub fn settings(&self) -> &BrokerSettings {
+        &self.parts.node.settings
     }
 
     /// The new log start offset.

@@ -100,6 +100,7 @@ impl<B: Backend> Services<B> {
             name: request.name,
             set: decode::configs(request.set)?,
             unset: request.unset,
+            replaces: false,
             dry_run: request.dry_run,
         };
         let topic = self.backend.alter_topic(&CALLER, request).await?;
@@ -129,7 +130,7 @@ impl<B: Backend> Services<B> {
 
     async fn delete(&self, request: v1::DeleteTopicRequest) -> Result<v1::DeleteTopicResponse, CallFailure> {
         decode::topic_name(&request.name)?;
-        let request = DeleteTopicRequest { name: request.name, dry_run: request.dry_run };
+        let request = DeleteTopicRequest { name: request.name, topic_id: None, dry_run: request.dry_run };
         let topic = self.backend.delete_topic(&CALLER, request).await?;
         Ok(v1::DeleteTopicResponse { topic: Some(convert::summary(topic)) })
     }

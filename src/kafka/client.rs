@@ -26,6 +26,8 @@ pub(super) struct Shared {
     pub served: Vec<Served>,
     /// The partitions of a topic that is made because a client asked for it. None: none is.
     pub auto_create: Option<u32>,
+    /// The data directory, as operators know it.
+    pub log_dir: String,
     pub arriving: Arriving,
     pub probe: RequestProbe,
     pub kafka: KafkaProbe,

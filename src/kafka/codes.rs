@@ -61,6 +61,7 @@ codes! {
     TopicAlreadyExists = 36,
     InvalidPartitions = 37,
     InvalidReplicationFactor = 38,
+    InvalidReplicaAssignment = 39,
     InvalidConfig = 40,
     NotController = 41,
     InvalidRequest = 42,
@@ -83,8 +84,12 @@ codes! {
     FencedInstanceId = 82,
     EligibleLeadersNotAvailable = 83,
     GroupSubscribedToTopic = 86,
+    ElectionNotNeeded = 84,
+    NoReassignmentInProgress = 85,
     InvalidRecord = 87,
     UnknownTopicId = 100,
+    MismatchedEndpointType = 114,
+    UnsupportedEndpointType = 115,
 }
 
 impl Code {

@@ -47,9 +47,23 @@ pub use crate::group::limits::GROUPS_BYTES_MAX as GROUPS_ANSWER_BYTES_MAX;
 /// Partitions in one request about committed offsets: all that a group may have committed. Beyond it the connection is
 /// closed.
 pub use crate::group::limits::OFFSETS_PER_GROUP_MAX as NAMED_PARTITIONS_MAX;
+/// Partitions in one answer of DescribeTopicPartitions (Kafka's `max.request.partition.size.limit`).
+pub const DESCRIBED_PARTITIONS_MAX: usize = 2_000;
+
+/// Producers in one answer of DescribeProducers: as many as one partition remembers.
+pub const DESCRIBED_PRODUCERS_MAX: usize = 100_000;
+
+/// Topics, configs or partitions of one request that are worked on at once.
+pub const ADMIN_AT_ONCE: usize = 16;
+/// Names and values of the configs that one topic is given: what is refused later is written down until then.
+pub const CONFIGS_BYTES_MAX: usize = 16 << 10;
+/// How long a request of an operator may take that does not say, and the most that it may.
+pub const ADMIN_WAIT_DEFAULT: Duration = Duration::from_secs(30);
+pub const ADMIN_WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// A connection without a byte in either direction for so long is closed (Kafka's `connections.max.idle.ms`).
-pub const SILENCE: Silence = Silence::Always(Duration::from_secs(600));
+pub const SILENCE: Silence = Silence::Always(IDLE_MAX);
+pub const IDLE_MAX: Duration = Duration::from_secs(600);
 
 /// After a client has closed its side: how long what it asked for last is still worked on.
 pub const LEAVING_WAIT: Duration = Duration::from_secs(10);

@@ -43,6 +43,8 @@ pub struct KafkaOptions {
     /// The partitions of a topic that is made because a client asked for it (Kafka's `auto.create.topics.enable` and
     /// `num.partitions`). None: no topic is made so.
     pub auto_create: Option<u32>,
+    /// The data directory, for those who ask where it is.
+    pub log_dir: String,
     pub metrics: Metrics,
 }
 
@@ -54,7 +56,7 @@ pub async fn serve(
     options: KafkaOptions,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
-    let KafkaOptions { connections_max, descriptors_max, auto_create, metrics } = options;
+    let KafkaOptions { connections_max, descriptors_max, auto_create, log_dir, metrics } = options;
     let reason = match descriptors_max < connections_max {
         true => ConnectionRefusal::Descriptors,
         false => ConnectionRefusal::Limit,
@@ -66,6 +68,7 @@ pub async fn serve(
         broker,
         served: apis::ROUTES.iter().map(call::Route::served).collect(),
         auto_create,
+        log_dir,
         arriving,
         probe: metrics.requests(),
         kafka: metrics.kafka(),

@@ -39,6 +39,8 @@ pub enum ConfigKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfigAbout {
     pub kind: ConfigKind,
+    /// What a topic has that does not say.
+    pub default: &'static str,
     /// Sentences for people.
     pub documentation: &'static str,
 }
@@ -157,7 +159,7 @@ impl Key {
             Rule::Integer { max, .. } if *max <= i64::from(i32::MAX) => ConfigKind::Int,
             Rule::Integer { .. } => ConfigKind::Long,
         };
-        ConfigAbout { kind, documentation: self.documentation }
+        ConfigAbout { kind, default: self.default, documentation: self.documentation }
     }
 
     /// Why a value is refused, by a cluster of a feature level.

@@ -58,7 +58,6 @@ impl Producers {
         self.by_id.iter()
     }
 
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
     }

@@ -7,7 +7,7 @@ use super::producers::{KnownProducer, Producers};
 use super::response::PartitionResponse;
 use crate::record;
 use crate::replicated::{CannotApply, IndexPoint};
-use crate::types::{EntryPosition, LeaderEpoch, Offset, ProducerId, WallMs};
+use crate::types::{EntryPosition, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, WallMs};
 
 /// No segment is smaller than this part of all that is kept: a state names each, and is saved every
 /// second. With segments of 64 MiB it matters from 256 GiB on; beyond, their number grows with the
@@ -176,8 +176,16 @@ impl Partition {
         self.producers_evicted
     }
 
+    /// What is remembered of each producer, in order of their ids: the epoch, last sequence and append time of its last
+    /// batch.
+    pub fn remembered(&self) -> impl Iterator<Item = (ProducerId, ProducerEpoch, Sequence, WallMs)> {
+        self.producers.entries().filter_map(|(id, known)| {
+            let last = known.batches.back()?;
+            Some((*id, known.epoch, last.last_sequence, known.last_append))
+        })
+    }
+
     /// How many producers are remembered.
-    #[cfg(test)]
     pub fn producer_count(&self) -> usize {
         self.producers.len()
     }

@@ -197,6 +197,7 @@ fn kafka_options(config: &ServerConfig, descriptors: Descriptors, metrics: &Metr
         connections_max: usize::try_from(config.kafka.connections_max).unwrap_or(usize::MAX),
         descriptors_max: usize::try_from(descriptors.kafka).unwrap_or(usize::MAX),
         auto_create: config.kafka.auto_create_partitions,
+        log_dir: config.data_dir.display().to_string(),
         metrics: metrics.clone(),
     }
 }

@@ -1,6 +1,7 @@
 //! What the faces ask and what they are told: plain data, no wire types.
 
 pub mod groups;
+pub mod here;
 pub mod reads;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -85,6 +86,8 @@ pub struct AlterTopicRequest {
     pub name: String,
     pub set: BTreeMap<String, String>,
     pub unset: Vec<String>,
+    /// All that is not set goes back to its default.
+    pub replaces: bool,
     pub dry_run: bool,
 }
 
@@ -105,9 +108,11 @@ pub struct TrimRequest {
     pub dry_run: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct DeleteTopicRequest {
     pub name: String,
+    /// The topic that is meant; None: whichever has the name.
+    pub topic_id: Option<TopicId>,
     pub dry_run: bool,
 }
 

@@ -337,7 +337,7 @@ async fn topics_are_made_changed_and_deleted_from_any_broker() {
     .collect();
     assert_ne!(ids[0], ids[1]);
 
-    let delete = DeleteTopicRequest { name: "t".into(), dry_run: false };
+    let delete = DeleteTopicRequest { name: "t".into(), ..DeleteTopicRequest::default() };
     assert_eq!(cluster.broker(1).delete_topic(&Caller::ANONYMOUS, delete.clone()).await.unwrap().partitions, 3);
     let gone = cluster.broker(1).delete_topic(&Caller::ANONYMOUS, delete).await;
     assert_eq!(gone, Err(AdminError::UnknownTopic { topic: "t".into() }));

@@ -32,7 +32,10 @@ async fn id_of(broker: &Broker) -> TopicId {
 /// Deletes the topic and makes it anew with so many records. Its new id.
 async fn replace(cluster: &Cluster, by: u64, records: i32) -> TopicId {
     let broker = cluster.broker(by);
-    broker.delete_topic(&Caller::ANONYMOUS, DeleteTopicRequest { name: "t".into(), dry_run: false }).await.unwrap();
+    broker
+        .delete_topic(&Caller::ANONYMOUS, DeleteTopicRequest { name: "t".into(), ..DeleteTopicRequest::default() })
+        .await
+        .unwrap();
     cluster.create("t", 1).await;
     for sequence in 0..records {
         cluster.produce("t", sequence).await;
@@ -121,7 +124,10 @@ async fn m11_a_broker_that_is_late_does_not_call_the_new_topic_replaced() {
     until("the others go on", || async { cluster.broker(1).describe_topic(&Caller::ANONYMOUS, "t").await.is_ok() })
         .await;
     let broker = cluster.broker(1);
-    broker.delete_topic(&Caller::ANONYMOUS, DeleteTopicRequest { name: "t".into(), dry_run: false }).await.unwrap();
+    broker
+        .delete_topic(&Caller::ANONYMOUS, DeleteTopicRequest { name: "t".into(), ..DeleteTopicRequest::default() })
+        .await
+        .unwrap();
     let create = crate::broker::CreateTopicRequest { name: "t".into(), ..Default::default() };
     let new = broker.create_topic(&Caller::ANONYMOUS, create).await.unwrap().id;
     let found = fetch(&cluster.broker(late), new, 0, Duration::ZERO).await;
@@ -157,7 +163,7 @@ async fn m11_a_tombstone_stays_until_the_log_of_metadata_is_purged_past_the_dele
     }
     cluster
         .any()
-        .delete_topic(&Caller::ANONYMOUS, DeleteTopicRequest { name: "t".into(), dry_run: false })
+        .delete_topic(&Caller::ANONYMOUS, DeleteTopicRequest { name: "t".into(), ..DeleteTopicRequest::default() })
         .await
         .unwrap();
     for id in 1..=3 {

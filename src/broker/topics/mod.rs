@@ -23,7 +23,9 @@ use super::{
     },
 };
 use crate::{
-    metadata::{AddPartitions, AlterTopic, Change, CreateTopic, DeleteTopic, Refusal, Topic, TopicConfig},
+    metadata::{
+        AddPartitions, AlterTopic, Change, ConfigEntry, CreateTopic, DeleteTopic, Metadata, Refusal, Topic, TopicConfig,
+    },
     types::{PartitionId, RaftGroupId, TopicId, ms_u64},
 };
 
@@ -126,9 +128,25 @@ impl Topics {
         }
     }
 
+    /// The configs of topics, as they were at least when this was called; one answer for each name, in that order.
+    pub async fn configs(&self, names: &[String]) -> Vec<Result<Vec<ConfigEntry>, AdminError>> {
+        let is_fresh = self.metadata.refresh().await;
+        let configs = names.iter().map(|name| match self.metadata.known(name) {
+            Some(topic) => Ok(TopicConfig::entries(&topic.configs)),
+            None if is_fresh => Err(AdminError::UnknownTopic { topic: name.clone() }),
+            None => Err(AdminError::Unavailable {
+                reason: format!("topic {name:?} is not known here, and the metadata leader does not answer"),
+            }),
+        });
+        configs.collect()
+    }
+
     pub async fn alter(&self, request: AlterTopicRequest) -> Result<TopicDescription, AdminError> {
-        let AlterTopicRequest { name, set, unset, dry_run } = request;
+        let AlterTopicRequest { name, set, mut unset, replaces, dry_run } = request;
         let topic_id = self.metadata.topic(&name).await?.id;
+        if replaces {
+            unset = self.node.metadata().map_or(Vec::new(), |metadata| metadata.read(Metadata::config_keys));
+        }
         let wish = AlterTopic { name: name.clone(), topic_id, set, unset };
         if dry_run {
             let topic =
@@ -167,8 +185,11 @@ impl Topics {
     }
 
     pub async fn delete(&self, request: DeleteTopicRequest) -> Result<TopicSummary, AdminError> {
-        let DeleteTopicRequest { name, dry_run } = request;
+        let DeleteTopicRequest { name, topic_id, dry_run } = request;
         let topic = self.metadata.topic(&name).await?;
+        if topic_id.is_some_and(|meant| meant != topic.id) {
+            return Err(AdminError::UnknownTopic { topic: name });
+        }
         if dry_run {
             return Ok(summary(&topic));
         }

@@ -9,7 +9,10 @@ use crate::{
     broker::{
         limits,
         peers::calls::{Answer, Call},
-        requests::PartitionStats,
+        requests::{
+            PartitionStats,
+            here::{DirectoryView, ReplicaSize},
+        },
     },
     types::{BrokerId, LogIndex, RaftGroupId, ms_u32},
 };
@@ -45,6 +48,15 @@ impl Topics {
             }))
         });
         stats.collect()
+    }
+
+    /// What the replicas here keep.
+    pub fn directory(&self) -> DirectoryView {
+        let replicas = self.replicas.hosted().into_iter().map(|hosted| ReplicaSize {
+            at: hosted.name.clone(),
+            bytes: hosted.group.read(|state| state.retained_bytes()),
+        });
+        DirectoryView { free_bytes: self.disk.free_bytes(), replicas: replicas.collect() }
     }
 
     /// Waits, for a bounded time, until the leaders of a topic's partitions go by the metadata up to `index`.

@@ -125,13 +125,10 @@ async fn create_missing(asked: &Asked, view: &ClusterView) -> Vec<(String, Code)
 fn response(view: &ClusterView, me: BrokerId, topics: Vec<MetadataResponseTopic>) -> MetadataResponse {
     let mut brokers: Vec<_> = listed(view).filter_map(Endpoint::of).collect();
     brokers.sort_unstable_by_key(|broker| broker.id);
-    // Any broker takes what Kafka's controller takes, and passes it on.
-    let leads = view.metadata_leader.map(|leader| views::node_id(leader.broker));
-    let controller = leads.filter(|leads| brokers.iter().any(|broker| broker.id == *leads));
     message!(MetadataResponse {
         brokers: brokers.into_iter().map(broker).collect(),
         cluster_id: view.cluster_id.map(|id| StrBytes::from(id.to_string())),
-        controller_id: controller.unwrap_or(views::node_id(me)),
+        controller_id: controller(view, me),
         topics: topics,
     })
 }
@@ -143,9 +140,21 @@ fn leader_listed(view: &ClusterView, known: &PartitionView) -> Option<LeaderNow>
     known.leader.filter(is_listed)
 }
 
-/// Those that can be reached. A broker that is cut off does not know who can.
+/// Those that can be reached.
 fn listed(view: &ClusterView) -> impl Iterator<Item = &BrokerView> {
-    view.brokers.iter().filter(|broker| broker.alive || view.routes_stale)
+    view.brokers.iter().filter(|broker| is_listed(view, broker))
+}
+
+/// Whether clients are sent to a broker. One that is cut off does not know who can be reached.
+pub fn is_listed(view: &ClusterView, broker: &BrokerView) -> bool {
+    broker.alive || view.routes_stale
+}
+
+/// Whom clients ask for changes: any broker takes what Kafka's controller takes, and passes it on.
+pub fn controller(view: &ClusterView, me: BrokerId) -> i32 {
+    let leads = view.metadata_leader.map(|leader| leader.broker);
+    let leads = leads.filter(|leads| listed(view).any(|known| known.id == *leads && Endpoint::of(known).is_some()));
+    views::node_id(leads.unwrap_or(me))
 }
 
 fn broker(endpoint: Endpoint) -> MetadataResponseBroker {
@@ -167,7 +176,7 @@ fn known(view: &ClusterView, topic: &TopicView) -> MetadataResponseTopic {
     })
 }
 
-fn partition(view: &ClusterView, known: &PartitionView) -> MetadataResponsePartition {
+pub fn partition(view: &ClusterView, known: &PartitionView) -> MetadataResponsePartition {
     let is_alive = |id: &BrokerId| view.brokers.iter().any(|broker| broker.id == *id && broker.alive);
     let (alive, dead): (Vec<_>, Vec<_>) = known.replicas.iter().copied().partition(is_alive);
     let ids = |of: Vec<BrokerId>| of.into_iter().map(views::node_id).collect::<Vec<_>>();

@@ -71,7 +71,7 @@ pub fn values(mut records: Bytes) -> Vec<(i64, String)> {
     values
 }
 
-fn versions(key: i16) -> std::ops::RangeInclusive<i16> {
+pub fn versions(key: i16) -> std::ops::RangeInclusive<i16> {
     let route = ROUTES.iter().find(|route| route.key == key).expect("it is served");
     route.min..=route.max
 }

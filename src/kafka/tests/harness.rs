@@ -64,7 +64,13 @@ impl Face {
 
     pub fn with(broker: &Broker, metrics: crate::metrics::Metrics, auto_create: Option<u32>) -> Face {
         let (open, opened) = mpsc::unbounded_channel();
-        let options = KafkaOptions { connections_max: 10_000, descriptors_max: usize::MAX, auto_create, metrics };
+        let options = KafkaOptions {
+            connections_max: 10_000,
+            descriptors_max: usize::MAX,
+            auto_create,
+            log_dir: "/data".into(),
+            metrics,
+        };
         let stop = CancellationToken::new();
         tokio::spawn(serve(broker.clone(), Box::new(Pipes { opened }), options, stop.clone()));
         Face { open, _stop: stop.drop_guard() }

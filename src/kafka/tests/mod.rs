@@ -1,9 +1,11 @@
 //! What strangers and clients send, against a listener.
 
+mod admin;
 mod answers;
 mod data;
 mod fuzz;
 mod groups;
 pub mod harness;
+mod operators;
 mod order;
 mod strangers;

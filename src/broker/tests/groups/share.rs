@@ -105,7 +105,7 @@ async fn topics_that_come_grow_and_go_are_dealt_out_and_a_pattern_finds_new_ones
     beat_until(&mut members, "it reads the new partitions", |members| counts(members) == [5]).await;
     cluster
         .any()
-        .delete_topic(&Caller::ANONYMOUS, DeleteTopicRequest { name: "logs-b".into(), dry_run: false })
+        .delete_topic(&Caller::ANONYMOUS, DeleteTopicRequest { name: "logs-b".into(), ..DeleteTopicRequest::default() })
         .await
         .unwrap();
     beat_until(&mut members, "the deleted topic is gone", |members| counts(members) == [3]).await;
