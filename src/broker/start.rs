@@ -43,7 +43,7 @@ use crate::{
     metrics::Metrics,
     raft::{NodeDeps, RaftNode, RaftSettings},
     seam::{Clock, CpuTurns, Listener, Net, Rng},
-    storage::{Identity, Store},
+    storage::{Identity, StartId, Store},
     types::{BrokerId, ClusterId, METADATA_GROUP, ReplicaId, StorageId},
 };
 
@@ -76,7 +76,7 @@ impl Broker {
         let identity = identify(&store, &settings, &rng).await?;
         let groups = store.groups().await.map_err(storage_failed)?;
         // Before anybody hears of this process.
-        let past = Past::begin(&store, rng.u128(), identity.cluster_id.is_some()).await?;
+        let past = Past::begin(&store, StartId(rng.u128()), identity.cluster_id.is_some()).await?;
         let slot: Arc<OnceLock<Weak<Parts>>> = Arc::default();
         let raft = RaftNode::start(NodeDeps {
             store: store.clone(),

@@ -6,7 +6,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{EntryKind, Identity, LogEntry, SavedState, Seen, Start, Starts, starts::Begun};
+use super::{EntryKind, Identity, LogEntry, SavedState, Seen, Start, StartId, Starts, starts::Begun};
 use crate::types::{BrokerId, ClusterId, EntryPosition, LogIndex, ReplicaId, StorageId, Term, WallMs};
 
 /// The format version that every value begins with. A value of a format that changes gets its own.
@@ -184,7 +184,7 @@ pub(super) fn starts(starts: &Starts) -> Bytes {
     out.put_u64(starts.oldest());
     out.put_u32(begun.len().try_into().expect("they are bounded"));
     for start in begun {
-        out.put_u128(start.id);
+        out.put_u128(start.id.0);
         out.put_u64(start.commit_no);
     }
     out.freeze()
@@ -196,7 +196,7 @@ pub(super) fn read_starts(value: Bytes) -> Result<Starts, FormatError> {
     let count = u32::from_be_bytes(value.array()?) as usize;
     let mut begun = Vec::with_capacity(count.min(value.0.len() / 24));
     for _ in 0..count {
-        begun.push(Begun { id: u128::from_be_bytes(value.array()?), commit_no: value.u64()? });
+        begun.push(Begun { id: StartId(u128::from_be_bytes(value.array()?)), commit_no: value.u64()? });
     }
     value.end()?;
     Starts::from_parts(oldest, begun).ok_or(FormatError::Malformed("it has no starts, or impossible ones"))
@@ -208,7 +208,7 @@ pub(super) fn seen(seen: &Seen) -> Bytes {
     out.put_u8(VERSION);
     out.put_u128(seen.storage_id.0);
     out.put_u64(seen.start.number);
-    out.put_u128(seen.start.id);
+    out.put_u128(seen.start.id.0);
     out.put_u64(seen.commit_no);
     out.put_slice(seen.alarm.as_bytes());
     out.freeze()
@@ -217,7 +217,7 @@ pub(super) fn seen(seen: &Seen) -> Bytes {
 pub(super) fn read_seen(value: Bytes) -> Result<Seen, FormatError> {
     let mut value = Reader::new(value)?;
     let storage_id = StorageId(u128::from_be_bytes(value.array()?));
-    let start = Start { number: value.u64()?, id: u128::from_be_bytes(value.array()?) };
+    let start = Start { number: value.u64()?, id: StartId(u128::from_be_bytes(value.array()?)) };
     let commit_no = value.u64()?;
     let alarm = String::from_utf8(value.0.to_vec()).map_err(|_| FormatError::Malformed("its text is not UTF-8"))?;
     Ok(Seen { storage_id, start, commit_no, alarm })
@@ -315,9 +315,9 @@ mod tests {
         };
         let empty = SavedState { position: None, ..saved.clone() };
         let whose = Identity { broker: BrokerId(5), cluster_id: Some(ClusterId(9)), storage_id: StorageId(5) };
-        let begun = vec![Begun { id: 5, commit_no: 9 }, Begun { id: 9, commit_no: 5 }];
+        let begun = vec![Begun { id: StartId(5), commit_no: 9 }, Begun { id: StartId(9), commit_no: 5 }];
         let both = Starts::from_parts(9, begun).expect("possible");
-        let start = Start { number: 9, id: 5 };
+        let start = Start { number: 9, id: StartId(5) };
         let other = Seen { storage_id: StorageId(9), start, commit_no: 5, alarm: "why".into() };
         let written = [
             ("entry-blank", of_kind(EntryKind::Blank)),
@@ -366,10 +366,10 @@ mod tests {
             prop_assert_eq!(read_replica(replica(ReplicaId(term))), Ok(ReplicaId(term)));
             let whose = Identity { broker: BrokerId(term), cluster_id: some.then_some(ClusterId(wide)), storage_id: StorageId(!wide) };
             prop_assert_eq!(read_identity(identity(&whose)), Ok(whose));
-            let begun = vec![Begun { id: wide, commit_no: index }; 3];
+            let begun = vec![Begun { id: StartId(wide), commit_no: index }; 3];
             let three = Starts::from_parts(term >> 1, begun).expect("possible");
             prop_assert_eq!(read_starts(starts(&three)), Ok(three));
-            let start = Start { number: term, id: wide };
+            let start = Start { number: term, id: StartId(wide) };
             let other = Seen { storage_id: StorageId(!wide), start, commit_no: index, alarm: format!("{ms}") };
             prop_assert_eq!(read_seen(seen(&other)), Ok(other));
             prop_assert_eq!(read_point(point(LogIndex(index), WallMs(ms))), Ok((LogIndex(index), WallMs(ms))));

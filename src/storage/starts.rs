@@ -9,6 +9,8 @@
 //!
 //! Pure: no I/O, no clock, no chance.
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::StorageId;
 
 /// Starts that a directory remembers: years of daily ones. A peer that was away for longer can prove
@@ -21,19 +23,23 @@ pub const SEEN_MAX: usize = 1_000;
 /// The length of what a broker says of itself before it stops.
 pub const ALARM_BYTES_MAX: usize = 1_024;
 
+/// The identity of a start, drawn at random, so that no other start has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StartId(pub u128);
+
 /// One start of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
     /// Counts the starts on this directory, from 1.
     pub number: u64,
-    /// Drawn at random, so that no other start has it.
-    pub id: u128,
+    pub id: StartId,
 }
 
 /// A start in the directory's own memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Begun {
-    pub id: u128,
+    pub id: StartId,
     /// The directory's commit number when it began: where the start before it had ended.
     pub commit_no: u64,
 }
@@ -72,7 +78,7 @@ pub enum SetBack {
 
 impl Starts {
     /// What a directory remembers once a process begins on it, at this commit number.
-    pub(super) fn after(before: Option<Starts>, id: u128, commit_no: u64) -> Starts {
+    pub(super) fn after(before: Option<Starts>, id: StartId, commit_no: u64) -> Starts {
         let mut starts = before.unwrap_or(Starts { oldest: 1, begun: Vec::new() });
         starts.begun.push(Begun { id, commit_no });
         let forgotten = starts.begun.len().saturating_sub(STARTS_MAX);
@@ -137,20 +143,20 @@ mod tests {
         let mut began = 0;
         let mut all = None;
         for (id, end) in ended {
-            all = Some(Starts::after(all, *id, began));
+            all = Some(Starts::after(all, StartId(*id), began));
             began = *end;
         }
         all.expect("a start")
     }
 
     fn seen(number: u64, id: u128, commit_no: u64) -> Seen {
-        Seen { storage_id: DIRECTORY, start: Start { number, id }, commit_no, alarm: String::new() }
+        Seen { storage_id: DIRECTORY, start: Start { number, id: StartId(id) }, commit_no, alarm: String::new() }
     }
 
     #[test]
     fn what_the_directory_has_is_no_proof() {
         let ours = starts(&[(11, 100), (12, 200), (13, 300)]);
-        assert_eq!(ours.current(), Start { number: 3, id: 13 });
+        assert_eq!(ours.current(), Start { number: 3, id: StartId(13) });
         for fine in [seen(1, 11, 0), seen(1, 11, 100), seen(2, 12, 200), seen(3, 13, 250), seen(3, 13, 9_999)] {
             assert_eq!(ours.check(DIRECTORY, &fine), Ok(()), "{fine:?}");
         }
@@ -177,7 +183,7 @@ mod tests {
     fn restarts_of_a_set_back_directory_hide_nothing() {
         let mut copy = starts(&[(11, 100)]);
         for (id, commit_no) in [(22, 100), (23, 120), (24, 5_000), (25, 6_000)] {
-            copy = Starts::after(Some(copy), id, commit_no);
+            copy = Starts::after(Some(copy), StartId(id), commit_no);
             let proof = copy.check(DIRECTORY, &seen(2, 12, 150));
             assert_eq!(proof, Err(SetBack::OtherStart { number: 2 }), "{copy:?}");
             // The peer that heard nothing of start 2, but more of start 1 than was copied.
@@ -190,7 +196,7 @@ mod tests {
     fn the_memory_is_bounded_and_what_is_older_proves_nothing() {
         let mut all = None;
         for id in 0..STARTS_MAX as u128 + 10 {
-            all = Some(Starts::after(all, id, 10 * id as u64));
+            all = Some(Starts::after(all, StartId(id), 10 * id as u64));
         }
         let all = all.expect("many");
         assert_eq!((all.begun.len(), all.oldest), (STARTS_MAX, 11));
@@ -202,7 +208,7 @@ mod tests {
     #[test]
     fn impossible_memories_are_none() {
         assert_eq!(Starts::from_parts(1, vec![]), None);
-        assert_eq!(Starts::from_parts(u64::MAX, vec![Begun { id: 1, commit_no: 1 }]), None);
-        assert_eq!(Starts::from_parts(1, vec![Begun { id: 1, commit_no: 1 }; STARTS_MAX + 1]), None);
+        assert_eq!(Starts::from_parts(u64::MAX, vec![Begun { id: StartId(1), commit_no: 1 }]), None);
+        assert_eq!(Starts::from_parts(1, vec![Begun { id: StartId(1), commit_no: 1 }; STARTS_MAX + 1]), None);
     }
 }

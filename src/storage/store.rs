@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Family, Identity, KeyRange, Kv, OpenLogError, ReplicaLog, SEEN_MAX, ScanLimit, Seen, Starts, StoreError,
+    Family, Identity, KeyRange, Kv, OpenLogError, ReplicaLog, SEEN_MAX, ScanLimit, Seen, StartId, Starts, StoreError,
     StoreFailed, WriteBatch, WriterProbe,
     budget::Budget,
     formats, keys,
@@ -270,7 +270,7 @@ impl Store {
 
     /// Begins a life of this broker: its id is added to those of the starts before it, and is durable when
     /// this returns. To be called once a process, before anything is told to another broker.
-    pub async fn begin_start(&self, id: u128) -> Result<Starts, StoreError> {
+    pub async fn begin_start(&self, id: StartId) -> Result<Starts, StoreError> {
         let value = self.0.get(Family::State, keys::STARTS).await?;
         let before = value.map(formats::read_starts).transpose();
         let before = before.map_err(|error| damaged(format!("its starts cannot be read: {error}")))?;

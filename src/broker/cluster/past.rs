@@ -10,7 +10,7 @@ use crate::{
         BrokerFailed,
         node::{Node, storage_failed},
     },
-    storage::{Seen, Starts, Store},
+    storage::{Seen, StartId, Starts, Store},
     types::BrokerId,
 };
 
@@ -38,7 +38,7 @@ pub struct Past {
 
 impl Past {
     /// Begins a life of this broker, durably.
-    pub async fn begin(store: &Store, id: u128, had_cluster: bool) -> Result<Past, BrokerFailed> {
+    pub async fn begin(store: &Store, id: StartId, had_cluster: bool) -> Result<Past, BrokerFailed> {
         let starts = store.begin_start(id).await.map_err(storage_failed)?;
         let seen = store.all_seen().await.map_err(storage_failed)?;
         let alarms = seen.iter().filter(|(_, seen)| !seen.alarm.is_empty());

@@ -31,7 +31,7 @@ use crate::{
         peers::calls::{Answer, Call, Told},
     },
     raft::{Contradiction, Differs},
-    storage::{ALARM_BYTES_MAX, SEEN_MAX, Seen},
+    storage::{ALARM_BYTES_MAX, SEEN_MAX, Seen, StartId},
     types::{BrokerId, METADATA_GROUP},
 };
 
@@ -77,7 +77,7 @@ async fn tell(
     memory: &Memory,
     peer: BrokerId,
     session: u64,
-    after: Option<(u64, u128)>,
+    after: Option<(u64, StartId)>,
     within: Duration,
 ) -> Result<bool, BrokerFailed> {
     let start = memory.past.starts.current();
@@ -229,7 +229,7 @@ pub async fn remember(
     memory: &Memory,
     from: BrokerId,
     told: Told,
-    after: Option<(u64, u128)>,
+    after: Option<(u64, StartId)>,
 ) -> Result<Option<Told>, NotKept> {
     let mut seen = told.seen();
     let mut all = memory.past.seen.lock().await;

@@ -20,7 +20,7 @@ use crate::{
     },
     metadata::{Change, RegisterBroker, Response},
     raft::CallError,
-    storage::{Seen, Start},
+    storage::{Seen, Start, StartId},
     types::{BrokerId, ClusterId, LogIndex, Offset, RaftGroupId, StorageId, WallMs},
 };
 
@@ -57,7 +57,7 @@ pub enum Call {
     /// What do you keep of me?
     Recall,
     /// Keep this of me, if what you keep now is of this start: its number and id.
-    Remember { told: Told, after: Option<(u64, u128)> },
+    Remember { told: Told, after: Option<(u64, StartId)> },
     /// I stop for good; why.
     Alarm { text: String },
     /// Where are the brokers that you reach?
@@ -156,7 +156,7 @@ impl Call {
 pub struct Told {
     pub storage_id: StorageId,
     /// The number and the id of the start.
-    pub start: (u64, u128),
+    pub start: (u64, StartId),
     pub commit_no: u64,
 }
 
@@ -284,7 +284,7 @@ mod tests {
     }
 
     fn told() -> Told {
-        Told { storage_id: StorageId(1), start: (2, 3), commit_no: 4 }
+        Told { storage_id: StorageId(1), start: (2, StartId(3)), commit_no: 4 }
     }
 
     fn calls() -> Vec<(&'static str, Call)> {
@@ -314,7 +314,7 @@ mod tests {
             ("call-console-figures", Call::Console(ConsoleCall::Figures { history: true })),
             ("call-layout-in-use", Call::LayoutInUse { index: LogIndex(7), within_ms: 5 }),
             ("call-recall", Call::Recall),
-            ("call-remember", Call::Remember { told: told(), after: Some((5, 6)) }),
+            ("call-remember", Call::Remember { told: told(), after: Some((5, StartId(6))) }),
             ("call-alarm", Call::Alarm { text: "t".into() }),
             ("call-where", Call::Where),
             ("call-introduce", Call::Introduce),

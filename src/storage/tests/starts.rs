@@ -2,7 +2,7 @@
 
 use super::bed::on_both;
 use crate::{
-    storage::{Seen, SetBack, Start},
+    storage::{Seen, SetBack, Start, StartId},
     types::{BrokerId, StorageId},
 };
 
@@ -16,16 +16,16 @@ fn seen(start: Start, commit_no: u64) -> Seen {
 fn each_start_is_added_to_those_before_and_knows_where_they_ended() {
     on_both(|bed| async move {
         let store = bed.store().await;
-        let first = store.begin_start(11).await.expect("begun").current();
-        assert_eq!(first, Start { number: 1, id: 11 });
+        let first = store.begin_start(StartId(11)).await.expect("begun").current();
+        assert_eq!(first, Start { number: 1, id: StartId(11) });
         store.flush().await.expect("a commit");
         let ended = store.commit_no();
         store.close().await.expect("closed");
         let last = ended + 1; // Of the close.
         drop(store);
         let store = bed.store().await;
-        let starts = store.begin_start(12).await.expect("begun");
-        assert_eq!(starts.current(), Start { number: 2, id: 12 });
+        let starts = store.begin_start(StartId(12)).await.expect("begun");
+        assert_eq!(starts.current(), Start { number: 2, id: StartId(12) });
         assert_eq!(starts.check(STORAGE, &seen(first, last)), Ok(()));
         let proof = SetBack::LaterCommit { number: 1, seen: last + 1, here: last };
         assert_eq!(starts.check(STORAGE, &seen(first, last + 1)), Err(proof));
@@ -38,7 +38,7 @@ fn what_is_kept_of_others_is_there_after_opening_again_and_is_no_news_for_them()
         let store = bed.store().await;
         store.flush().await.expect("a commit");
         let told = store.commit_no();
-        let start = Start { number: 3, id: 9 };
+        let start = Start { number: 3, id: StartId(9) };
         store.save_seen(BrokerId(2), &seen(start, 5)).await.expect("saved");
         let alarmed = Seen { alarm: "it stops".into(), ..seen(start, 6) };
         let queued = store.queue_seen(BrokerId(3), &alarmed);
