@@ -4,7 +4,7 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flotilla::{
     group::{Assignor, Commit, CommitOffset, GroupCommand, Groups, Join, Leave, LeavingMember, Subscription},
-    types::{Offset, PartitionId, WallMs},
+    types::{MemberId, Offset, PartitionId, WallMs},
 };
 
 const GROUP: &str = "billing";
@@ -26,7 +26,7 @@ fn apply_with(partitions: i32, groups: &mut Groups, command: GroupCommand) {
 fn join(member: usize, assignor: Assignor) -> GroupCommand {
     GroupCommand::Join(Join {
         group: GROUP.into(),
-        member: format!("member-{member}"),
+        member: MemberId(format!("member-{member}")),
         session_timeout_ms: 10_000,
         rebalance_timeout_ms: 60_000,
         subscription: Subscription { topics: vec![TOPIC.into()], pattern: None, assignor },
@@ -35,7 +35,7 @@ fn join(member: usize, assignor: Assignor) -> GroupCommand {
 }
 
 fn leave(member: usize) -> GroupCommand {
-    let leaver = LeavingMember { member: format!("member-{member}"), instance: None };
+    let leaver = LeavingMember { member: MemberId(format!("member-{member}")), instance: None };
     GroupCommand::Leave(Leave { group: GROUP.into(), leavers: vec![leaver] })
 }
 

@@ -42,7 +42,7 @@ use crate::{
     metadata::ConfigEntry,
     partition::EpochEnd,
     seam::CpuTurns,
-    types::{BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition, WallMs},
+    types::{BrokerId, GroupName, LeaderEpoch, Offset, TopicId, TopicPartition, WallMs},
 };
 use groups::{
     ClassicBeat, ClassicJoin, ClassicJoined, ClassicSync, ClassicSynced, CommitRequest, CommittedOffsets,
@@ -308,7 +308,7 @@ impl Broker {
     pub async fn group_leave(
         &self,
         _: &Caller,
-        group: &str,
+        group: &GroupName,
         leavers: Vec<Leaver>,
     ) -> Result<Vec<(Leaver, Option<GroupError>)>, GroupError> {
         self.parts.groups.leave(group, leavers).await
@@ -342,7 +342,7 @@ impl Broker {
     pub async fn fetch_offsets(
         &self,
         _: &Caller,
-        group: &str,
+        group: &GroupName,
         at: Option<Vec<TopicPartition>>,
     ) -> Result<CommittedOffsets, GroupError> {
         self.parts.groups.committed_offsets(group, at).await
@@ -352,12 +352,12 @@ impl Broker {
         self.parts.groups.list().await
     }
 
-    pub async fn describe_group(&self, _: &Caller, group: &str) -> Result<GroupDescription, GroupError> {
+    pub async fn describe_group(&self, _: &Caller, group: &GroupName) -> Result<GroupDescription, GroupError> {
         self.parts.groups.describe(group).await
     }
 
     /// Deletes a group that has no members.
-    pub async fn delete_group(&self, _: &Caller, group: &str, dry_run: bool) -> Result<(), GroupError> {
+    pub async fn delete_group(&self, _: &Caller, group: &GroupName, dry_run: bool) -> Result<(), GroupError> {
         self.parts.groups.delete(group, dry_run).await
     }
 
@@ -365,7 +365,7 @@ impl Broker {
     pub async fn delete_offsets(
         &self,
         _: &Caller,
-        group: &str,
+        group: &GroupName,
         at: Vec<TopicPartition>,
     ) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
         self.parts.groups.delete_offsets(group, at).await

@@ -12,6 +12,7 @@ use super::limits::{CLASSIC_GROUP_BYTES_MAX, CLASSIC_MEMBER_BYTES_MAX, MEMBERS_P
 use super::outcome::{ClassicJoinEnd, GroupOutcome, GroupRefusal};
 use super::state::{ClassicMember, ClassicMembers, ClassicPhase, Members};
 use super::validate;
+use crate::types::MemberId;
 
 impl Draft {
     pub fn join_classic(&mut self, wish: JoinClassic) -> Result<GroupOutcome, GroupRefusal> {
@@ -118,7 +119,7 @@ enum Who {
     New,
     Known,
     /// The member with this id, by its instance id.
-    Replaces(String),
+    Replaces(MemberId),
 }
 
 impl ClassicMembers {
@@ -126,7 +127,7 @@ impl ClassicMembers {
         ClassicMembers {
             protocol_type: protocol_type.to_string(),
             protocol: String::new(),
-            leader: String::new(),
+            leader: MemberId::default(),
             phase: ClassicPhase::Joining,
             members: BTreeMap::new(),
             next_order: 0,
@@ -150,8 +151,8 @@ impl ClassicMembers {
     }
 
     /// There must stay a protocol that everybody can speak. `except`: who is about to be replaced.
-    fn check_protocols(&self, wish: &JoinClassic, except: Option<&str>) -> Result<(), GroupRefusal> {
-        let others = self.members.iter().filter(|(id, _)| except != Some(id)).map(|(_, m)| &m.protocols);
+    fn check_protocols(&self, wish: &JoinClassic, except: Option<&MemberId>) -> Result<(), GroupRefusal> {
+        let others = self.members.iter().filter(|(id, _)| except != Some(*id)).map(|(_, m)| &m.protocols);
         let common = common_protocols(others.chain([&wish.protocols]));
         if common.is_empty() {
             let offered: Vec<&str> = wish.protocols.iter().map(|(name, _)| name.as_str()).collect();
@@ -186,13 +187,13 @@ impl ClassicMembers {
     }
 
     /// A restarted static member: its place, its assignment and its leadership stay.
-    fn replace(&mut self, old: &str, wish: JoinClassic) -> ClassicJoinEnd {
+    fn replace(&mut self, old: &MemberId, wish: JoinClassic) -> ClassicJoinEnd {
         let mut member = self.members.remove(old).expect("looked at by who()");
         let id = wish.member.clone();
-        if self.leader == old {
+        if self.leader == *old {
             self.leader = id.clone();
         }
-        member.replaced = Some(old.to_string());
+        member.replaced = Some(old.clone());
         member.update(wish);
         self.members.insert(id.clone(), member);
         match self.phase {
@@ -203,7 +204,7 @@ impl ClassicMembers {
     }
 
     /// This member has joined a join phase, the running or a new one.
-    fn wait_with(&mut self, id: &str) -> ClassicJoinEnd {
+    fn wait_with(&mut self, id: &MemberId) -> ClassicJoinEnd {
         self.begin_join();
         self.members.get_mut(id).expect("the caller has found or put it").joined = true;
         ClassicJoinEnd::Waits

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::types::{PartitionSet, Subscription};
-use crate::types::{LeaderEpoch, Offset, PartitionId};
+use crate::types::{GroupName, LeaderEpoch, MemberId, Offset, PartitionId};
 
 /// One change of consumer groups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,21 +32,21 @@ pub enum GroupCommand {
     /// Offsets of many groups at once, each judged by itself.
     Commit(Vec<Commit>),
     DeleteGroup {
-        group: String,
+        group: GroupName,
     },
     /// Forgets offsets of partitions that no member holds.
     DeleteOffsets {
-        group: String,
+        group: GroupName,
         partitions: PartitionSet,
     },
     /// Drops what has been without members for longer than `retention_ms`.
     ExpireOffsets {
-        groups: Vec<String>,
+        groups: Vec<GroupName>,
         retention_ms: u64,
     },
     /// As `DeleteOffsets`; of classic consumers' groups those of topics to which no member subscribes. Level 3.
     DeleteUnreadOffsets {
-        group: String,
+        group: GroupName,
         partitions: PartitionSet,
     },
 }
@@ -75,9 +75,9 @@ impl GroupCommand {
 /// Repeating it (its outcome was not learnt) is harmless.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Join {
-    pub group: String,
+    pub group: GroupName,
     /// Drawn by the coordinator, never used before.
-    pub member: String,
+    pub member: MemberId,
     /// A member with the same instance id is replaced by this one.
     pub instance: Option<String>,
     pub client_id: String,
@@ -91,8 +91,8 @@ pub struct Join {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    pub group: String,
-    pub member: String,
+    pub group: GroupName,
+    pub member: MemberId,
     /// The epoch of the last answer that the member had.
     pub epoch: i32,
     /// Partitions that it has let go of: [`ServerMember::released_by`](super::ServerMember::released_by).
@@ -105,7 +105,7 @@ pub struct Report {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leave {
-    pub group: String,
+    pub group: GroupName,
     pub leavers: Vec<LeavingMember>,
 }
 
@@ -113,15 +113,15 @@ pub struct Leave {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeavingMember {
     /// Empty: whoever has the instance id.
-    pub member: String,
+    pub member: MemberId,
     pub instance: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expire {
-    pub group: String,
+    pub group: GroupName,
     /// Those who are not there (any more) are passed over.
-    pub members: Vec<String>,
+    pub members: Vec<MemberId>,
     pub because: ExpireCause,
 }
 
@@ -138,7 +138,7 @@ pub enum ExpireCause {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolvePattern {
-    pub group: String,
+    pub group: GroupName,
     pub pattern: String,
     /// Sorted or not, twice or not: apply sorts.
     pub topics: Vec<String>,
@@ -146,9 +146,9 @@ pub struct ResolvePattern {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinClassic {
-    pub group: String,
+    pub group: GroupName,
     /// The member's own id, or one that the coordinator has drawn.
-    pub member: String,
+    pub member: MemberId,
     /// `member` was drawn for this join (or handed out before by MEMBER_ID_REQUIRED): it need not be known.
     pub is_new: bool,
     pub instance: Option<String>,
@@ -163,7 +163,7 @@ pub struct JoinClassic {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompleteClassic {
-    pub group: String,
+    pub group: GroupName,
     /// The generation that is ending.
     pub generation: i32,
     /// The time to join is over: dynamic members that have not joined are out. False: everybody has joined.
@@ -172,20 +172,20 @@ pub struct CompleteClassic {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncClassic {
-    pub group: String,
+    pub group: GroupName,
     pub generation: i32,
     /// Must be the group leader.
-    pub member: String,
+    pub member: MemberId,
     /// Members left out get an empty assignment; strangers are passed over.
-    pub assignments: Vec<(String, Vec<u8>)>,
+    pub assignments: Vec<(MemberId, Vec<u8>)>,
 }
 
 /// The offsets that one request commits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
-    pub group: String,
+    pub group: GroupName,
     /// Empty: on behalf of nobody, only while the group has no members.
-    pub member: String,
+    pub member: MemberId,
     pub instance: Option<String>,
     /// The member's epoch or the classic generation.
     pub epoch: i32,

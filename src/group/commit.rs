@@ -10,11 +10,11 @@ use super::state::{ClassicPhase, Group, Members};
 use super::types::PartitionCounts;
 use super::usage::Usage;
 use super::validate;
-use crate::types::WallMs;
+use crate::types::{MemberId, WallMs};
 
 impl Groups {
     pub(super) fn commit(&mut self, now: WallMs, commit: Commit, counts: PartitionCounts<'_>) -> CommitResult {
-        let name = commit.group.as_str();
+        let name = &commit.group;
         match self.by_name.get(name) {
             Some(group) => check_committer(group, &commit)?,
             // A group that is gone knows its members no more.
@@ -25,7 +25,7 @@ impl Groups {
                 let usage = Usage::of_group(name);
                 self.usage.check_growth(self.usage.plus(usage))?;
                 self.usage = self.usage.plus(usage);
-                self.by_name.insert(name.to_string(), Group::without_members(now, usage));
+                self.by_name.insert(name.clone(), Group::without_members(now, usage));
             }
         }
         let (total, mine) = (self.usage, self.by_name[name].usage);
@@ -50,7 +50,7 @@ impl Groups {
 
 /// Whether the member may commit for this group at all.
 fn check_committer(group: &Group, commit: &Commit) -> Result<(), GroupRefusal> {
-    let member = commit.member.as_str();
+    let member = &commit.member;
     if member.is_empty() {
         return match group.member_count() {
             0 => Ok(()),
@@ -88,7 +88,7 @@ fn check_committer(group: &Group, commit: &Commit) -> Result<(), GroupRefusal> {
 /// Whether the member may commit this partition.
 fn judge(
     group: &Group,
-    member: &str,
+    member: &MemberId,
     epoch: i32,
     wish: &CommitOffset,
     counts: PartitionCounts<'_>,
@@ -124,7 +124,7 @@ impl Group {
         self.member_count() == 0 && self.offsets.is_empty()
     }
 
-    fn number_commit(&mut self, member: &str, sequence: u64) {
+    fn number_commit(&mut self, member: &MemberId, sequence: u64) {
         if let Members::Server(server) = &mut self.members
             && let Some(member) = server.members.get_mut(member)
         {

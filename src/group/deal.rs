@@ -11,7 +11,7 @@ use super::limits::SUBSCRIPTIONS_PER_GROUP_MAX;
 use super::state::{Revoking, ServerMember, ServerMembers};
 use super::types::PartitionCounts;
 use super::types::{Assignor, PartitionSet};
-use crate::types::PartitionId;
+use crate::types::{MemberId, PartitionId};
 
 /// One partition while it is dealt.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,7 +64,7 @@ impl ServerMembers {
     /// Takes what a member has let go of away from it and gives it to whoever awaits it. `told` is the
     /// epoch of the answer that the member had: what it was asked later it cannot have answered yet.
     /// Whether anyone was given anything.
-    pub(super) fn release(&mut self, member: &str, released: &PartitionSet, told: i32, epoch: i32) -> bool {
+    pub(super) fn release(&mut self, member: &MemberId, released: &PartitionSet, told: i32, epoch: i32) -> bool {
         let mut given = false;
         for (topic, partitions) in released {
             for partition in partitions {
@@ -124,17 +124,17 @@ impl ServerMembers {
 
     /// Member ids in the order in which assignors count them: by instance id first, so that a restarted
     /// static member has its predecessor's place.
-    fn in_order(&self) -> Vec<String> {
-        let mut ids: Vec<(bool, &str, &str)> = Vec::with_capacity(self.members.len());
+    fn in_order(&self) -> Vec<MemberId> {
+        let mut ids: Vec<(bool, &str, &MemberId)> = Vec::with_capacity(self.members.len());
         for (id, member) in &self.members {
-            ids.push((member.instance.is_none(), member.instance.as_deref().unwrap_or(id), id));
+            ids.push((member.instance.is_none(), member.instance.as_deref().unwrap_or(&id.0), id));
         }
         ids.sort_unstable();
-        ids.into_iter().map(|(_, _, id)| id.to_string()).collect()
+        ids.into_iter().map(|(_, _, id)| id.clone()).collect()
     }
 
-    fn subscriptions(&self) -> BTreeMap<(&[String], Option<&str>), Vec<&str>> {
-        let mut subscriptions = BTreeMap::<_, Vec<&str>>::new();
+    fn subscriptions(&self) -> BTreeMap<(&[String], Option<&str>), Vec<&MemberId>> {
+        let mut subscriptions = BTreeMap::<_, Vec<&MemberId>>::new();
         for (id, member) in &self.members {
             let key = (member.subscription.topics.as_slice(), member.subscription.pattern.as_deref());
             subscriptions.entry(key).or_default().push(id);
@@ -168,7 +168,7 @@ impl ServerMembers {
     }
 
     /// Every partition that someone reads or holds.
-    fn table(&self, ids: &[String], counts: PartitionCounts<'_>) -> BTreeMap<String, TopicSlots> {
+    fn table(&self, ids: &[MemberId], counts: PartitionCounts<'_>) -> BTreeMap<String, TopicSlots> {
         let mut table = BTreeMap::<String, TopicSlots>::new();
         for (topic, readers) in self.readers() {
             if let Some(count) = counts(topic) {
@@ -199,9 +199,9 @@ impl ServerMembers {
         table
     }
 
-    fn plan(&self, ids: &[String], table: &BTreeMap<String, TopicSlots>) -> Deal {
-        let numbers: BTreeMap<&str, usize> = ids.iter().map(String::as_str).zip(0..).collect();
-        let rising = |members: Vec<&str>| {
+    fn plan(&self, ids: &[MemberId], table: &BTreeMap<String, TopicSlots>) -> Deal {
+        let numbers: BTreeMap<&MemberId, usize> = ids.iter().zip(0..).collect();
+        let rising = |members: Vec<&MemberId>| {
             let mut members: Vec<usize> = members.into_iter().map(|id| numbers[id]).collect();
             members.sort_unstable();
             members

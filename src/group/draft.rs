@@ -5,6 +5,7 @@ use super::command::{Expire, ExpireCause, Leave, LeavingMember};
 use super::outcome::{GroupOutcome, GroupRefusal};
 use super::state::{ClassicPhase, Group, Members, ServerMember};
 use super::types::PartitionCounts;
+use crate::types::MemberId;
 
 /// The epoch from which on nobody may join: what happens to the members that are there must still find epochs.
 pub(super) const EPOCH_MAX: i32 = i32::MAX - 1_000_000;
@@ -60,10 +61,10 @@ impl Draft {
         GroupOutcome::Expired { members: leaving.len() as u32 }
     }
 
-    fn leaver(&self, leaver: &LeavingMember) -> Result<String, GroupRefusal> {
+    fn leaver(&self, leaver: &LeavingMember) -> Result<MemberId, GroupRefusal> {
         let holder = leaver.instance.as_deref().and_then(|i| self.members.of_instance(i));
         match (&leaver.instance, holder) {
-            (Some(_), Some(holder)) if leaver.member.is_empty() || leaver.member == holder => Ok(holder.to_string()),
+            (Some(_), Some(holder)) if leaver.member.is_empty() || leaver.member == *holder => Ok(holder.clone()),
             (Some(instance), Some(_)) => Err(GroupRefusal::FencedInstance { instance: instance.clone() }),
             (Some(_), None) => Err(GroupRefusal::UnknownMember),
             (None, _) if self.members.contains(&leaver.member) => Ok(leaver.member.clone()),
@@ -72,7 +73,7 @@ impl Draft {
     }
 
     /// The reason must still hold: what the coordinator saw may be over (SAFETY M9).
-    fn may_expire(&self, member: &str, because: ExpireCause) -> bool {
+    fn may_expire(&self, member: &MemberId, because: ExpireCause) -> bool {
         match (&self.members, because) {
             (Members::None, _) => false,
             (Members::Server(_) | Members::Classic(_), ExpireCause::Session) => self.members.contains(member),
@@ -93,7 +94,7 @@ impl Draft {
     }
 
     /// Members that are there. Their partitions are free at once.
-    fn remove(&mut self, members: &[String], counts: PartitionCounts<'_>) {
+    fn remove(&mut self, members: &[MemberId], counts: PartitionCounts<'_>) {
         if members.is_empty() {
             return;
         }

@@ -15,26 +15,26 @@ use super::outcome::{GroupOutcome, GroupRefusal, OffsetRefusal};
 use super::state::{ClassicMembers, Group, Members, ServerMembers};
 use super::types::{PartitionCounts, PartitionSet};
 use super::usage::Usage;
-use crate::types::{PartitionId, WallMs};
+use crate::types::{GroupName, PartitionId, WallMs};
 
 /// Every consumer group, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Groups {
-    pub(super) by_name: BTreeMap<String, Group>,
+    pub(super) by_name: BTreeMap<GroupName, Group>,
     /// Derived: of all groups together.
     #[serde(skip)]
     pub(super) usage: Usage,
 }
 
 impl Groups {
-    pub fn get(&self, name: &str) -> Option<&Group> {
+    pub fn get(&self, name: &GroupName) -> Option<&Group> {
         self.by_name.get(name)
     }
 
     /// All groups, in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Group)> {
-        self.by_name.iter().map(|(name, group)| (&**name, group))
+    pub fn iter(&self) -> impl Iterator<Item = (&GroupName, &Group)> {
+        self.by_name.iter()
     }
 
     #[cfg(test)]
@@ -48,14 +48,14 @@ impl Groups {
     }
 
     /// Patterns in use: group, pattern and the topics it is known to match.
-    pub fn patterns(&self) -> impl Iterator<Item = (&str, &str, &[String])> {
+    pub fn patterns(&self) -> impl Iterator<Item = (&GroupName, &str, &[String])> {
         self.by_name.iter().filter_map(|(name, group)| Some((name, group.server()?))).flat_map(|(name, server)| {
-            server.patterns.iter().map(move |(pattern, topics)| (&**name, &**pattern, &**topics))
+            server.patterns.iter().map(move |(pattern, topics)| (name, &**pattern, &**topics))
         })
     }
 
     /// Groups of which [`GroupCommand::ExpireOffsets`] would drop something at `now`.
-    pub fn expirable(&self, now: WallMs, retention_ms: u64) -> Vec<String> {
+    pub fn expirable(&self, now: WallMs, retention_ms: u64) -> Vec<GroupName> {
         // The time without members first: of a group that runs no offset is looked at.
         let may_expire = |group: &&Group| group.empty_since.is_some_and(|since| is_over(since, retention_ms, now));
         let has_expired = |group: &&Group| {
@@ -67,7 +67,7 @@ impl Groups {
     }
 
     /// What deleting the group would be refused for.
-    pub fn check_delete(&self, name: &str) -> Result<(), GroupRefusal> {
+    pub fn check_delete(&self, name: &GroupName) -> Result<(), GroupRefusal> {
         match self.by_name.get(name) {
             None => Err(GroupRefusal::UnknownGroup),
             // Members are limited to far fewer.
@@ -172,7 +172,7 @@ impl Groups {
     /// Partitions that appear while a group runs are read from their first record, whatever its members do where
     /// nothing is committed: that is about what was there before them. So that is committed here, for whoever gets
     /// them, and at whatever time. Where there is no room for it, the members decide after all.
-    fn begin_at_first(&mut self, now: WallMs, name: &str, topic: &str, partitions: Range<i32>) {
+    fn begin_at_first(&mut self, now: WallMs, name: &GroupName, topic: &str, partitions: Range<i32>) {
         let (total, mine) = (self.usage, self.by_name[name].usage);
         let others = total.minus(mine);
         self.with(name, |group| {
@@ -191,7 +191,7 @@ impl Groups {
     fn edit_pattern(
         &mut self,
         now: WallMs,
-        (name, pattern): (&str, Option<&str>),
+        (name, pattern): (&GroupName, Option<&str>),
         counts: PartitionCounts<'_>,
         edit: impl FnOnce(&mut Draft) -> Result<GroupOutcome, GroupRefusal>,
     ) -> Result<GroupOutcome, GroupRefusal> {
@@ -207,7 +207,7 @@ impl Groups {
     }
 
     /// The topics that a pattern of the group is known to match. None: nobody had the pattern.
-    fn matched(&self, name: &str, pattern: &str) -> Option<Vec<String>> {
+    fn matched(&self, name: &GroupName, pattern: &str) -> Option<Vec<String>> {
         self.by_name.get(name)?.server()?.patterns.get(pattern).cloned()
     }
 
@@ -229,7 +229,7 @@ impl Groups {
     fn edit(
         &mut self,
         now: WallMs,
-        name: &str,
+        name: &GroupName,
         counts: PartitionCounts<'_>,
         edit: impl FnOnce(&mut Draft) -> Result<GroupOutcome, GroupRefusal>,
     ) -> Result<GroupOutcome, GroupRefusal> {
@@ -248,7 +248,7 @@ impl Groups {
     }
 
     /// The same for what cannot be refused: [`Groups::check_topic_growth`] came before.
-    fn redraft(&mut self, now: WallMs, name: &str, counts: PartitionCounts<'_>, edit: impl FnOnce(&mut Draft)) {
+    fn redraft(&mut self, now: WallMs, name: &GroupName, counts: PartitionCounts<'_>, edit: impl FnOnce(&mut Draft)) {
         let group = &self.by_name[name];
         let mut draft = Draft::of(Some(group));
         edit(&mut draft);
@@ -257,13 +257,13 @@ impl Groups {
         self.install(now, name, draft, new);
     }
 
-    fn install(&mut self, now: WallMs, name: &str, draft: Draft, usage: Usage) {
+    fn install(&mut self, now: WallMs, name: &GroupName, draft: Draft, usage: Usage) {
         let had_members = self.by_name.get(name).is_some_and(|group| group.member_count() > 0);
         let has_members = draft.members.count() > 0;
         if !has_members && !self.by_name.contains_key(name) {
             return;
         }
-        let group = self.by_name.entry(name.to_string()).or_default();
+        let group = self.by_name.entry(name.clone()).or_default();
         assert!(
             draft.epoch >= group.epoch,
             "the epoch of group {name:?} went back: {} to {}",
@@ -284,7 +284,7 @@ impl Groups {
     }
 
     /// Changes a group's offsets. What holds nothing afterwards is removed.
-    pub(super) fn with<T>(&mut self, name: &str, change: impl FnOnce(&mut Group) -> T) -> T {
+    pub(super) fn with<T>(&mut self, name: &GroupName, change: impl FnOnce(&mut Group) -> T) -> T {
         let group = self.by_name.get_mut(name).expect("the caller has found it");
         let before = (group.usage, group.offsets.usage());
         let result = change(group);
@@ -305,7 +305,7 @@ impl Groups {
         Ok(())
     }
 
-    fn remove(&mut self, name: &str) {
+    fn remove(&mut self, name: &GroupName) {
         if let Some(group) = self.by_name.remove(name) {
             self.usage = self.usage.minus(group.usage);
         }
@@ -314,7 +314,7 @@ impl Groups {
     /// `subscribed`: the topics that classic members read. None: who knows.
     fn delete_offsets(
         &mut self,
-        name: &str,
+        name: &GroupName,
         partitions: &PartitionSet,
         subscribed: impl Fn(&ClassicMembers) -> Option<BTreeSet<&str>>,
     ) -> Result<GroupOutcome, GroupRefusal> {
@@ -343,7 +343,7 @@ impl Groups {
     }
 
     /// The coordinator's list is only a hint: each offset's age is looked at here.
-    fn expire_offsets(&mut self, now: WallMs, names: &[String], retention_ms: u64) -> GroupOutcome {
+    fn expire_offsets(&mut self, now: WallMs, names: &[GroupName], retention_ms: u64) -> GroupOutcome {
         let before = self.by_name.len();
         let mut gone = 0;
         for name in names {

@@ -11,7 +11,7 @@ use super::state::{ClassicMembers, ClassicPhase, Group, Members, ServerMember, S
 use super::types::PartitionCounts;
 use super::usage::{GROUP_BYTES, Usage};
 use super::validate;
-use crate::types::PartitionId;
+use crate::types::{GroupName, MemberId, PartitionId};
 
 impl Groups {
     /// Builds what is derived and checks the invariants.
@@ -44,7 +44,7 @@ impl Groups {
     }
 
     /// At the end of every change of one group, which may have removed it.
-    pub(super) fn check_group(&self, name: &str) {
+    pub(super) fn check_group(&self, name: &GroupName) {
         let Some(group) = self.by_name.get(name) else { return };
         let (members, offsets, epoch) = (group.member_count(), group.offsets.len(), group.epoch);
         assert!(members + offsets > 0, "group {name:?} holds nothing and was kept");
@@ -83,7 +83,7 @@ fn check_server(epoch: i32, server: &ServerMembers, counts: PartitionCounts<'_>)
     require(!server.members.is_empty(), || "it has members and none".to_string())?;
     let subscriptions = server.subscription_count();
     require(subscriptions <= SUBSCRIPTIONS_PER_GROUP_MAX, || format!("{subscriptions} distinct subscriptions"))?;
-    let mut holders = BTreeMap::<(&str, PartitionId), &str>::new();
+    let mut holders = BTreeMap::<(&str, PartitionId), &MemberId>::new();
     for (id, member) in &server.members {
         check_member(epoch, id, member, server, counts)?;
         let assigned = slots(&member.assigned);
@@ -92,7 +92,7 @@ fn check_server(epoch: i32, server: &ServerMembers, counts: PartitionCounts<'_>)
             require(other.is_none(), || format!("{slot:?} is held by {id:?} and {other:?}"))?;
         }
     }
-    let mut heirs = BTreeMap::<(&str, PartitionId), &str>::new();
+    let mut heirs = BTreeMap::<(&str, PartitionId), &MemberId>::new();
     for (id, member) in &server.members {
         for (topic, partitions) in &member.awaiting {
             for partition in partitions {
@@ -116,7 +116,7 @@ fn check_server(epoch: i32, server: &ServerMembers, counts: PartitionCounts<'_>)
 
 fn check_member(
     epoch: i32,
-    id: &str,
+    id: &MemberId,
     member: &ServerMember,
     server: &ServerMembers,
     counts: PartitionCounts<'_>,

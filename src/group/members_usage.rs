@@ -14,7 +14,7 @@ impl Usage {
         match members {
             Members::None => Usage::default(),
             Members::Server(server) => {
-                let fields = server.members.iter().map(|(id, m)| id.len() + server_member_bytes(m)).sum::<usize>();
+                let fields = server.members.iter().map(|(id, m)| id.0.len() + server_member_bytes(m)).sum::<usize>();
                 let patterns = server.patterns.iter().map(|(p, topics)| text(p) + texts(topics)).sum::<usize>();
                 let members = server.members.len();
                 let mut usage = Usage { members, bytes: fields + patterns, ..Usage::default() };
@@ -24,8 +24,8 @@ impl Usage {
                 usage
             }
             Members::Classic(classic) => {
-                let fields = classic.members.iter().map(|(id, m)| id.len() + classic_member_bytes(m)).sum::<usize>();
-                let names = text(&classic.protocol_type) + text(&classic.protocol) + text(&classic.leader);
+                let fields = classic.members.iter().map(|(id, m)| id.0.len() + classic_member_bytes(m)).sum::<usize>();
+                let names = text(&classic.protocol_type) + text(&classic.protocol) + text(&classic.leader.0);
                 Usage { members: classic.members.len(), bytes: fields + names, ..Usage::default() }
             }
         }
@@ -48,12 +48,14 @@ fn topic_sizes<'a>(server: &'a ServerMembers, counts: PartitionCounts<'_>) -> BT
 
 fn server_member_bytes(member: &ServerMember) -> usize {
     let subscription = &member.subscription;
-    let labels = optional(&member.instance) + optional(&member.replaced) + optional(&subscription.pattern);
+    let labels = optional(&member.instance)
+        + member.replaced.as_ref().map_or(0, |id| text(&id.0))
+        + optional(&subscription.pattern);
     MEMBER_BYTES + labels + text(&member.client_id) + text(&member.client_host) + texts(&subscription.topics)
 }
 
 fn classic_member_bytes(member: &ClassicMember) -> usize {
-    let labels = optional(&member.instance) + optional(&member.replaced);
+    let labels = optional(&member.instance) + member.replaced.as_ref().map_or(0, |id| text(&id.0));
     let protocols = member.protocols.iter().map(|(name, _)| text(name) + LENGTH_BYTES).sum::<usize>();
     let opaque = protocols + member.opaque_bytes();
     MEMBER_BYTES + labels + text(&member.client_id) + text(&member.client_host) + opaque

@@ -9,6 +9,7 @@ use super::state::{Members, ServerMember, ServerMembers};
 use super::types::PartitionCounts;
 use super::types::Subscription;
 use super::validate;
+use crate::types::MemberId;
 
 impl Draft {
     pub fn join(&mut self, wish: Join, counts: PartitionCounts<'_>) -> Result<GroupOutcome, GroupRefusal> {
@@ -133,7 +134,7 @@ impl Draft {
 
 impl ServerMembers {
     /// A member's new subscription, and what its pattern matches.
-    fn subscribe(&mut self, member: &str, to: Subscription, resolved: Vec<String>, counts: PartitionCounts<'_>) {
+    fn subscribe(&mut self, member: &MemberId, to: Subscription, resolved: Vec<String>, counts: PartitionCounts<'_>) {
         if let Some(pattern) = &to.pattern {
             self.patterns.insert(pattern.clone(), existing(resolved, counts));
         }
@@ -147,7 +148,7 @@ impl ServerMembers {
         patterns.retain(|pattern, _| members.values().any(|m| m.subscription.pattern.as_ref() == Some(pattern)));
     }
 
-    fn remove_instance(&mut self, instance: &str) -> Option<(String, ServerMember)> {
+    fn remove_instance(&mut self, instance: &str) -> Option<(MemberId, ServerMember)> {
         let is_it = |m: &ServerMember| m.instance.as_deref() == Some(instance);
         let id = self.members.iter().find(|(_, m)| is_it(m))?.0.clone();
         self.members.remove_entry(&id)
@@ -170,7 +171,7 @@ impl ServerMembers {
 impl ServerMember {
     /// Has the partitions of the member whose instance id it has; that one's commits are fenced by its
     /// id. What the old one was to let go of is free: whoever starts anew reads nothing.
-    fn take_over(&mut self, (id, old): (String, ServerMember), epoch: i32) {
+    fn take_over(&mut self, (id, old): (MemberId, ServerMember), epoch: i32) {
         self.replaced = Some(id);
         self.assigned = old.assigned;
         self.assigned.values_mut().flat_map(|p| p.values_mut()).for_each(|since| *since = epoch);

@@ -13,7 +13,7 @@ use super::offsets::{Offsets, StoredOffset};
 use super::outcome::{GroupRefusal, OffsetRefusal};
 use super::types::{GroupPhase, PartitionSet, Subscription};
 use super::usage::Usage;
-use crate::types::{PartitionId, TopicPartition, WallMs};
+use crate::types::{MemberId, PartitionId, TopicPartition, WallMs};
 
 /// A consumer group.
 ///
@@ -51,7 +51,7 @@ pub enum Members {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerMembers {
     /// The members, by member id.
-    pub members: BTreeMap<String, ServerMember>,
+    pub members: BTreeMap<MemberId, ServerMember>,
     /// Patterns of the subscriptions and the topics they match, sorted.
     pub patterns: BTreeMap<String, Vec<String>>,
 }
@@ -63,7 +63,7 @@ pub type Held<T> = BTreeMap<String, BTreeMap<PartitionId, T>>;
 pub struct ServerMember {
     pub instance: Option<String>,
     /// The id that this member took over from by its instance id; that one is fenced.
-    pub replaced: Option<String>,
+    pub replaced: Option<MemberId>,
     pub client_id: String,
     pub client_host: String,
     pub session_timeout_ms: u32,
@@ -96,10 +96,10 @@ pub struct ClassicMembers {
     /// Chosen by the members' votes when a join phase ends; empty before the first has.
     pub protocol: String,
     /// The group leader: the first member to join. Empty before the first join phase has ended.
-    pub leader: String,
+    pub leader: MemberId,
     pub phase: ClassicPhase,
     /// The members, by member id.
-    pub members: BTreeMap<String, ClassicMember>,
+    pub members: BTreeMap<MemberId, ClassicMember>,
     /// Order of the next new member.
     pub next_order: u64,
 }
@@ -121,7 +121,7 @@ pub enum ClassicPhase {
 pub struct ClassicMember {
     pub instance: Option<String>,
     /// The id that this member took over from by its instance id; that one is fenced.
-    pub replaced: Option<String>,
+    pub replaced: Option<MemberId>,
     pub client_id: String,
     pub client_host: String,
     pub session_timeout_ms: u32,
@@ -202,7 +202,7 @@ impl Group {
 
     /// Whether a heartbeat is one of a member that may go on: `epoch` is that of its last answer, or
     /// its classic generation.
-    pub fn check_beat(&self, member: &str, instance: Option<&str>, epoch: i32) -> Result<(), GroupRefusal> {
+    pub fn check_beat(&self, member: &MemberId, instance: Option<&str>, epoch: i32) -> Result<(), GroupRefusal> {
         self.check_member(member, instance)?;
         match &self.members {
             Members::None => Err(GroupRefusal::UnknownMember),
@@ -224,7 +224,7 @@ impl Group {
     }
 
     /// Whether it is a member, and the one with that instance id if it says one.
-    pub(super) fn check_member(&self, member: &str, instance: Option<&str>) -> Result<(), GroupRefusal> {
+    pub(super) fn check_member(&self, member: &MemberId, instance: Option<&str>) -> Result<(), GroupRefusal> {
         let holder = instance.and_then(|instance| self.members.of_instance(instance));
         match (instance, holder) {
             (Some(instance), Some(holder)) if holder != member => {
@@ -257,12 +257,12 @@ impl Group {
     }
 
     /// Who has this instance id now.
-    pub fn member_of_instance(&self, instance: &str) -> Option<&str> {
+    pub fn member_of_instance(&self, instance: &str) -> Option<&MemberId> {
         self.members.of_instance(instance)
     }
 
     /// The instance id that a member with this id had and another member has taken over.
-    pub fn fenced_instance(&self, member: &str) -> Option<&str> {
+    pub fn fenced_instance(&self, member: &MemberId) -> Option<&str> {
         self.members.replaced_by(member)
     }
 }
@@ -276,7 +276,7 @@ impl Members {
         }
     }
 
-    pub fn contains(&self, member: &str) -> bool {
+    pub fn contains(&self, member: &MemberId) -> bool {
         match self {
             Members::None => false,
             Members::Server(server) => server.members.contains_key(member),
@@ -284,17 +284,17 @@ impl Members {
         }
     }
 
-    pub(super) fn of_instance(&self, instance: &str) -> Option<&str> {
+    pub(super) fn of_instance(&self, instance: &str) -> Option<&MemberId> {
         let is_it = |theirs: &Option<String>| theirs.as_deref() == Some(instance);
         match self {
             Members::None => None,
-            Members::Server(server) => server.members.iter().find(|(_, m)| is_it(&m.instance)).map(|(id, _)| &**id),
-            Members::Classic(classic) => classic.members.iter().find(|(_, m)| is_it(&m.instance)).map(|(id, _)| &**id),
+            Members::Server(server) => server.members.iter().find(|(_, m)| is_it(&m.instance)).map(|(id, _)| id),
+            Members::Classic(classic) => classic.members.iter().find(|(_, m)| is_it(&m.instance)).map(|(id, _)| id),
         }
     }
 
-    pub(super) fn replaced_by(&self, member: &str) -> Option<&str> {
-        let was_it = |replaced: &Option<String>| !member.is_empty() && replaced.as_deref() == Some(member);
+    pub(super) fn replaced_by(&self, member: &MemberId) -> Option<&str> {
+        let was_it = |replaced: &Option<MemberId>| !member.is_empty() && replaced.as_ref() == Some(member);
         match self {
             Members::None => None,
             Members::Server(server) => server.members.values().find(|m| was_it(&m.replaced))?.instance.as_deref(),
@@ -303,7 +303,7 @@ impl Members {
     }
 
     /// Why this id is none of a member.
-    pub(super) fn unknown(&self, member: &str) -> GroupRefusal {
+    pub(super) fn unknown(&self, member: &MemberId) -> GroupRefusal {
         match self.replaced_by(member) {
             Some(instance) => GroupRefusal::FencedInstance { instance: instance.to_string() },
             None => GroupRefusal::UnknownMember,

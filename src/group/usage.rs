@@ -3,6 +3,7 @@
 
 use super::limits::{ASSIGNED_MAX, GROUPS_BYTES_MAX, MEMBERS_MAX, OFFSETS_MAX, OFFSETS_PER_GROUP_MAX};
 use super::outcome::GroupRefusal;
+use crate::types::GroupName;
 
 /// A group's epoch, time, tags and lengths.
 pub(super) const GROUP_BYTES: usize = 40;
@@ -24,8 +25,8 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    pub fn of_group(name: &str) -> Usage {
-        Usage { bytes: GROUP_BYTES + name.len(), ..Usage::default() }
+    pub fn of_group(name: &GroupName) -> Usage {
+        Usage { bytes: GROUP_BYTES + name.0.len(), ..Usage::default() }
     }
 
     /// What reading a topic costs a group with so many members: its name stands in up to three of a

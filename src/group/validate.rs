@@ -7,12 +7,12 @@ use super::limits::{
 };
 use super::outcome::GroupRefusal;
 use super::types::Subscription;
-use crate::types::TOPIC_NAME_BYTES_MAX;
+use crate::types::{GroupName, MemberId, TOPIC_NAME_BYTES_MAX};
 
 /// The name of a group that is about to be made.
-pub fn group_name(name: &str) -> Result<(), GroupRefusal> {
-    length("a group's name", name, 1, GROUP_NAME_BYTES_MAX)?;
-    printable("a group's name", name)
+pub fn group_name(name: &GroupName) -> Result<(), GroupRefusal> {
+    length("a group's name", &name.0, 1, GROUP_NAME_BYTES_MAX)?;
+    printable("a group's name", &name.0)
 }
 
 /// The subscription as it is kept.
@@ -64,12 +64,12 @@ pub(super) fn join_classic(wish: &JoinClassic) -> Result<(), GroupRefusal> {
     Ok(())
 }
 
-fn member(id: &str, instance: Option<&str>, client_id: &str, client_host: &str) -> Result<(), GroupRefusal> {
-    length("a member id", id, 1, MEMBER_ID_BYTES_MAX)?;
+fn member(id: &MemberId, instance: Option<&str>, client_id: &str, client_host: &str) -> Result<(), GroupRefusal> {
+    length("a member id", &id.0, 1, MEMBER_ID_BYTES_MAX)?;
     length("an instance id", instance.unwrap_or("none"), 1, LABEL_BYTES_MAX)?;
     length("a client id", client_id, 0, LABEL_BYTES_MAX)?;
     length("a client's host", client_host, 0, LABEL_BYTES_MAX)?;
-    printable("a member id", id)?;
+    printable("a member id", &id.0)?;
     printable("an instance id", instance.unwrap_or_default())?;
     printable("a client id", client_id)?;
     printable("a client's host", client_host)

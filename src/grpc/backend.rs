@@ -16,7 +16,7 @@ use crate::{
         held::HeldBytes,
     },
     seam::CpuTurns,
-    types::{BrokerId, Offset, PartitionId, TopicId, TopicPartition, WallMs},
+    types::{BrokerId, GroupName, Offset, PartitionId, TopicId, TopicPartition, WallMs},
 };
 
 /// Who asks through this listener: its clients are not told apart yet.
@@ -110,7 +110,7 @@ pub trait Backend: Clone + Send + Sync + Unpin + 'static {
     fn group_leave(
         &self,
         caller: &Caller,
-        group: &str,
+        group: &GroupName,
         leavers: Vec<Leaver>,
     ) -> impl Future<Output = Result<Vec<(Leaver, Option<GroupError>)>, GroupError>> + Send;
     fn commit_offsets(
@@ -121,25 +121,25 @@ pub trait Backend: Clone + Send + Sync + Unpin + 'static {
     fn fetch_offsets(
         &self,
         caller: &Caller,
-        group: &str,
+        group: &GroupName,
         at: Option<Vec<TopicPartition>>,
     ) -> impl Future<Output = Result<CommittedOffsets, GroupError>> + Send;
     fn list_groups(&self, caller: &Caller) -> impl Future<Output = Result<Vec<GroupSummary>, GroupError>> + Send;
     fn describe_group(
         &self,
         caller: &Caller,
-        group: &str,
+        group: &GroupName,
     ) -> impl Future<Output = Result<GroupDescription, GroupError>> + Send;
     fn delete_group(
         &self,
         caller: &Caller,
-        group: &str,
+        group: &GroupName,
         dry_run: bool,
     ) -> impl Future<Output = Result<(), GroupError>> + Send;
     fn delete_offsets(
         &self,
         caller: &Caller,
-        group: &str,
+        group: &GroupName,
         at: Vec<TopicPartition>,
     ) -> impl Future<Output = Result<Vec<(TopicPartition, GroupError)>, GroupError>> + Send;
     fn readiness(&self) -> Readiness;
@@ -263,7 +263,7 @@ impl Backend for Broker {
     async fn group_leave(
         &self,
         caller: &Caller,
-        group: &str,
+        group: &GroupName,
         leavers: Vec<Leaver>,
     ) -> Result<Vec<(Leaver, Option<GroupError>)>, GroupError> {
         Broker::group_leave(self, caller, group, leavers).await
@@ -280,7 +280,7 @@ impl Backend for Broker {
     async fn fetch_offsets(
         &self,
         caller: &Caller,
-        group: &str,
+        group: &GroupName,
         at: Option<Vec<TopicPartition>>,
     ) -> Result<CommittedOffsets, GroupError> {
         Broker::fetch_offsets(self, caller, group, at).await
@@ -290,18 +290,18 @@ impl Backend for Broker {
         Broker::list_groups(self, caller).await
     }
 
-    async fn describe_group(&self, caller: &Caller, group: &str) -> Result<GroupDescription, GroupError> {
+    async fn describe_group(&self, caller: &Caller, group: &GroupName) -> Result<GroupDescription, GroupError> {
         Broker::describe_group(self, caller, group).await
     }
 
-    async fn delete_group(&self, caller: &Caller, group: &str, dry_run: bool) -> Result<(), GroupError> {
+    async fn delete_group(&self, caller: &Caller, group: &GroupName, dry_run: bool) -> Result<(), GroupError> {
         Broker::delete_group(self, caller, group, dry_run).await
     }
 
     async fn delete_offsets(
         &self,
         caller: &Caller,
-        group: &str,
+        group: &GroupName,
         at: Vec<TopicPartition>,
     ) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
         Broker::delete_offsets(self, caller, group, at).await

@@ -126,7 +126,7 @@ pub(super) fn health(report: HealthReport, with_details: bool) -> v1::HealthResp
 
 pub(super) fn heartbeat(answer: HeartbeatAnswer) -> v1::GroupHeartbeatResponse {
     v1::GroupHeartbeatResponse {
-        member_id: answer.member,
+        member_id: answer.member.0,
         epoch: answer.epoch,
         assigned: partition_sets(answer.assigned),
         heartbeat_ms: ms_u32(answer.next_beat),
@@ -152,7 +152,7 @@ pub(super) fn group_summary(group: GroupSummary) -> v1::GroupSummary {
         GroupPhase::Rebalancing | GroupPhase::Joining | GroupPhase::Syncing => "rebalancing",
     };
     let members = count(group.members);
-    v1::GroupSummary { group: group.group, state: state.into(), protocol: group.protocol, members }
+    v1::GroupSummary { group: group.group.0, state: state.into(), protocol: group.protocol, members }
 }
 
 pub(super) fn group(group: GroupDescription) -> v1::DescribeGroupResponse {
@@ -168,7 +168,7 @@ pub(super) fn group(group: GroupDescription) -> v1::DescribeGroupResponse {
 
 fn group_member(member: GroupMember) -> v1::GroupMember {
     v1::GroupMember {
-        member_id: member.member,
+        member_id: member.member.0,
         instance_id: member.instance.unwrap_or_default(),
         client_id: member.client_id,
         client_host: member.client_host,
@@ -184,7 +184,7 @@ fn group_partition(partition: GroupPartition) -> v1::GroupPartition {
     v1::GroupPartition {
         topic: partition.at.topic,
         partition: partition.at.partition.0,
-        member_id: partition.member.unwrap_or_default(),
+        member_id: partition.member.unwrap_or_default().0,
         committed: partition.committed.map(|offset| offset.0),
         metadata: partition.metadata,
         log_start,

@@ -10,14 +10,15 @@ use crate::{
     broker::groups::OffsetToCommit,
     group::{Assignor, PartitionSet, Subscription},
     proto::v1,
-    types::{LeaderEpoch, PartitionId, TopicPartition},
+    types::{GroupName, LeaderEpoch, MemberId, PartitionId, TopicPartition},
 };
 
-pub(super) fn group_name(name: &str) -> Result<(), RequestError> {
+pub(super) fn group_name(name: String) -> Result<GroupName, RequestError> {
     if name.is_empty() {
         return Err(RequestError::invalid("the group's name is empty"));
     }
-    bounded("group", name, limits::GROUP_NAME_BYTES_MAX)
+    bounded("group", &name, limits::GROUP_NAME_BYTES_MAX)?;
+    Ok(GroupName(name))
 }
 
 /// Checks the id of an instance or client.
@@ -36,9 +37,10 @@ pub(super) fn instance_id(instance: Option<&str>) -> Result<(), RequestError> {
 }
 
 /// Checks the id of a member, which is empty where that means nobody.
-pub(super) fn member_id(field: &str, member: &str) -> Result<(), RequestError> {
-    bounded(field, member, limits::MEMBER_ID_BYTES_MAX)?;
-    printable(field, member)
+pub(super) fn member_id(field: &str, member: String) -> Result<MemberId, RequestError> {
+    bounded(field, &member, limits::MEMBER_ID_BYTES_MAX)?;
+    printable(field, &member)?;
+    Ok(MemberId(member))
 }
 
 /// Refuses what cannot be printed: people see these names on their terminals, in logs and metrics.

@@ -77,13 +77,13 @@ impl<B: Backend> Services<B> {
         request: v1::GroupHeartbeatRequest,
         client_host: String,
     ) -> Result<v1::GroupHeartbeatResponse, CallFailure> {
-        decode::group_name(&request.group)?;
-        decode::member_id("member_id", &request.member_id)?;
-        decode::member_id("join_as", &request.join_as)?;
+        let group = decode::group_name(request.group)?;
+        let member = decode::member_id("member_id", request.member_id)?;
+        let join_as = decode::member_id("join_as", request.join_as)?;
         decode::label("client_id", &request.client_id)?;
         decode::instance_id(request.instance_id.as_deref())?;
-        let is_join = request.member_id.is_empty();
-        if !is_join && !request.join_as.is_empty() {
+        let is_join = member.is_empty();
+        if !is_join && !join_as.is_empty() {
             return Err(RequestError::invalid("join_as beside a member_id; only a member that joins draws one").into());
         }
         let beat = HeartbeatRequest {
@@ -91,8 +91,8 @@ impl<B: Backend> Services<B> {
             owns: decode::partition_sets("owns", request.owns)?,
             session_timeout: decode::session_timeout(request.session_timeout_ms)?,
             rebalance_timeout: decode::rebalance_timeout(request.rebalance_timeout_ms)?,
-            group: request.group,
-            member: if is_join { request.join_as } else { request.member_id },
+            group,
+            member: if is_join { join_as } else { member },
             epoch: epoch(request.epoch)?,
             instance: request.instance_id,
             client_id: request.client_id,
@@ -106,14 +106,14 @@ impl<B: Backend> Services<B> {
     }
 
     async fn part(&self, request: v1::GroupLeaveRequest) -> Result<v1::GroupLeaveResponse, CallFailure> {
-        decode::group_name(&request.group)?;
-        decode::member_id("member_id", &request.member_id)?;
+        let group = decode::group_name(request.group)?;
+        let member = decode::member_id("member_id", request.member_id)?;
         decode::instance_id(request.instance_id.as_deref())?;
-        if request.member_id.is_empty() && request.instance_id.is_none() {
+        if member.is_empty() && request.instance_id.is_none() {
             return Err(RequestError::invalid("neither member_id nor instance_id; who is leaving?").into());
         }
-        let leaver = Leaver { member: request.member_id, instance: request.instance_id };
-        let left = self.backend.group_leave(&CALLER, &request.group, vec![leaver]).await?;
+        let leaver = Leaver { member, instance: request.instance_id };
+        let left = self.backend.group_leave(&CALLER, &group, vec![leaver]).await?;
         match left.into_iter().find_map(|(_, error)| error) {
             Some(error) => Err(error.into()),
             None => Ok(v1::GroupLeaveResponse {}),
@@ -121,13 +121,13 @@ impl<B: Backend> Services<B> {
     }
 
     async fn commit(&self, request: v1::CommitOffsetsRequest) -> Result<v1::CommitOffsetsResponse, CallFailure> {
-        decode::group_name(&request.group)?;
-        decode::member_id("member_id", &request.member_id)?;
+        let group = decode::group_name(request.group)?;
+        let member = decode::member_id("member_id", request.member_id)?;
         decode::instance_id(request.instance_id.as_deref())?;
         let commit = CommitRequest {
             offsets: decode::offsets(request.offsets)?,
-            group: request.group,
-            member: request.member_id,
+            group,
+            member,
             instance: request.instance_id,
             epoch: epoch(request.epoch)?,
             sequence: request.sequence,
@@ -137,12 +137,12 @@ impl<B: Backend> Services<B> {
     }
 
     async fn committed(&self, request: v1::FetchOffsetsRequest) -> Result<v1::FetchOffsetsResponse, CallFailure> {
-        decode::group_name(&request.group)?;
+        let group = decode::group_name(request.group)?;
         let at = match request.partitions.is_empty() {
             true => None,
             false => Some(decode::partitions("partitions", request.partitions)?),
         };
-        let CommittedOffsets { offsets, topics } = self.backend.fetch_offsets(&CALLER, &request.group, at).await?;
+        let CommittedOffsets { offsets, topics } = self.backend.fetch_offsets(&CALLER, &group, at).await?;
         let topics = topics.into_iter().map(|(name, id)| v1::TopicIdentity { name, id: id.to_string() });
         Ok(v1::FetchOffsetsResponse {
             offsets: offsets.into_iter().map(convert::committed).collect(),
@@ -151,20 +151,20 @@ impl<B: Backend> Services<B> {
     }
 
     async fn look_at(&self, request: v1::DescribeGroupRequest) -> Result<v1::DescribeGroupResponse, CallFailure> {
-        decode::group_name(&request.group)?;
-        Ok(convert::group(self.backend.describe_group(&CALLER, &request.group).await?))
+        let group = decode::group_name(request.group)?;
+        Ok(convert::group(self.backend.describe_group(&CALLER, &group).await?))
     }
 
     async fn remove(&self, request: v1::DeleteGroupRequest) -> Result<v1::DeleteGroupResponse, CallFailure> {
-        decode::group_name(&request.group)?;
-        self.backend.delete_group(&CALLER, &request.group, request.dry_run).await?;
+        let group = decode::group_name(request.group)?;
+        self.backend.delete_group(&CALLER, &group, request.dry_run).await?;
         Ok(v1::DeleteGroupResponse {})
     }
 
     async fn forget(&self, request: v1::DeleteOffsetsRequest) -> Result<v1::DeleteOffsetsResponse, CallFailure> {
-        decode::group_name(&request.group)?;
+        let group = decode::group_name(request.group)?;
         let at = decode::partitions("partitions", request.partitions)?;
-        let refused = self.backend.delete_offsets(&CALLER, &request.group, at).await?;
+        let refused = self.backend.delete_offsets(&CALLER, &group, at).await?;
         Ok(v1::DeleteOffsetsResponse { refused: self.refused(Api::DeleteOffsets, refused) })
     }
 

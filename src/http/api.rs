@@ -108,6 +108,6 @@ async fn group<B: Backend>(State(faces): Shared<B>, Extracted(pairs): Pairs) -> 
         Ok(name) => name,
         Err(problem) => return answer(Err(problem)),
     };
-    let described = faces.backend.describe_group(&CALLER, name).await;
+    let described = faces.backend.describe_group(&CALLER, &name.into()).await;
     answer(described.map(|group| shapes::group(&group)).map_err(Problem::from))
 }

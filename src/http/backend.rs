@@ -9,7 +9,7 @@ use crate::{
         groups::{GroupDescription, GroupError, GroupSummary},
     },
     seam::CpuTurns,
-    types::{BrokerId, WallMs},
+    types::{BrokerId, GroupName, WallMs},
 };
 
 /// Who asks through this listener: its clients are not told apart yet.
@@ -40,7 +40,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn describe_group(
         &self,
         caller: &Caller,
-        group: &str,
+        group: &GroupName,
     ) -> impl Future<Output = Result<GroupDescription, GroupError>> + Send;
 }
 
@@ -89,7 +89,7 @@ impl Backend for Broker {
         Broker::list_groups(self, caller).await
     }
 
-    async fn describe_group(&self, caller: &Caller, group: &str) -> Result<GroupDescription, GroupError> {
+    async fn describe_group(&self, caller: &Caller, group: &GroupName) -> Result<GroupDescription, GroupError> {
         Broker::describe_group(self, caller, group).await
     }
 }

@@ -13,8 +13,8 @@ use crate::formats::FEATURE_LEVEL_MIN;
 use crate::group::{Group, Groups};
 use crate::replicated::StateDecodeError;
 use crate::types::{
-    ALLOCATED_REPLICA_MIN, BrokerId, ClusterId, EntryPosition, LogIndex, PartitionId, ProducerId, RaftGroupId,
-    ReplicaId, StorageId, TopicId, TopicPartition, WallMs,
+    ALLOCATED_REPLICA_MIN, BrokerId, ClusterId, EntryPosition, GroupName, LogIndex, PartitionId, ProducerId,
+    RaftGroupId, ReplicaId, StorageId, TopicId, TopicPartition, WallMs,
 };
 
 /// Newest version byte of the encoded state. Version 2 added consumer groups, version 3 what feature levels brokers
@@ -238,7 +238,7 @@ impl Metadata {
         &self.groups
     }
 
-    pub fn group(&self, name: &str) -> Option<&Group> {
+    pub fn group(&self, name: &GroupName) -> Option<&Group> {
         self.groups.get(name)
     }
 

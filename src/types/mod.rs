@@ -1,7 +1,7 @@
 //! The words every layer shares: ids and positions, each its own type so that a swapped argument
 //! does not compile. Nothing here decides anything.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Borrow, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -147,6 +147,69 @@ random_id! {
     StorageId
 }
 
+/// Names that people or clients chose. They are shown as their text, also where that is quoted. Any text is one: what a
+/// name may look like is checked by whoever takes it from a client.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub String);
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(name: &str) -> $name {
+                $name(name.to_string())
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(name: String) -> $name {
+                $name(name)
+            }
+        }
+
+        /// So that a map by names is asked for a literal one.
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl PartialEq<&str> for $name {
+            fn eq(&self, other: &&str) -> bool {
+                self.0 == *other
+            }
+        }
+    };
+}
+
+name! {
+    /// What a consumer group is called. The same name again, after the group is gone, is another group.
+    GroupName
+}
+name! {
+    /// Who a member of a consumer group is, in its group. Empty where a request speaks of no member.
+    MemberId
+}
+
+impl MemberId {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// A partition as clients name it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TopicPartition {
@@ -193,6 +256,13 @@ pub fn ms_u32(duration: Duration) -> u32 {
 /// A duration in milliseconds, as [`ms_u64`] has it.
 pub fn ms_i64(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Errors quote them, and an error's text does not change because a name has a type.
+#[test]
+fn names_are_shown_as_their_text() {
+    let (group, member) = (GroupName::from("the \"g\""), MemberId::from("m\n"));
+    assert_eq!(format!("{group} {group:?}, {member} {member:?}"), "the \"g\" \"the \\\"g\\\"\", m\n \"m\\n\"");
 }
 
 #[test]

@@ -2,12 +2,12 @@
 //! there begins where its offset reset says, which is seldom what was meant.
 
 use super::limits;
-use crate::types::{Offset, TopicPartition};
+use crate::types::{GroupName, Offset, TopicPartition};
 
 /// One of them, in a partition that is led here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BeyondEnd {
-    pub group: String,
+    pub group: GroupName,
     pub at: TopicPartition,
     pub committed: Offset,
     pub end: Offset,

@@ -21,7 +21,7 @@ use crate::{
         requests::groups::{ClassicBeat, ClassicJoin, ClassicJoined, ClassicSync, ClassicSynced, GroupError},
     },
     group::{ClassicPhase, Group, GroupRefusal},
-    types::{LogIndex, ms_u64},
+    types::{GroupName, LogIndex, MemberId, ms_u64},
 };
 
 /// Where a waiting request stands: None, it goes on waiting.
@@ -86,19 +86,19 @@ impl Groups {
     }
 
     /// A member id that nobody has: a readable part and 128 random bits.
-    pub fn draw_member_id(&self, prefix: &str) -> String {
+    pub fn draw_member_id(&self, prefix: &str) -> MemberId {
         let end =
             (0..=prefix.len().min(limits::MEMBER_PREFIX_BYTES_MAX)).rev().find(|end| prefix.is_char_boundary(*end));
         let prefix = match &prefix[..end.unwrap_or(0)] {
             "" => "member",
             prefix => prefix,
         };
-        format!("{prefix}-{:032x}", self.node.rng.u128())
+        MemberId(format!("{prefix}-{:032x}", self.node.rng.u128()))
     }
 
     /// The session timeout of a member as this broker knows it. One that it does not know yet is taken for the
     /// shortest.
-    fn session_of(&self, group: &str, member: &str) -> Duration {
+    fn session_of(&self, group: &GroupName, member: &MemberId) -> Duration {
         let known = self.node.metadata().and_then(|metadata| {
             metadata.read(|state| {
                 let member = state.group(group)?.classic()?.members.get(member)?;
@@ -112,8 +112,8 @@ impl Groups {
     async fn wait_group<T>(
         &self,
         index: LogIndex,
-        group: &str,
-        member: &str,
+        group: &GroupName,
+        member: &MemberId,
         session: Duration,
         look: impl Fn(Option<&Group>) -> Look<T>,
     ) -> Result<T, GroupError> {
@@ -147,18 +147,20 @@ impl Groups {
 
     /// Beats for a member that waits here. Ends when no coordinator was reached for a whole session:
     /// from then on nobody may rely on it.
-    async fn keep_member_alive(&self, group: &str, member: &str, session: Duration) {
+    async fn keep_member_alive(&self, group: &GroupName, member: &MemberId, session: Duration) {
         let mut beats = interval((session / 3).max(limits::SESSION_MIN / 3));
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
         loop {
             beats.tick().await;
-            let call = GroupCall::KeepAlive { group: group.to_string(), member: member.to_string() };
+            let call = GroupCall::KeepAlive { group: group.clone(), member: member.clone() };
             match self.ask_coordinator(call).await {
                 Ok(_) => heard = Instant::now(),
                 // It is expired, or will be: the metadata says so soon.
                 Err(GroupError::UnknownMember { .. }) => heard = Instant::now(),
-                Err(error) => tracing::debug!(group, member, %error, "a waiting member's heartbeat failed"),
+                Err(error) => {
+                    tracing::debug!(group = group.0, member = member.0, %error, "a waiting member's heartbeat failed")
+                }
             }
             if heard.elapsed() > session.max(limits::ANSWER_WITHIN) {
                 return;
@@ -174,14 +176,14 @@ fn applied_at(reply: GroupReply) -> Result<LogIndex, GroupError> {
     }
 }
 
-fn look_joined(known: Option<&Group>, group: &str, member: &str, skips_assignment: bool) -> Look<JoinEnd> {
-    let unknown = || GroupError::UnknownMember { group: group.to_string(), member: member.to_string() };
+fn look_joined(known: Option<&Group>, group: &GroupName, member: &MemberId, skips_assignment: bool) -> Look<JoinEnd> {
+    let unknown = || GroupError::UnknownMember { group: group.clone(), member: member.clone() };
     let Some((known, classic)) = known.and_then(|known| Some((known, known.classic()?))) else {
         return Some(Err(unknown()));
     };
     let Some(own) = classic.members.get(member) else {
         return Some(Err(match known.fenced_instance(member) {
-            Some(instance) => GroupError::FencedInstance { group: group.into(), instance: instance.into() },
+            Some(instance) => GroupError::FencedInstance { group: group.clone(), instance: instance.into() },
             None => unknown(),
         }));
     };
@@ -190,7 +192,7 @@ fn look_joined(known: Option<&Group>, group: &str, member: &str, skips_assignmen
         ClassicPhase::Joining => return Some(Ok(JoinEnd::LeftBehind)),
         ClassicPhase::Syncing | ClassicPhase::Stable => {}
     }
-    let leads = classic.leader == member;
+    let leads = classic.leader == *member;
     // Only a static member that came back, and nobody noticed, finds a generation whose assignments are made.
     let is_made = leads && classic.phase == ClassicPhase::Stable;
     // As Kafka has it: who cannot skip the assignment is told that its former self leads, so that it makes none.
@@ -199,16 +201,16 @@ fn look_joined(known: Option<&Group>, group: &str, member: &str, skips_assignmen
         None => classic.leader.clone(),
     };
     let all = classic.members.iter();
-    let members = match leader == member {
+    let members = match leader == *member {
         true => all.map(|(id, m)| (id.clone(), m.instance.clone(), classic.subscription_of(m).to_vec())).collect(),
         false => Vec::new(),
     };
     Some(Ok(JoinEnd::Joined(ClassicJoined {
         generation: known.epoch(),
-        member: member.to_string(),
+        member: member.clone(),
         protocol_type: classic.protocol_type.clone(),
         protocol: classic.protocol.clone(),
-        skip_assignment: is_made && leader == member,
+        skip_assignment: is_made && leader == *member,
         leader,
         members,
     })))
@@ -245,7 +247,7 @@ mod tests {
     };
 
     fn look(groups: &Groups, member: &str) -> Look<JoinEnd> {
-        look_joined(groups.get("g"), "g", member, true)
+        look_joined(groups.get(&"g".into()), &"g".into(), &member.into(), true)
     }
 
     /// The states that a waiting join may find first, whatever it missed in between.

@@ -11,7 +11,7 @@ use crate::{
         requests::groups::{CommitRequest, GroupError, OffsetToCommit},
     },
     group::{OffsetRefusal, limits::OFFSET_METADATA_BYTES_MAX},
-    types::TopicPartition,
+    types::{GroupName, MemberId, TopicPartition},
 };
 
 /// Offsets that were not committed, and why.
@@ -59,8 +59,8 @@ impl Groups {
 
 /// What fits an entry, and the others with their refusal.
 fn without_long_metadata(
-    group: &str,
-    member: &str,
+    group: &GroupName,
+    member: &MemberId,
     offsets: &mut Vec<OffsetToCommit>,
 ) -> (Vec<OffsetToCommit>, RefusedOffsets) {
     let max = OFFSET_METADATA_BYTES_MAX;
@@ -69,7 +69,7 @@ fn without_long_metadata(
     let refused = long.into_iter().map(|OffsetToCommit { at, metadata, .. }| {
         // Limited to far less.
         let refusal = OffsetRefusal::MetadataTooLarge { bytes: metadata.len() as u32, max: max as u32 };
-        (at.clone(), GroupError::OffsetRefused { group: group.into(), member: member.into(), at, refusal })
+        (at.clone(), GroupError::OffsetRefused { group: group.clone(), member: member.clone(), at, refusal })
     });
     (good, refused.collect())
 }
@@ -131,7 +131,7 @@ mod tests {
     fn long_metadata_is_refused_by_itself() {
         let max = OFFSET_METADATA_BYTES_MAX;
         let mut asked = vec![offset(0, max), offset(1, max + 1), offset(2, 0)];
-        let (good, refused) = without_long_metadata("g", "m", &mut asked);
+        let (good, refused) = without_long_metadata(&"g".into(), &"m".into(), &mut asked);
         assert_eq!(good.iter().map(|offset| offset.at.partition.0).collect::<Vec<_>>(), [0, 2]);
         let [(at, GroupError::OffsetRefused { refusal, .. })] = &refused[..] else { panic!("{refused:?}") };
         assert_eq!(at.partition.0, 1);

@@ -9,7 +9,7 @@ use super::limits;
 use crate::{
     broker::requests::groups::{ClassicJoin, GroupError},
     group,
-    types::ms_u64,
+    types::{GroupName, ms_u64},
 };
 
 /// The join as the coordinator is asked for it.
@@ -25,9 +25,9 @@ pub fn join(join: ClassicJoin) -> Result<ClassicJoin, GroupError> {
 }
 
 /// The name of a group that members may have.
-pub fn group_name(name: &str) -> Result<(), GroupError> {
+pub fn group_name(name: &GroupName) -> Result<(), GroupError> {
     group::check_name(name).map_err(|refusal| GroupError::InvalidGroupName {
-        group: name.chars().take(group::limits::GROUP_NAME_BYTES_MAX).collect(),
+        group: GroupName(name.0.chars().take(group::limits::GROUP_NAME_BYTES_MAX).collect()),
         refusal,
     })
 }

@@ -89,10 +89,11 @@ mod tests {
         let unknown = Err(GroupError::UnknownGroup { group: "g".into() });
         let turns = &broker.parts.groups.forwarded;
         let all = turns.acquire_many(limits::FORWARDED_MAX as u32 - 1).await.expect("it is never closed");
-        assert_eq!(broker.delete_group(&Caller::ANONYMOUS, "g", false).await, unknown, "one turn is left");
+        assert_eq!(broker.delete_group(&Caller::ANONYMOUS, &"g".into(), false).await, unknown, "one turn is left");
         let last = turns.try_acquire().expect("it is given back");
         assert!(turns.try_acquire().is_err(), "there are no more");
-        let waiting = broker.delete_group(&Caller::ANONYMOUS, "g", false);
+        let group = "g".into();
+        let waiting = broker.delete_group(&Caller::ANONYMOUS, &group, false);
         tokio::pin!(waiting);
         assert!(tokio::time::timeout(Duration::from_millis(300), &mut waiting).await.is_err(), "it waits its turn");
         drop((all, last));

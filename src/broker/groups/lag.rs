@@ -25,7 +25,7 @@ use crate::{
     metadata::Metadata,
     metrics::LagSample,
     raft::Replica,
-    types::{BrokerId, Offset, RaftGroupId, TopicPartition, WallMs},
+    types::{BrokerId, GroupName, Offset, RaftGroupId, TopicPartition, WallMs},
 };
 
 /// What a partition's leader knows of what lies behind an offset.
@@ -153,14 +153,14 @@ impl Lag {
 
 /// One group's place in one partition that is led here.
 struct Reader {
-    group: String,
+    group: GroupName,
     at: TopicPartition,
     hosted: Arc<PartitionReplica>,
     committed: Offset,
 }
 
 /// A timestamp that was looked up, and for which offset.
-type Known = BTreeMap<(String, TopicPartition), (Offset, Option<WallMs>)>;
+type Known = BTreeMap<(GroupName, TopicPartition), (Offset, Option<WallMs>)>;
 
 /// Keeps [`lag_table`](super::lag_table) up to date until the broker stops.
 pub async fn run(lag: Arc<Lag>) {
@@ -189,7 +189,7 @@ fn readers(lag: &Lag, metadata: &Replica<Metadata>, max: usize) -> Vec<Reader> {
     if led.is_empty() {
         return readers;
     }
-    let names: Vec<String> = metadata.read(|state| state.groups().iter().map(|(name, _)| name.to_string()).collect());
+    let names: Vec<GroupName> = metadata.read(|state| state.groups().iter().map(|(name, _)| name.clone()).collect());
     for group in names {
         // One group at a time: applying must not wait for all of them.
         let offsets: Vec<(TopicPartition, Offset)> = metadata.read(|state| {
@@ -243,7 +243,7 @@ async fn sample(lag: &Lag, readers: Vec<Reader>, known: &mut Known, reads_max: u
         let Unread { records, age_ms, retention_threatens } = lag.unread(&hosted, from, timestamp);
         let TopicPartition { topic, partition } = at;
         let partition = partition.0;
-        samples.push(LagSample { group, topic, partition, records, age_ms, retention_threatens });
+        samples.push(LagSample { group: group.0, topic, partition, records, age_ms, retention_threatens });
     }
     samples
 }

@@ -27,7 +27,7 @@ mod turns;
 
 use std::time::Duration;
 
-use crate::types::TopicPartition;
+use crate::types::{GroupName, TopicPartition};
 use part::Groups;
 use refusals::Subject;
 
@@ -71,10 +71,10 @@ impl Groups {
     /// Members of either protocol leave at once; per member, why it could not.
     pub async fn leave(
         &self,
-        group: &str,
+        group: &GroupName,
         leavers: Vec<Leaver>,
     ) -> Result<Vec<(Leaver, Option<GroupError>)>, GroupError> {
-        match self.ask_coordinator(GroupCall::Leave { group: group.into(), leavers }).await? {
+        match self.ask_coordinator(GroupCall::Leave { group: group.clone(), leavers }).await? {
             GroupReply::Left(left) => Ok(left),
             other => Err(strange("leaving", &other)),
         }
@@ -97,23 +97,23 @@ impl Groups {
     }
 
     /// Only without members.
-    pub async fn delete(&self, group: &str, dry_run: bool) -> Result<(), GroupError> {
+    pub async fn delete(&self, group: &GroupName, dry_run: bool) -> Result<(), GroupError> {
         if dry_run {
             return self.check_group_deletion(group).await;
         }
-        self.ask_coordinator(GroupCall::Delete { group: group.into() }).await.map(|_| ())
+        self.ask_coordinator(GroupCall::Delete { group: group.clone() }).await.map(|_| ())
     }
 
     /// Forgets committed offsets of partitions that no member holds. The refused ones.
     pub async fn delete_offsets(
         &self,
-        group: &str,
+        group: &GroupName,
         at: Vec<TopicPartition>,
     ) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
         reads::check_count(at.len())?;
-        let call = GroupCall::DeleteOffsets { group: group.into(), at: at.clone() };
+        let call = GroupCall::DeleteOffsets { group: group.clone(), at: at.clone() };
         match self.ask_coordinator(call).await? {
-            GroupReply::Refused(refused) => Ok(refusals::named(refused, &at, Subject { group, member: "" })),
+            GroupReply::Refused(refused) => Ok(refusals::named(refused, &at, Subject::of_group(group))),
             other => Err(strange("deleting offsets", &other)),
         }
     }

@@ -21,13 +21,13 @@ use crate::{
         self, Assignor, ClassicMembers, Group, Members, PartitionCounts, PartitionSet, Subscription, consumer_protocol,
     },
     metadata::Topic,
-    types::{METADATA_GROUP, TopicPartition, ms_u64},
+    types::{GroupName, METADATA_GROUP, MemberId, TopicPartition, ms_u64},
 };
 
 impl Groups {
     pub async fn committed_offsets(
         &self,
-        group: &str,
+        group: &GroupName,
         at: Option<Vec<TopicPartition>>,
     ) -> Result<CommittedOffsets, GroupError> {
         check_count(at.as_ref().map_or(0, Vec::len))?;
@@ -56,24 +56,24 @@ impl Groups {
         Ok(metadata.read(|state| state.groups().iter().map(|(name, group)| summary(name, group)).collect()))
     }
 
-    pub async fn describe(&self, name: &str) -> Result<GroupDescription, GroupError> {
+    pub async fn describe(&self, name: &GroupName) -> Result<GroupDescription, GroupError> {
         let metadata = self.metadata.confirmed(limits::ANSWER_WITHIN).await?;
         let mut description = metadata
             .read(|state| {
                 let counts = |topic: &str| state.topic(topic).map(Topic::partition_count);
                 state.group(name).map(|group| describe(name, group, &counts))
             })
-            .ok_or_else(|| GroupError::UnknownGroup { group: name.to_string() })?;
+            .ok_or_else(|| GroupError::UnknownGroup { group: name.clone() })?;
         description.coordinator = self.node.raft.leader_of(METADATA_GROUP).map(|leader| leader.broker);
         self.lag.fill_in(&mut description.partitions).await;
         Ok(description)
     }
 
     /// Whether a group could be deleted now.
-    pub async fn check_group_deletion(&self, name: &str) -> Result<(), GroupError> {
+    pub async fn check_group_deletion(&self, name: &GroupName) -> Result<(), GroupError> {
         let metadata = self.metadata.confirmed(limits::ANSWER_WITHIN).await?;
         let checked = metadata.read(|state| state.groups().check_delete(name));
-        checked.map_err(|refusal| refused(refusal, Subject { group: name, member: "" }))
+        checked.map_err(|refusal| refused(refusal, Subject::of_group(name)))
     }
 }
 
@@ -99,9 +99,9 @@ fn committed(at: TopicPartition, found: &group::StoredOffset) -> CommittedOffset
     CommittedOffset { at, offset, leader_epoch, metadata, committed_at }
 }
 
-fn summary(name: &str, group: &Group) -> GroupSummary {
+fn summary(name: &GroupName, group: &Group) -> GroupSummary {
     GroupSummary {
-        group: name.to_string(),
+        group: name.clone(),
         phase: group.phase(),
         protocol: group.protocol().to_string(),
         members: u32::try_from(group.member_count()).unwrap_or(u32::MAX),
@@ -109,7 +109,7 @@ fn summary(name: &str, group: &Group) -> GroupSummary {
 }
 
 /// Describes a group without its lag and its coordinator, which the state does not know.
-fn describe(name: &str, group: &Group, counts: PartitionCounts<'_>) -> GroupDescription {
+fn describe(name: &GroupName, group: &Group, counts: PartitionCounts<'_>) -> GroupDescription {
     let mut partitions: BTreeMap<TopicPartition, GroupPartition> = BTreeMap::new();
     for (at, found) in group.offsets() {
         let partition = GroupPartition {
@@ -145,7 +145,7 @@ fn describe(name: &str, group: &Group, counts: PartitionCounts<'_>) -> GroupDesc
     }
 }
 
-fn server_member((id, member): (&String, &group::ServerMember)) -> GroupMember {
+fn server_member((id, member): (&MemberId, &group::ServerMember)) -> GroupMember {
     GroupMember {
         member: id.clone(),
         instance: member.instance.clone(),
@@ -161,7 +161,7 @@ fn server_member((id, member): (&String, &group::ServerMember)) -> GroupMember {
 /// What a consumer says in the bytes of its protocol, as far as it can be true; of other types only the bytes.
 fn classic_member(
     classic: &ClassicMembers,
-    (id, member): (&String, &group::ClassicMember),
+    (id, member): (&MemberId, &group::ClassicMember),
     counts: PartitionCounts<'_>,
 ) -> GroupMember {
     let bytes = classic.subscription_of(member);
@@ -189,12 +189,12 @@ fn classic_member(
 }
 
 /// A member reads these.
-fn own(partitions: &mut BTreeMap<TopicPartition, GroupPartition>, member: &str, held: &PartitionSet) {
+fn own(partitions: &mut BTreeMap<TopicPartition, GroupPartition>, member: &MemberId, held: &PartitionSet) {
     for (topic, numbers) in held {
         for partition in numbers {
             let at = TopicPartition { topic: topic.clone(), partition: *partition };
             let entry = partitions.entry(at.clone()).or_insert_with(|| GroupPartition::unread(at));
-            entry.member = Some(member.to_string());
+            entry.member = Some(member.clone());
         }
     }
 }

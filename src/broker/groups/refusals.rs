@@ -3,19 +3,28 @@
 use crate::{
     broker::{peers::group_calls::RefusedOffset, requests::groups::GroupError},
     group::{Group, GroupRefusal, OffsetRefusal, limits::MEMBERS_PER_GROUP_MAX},
-    types::TopicPartition,
+    types::{GroupName, MemberId, TopicPartition},
 };
 
 /// The group and the member that a refusal speaks of.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    pub group: &'a str,
+    pub group: &'a GroupName,
     /// The member. Empty: the refusal speaks of none.
-    pub member: &'a str,
+    pub member: &'a MemberId,
+}
+
+static NOBODY: MemberId = MemberId(String::new());
+
+impl<'a> Subject<'a> {
+    /// A group, and no member of it.
+    pub fn of_group(group: &'a GroupName) -> Subject<'a> {
+        Subject { group, member: &NOBODY }
+    }
 }
 
 pub fn refused(refusal: GroupRefusal, of: Subject<'_>) -> GroupError {
-    let (group, member) = (of.group.to_string(), of.member.to_string());
+    let (group, member) = (of.group.clone(), of.member.clone());
     match refusal {
         GroupRefusal::InvalidRequest { detail } => GroupError::InvalidRequest { detail },
         GroupRefusal::UnknownGroup => GroupError::UnknownGroup { group },
@@ -35,11 +44,11 @@ pub fn refused(refusal: GroupRefusal, of: Subject<'_>) -> GroupError {
 }
 
 /// A limit that a classic join met, told by a name of its own if it is that of the group's members.
-pub fn no_room(error: GroupError, name: &str, known: Option<&Group>) -> GroupError {
+pub fn no_room(error: GroupError, name: &GroupName, known: Option<&Group>) -> GroupError {
     let max = MEMBERS_PER_GROUP_MAX;
     match error {
         GroupError::LimitReached { .. } if known.is_some_and(|group| group.member_count() >= max) => {
-            GroupError::GroupFull { group: name.to_string(), max }
+            GroupError::GroupFull { group: name.clone(), max }
         }
         other => other,
     }
@@ -74,7 +83,7 @@ fn offset_refused(refusal: OffsetRefusal, at: &TopicPartition, of: Subject<'_>) 
         | OffsetRefusal::NegativeOffset
         | OffsetRefusal::MetadataTooLarge { .. }
         | OffsetRefusal::LimitReached { .. } => {
-            GroupError::OffsetRefused { group: of.group.into(), member: of.member.into(), at: at.clone(), refusal }
+            GroupError::OffsetRefused { group: of.group.clone(), member: of.member.clone(), at: at.clone(), refusal }
         }
     }
 }
@@ -91,9 +100,10 @@ mod tests {
     #[test]
     fn a_member_that_finds_no_room_in_its_group_is_told_that() {
         let mut groups = Groups::default();
+        let (group, member) = ("g".into(), "m".into());
         let told = |groups: &mut Groups, wish| {
             let refusal = groups.apply(WallMs(1), GroupCommand::JoinClassic(wish), &|_| None).expect_err("a limit");
-            no_room(refused(refusal, Subject { group: "g", member: "m" }), "g", groups.get("g"))
+            no_room(refused(refusal, Subject { group: &group, member: &member }), &group, groups.get(&group))
         };
         join_classic(&mut groups, "first", None, true);
         let mut huge = classic_wish("huge", None, true);

@@ -17,10 +17,13 @@ use tokio::{
 };
 
 use super::limits;
-use crate::broker::requests::groups::GroupError;
+use crate::{
+    broker::requests::groups::GroupError,
+    types::{GroupName, MemberId},
+};
 
 /// Whose commits keep their order: group and member.
-type Committer = (String, String);
+type Committer = (GroupName, MemberId);
 
 /// All turns of a broker.
 #[derive(Default)]
@@ -57,7 +60,7 @@ pub struct Turn {
 const UNPOISONED: &str = "no code that holds this lock panics";
 
 impl Turns {
-    pub fn take(self: &Arc<Self>, group: &str, member: &str) -> Result<Turn, GroupError> {
+    pub fn take(self: &Arc<Self>, group: &GroupName, member: &MemberId) -> Result<Turn, GroupError> {
         let mut book = self.lock();
         book.forget_settled(Instant::now());
         let max = limits::COMMIT_TURNS_MAX;
@@ -65,7 +68,7 @@ impl Turns {
             return Err(GroupError::Crowded { what: "commits".into(), max });
         }
         let (number, called) = (book.next, Arc::new(Notify::new()));
-        let committer = (group.to_string(), member.to_string());
+        let committer = (group.clone(), member.clone());
         book.next += 1;
         book.taken += 1;
         book.lanes.entry(committer.clone()).or_default().turns.insert(number, Arc::clone(&called));
@@ -146,6 +149,10 @@ mod tests {
 
     use super::*;
 
+    fn take(turns: &Arc<Turns>, group: &str, member: &str) -> Result<Turn, GroupError> {
+        turns.take(&group.into(), &member.into())
+    }
+
     fn is_on(turn: &mut Turn) -> bool {
         turn.wait().now_or_never().is_some()
     }
@@ -153,8 +160,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn turns_of_a_member_come_in_order_and_others_do_not_wait_for_them() {
         let turns = Arc::<Turns>::default();
-        let [mut a, mut b, mut c] = [0, 1, 2].map(|_| turns.take("g", "m").expect("there is room"));
-        let mut other = turns.take("g", "n").expect("there is room");
+        let [mut a, mut b, mut c] = [0, 1, 2].map(|_| take(&turns, "g", "m").expect("there is room"));
+        let mut other = take(&turns, "g", "n").expect("there is room");
         assert!(!is_on(&mut b) && !is_on(&mut c) && is_on(&mut a) && is_on(&mut other));
         // One that gives up while it waits is passed over.
         drop(b);
@@ -173,7 +180,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_waiting_turn_is_called() {
         let turns = Arc::<Turns>::default();
-        let [mut a, mut b] = [0, 1].map(|_| turns.take("g", "m").expect("there is room"));
+        let [mut a, mut b] = [0, 1].map(|_| take(&turns, "g", "m").expect("there is room"));
         a.wait().await;
         let (_, ()) = tokio::join!(b.wait(), async {
             tokio::task::yield_now().await;
@@ -185,30 +192,30 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_a_commit_of_unknown_fate_the_next_waits_until_it_can_have_no_effect() {
         let turns = Arc::<Turns>::default();
-        let mut lost = turns.take("g", "m").expect("there is room");
+        let mut lost = take(&turns, "g", "m").expect("there is room");
         lost.wait().await;
         drop(lost);
         let began = Instant::now();
-        let mut next = turns.take("g", "m").expect("there is room");
+        let mut next = take(&turns, "g", "m").expect("there is room");
         next.wait().await;
         assert_eq!(began.elapsed(), limits::TRY_WITHIN);
         next.settled();
         drop(next);
-        drop(turns.take("h", "m"));
+        drop(take(&turns, "h", "m"));
         assert!(turns.lock().lanes.is_empty(), "it is forgotten once it is over");
     }
 
     #[tokio::test(start_paused = true)]
     async fn turns_are_bounded_and_those_of_unknown_fate_count() {
         let turns = Arc::<Turns>::default();
-        let mut lost = turns.take("g", "lost").expect("there is room");
+        let mut lost = take(&turns, "g", "lost").expect("there is room");
         lost.wait().await;
         drop(lost);
         let rest: Vec<Turn> =
-            (1..limits::COMMIT_TURNS_MAX).map(|_| turns.take("g", "m").expect("there is room")).collect();
-        assert!(matches!(turns.take("g", "m"), Err(GroupError::Crowded { .. })));
+            (1..limits::COMMIT_TURNS_MAX).map(|_| take(&turns, "g", "m").expect("there is room")).collect();
+        assert!(matches!(take(&turns, "g", "m"), Err(GroupError::Crowded { .. })));
         tokio::time::advance(limits::TRY_WITHIN + Duration::from_millis(1)).await;
-        assert!(turns.take("g", "m").is_ok(), "what was lost is over");
+        assert!(take(&turns, "g", "m").is_ok(), "what was lost is over");
         drop(rest);
         assert_eq!(turns.lock().taken, 0);
     }

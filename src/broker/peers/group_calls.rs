@@ -9,7 +9,7 @@ use crate::{
         ClassicBeat, ClassicJoin, ClassicSync, CommitRequest, GroupError, HeartbeatAnswer, HeartbeatRequest, Leaver,
     },
     group::OffsetRefusal,
-    types::{LogIndex, Offset, TopicPartition},
+    types::{GroupName, LogIndex, MemberId, Offset, TopicPartition},
 };
 
 /// One partition as its leader sees it, for a reader that has come to some offset.
@@ -37,15 +37,15 @@ pub enum GroupCall {
         is_new: bool,
     },
     Leave {
-        group: String,
+        group: GroupName,
         leavers: Vec<Leaver>,
     },
     Commit(CommitRequest),
     Delete {
-        group: String,
+        group: GroupName,
     },
     DeleteOffsets {
-        group: String,
+        group: GroupName,
         at: Vec<TopicPartition>,
     },
     /// `is_new`: as above. Otherwise the id is the member's own, or was promised (KIP-394).
@@ -55,15 +55,15 @@ pub enum GroupCall {
     },
     /// A drawn member id that will join, as MEMBER_ID_REQUIRED wants it.
     Promise {
-        group: String,
-        member: String,
+        group: GroupName,
+        member: MemberId,
     },
     SyncClassic(ClassicSync),
     BeatClassic(ClassicBeat),
     /// The member waits for a rebalance at the asking broker.
     KeepAlive {
-        group: String,
-        member: String,
+        group: GroupName,
+        member: MemberId,
     },
 }
 

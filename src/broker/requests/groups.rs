@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 use crate::{
     broker::errors::Effect,
     group::{GroupPhase, GroupRefusal, OffsetRefusal, PartitionSet, Subscription},
-    types::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicPartition, WallMs},
+    types::{BrokerId, GroupName, LeaderEpoch, MemberId, Offset, PartitionId, TopicId, TopicPartition, WallMs},
 };
 
 /// One beat of a member with assignment on the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeartbeatRequest {
-    pub group: String,
+    pub group: GroupName,
     /// The member. Empty: it joins.
-    pub member: String,
+    pub member: MemberId,
     /// The epoch of the last answer that the member had.
     pub epoch: i32,
     pub subscription: Option<Subscription>,
@@ -30,7 +30,7 @@ pub struct HeartbeatRequest {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeartbeatAnswer {
-    pub member: String,
+    pub member: MemberId,
     pub epoch: i32,
     pub assigned: PartitionSet,
     pub next_beat: Duration,
@@ -40,9 +40,9 @@ pub struct HeartbeatAnswer {
 /// Kafka's classic protocol, JoinGroup: answered when the rebalance it belongs to is complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClassicJoin {
-    pub group: String,
+    pub group: GroupName,
     /// The member. Empty: a new one.
-    pub member: String,
+    pub member: MemberId,
     /// Whether a new dynamic member is first given its id, as JoinGroup has it since v4 (KIP-394).
     pub require_member_id: bool,
     pub instance: Option<String>,
@@ -62,12 +62,12 @@ pub struct ClassicJoin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassicJoined {
     pub generation: i32,
-    pub member: String,
+    pub member: MemberId,
     pub protocol_type: String,
     pub protocol: String,
-    pub leader: String,
+    pub leader: MemberId,
     /// Every member with its instance id and subscription, for the group leader. Empty for the others.
-    pub members: Vec<(String, Option<String>, Vec<u8>)>,
+    pub members: Vec<(MemberId, Option<String>, Vec<u8>)>,
     /// It leads and has nothing to assign: the generation that it came back into has its assignments (KIP-814).
     pub skip_assignment: bool,
 }
@@ -75,14 +75,14 @@ pub struct ClassicJoined {
 /// SyncGroup: answered when the leader has sent its assignments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClassicSync {
-    pub group: String,
+    pub group: GroupName,
     pub generation: i32,
-    pub member: String,
+    pub member: MemberId,
     pub instance: Option<String>,
     pub protocol_type: Option<String>,
     pub protocol: Option<String>,
     /// The leader's; empty from the others.
-    pub assignments: Vec<(String, Vec<u8>)>,
+    pub assignments: Vec<(MemberId, Vec<u8>)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,9 +95,9 @@ pub struct ClassicSynced {
 /// Who asks to commit or to beat, in Kafka's words.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClassicBeat {
-    pub group: String,
+    pub group: GroupName,
     pub generation: i32,
-    pub member: String,
+    pub member: MemberId,
     pub instance: Option<String>,
 }
 
@@ -105,7 +105,7 @@ pub struct ClassicBeat {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leaver {
     /// Empty if only the instance is known.
-    pub member: String,
+    pub member: MemberId,
     pub instance: Option<String>,
 }
 
@@ -122,9 +122,9 @@ pub struct OffsetToCommit {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitRequest {
-    pub group: String,
+    pub group: GroupName,
     /// Empty: on behalf of nobody (`epoch` is not looked at), allowed while the group has no members.
-    pub member: String,
+    pub member: MemberId,
     pub instance: Option<String>,
     /// The member's epoch, or the generation of the classic protocol. Below zero, from Kafka's clients only: on behalf
     /// of nobody, whatever the member is, while the group has no members.
@@ -153,7 +153,7 @@ pub struct CommittedOffsets {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupSummary {
-    pub group: String,
+    pub group: GroupName,
     pub phase: GroupPhase,
     /// "flotilla", the classic protocol type, or empty if it only holds offsets.
     pub protocol: String,
@@ -173,7 +173,7 @@ pub struct GroupDescription {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupMember {
-    pub member: String,
+    pub member: MemberId,
     pub instance: Option<String>,
     pub client_id: String,
     pub client_host: String,
@@ -188,7 +188,7 @@ pub struct GroupMember {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupPartition {
     pub at: TopicPartition,
-    pub member: Option<String>,
+    pub member: Option<MemberId>,
     pub committed: Option<Offset>,
     pub metadata: String,
     /// Log start and high watermark. None where the leader could not be asked.
@@ -223,23 +223,23 @@ pub enum GroupError {
     #[error("invalid request: {detail}")]
     InvalidRequest { detail: String },
     #[error("group {group:?} does not exist")]
-    UnknownGroup { group: String },
+    UnknownGroup { group: GroupName },
     #[error("group {group:?} does not know member {member:?} (any more): join anew")]
-    UnknownMember { group: String, member: String },
+    UnknownMember { group: GroupName, member: MemberId },
     /// Kafka's MEMBER_ID_REQUIRED: join again with this id.
     #[error("join group {group:?} again as {member:?}")]
-    MemberIdRequired { group: String, member: String },
+    MemberIdRequired { group: GroupName, member: MemberId },
     /// The member is fenced: it speaks of a generation that is not the group's, or sent a later commit already.
     #[error("member {member:?} of group {group:?} is fenced: {refusal}")]
-    Refused { group: String, member: String, refusal: GroupRefusal },
+    Refused { group: GroupName, member: MemberId, refusal: GroupRefusal },
     #[error("instance {instance:?} of group {group:?} is another member now")]
-    FencedInstance { group: String, instance: String },
+    FencedInstance { group: GroupName, instance: String },
     #[error("group {group:?} is rebalancing: join again")]
-    Rebalancing { group: String },
+    Rebalancing { group: GroupName },
     #[error("group {group:?} has {members} members; stop them first")]
-    NotEmpty { group: String, members: usize },
+    NotEmpty { group: GroupName, members: usize },
     #[error("group {group:?} uses another protocol: {detail}")]
-    ProtocolMismatch { group: String, detail: String },
+    ProtocolMismatch { group: GroupName, detail: String },
     #[error("session timeout {asked_ms} ms is outside {min_ms}..={max_ms} ms")]
     InvalidSessionTimeout { asked_ms: u64, min_ms: u64, max_ms: u64 },
     #[error("unknown topic {topic:?}")]
@@ -258,13 +258,13 @@ pub enum GroupError {
     TopicReplaced { topic: String },
     /// One offset was not committed, or not deleted.
     #[error("{}", offset_text(.group, .member, .at, .refusal))]
-    OffsetRefused { group: String, member: String, at: TopicPartition, refusal: OffsetRefusal },
+    OffsetRefused { group: GroupName, member: MemberId, at: TopicPartition, refusal: OffsetRefusal },
     /// Told where it is asked, to who speaks Kafka's protocol.
     #[error("{refusal}")]
-    InvalidGroupName { group: String, refusal: GroupRefusal },
+    InvalidGroupName { group: GroupName, refusal: GroupRefusal },
     /// The classic protocol's: others hear of a limit.
     #[error("group {group:?} has its {max} members, no more may join")]
-    GroupFull { group: String, max: usize },
+    GroupFull { group: GroupName, max: usize },
     /// Told where it is asked, to who speaks Kafka's protocol: ask again.
     #[error("{max} {what} wait on this broker, no more may: ask again")]
     Crowded { what: String, max: usize },
@@ -324,7 +324,7 @@ impl GroupError {
     }
 }
 
-fn offset_text(group: &str, member: &str, at: &TopicPartition, refusal: &OffsetRefusal) -> String {
+fn offset_text(group: &GroupName, member: &MemberId, at: &TopicPartition, refusal: &OffsetRefusal) -> String {
     match refusal {
         OffsetRefusal::NotHeld | OffsetRefusal::OldEpoch { .. } | OffsetRefusal::InUse => {
             format!("member {member:?} of group {group:?} is fenced: {at}: {refusal}")

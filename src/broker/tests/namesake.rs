@@ -104,11 +104,11 @@ async fn m11_an_offset_of_the_old_topic_is_not_committed_for_its_namesake() {
         let broker = cluster.broker(id);
         let refused = broker.commit_offsets(&Caller::ANONYMOUS, commit(Some(old))).await.unwrap();
         assert_eq!(refused, [(at.clone(), GroupError::TopicReplaced { topic: "t".into() })]);
-        let found = broker.fetch_offsets(&Caller::ANONYMOUS, "g", Some(vec![at.clone()])).await.unwrap();
+        let found = broker.fetch_offsets(&Caller::ANONYMOUS, &"g".into(), Some(vec![at.clone()])).await.unwrap();
         assert_eq!((found.offsets, found.topics), (vec![], vec![("t".to_string(), new)]));
     }
     assert_eq!(cluster.any().commit_offsets(&Caller::ANONYMOUS, commit(Some(new))).await, Ok(vec![]));
-    let found = cluster.broker(3).fetch_offsets(&Caller::ANONYMOUS, "g", Some(vec![at])).await.unwrap();
+    let found = cluster.broker(3).fetch_offsets(&Caller::ANONYMOUS, &"g".into(), Some(vec![at])).await.unwrap();
     assert_eq!(found.offsets[0].offset, Offset(7));
 }
 

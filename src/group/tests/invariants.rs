@@ -17,7 +17,7 @@ fn world() -> World {
         GroupCommand::Join(with_pattern),
         GroupCommand::JoinClassic(joining_classic("c", "l")),
         GroupCommand::JoinClassic(second),
-        GroupCommand::CompleteClassic(CompleteClassic { group: "c".to_string(), generation: 0, timed_out: false }),
+        GroupCommand::CompleteClassic(CompleteClassic { group: "c".into(), generation: 0, timed_out: false }),
         GroupCommand::Commit(vec![commit_of("o", "", 0, &[("t", 0, 7)])]),
     ] {
         world.apply(command).expect("valid");
@@ -57,7 +57,7 @@ fn a_state_that_breaks_an_invariant_is_refused() {
     let breaks: [(&str, Break); 30] = [
         ("a group's name of 256 bytes", |g| {
             let group = g.by_name.remove("o").expect("it was made");
-            g.by_name.insert("x".repeat(256), group);
+            g.by_name.insert(GroupName("x".repeat(256)), group);
         }),
         ("it holds nothing", |g| assert!(group(g, "o").offsets.drop_topic("t"))),
         ("its epoch is -1", |g| group(g, "o").epoch = -1),
@@ -87,7 +87,7 @@ fn a_state_that_breaks_an_invariant_is_refused() {
         ("out of order", |g| server(g).patterns.values_mut().for_each(|t| t.push("t".to_string()))),
         ("which does not exist", |g| server(g).patterns.values_mut().for_each(|t| t.push("v".to_string()))),
         ("an instance id is there twice", |g| member(g, "a").instance = Some("i".to_string())),
-        ("its leader \"x\" is unknown", |g| classic(g).leader = "x".to_string()),
+        ("its leader \"x\" is unknown", |g| classic(g).leader = "x".into()),
         ("no protocol in common", |g| classic(g).members.values_mut().for_each(|m| m.protocols.clear())),
         ("came in the order [0, 1]", |g| classic(g).next_order = 1),
         ("came in the order [0, 0]", |g| classic(g).members.values_mut().for_each(|m| m.order = 0)),
@@ -127,7 +127,7 @@ fn too_many_distinct_subscriptions_are_refused() {
     for i in 0..crate::group::limits::SUBSCRIPTIONS_PER_GROUP_MAX {
         let subscription = Subscription { topics: vec![format!("x{i}")], ..Subscription::default() };
         let member = ServerMember { subscription, awaiting: PartitionSet::new(), ..one.clone() };
-        server(&mut world.groups).members.insert(format!("m{i}"), member);
+        server(&mut world.groups).members.insert(MemberId(format!("m{i}")), member);
     }
     let broken = world.with(|groups, _, counts| groups.index(counts)).expect_err("too many");
     assert!(broken.contains("66 distinct subscriptions"), "{broken}");

@@ -41,13 +41,13 @@ fn long(bytes: usize) -> String {
 
 #[test]
 fn words_have_lengths() {
-    accepts(join(|w| w.group = long(GROUP_NAME_BYTES_MAX)));
-    refuses(join(|w| w.group = long(GROUP_NAME_BYTES_MAX + 1)), "a group's name of 256 bytes");
-    refuses(join(|w| w.group = String::new()), "a group's name of 0 bytes");
-    refuses(join(|w| w.group = "a\nb".to_string()), "control characters");
-    accepts(join(|w| w.member = long(MEMBER_ID_BYTES_MAX)));
-    refuses(join(|w| w.member = long(MEMBER_ID_BYTES_MAX + 1)), "a member id of 301 bytes");
-    refuses(join(|w| w.member = String::new()), "a member id of 0 bytes");
+    accepts(join(|w| w.group = GroupName(long(GROUP_NAME_BYTES_MAX))));
+    refuses(join(|w| w.group = GroupName(long(GROUP_NAME_BYTES_MAX + 1))), "a group's name of 256 bytes");
+    refuses(join(|w| w.group = GroupName::default()), "a group's name of 0 bytes");
+    refuses(join(|w| w.group = "a\nb".into()), "control characters");
+    accepts(join(|w| w.member = MemberId(long(MEMBER_ID_BYTES_MAX))));
+    refuses(join(|w| w.member = MemberId(long(MEMBER_ID_BYTES_MAX + 1))), "a member id of 301 bytes");
+    refuses(join(|w| w.member = MemberId::default()), "a member id of 0 bytes");
     accepts(join(|w| w.instance = Some(long(LABEL_BYTES_MAX))));
     refuses(join(|w| w.instance = Some(long(LABEL_BYTES_MAX + 1))), "an instance id of 256 bytes");
     refuses(join(|w| w.instance = Some(String::new())), "an instance id of 0 bytes");
@@ -66,7 +66,7 @@ fn words_have_lengths() {
 #[test]
 fn names_that_people_see_have_no_control_characters() {
     let evil = || "a\u{1b}[2J\nb".to_string();
-    refuses(join(|w| w.member = evil()), "a member id has no control characters");
+    refuses(join(|w| w.member = MemberId(evil())), "a member id has no control characters");
     refuses(join(|w| w.instance = Some(evil())), "an instance id has no control characters");
     refuses(join(|w| w.client_id = evil()), "a client id has no control characters");
     refuses(join(|w| w.client_host = evil()), "a client's host has no control characters");
@@ -125,8 +125,8 @@ fn a_group_has_so_many_distinct_subscriptions() {
     accepts(world.apply(GroupCommand::Join(joining("g", "same", &["t0", "t"]))));
     let another = || GroupCommand::Join(joining("g", "other", &["t"]));
     refuses(world.apply(another()), "at most 64 distinct subscriptions");
-    let leavers = vec![LeavingMember { member: "m63".to_string(), instance: None }];
-    accepts(world.apply(GroupCommand::Leave(Leave { group: "g".to_string(), leavers })));
+    let leavers = vec![LeavingMember { member: "m63".into(), instance: None }];
+    accepts(world.apply(GroupCommand::Leave(Leave { group: "g".into(), leavers })));
     accepts(world.apply(another()));
 }
 
@@ -137,7 +137,7 @@ fn a_group_has_so_many_members() {
     let group = world.groups.by_name.get_mut("g").expect("it has a member");
     let Members::Server(server) = &mut group.members else { panic!("it is server-assigned") };
     let member = ServerMember { assigned: Default::default(), ..server.members["m"].clone() };
-    server.members.extend((1..MEMBERS_PER_GROUP_MAX - 1).map(|i| (format!("m{i}"), member.clone())));
+    server.members.extend((1..MEMBERS_PER_GROUP_MAX - 1).map(|i| (MemberId(format!("m{i}")), member.clone())));
     world.with(|groups, _, counts| groups.index(counts)).expect("sound");
     accepts(world.apply(GroupCommand::Join(joining("g", "last", &["t"]))));
     refuses(world.apply(GroupCommand::Join(joining("g", "more", &["t"]))), "at most 1000 members");
@@ -151,7 +151,7 @@ fn a_classic_group_has_so_many_members() {
     let Members::Classic(classic) = &mut group.members else { panic!("it is classic") };
     let member = classic.members["m"].clone();
     for order in 1..MEMBERS_PER_GROUP_MAX as u64 - 1 {
-        classic.members.insert(format!("m{order}"), ClassicMember { order, ..member.clone() });
+        classic.members.insert(MemberId(format!("m{order}")), ClassicMember { order, ..member.clone() });
     }
     classic.next_order = MEMBERS_PER_GROUP_MAX as u64;
     world.with(|groups, _, counts| groups.index(counts)).expect("sound");
@@ -183,13 +183,13 @@ fn classic_bytes_are_bounded() {
     let mut world = super::World::default();
     accepts(world.apply(GroupCommand::JoinClassic(wish(0, 10))));
     accepts(world.apply(GroupCommand::CompleteClassic(CompleteClassic {
-        group: "g".to_string(),
+        group: "g".into(),
         generation: 0,
         timed_out: false,
     })));
     let sync = |bytes: usize| {
-        let (group, member) = ("g".to_string(), "m0".to_string());
-        let assignments = vec![("m0".to_string(), vec![0; bytes])];
+        let (group, member) = ("g".into(), "m0".into());
+        let assignments = vec![("m0".into(), vec![0; bytes])];
         GroupCommand::SyncClassic(SyncClassic { group, generation: 1, member, assignments })
     };
     refuses(world.apply(sync(CLASSIC_MEMBER_BYTES_MAX - 9)), "a member's subscriptions and assignment");
@@ -212,8 +212,8 @@ fn members_in_all() {
     accepts(world.apply(GroupCommand::Join(joining("g", "a", &["t"]))));
     refuses(world.apply(GroupCommand::Join(joining("g", "b", &["t"]))), "20001 members of consumer groups");
     refuses(world.apply(GroupCommand::JoinClassic(joining_classic("h", "b"))), "20001 members of consumer groups");
-    let leavers = vec![LeavingMember { member: "a".to_string(), instance: None }];
-    accepts(world.apply(GroupCommand::Leave(Leave { group: "g".to_string(), leavers })));
+    let leavers = vec![LeavingMember { member: "a".into(), instance: None }];
+    accepts(world.apply(GroupCommand::Leave(Leave { group: "g".into(), leavers })));
     accepts(world.apply(GroupCommand::JoinClassic(joining_classic("h", "b"))));
 }
 
@@ -242,7 +242,7 @@ fn offsets_in_all_and_of_a_group() {
     let [(1, OffsetRefusal::LimitReached { detail })] = refused.as_slice() else { panic!("{refused:?}") };
     assert!(detail.contains("1000001 committed offsets"), "{detail}");
     assert_eq!(
-        world.groups.get("g").expect("it has one").offset("t", PartitionId(0)).expect("there").offset,
+        world.groups.get(&"g".into()).expect("it has one").offset("t", PartitionId(0)).expect("there").offset,
         Offset(2)
     );
 
@@ -291,8 +291,8 @@ fn bytes_in_all() {
     };
     let refused = results[0].as_ref().expect("a member may commit");
     assert!(matches!(refused[..], [(0, OffsetRefusal::LimitReached { .. })]), "{refused:?}");
-    let leavers = vec![LeavingMember { member: "a".to_string(), instance: None }];
-    accepts(world.apply(GroupCommand::Leave(Leave { group: "g".to_string(), leavers })));
+    let leavers = vec![LeavingMember { member: "a".into(), instance: None }];
+    accepts(world.apply(GroupCommand::Leave(Leave { group: "g".into(), leavers })));
     accepts(world.apply(GroupCommand::Join(joining("h", "a", &["t"]))));
 }
 
@@ -305,8 +305,8 @@ fn epochs_run_out_for_joins_first() {
         let answer = world.apply(GroupCommand::Join(joining("g", "a", &["t"])));
         assert_eq!(answer.is_ok(), is_ok, "{answer:?}");
         if is_ok {
-            let leavers = vec![LeavingMember { member: "a".to_string(), instance: None }];
-            accepts(world.apply(GroupCommand::Leave(Leave { group: "g".to_string(), leavers })));
+            let leavers = vec![LeavingMember { member: "a".into(), instance: None }];
+            accepts(world.apply(GroupCommand::Leave(Leave { group: "g".into(), leavers })));
         }
         let answer = world.apply(GroupCommand::JoinClassic(joining_classic("g", "a")));
         refuses(answer, "epochs are used up");
@@ -324,8 +324,8 @@ fn what_shrinks_is_never_refused() {
     world.groups.usage = world.groups.usage.plus(above).plus(ROOM);
     refuses(world.apply(GroupCommand::Join(joining("g", "c", &["t"]))), "members of consumer groups");
     for member in ["a", "b"] {
-        let leavers = vec![LeavingMember { member: member.to_string(), instance: None }];
-        accepts(world.apply(GroupCommand::Leave(Leave { group: "g".to_string(), leavers })));
+        let leavers = vec![LeavingMember { member: member.into(), instance: None }];
+        accepts(world.apply(GroupCommand::Leave(Leave { group: "g".into(), leavers })));
     }
     assert!(world.groups.is_empty());
 }

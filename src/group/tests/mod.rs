@@ -9,7 +9,7 @@ mod subscribed;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::types::{Offset, PartitionId, WallMs};
+use crate::types::{GroupName, MemberId, Offset, PartitionId, WallMs};
 
 /// Groups beside topics, without a metadata group.
 #[derive(Clone, Debug, Default)]
@@ -47,15 +47,15 @@ impl World {
     }
 
     pub fn member(&self, group: &str, member: &str) -> Option<&ServerMember> {
-        self.groups.get(group)?.server()?.members.get(member)
+        self.groups.get(&group.into())?.server()?.members.get(member)
     }
 
     /// What the coordinator does with a heartbeat: an entry only if it changes something.
     pub fn beat(&mut self, group: &str, member: &str, epoch: i32, owns: &PartitionSet) -> Result<(), GroupRefusal> {
-        self.groups.get(group).ok_or(GroupRefusal::UnknownMember)?.check_beat(member, None, epoch)?;
+        self.groups.get(&group.into()).ok_or(GroupRefusal::UnknownMember)?.check_beat(&member.into(), None, epoch)?;
         let known = self.member(group, member);
         let released = known.map(|m| m.released_by(epoch, owns)).unwrap_or_default();
-        let (group, member) = (group.to_string(), member.to_string());
+        let (group, member) = (group.into(), member.into());
         let report = Report { group, member, epoch, released, ..Report::default() };
         if self.groups.get(&report.group).is_some_and(|group| group.report_changes(&report)) {
             self.apply(GroupCommand::Report(report))?;
@@ -67,8 +67,8 @@ impl World {
 pub(super) fn joining(group: &str, member: &str, topics: &[&str]) -> Join {
     let topics = topics.iter().map(|topic| topic.to_string()).collect();
     Join {
-        group: group.to_string(),
-        member: member.to_string(),
+        group: group.into(),
+        member: member.into(),
         session_timeout_ms: 10_000,
         rebalance_timeout_ms: 60_000,
         subscription: Subscription { topics, ..Subscription::default() },
@@ -78,8 +78,8 @@ pub(super) fn joining(group: &str, member: &str, topics: &[&str]) -> Join {
 
 pub(super) fn joining_classic(group: &str, member: &str) -> JoinClassic {
     JoinClassic {
-        group: group.to_string(),
-        member: member.to_string(),
+        group: group.into(),
+        member: member.into(),
         is_new: true,
         session_timeout_ms: 10_000,
         rebalance_timeout_ms: 60_000,
@@ -97,8 +97,8 @@ pub(super) fn commit_of(group: &str, member: &str, epoch: i32, offsets: &[(&str,
         ..CommitOffset::default()
     };
     Commit {
-        group: group.to_string(),
-        member: member.to_string(),
+        group: group.into(),
+        member: member.into(),
         epoch,
         offsets: offsets.iter().map(one).collect(),
         ..Commit::default()

@@ -84,7 +84,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// A member as it sees itself.
 #[derive(Clone, Debug)]
 struct Client {
-    id: String,
+    id: MemberId,
     epoch: i32,
     /// What it really reads.
     owns: PartitionSet,
@@ -96,7 +96,7 @@ struct Client {
 struct Play {
     world: World,
     clients: Vec<Client>,
-    copies: Vec<(String, i32, PartitionSet)>,
+    copies: Vec<(MemberId, i32, PartitionSet)>,
     joined: usize,
 }
 
@@ -131,7 +131,7 @@ impl Play {
                 if *copied {
                     self.copies.push((id.clone(), epoch, owns.clone()));
                 }
-                self.world.beat("g", &id, epoch, &owns).expect("a live member that says what it was told");
+                self.world.beat("g", &id.0, epoch, &owns).expect("a live member that says what it was told");
                 if !lost {
                     self.answer(i);
                 }
@@ -140,11 +140,11 @@ impl Play {
             Step::Late { which } => {
                 let Some((id, epoch, owns)) = self.copies.get(*which).cloned() else { return false };
                 // As a coordinator that looks at nothing would propose it: apply must judge by itself.
-                let mut released = self.world.member("g", &id).map(|m| m.revoking_set()).unwrap_or_default();
+                let mut released = self.world.member("g", &id.0).map(|m| m.revoking_set()).unwrap_or_default();
                 for (topic, partitions) in &mut released {
                     partitions.retain(|p| !owns.get(topic).is_some_and(|owned| owned.contains(p)));
                 }
-                let (group, member) = ("g".to_string(), id);
+                let (group, member) = ("g".into(), id);
                 let report = Report { group, member, epoch, released, ..Report::default() };
                 self.world.apply(GroupCommand::Report(report)).is_err()
             }
@@ -152,7 +152,7 @@ impl Play {
                 let Some(i) = self.pick(*who) else { return false };
                 let Client { id, epoch, .. } = self.clients[i].clone();
                 let subscription = Some(subscription(*topics, *pattern));
-                let (group, resolved) = ("g".to_string(), self.resolved());
+                let (group, resolved) = ("g".into(), self.resolved());
                 let report = Report { group, member: id, epoch, released: PartitionSet::new(), subscription, resolved };
                 self.world.apply(GroupCommand::Report(report)).is_err()
             }
@@ -160,7 +160,7 @@ impl Play {
                 let Some(i) = self.pick(*who) else { return false };
                 let member = self.clients.remove(i).id;
                 let leavers = vec![LeavingMember { member, instance: None }];
-                self.world.apply(GroupCommand::Leave(Leave { group: "g".to_string(), leavers })).is_err()
+                self.world.apply(GroupCommand::Leave(Leave { group: "g".into(), leavers })).is_err()
             }
             Step::Expire { who } => {
                 let Some(i) = self.pick(*who) else { return false };
@@ -171,7 +171,7 @@ impl Play {
                 let Some(i) = self.pick(*who) else { return false };
                 let Client { id, epoch, .. } = self.clients[i].clone();
                 let refused = self.expire(vec![id.clone()], ExpireCause::Revocation { epoch: epoch - back });
-                if self.world.member("g", &id).is_none() {
+                if self.world.member("g", &id.0).is_none() {
                     self.clients.remove(i);
                 }
                 refused
@@ -222,8 +222,8 @@ impl Play {
         self.answer(self.clients.len() - 1);
     }
 
-    fn expire(&mut self, members: Vec<String>, because: ExpireCause) -> bool {
-        self.world.apply(GroupCommand::Expire(Expire { group: "g".to_string(), members, because })).is_err()
+    fn expire(&mut self, members: Vec<MemberId>, because: ExpireCause) -> bool {
+        self.world.apply(GroupCommand::Expire(Expire { group: "g".into(), members, because })).is_err()
     }
 
     fn resolved(&self) -> Vec<String> {
@@ -232,7 +232,7 @@ impl Play {
 
     fn resolve(&mut self) -> bool {
         let topics = self.resolved();
-        let (group, pattern) = ("g".to_string(), PATTERN.to_string());
+        let (group, pattern) = ("g".into(), PATTERN.to_string());
         self.world.apply(GroupCommand::ResolvePattern(ResolvePattern { group, pattern, topics })).is_err()
     }
 
@@ -243,7 +243,7 @@ impl Play {
     /// The member does what the answer says: it stops what is not assigned, and reads what is.
     fn answer(&mut self, i: usize) {
         let client = &mut self.clients[i];
-        let member = self.world.member("g", &client.id).expect("a live member");
+        let member = self.world.member("g", &client.id.0).expect("a live member");
         (client.epoch, client.owns) = (member.epoch, member.assigned_set());
     }
 
@@ -251,8 +251,8 @@ impl Play {
         let Some(i) = self.pick(who) else { return false };
         let Client { id, epoch, owns, .. } = self.clients[i].clone();
         let at = PartitionId(partition);
-        let held = self.world.member("g", &id).and_then(|m| m.held_since(topic, at));
-        let commit = commit_of("g", &id, epoch - back, &[(topic, partition, 7)]);
+        let held = self.world.member("g", &id.0).and_then(|m| m.held_since(topic, at));
+        let commit = commit_of("g", &id.0, epoch - back, &[(topic, partition, 7)]);
         let Ok(GroupOutcome::Committed { results }) = self.world.apply(GroupCommand::Commit(vec![commit])) else {
             panic!("a batch of commits is never refused as a whole");
         };
@@ -271,7 +271,7 @@ impl Play {
     fn check_holds(&self) {
         let mut readers = BTreeMap::new();
         for client in &self.clients {
-            let member = self.world.member("g", &client.id).expect("a live member");
+            let member = self.world.member("g", &client.id.0).expect("a live member");
             for (topic, partitions) in &client.owns {
                 for partition in partitions {
                     let other = readers.insert((topic, partition), &client.id);
@@ -282,17 +282,17 @@ impl Play {
         }
     }
 
-    fn epochs(&self) -> BTreeMap<String, i32> {
-        let group = self.world.groups.get("g");
+    fn epochs(&self) -> BTreeMap<MemberId, i32> {
+        let group = self.world.groups.get(&"g".into());
         let mut epochs = BTreeMap::new();
         for (id, member) in group.and_then(Group::server).into_iter().flat_map(|s| &s.members) {
             epochs.insert(id.clone(), member.epoch);
         }
-        epochs.extend(group.map(|group| (String::new(), group.epoch())));
+        epochs.extend(group.map(|group| (MemberId::default(), group.epoch())));
         epochs
     }
 
-    fn check_epochs(&self, before: &BTreeMap<String, i32>) {
+    fn check_epochs(&self, before: &BTreeMap<MemberId, i32>) {
         for (id, epoch) in self.epochs() {
             assert!(before.get(&id).is_none_or(|before| *before <= epoch), "{id} went back to {epoch}");
         }
@@ -306,7 +306,7 @@ impl Play {
                 self.run(&Step::Beat { who: i, lost: false, copied: false });
             }
         }
-        let Some(server) = self.world.groups.get("g").and_then(Group::server) else { return };
+        let Some(server) = self.world.groups.get(&"g".into()).and_then(Group::server) else { return };
         assert!(!server.is_rebalancing(), "{server:?}");
         let owners: Vec<(&String, i32)> =
             self.clients.iter().flat_map(|c| &c.owns).flat_map(|(t, p)| p.iter().map(move |p| (t, p.0))).collect();
@@ -379,11 +379,11 @@ fn classic() -> impl Strategy<Value = Classic> {
 }
 
 fn classic_command(generation: i32, step: &Classic) -> GroupCommand {
-    let group = "g".to_string();
-    let id = |member: &u8| format!("m{member}");
+    let group = "g".into();
+    let id = |member: &u8| MemberId(format!("m{member}"));
     match step {
         Classic::Join { member, known, instance, protocols } => {
-            let mut wish = joining_classic("g", &id(member));
+            let mut wish = joining_classic("g", &id(member).0);
             (wish.is_new, wish.instance) = (!known, instance.map(|i| format!("i{i}")));
             let names = (0..3u8).filter(|i| protocols >> i & 1 == 1);
             wish.protocols = names.map(|i| (format!("p{i}"), vec![*member, i])).collect();
@@ -410,7 +410,7 @@ fn classic_command(generation: i32, step: &Classic) -> GroupCommand {
             because: ExpireCause::Sync { generation: generation - back },
         }),
         Classic::Commit { member, back } => {
-            GroupCommand::Commit(vec![commit_of("g", &id(member), generation - back, &[("t", 0, 5)])])
+            GroupCommand::Commit(vec![commit_of("g", &id(member).0, generation - back, &[("t", 0, 5)])])
         }
     }
 }
@@ -425,16 +425,16 @@ proptest! {
         world.apply(GroupCommand::Commit(vec![commit_of("g", "", 0, &[("t", 0, 1)])])).expect("nobody is there");
         for step in &steps {
             let before = world.groups.clone();
-            let group = before.get("g").expect("it has an offset");
+            let group = before.get(&"g".into()).expect("it has an offset");
             let result = world.apply(classic_command(group.epoch(), step));
-            let after = world.groups.get("g").expect("it has an offset");
+            let after = world.groups.get(&"g".into()).expect("it has an offset");
             prop_assert!(after.epoch() >= group.epoch());
             if result.is_err() {
                 prop_assert_eq!(&world.groups, &before);
             }
             if let (Classic::Commit { member, back }, Ok(GroupOutcome::Committed { results })) = (step, &result) {
                 let may = group.classic().is_some_and(|classic| {
-                    let is_member = classic.members.contains_key(&format!("m{member}"));
+                    let is_member = classic.members.contains_key(format!("m{member}").as_str());
                     is_member && *back == 0 && classic.phase != ClassicPhase::Syncing
                 });
                 prop_assert_eq!(results[0].is_ok(), may);

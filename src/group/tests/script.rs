@@ -34,26 +34,26 @@ impl goldenscript::Runner for Runner {
             "beat" => self.beat(&mut args)?,
             // As a coordinator that looks at nothing would propose it.
             "release" => {
-                let (group, member, epoch) = (word(&mut args)?, word(&mut args)?, number(&mut args)?);
+                let (group, member, epoch) = (named(&mut args)?, id(&mut args)?, number(&mut args)?);
                 let released = set(&word(&mut args)?)?;
                 self.answer(GroupCommand::Report(Report { group, member, epoch, released, ..Report::default() }))
             }
             "settle" => self.settle(&word(&mut args)?),
             "resolve" => {
-                let (group, pattern) = (word(&mut args)?, word(&mut args)?);
+                let (group, pattern) = (named(&mut args)?, word(&mut args)?);
                 let topics = words(&mut args);
                 self.answer(GroupCommand::ResolvePattern(ResolvePattern { group, pattern, topics }))
             }
             "leave" => {
-                let group = word(&mut args)?;
+                let group = named(&mut args)?;
                 let instance = args.take_key("instance").map(str::to_string);
-                let mut members = words(&mut args);
-                members.extend(instance.is_some().then(String::new).filter(|_| members.is_empty()));
+                let mut members = ids(&mut args);
+                members.extend(instance.is_some().then(MemberId::default).filter(|_| members.is_empty()));
                 let leavers = members.into_iter().map(|member| LeavingMember { member, instance: instance.clone() });
                 self.answer(GroupCommand::Leave(Leave { group, leavers: leavers.collect() }))
             }
             "expire" => {
-                let group = word(&mut args)?;
+                let group = named(&mut args)?;
                 let epoch = args.take_key("revocation").map(str::parse).transpose()?;
                 let generation = args.take_key("sync").map(str::parse).transpose()?;
                 let because = match (epoch, generation) {
@@ -61,31 +61,31 @@ impl goldenscript::Runner for Runner {
                     (None, Some(generation)) => ExpireCause::Sync { generation },
                     (None, None) => ExpireCause::Session,
                 };
-                self.answer(GroupCommand::Expire(Expire { group, members: words(&mut args), because }))
+                self.answer(GroupCommand::Expire(Expire { group, members: ids(&mut args), because }))
             }
             "join_classic" => self.join_classic(&mut args)?,
             "complete" => {
-                let (group, generation) = (word(&mut args)?, number(&mut args)?);
+                let (group, generation) = (named(&mut args)?, number(&mut args)?);
                 let timed_out = args.next_pos().is_some();
                 self.answer(GroupCommand::CompleteClassic(CompleteClassic { group, generation, timed_out }))
             }
             "sync" => {
-                let (group, member, generation) = (word(&mut args)?, word(&mut args)?, number(&mut args)?);
+                let (group, member, generation) = (named(&mut args)?, id(&mut args)?, number(&mut args)?);
                 let assignments = std::iter::from_fn(|| args.next_key());
-                let assignments = assignments.map(|(k, v)| (k.to_string(), v.as_bytes().to_vec())).collect();
+                let assignments = assignments.map(|(k, v)| (k.into(), v.as_bytes().to_vec())).collect();
                 self.answer(GroupCommand::SyncClassic(SyncClassic { group, generation, member, assignments }))
             }
             "commit" => self.commit(&mut args)?,
-            "delete_group" => self.answer(GroupCommand::DeleteGroup { group: word(&mut args)? }),
+            "delete_group" => self.answer(GroupCommand::DeleteGroup { group: named(&mut args)? }),
             "delete_offsets" => {
-                let (group, partitions) = (word(&mut args)?, set(&word(&mut args)?)?);
+                let (group, partitions) = (named(&mut args)?, set(&word(&mut args)?)?);
                 self.answer(GroupCommand::DeleteOffsets { group, partitions })
             }
             "expire_offsets" => {
                 let retention_ms = number(&mut args)?;
                 let groups = self.0.groups.expirable(self.0.now, retention_ms);
-                let listed = groups.join(" ");
-                let mut asked = words(&mut args);
+                let listed = groups.iter().map(GroupName::to_string).collect::<Vec<_>>().join(" ");
+                let mut asked: Vec<GroupName> = words(&mut args).into_iter().map(GroupName).collect();
                 asked.extend(groups);
                 format!(
                     "expirable: {listed}\n{}",
@@ -133,7 +133,7 @@ impl Runner {
             let subscription = Subscription { topics: list(Some(topics)), ..Subscription::default() };
             let known = self.0.member(&group, &member);
             let released = known.map(|m| m.released_by(epoch, &owns)).unwrap_or_default();
-            let (group, member) = (group.clone(), member.clone());
+            let (group, member) = (GroupName(group.clone()), MemberId(member.clone()));
             let subscription = Some(subscription);
             let report = Report { group, member, epoch, released, subscription, resolved: vec![] };
             if let Err(refusal) = self.0.apply(GroupCommand::Report(report)) {
@@ -149,9 +149,9 @@ impl Runner {
     /// Every member beats, owning what it was last told, until nothing changes.
     fn settle(&mut self, group: &str) -> String {
         for _ in 0..10 {
-            let members = self.0.groups.get(group).and_then(Group::server).map(|s| s.members.clone());
+            let members = self.0.groups.get(&group.into()).and_then(Group::server).map(|s| s.members.clone());
             for (id, member) in members.unwrap_or_default() {
-                self.0.beat(group, &id, member.epoch, &member.assigned_set()).expect("a member of the group");
+                self.0.beat(group, &id.0, member.epoch, &member.assigned_set()).expect("a member of the group");
             }
         }
         self.show(group)
@@ -201,7 +201,7 @@ impl Runner {
     }
 
     fn show(&self, name: &str) -> String {
-        let Some(group) = self.0.groups.get(name) else { return "no such group".to_string() };
+        let Some(group) = self.0.groups.get(&name.into()) else { return "no such group".to_string() };
         let mut text = format!("{:?} epoch={} protocol={:?}", group.phase(), group.epoch(), group.protocol());
         if let Some(since) = group.empty_since() {
             write!(text, " empty since {since}").expect("a String takes it");
@@ -259,6 +259,18 @@ fn set(text: &str) -> Result<PartitionSet> {
 
 fn word(args: &mut ArgumentConsumer<'_>) -> Result<String> {
     Ok(args.next_pos().ok_or("an argument is missing")?.to_string())
+}
+
+fn named(args: &mut ArgumentConsumer<'_>) -> Result<GroupName> {
+    word(args).map(GroupName)
+}
+
+fn id(args: &mut ArgumentConsumer<'_>) -> Result<MemberId> {
+    word(args).map(MemberId)
+}
+
+fn ids(args: &mut ArgumentConsumer<'_>) -> Vec<MemberId> {
+    words(args).into_iter().map(MemberId).collect()
 }
 
 fn words(args: &mut ArgumentConsumer<'_>) -> Vec<String> {

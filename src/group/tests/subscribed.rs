@@ -39,7 +39,7 @@ fn kept(world: &mut World, command: GroupCommand) -> Vec<String> {
     match world.apply(command).expect("there is a group") {
         GroupOutcome::OffsetsDeleted { refused } => {
             assert!(refused.iter().all(|(_, _, refusal)| *refusal == OffsetRefusal::InUse), "{refused:?}");
-            let left = world.groups.get("g").expect("it has members").offset_count();
+            let left = world.groups.get(&"g".into()).expect("it has members").offset_count();
             assert_eq!(left, refused.len());
             refused.into_iter().map(|(topic, ..)| topic).collect()
         }
@@ -48,11 +48,11 @@ fn kept(world: &mut World, command: GroupCommand) -> Vec<String> {
 }
 
 fn unread() -> GroupCommand {
-    GroupCommand::DeleteUnreadOffsets { group: "g".to_string(), partitions: partitions() }
+    GroupCommand::DeleteUnreadOffsets { group: "g".into(), partitions: partitions() }
 }
 
 fn complete(world: &mut World) {
-    let complete = CompleteClassic { group: "g".to_string(), generation: 0, timed_out: false };
+    let complete = CompleteClassic { group: "g".into(), generation: 0, timed_out: false };
     world.apply(GroupCommand::CompleteClassic(complete)).expect("all have joined");
 }
 
@@ -61,7 +61,7 @@ fn what_no_member_subscribes_to_is_forgotten() {
     let mut world = world("consumer", &[subscription(&["a"]), subscription(&["b", "none"])]);
     assert_eq!(kept(&mut world, unread()), ["a", "b", "c"], "they have no protocol yet: who knows what they read");
     complete(&mut world);
-    let as_before = GroupCommand::DeleteOffsets { group: "g".to_string(), partitions: partitions() };
+    let as_before = GroupCommand::DeleteOffsets { group: "g".into(), partitions: partitions() };
     assert_eq!(kept(&mut world, as_before), ["a", "b", "c"], "what an old log holds means what it meant");
     assert_eq!(kept(&mut world, unread()), ["a", "b"]);
 }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
-use crate::types::{BrokerId, LeaderEpoch, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicPartition, WallMs};
+use crate::types::{
+    BrokerId, GroupName, LeaderEpoch, MemberId, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicPartition,
+    WallMs,
+};
 
 fn hint() -> Option<LeaderNow> {
     Some(LeaderNow { broker: BrokerId(2), epoch: LeaderEpoch(7) })
@@ -126,7 +129,7 @@ fn table() -> Vec<(v1::Error, ErrorCode, Code)> {
 fn group_rows(row: &mut impl FnMut(CallFailure, ErrorCode, Code)) {
     use ErrorCode as C;
     use GroupError as G;
-    let (group, member) = (|| "g".to_string(), || "m-1".to_string());
+    let (group, member) = (|| GroupName::from("g"), || MemberId::from("m-1"));
     row(G::InvalidRequest { detail: "x".into() }.into(), C::InvalidRequest, Code::InvalidArgument);
     row(G::UnknownGroup { group: group() }.into(), C::UnknownGroup, Code::NotFound);
     let unknown = G::UnknownMember { group: group(), member: member() };

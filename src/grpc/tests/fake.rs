@@ -30,8 +30,8 @@ use crate::{
     record::{BatchHeader, append_patched},
     seam::CpuTurns,
     types::{
-        BrokerId, ClusterId, LeaderEpoch, LogIndex, Offset, PartitionId, ProducerEpoch, ProducerId, RaftGroupId,
-        TopicId, TopicPartition, WallMs,
+        BrokerId, ClusterId, GroupName, LeaderEpoch, LogIndex, Offset, PartitionId, ProducerEpoch, ProducerId,
+        RaftGroupId, TopicId, TopicPartition, WallMs,
     },
 };
 
@@ -214,10 +214,10 @@ fn set_configs(configs: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
     TopicConfig::entries(configs).into_iter().filter(|entry| !entry.is_default).collect()
 }
 
-fn known(group: &str) -> Result<(), GroupError> {
-    match group {
+fn known(group: &GroupName) -> Result<(), GroupError> {
+    match group.0.as_str() {
         GROUP => Ok(()),
-        _ => Err(GroupError::UnknownGroup { group: group.into() }),
+        _ => Err(GroupError::UnknownGroup { group: group.clone() }),
     }
 }
 
@@ -443,13 +443,13 @@ impl Backend for Fake {
     async fn group_leave(
         &self,
         _: &Caller,
-        group: &str,
+        group: &GroupName,
         leavers: Vec<Leaver>,
     ) -> Result<Vec<(Leaver, Option<GroupError>)>, GroupError> {
         known(group)?;
-        let stranger = |member: &str| GroupError::UnknownMember { group: group.into(), member: member.into() };
+        let stranger = |member: &str| GroupError::UnknownMember { group: group.clone(), member: member.into() };
         let left = |leaver: Leaver| {
-            let error = (leaver.member != "m-1").then(|| stranger(&leaver.member));
+            let error = (leaver.member != "m-1").then(|| stranger(&leaver.member.0));
             (leaver, error)
         };
         Ok(leavers.into_iter().map(left).collect())
@@ -474,7 +474,7 @@ impl Backend for Fake {
     async fn fetch_offsets(
         &self,
         _: &Caller,
-        group: &str,
+        group: &GroupName,
         at: Option<Vec<TopicPartition>>,
     ) -> Result<CommittedOffsets, GroupError> {
         known(group)?;
@@ -494,7 +494,7 @@ impl Backend for Fake {
         Ok([GroupPhase::Empty, GroupPhase::Stable, GroupPhase::Rebalancing].map(one).into())
     }
 
-    async fn describe_group(&self, _: &Caller, group: &str) -> Result<GroupDescription, GroupError> {
+    async fn describe_group(&self, _: &Caller, group: &GroupName) -> Result<GroupDescription, GroupError> {
         known(group)?;
         let set = |p| PartitionSet::from([(TOPIC.into(), vec![PartitionId(p)])]);
         let partition = GroupPartition {
@@ -531,15 +531,15 @@ impl Backend for Fake {
         })
     }
 
-    async fn delete_group(&self, _: &Caller, group: &str, dry_run: bool) -> Result<(), GroupError> {
+    async fn delete_group(&self, _: &Caller, group: &GroupName, dry_run: bool) -> Result<(), GroupError> {
         known(group)?;
-        if dry_run { Ok(()) } else { Err(GroupError::NotEmpty { group: group.into(), members: 1 }) }
+        if dry_run { Ok(()) } else { Err(GroupError::NotEmpty { group: group.clone(), members: 1 }) }
     }
 
     async fn delete_offsets(
         &self,
         _: &Caller,
-        group: &str,
+        group: &GroupName,
         at: Vec<TopicPartition>,
     ) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
         known(group)?;

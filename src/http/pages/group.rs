@@ -15,6 +15,7 @@ use crate::{
         query::{Query, encoded},
         shapes, units,
     },
+    types::GroupName,
 };
 
 #[derive(Template)]
@@ -67,15 +68,15 @@ impl Lag {
 pub async fn groups<B: Backend>(backend: &B, query: &Query) -> Result<String, Problem> {
     let find = query.text("find").unwrap_or_default().to_string();
     let mut found = backend.list_groups(&CALLER).await?;
-    found.retain(|group| is_found(&group.group, &find));
+    found.retain(|group| is_found(&group.group.0, &find));
     found.sort_by(|a, b| a.group.cmp(&b.group));
     let (first, shown) = window(&found, query.first()?, limits::GROUPS_MAX);
-    let names: Vec<String> = shown.iter().map(|group| group.group.clone()).collect();
+    let names: Vec<GroupName> = shown.iter().map(|group| group.group.clone()).collect();
     let described = stream::iter(names).map(|name| async move { backend.describe_group(&CALLER, &name).await });
     let described: Vec<Result<GroupDescription, GroupError>> =
         described.buffered(limits::GROUPS_AT_ONCE).collect().await;
     let rows = shown.iter().zip(described).map(|(group, described)| GroupRow {
-        name: group.group.clone(),
+        name: group.group.0.clone(),
         state: shapes::state(group.phase),
         protocol: or_dash(&group.protocol),
         members: group.members,
@@ -132,7 +133,7 @@ struct Partition {
 
 pub async fn group<B: Backend>(backend: &B, query: &Query) -> Result<String, Problem> {
     let name = query.required("name")?;
-    let group = backend.describe_group(&CALLER, name).await?;
+    let group = backend.describe_group(&CALLER, &name.into()).await?;
     let (first, partitions) = window(&group.partitions, query.first()?, limits::ROWS_MAX);
     let base = format!("/group?name={}", encoded(name));
     rendered(GroupPage {
@@ -156,7 +157,7 @@ fn member(member: &GroupMember) -> Member {
     let pattern = subscription.pattern.iter().map(|pattern| format!("/{pattern}/"));
     let wanted: Vec<String> = subscription.topics.iter().cloned().chain(pattern).collect();
     Member {
-        member: member.member.clone(),
+        member: member.member.0.clone(),
         instance: member.instance.clone(),
         client: or_dash(&member.client_id),
         host: or_dash(&member.client_host),
@@ -186,7 +187,7 @@ fn partition(p: &GroupPartition) -> Partition {
         href: format!("{}&{from}", records_href(&p.at.topic, number)),
         topic: p.at.topic.clone(),
         number,
-        member: p.member.clone().unwrap_or_else(|| "–".into()),
+        member: p.member.as_ref().map_or("–".into(), |member| member.0.clone()),
         committed: p.committed.map_or("–".into(), |committed| committed.to_string()),
         log_start: p.bounds.map_or_else(unknown, |(log_start, _)| log_start.to_string()),
         high_watermark: p.bounds.map_or_else(unknown, |(_, high_watermark)| high_watermark.to_string()),

@@ -22,7 +22,8 @@ use crate::{
     record::{BatchBuilder, Codec, Record, append_patched},
     seam::CpuTurns,
     types::{
-        BrokerId, ClusterId, LeaderEpoch, LogIndex, Offset, PartitionId, RaftGroupId, TopicId, TopicPartition, WallMs,
+        BrokerId, ClusterId, GroupName, LeaderEpoch, LogIndex, MemberId, Offset, PartitionId, RaftGroupId, TopicId,
+        TopicPartition, WallMs,
     },
 };
 
@@ -33,7 +34,7 @@ pub struct Fake {
 
 pub struct State {
     pub topic: String,
-    pub group: String,
+    pub group: GroupName,
     pub problems: Vec<String>,
     pub ready: Readiness,
     pub log_start: i64,
@@ -239,19 +240,19 @@ impl Backend for Fake {
 
     async fn list_groups(&self, _: &Caller) -> Result<Vec<GroupSummary>, GroupError> {
         let others = 1..self.get(|state| state.groups);
-        let others = others.map(|n| GroupSummary { group: format!("other-{n:03}"), ..self.summary() });
+        let others = others.map(|n| GroupSummary { group: GroupName(format!("other-{n:03}")), ..self.summary() });
         Ok(std::iter::once(self.summary()).chain(others).collect())
     }
 
-    async fn describe_group(&self, _: &Caller, group: &str) -> Result<GroupDescription, GroupError> {
+    async fn describe_group(&self, _: &Caller, group: &GroupName) -> Result<GroupDescription, GroupError> {
         let summary = self.summary();
-        if summary.group != group {
-            return Err(GroupError::UnknownGroup { group: group.into() });
+        if summary.group != *group {
+            return Err(GroupError::UnknownGroup { group: group.clone() });
         }
         let topic = self.get(|state| state.topic.clone());
         let at = |number| TopicPartition { topic: topic.clone(), partition: PartitionId(number) };
         let member = |n: usize| GroupMember {
-            member: format!("m-{n}"),
+            member: MemberId(format!("m-{n}")),
             instance: None,
             client_id: "app".into(),
             client_host: "127.0.0.1".into(),

@@ -27,7 +27,7 @@ impl KafkaApi for DeleteGroups {
 }
 
 async fn delete(asked: &Asked, group: StrBytes) -> DeletableGroupResult {
-    let deleted = asked.client.shared.broker.delete_group(&CALLER, &group, false).await;
+    let deleted = asked.client.shared.broker.delete_group(&CALLER, &group.to_string().into(), false).await;
     let code = deleted.map_or_else(|error| codes::of_group(&error, GroupAsk::Admin), |()| Code::None);
     message!(DeletableGroupResult { group_id: group, error_code: code.value() })
 }

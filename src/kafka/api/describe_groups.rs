@@ -38,7 +38,7 @@ impl KafkaApi for DescribeGroups {
         let broker = &asked.client.shared.broker;
         let mut described = stream::iter(request.groups)
             .map(|group| async move {
-                let described = broker.describe_group(&CALLER, &group).await;
+                let described = broker.describe_group(&CALLER, &group.to_string().into()).await;
                 (group, described)
             })
             .buffered(AT_ONCE);
@@ -91,7 +91,7 @@ fn member(known: GroupMember, has_protocol: bool) -> DescribedGroupMember {
         }
     };
     let mut described = message!(DescribedGroupMember {
-        member_id: member.into(),
+        member_id: member.0.into(),
         group_instance_id: instance.map(StrBytes::from),
         client_id: client_id.into(),
         client_host: client_host.into(),

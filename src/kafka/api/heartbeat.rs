@@ -16,9 +16,9 @@ impl KafkaApi for Heartbeat {
 
     async fn answer(asked: &Asked, request: HeartbeatRequest) -> HeartbeatResponse {
         let beat = ClassicBeat {
-            group: request.group_id.to_string(),
+            group: request.group_id.to_string().into(),
             generation: request.generation_id,
-            member: request.member_id.to_string(),
+            member: request.member_id.to_string().into(),
             instance: request.group_instance_id.map(|instance| instance.to_string()),
         };
         let heard = asked.client.shared.broker.classic_heartbeat(&CALLER, beat).await;

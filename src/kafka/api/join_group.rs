@@ -44,8 +44,8 @@ fn wish(asked: &Asked, request: JoinGroupRequest) -> ClassicJoin {
     };
     let protocols = request.protocols.into_iter().map(|protocol| (protocol.name.to_string(), protocol.metadata.into()));
     ClassicJoin {
-        group: request.group_id.to_string(),
-        member: request.member_id.to_string(),
+        group: request.group_id.to_string().into(),
+        member: request.member_id.to_string().into(),
         require_member_id: asked.version >= ID_FIRST,
         instance: request.group_instance_id.map(|instance| instance.to_string()),
         client_id: label(asked.client_id.as_deref().unwrap_or_default()),
@@ -67,7 +67,7 @@ fn joined_as(joined: ClassicJoined) -> JoinGroupResponse {
     let ClassicJoined { generation, member, protocol_type, protocol, leader, members, skip_assignment } = joined;
     let members = members.into_iter().map(|(id, instance, subscription)| {
         message!(JoinGroupResponseMember {
-            member_id: id.into(),
+            member_id: id.0.into(),
             group_instance_id: instance.map(StrBytes::from),
             metadata: Bytes::from(subscription),
         })
@@ -76,16 +76,16 @@ fn joined_as(joined: ClassicJoined) -> JoinGroupResponse {
         generation_id: generation,
         protocol_type: Some(protocol_type.into()),
         protocol_name: Some(protocol.into()),
-        leader: leader.into(),
+        leader: leader.0.into(),
         skip_assignment: skip_assignment,
-        member_id: member.into(),
+        member_id: member.0.into(),
         members: members.collect(),
     })
 }
 
 fn refused(version: i16, member: StrBytes, error: &GroupError) -> JoinGroupResponse {
     let member = match error {
-        GroupError::MemberIdRequired { member, .. } => member.as_str().into(),
+        GroupError::MemberIdRequired { member, .. } => member.0.as_str().into(),
         _ => member,
     };
     message!(JoinGroupResponse {

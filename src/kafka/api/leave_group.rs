@@ -13,6 +13,7 @@ use super::super::{
 use crate::{
     broker::groups::{GroupError, Leaver},
     group::limits::MEMBERS_PER_GROUP_MAX,
+    types::GroupName,
 };
 
 /// From this version on one request is about many members.
@@ -30,7 +31,7 @@ impl KafkaApi for LeaveGroup {
             true => vec![message!(MemberIdentity { member_id: request.member_id })],
             false => request.members,
         };
-        let left = match leave(asked, &request.group_id, &members).await {
+        let left = match leave(asked, &request.group_id.to_string().into(), &members).await {
             Ok(left) => left,
             Err(error) => {
                 return message!(LeaveGroupResponse { error_code: codes::of_group(&error, GroupAsk::Member).value() });
@@ -52,13 +53,13 @@ impl KafkaApi for LeaveGroup {
 }
 
 /// What became of each, in their order. As many at once as a group may have.
-async fn leave(asked: &Asked, group: &str, members: &[MemberIdentity]) -> Result<Vec<Code>, GroupError> {
+async fn leave(asked: &Asked, group: &GroupName, members: &[MemberIdentity]) -> Result<Vec<Code>, GroupError> {
     let mut codes = Vec::with_capacity(members.len());
     for members in members.chunks(MEMBERS_PER_GROUP_MAX) {
         let is_possible =
             |member: &&MemberIdentity| may_be_member(&member.member_id, member.group_instance_id.as_deref());
         let leavers = members.iter().filter(is_possible).map(|member| Leaver {
-            member: member.member_id.to_string(),
+            member: member.member_id.to_string().into(),
             instance: member.group_instance_id.as_deref().map(str::to_string),
         });
         let left = asked.client.shared.broker.group_leave(&CALLER, group, leavers.collect()).await?;

@@ -27,7 +27,7 @@ impl KafkaApi for ListGroups {
             is_wanted.then(|| {
                 message!(ListedGroup {
                     protocol_type: group_views::protocol_type(&group),
-                    group_id: group.group.into(),
+                    group_id: group.group.0.into(),
                     group_state: state.into(),
                     group_type: kind.into(),
                 })

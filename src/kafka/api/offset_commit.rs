@@ -52,7 +52,7 @@ fn hand_over(asked: Asked, decoder: Decoder, held: Held) -> Result<Begun, Closin
     let request: OffsetCommitRequest = decode(decoder, asked.version)?;
     check_partitions("OffsetCommit", request.topics.iter().map(|topic| topic.partitions.len()).sum())?;
     let (topics, commit) = wish(&asked, request);
-    let committing = match may_be_member(&commit.member, commit.instance.as_deref()) {
+    let committing = match may_be_member(&commit.member.0, commit.instance.as_deref()) {
         true => Some(asked.client.shared.broker.classic_commit(&CALLER, commit)),
         false => None,
     };
@@ -84,8 +84,8 @@ fn wish(asked: &Asked, request: OffsetCommitRequest) -> (Vec<CommitTopic>, Commi
         topics.push(CommitTopic { name: topic.name, id: topic.topic_id, known, partitions });
     }
     let commit = CommitRequest {
-        group: request.group_id.to_string(),
-        member: request.member_id.to_string(),
+        group: request.group_id.to_string().into(),
+        member: request.member_id.to_string().into(),
         instance: request.group_instance_id.map(|instance| instance.to_string()),
         epoch: request.generation_id_or_member_epoch,
         offsets,

@@ -29,10 +29,11 @@ impl KafkaApi for OffsetDelete {
     async fn answer(asked: &Asked, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
         let mut refused: BTreeMap<TopicPartition, Code> = BTreeMap::new();
         let places = places(&request);
+        let group = request.group_id.to_string().into();
         // A group is looked for even where nothing is named.
         let pieces = places.chunks(OFFSETS_PER_REQUEST_MAX).map(<[TopicPartition]>::to_vec);
         for piece in pieces.chain(places.is_empty().then(Vec::new)) {
-            match asked.client.shared.broker.delete_offsets(&CALLER, &request.group_id, piece).await {
+            match asked.client.shared.broker.delete_offsets(&CALLER, &group, piece).await {
                 Ok(more) => {
                     refused.extend(more.into_iter().map(|(at, error)| (at, codes::of_group(&error, GroupAsk::Admin))));
                 }

@@ -90,8 +90,9 @@ struct FetchedGroup {
 async fn fetch(asked: &Asked, group: OffsetFetchRequestGroup) -> FetchedGroup {
     let OffsetFetchRequestGroup { group_id: group, topics, .. } = group;
     let broker = &asked.client.shared.broker;
+    let name = group.to_string().into();
     let Some(topics) = topics else {
-        let found = broker.fetch_offsets(&CALLER, &group, None).await;
+        let found = broker.fetch_offsets(&CALLER, &name, None).await;
         let has_ids = asked.version >= BY_ID;
         let ids = found.iter().filter(|_| has_ids).flat_map(|found| &found.offsets).filter_map(|offset| {
             let topic = &offset.at.topic;
@@ -112,7 +113,7 @@ async fn fetch(asked: &Asked, group: OffsetFetchRequestGroup) -> FetchedGroup {
     let places: Vec<TopicPartition> = places.into_iter().collect();
     let mut all = CommittedOffsets::default();
     for places in places.chunks(OFFSETS_PER_REQUEST_MAX) {
-        match broker.fetch_offsets(&CALLER, &group, Some(places.to_vec())).await {
+        match broker.fetch_offsets(&CALLER, &name, Some(places.to_vec())).await {
             Ok(found) => {
                 all.offsets.extend(found.offsets);
                 all.topics.extend(found.topics);

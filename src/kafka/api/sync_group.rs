@@ -25,11 +25,11 @@ impl KafkaApi for SyncGroup {
             return refused(Code::InconsistentGroupProtocol);
         }
         let assignments =
-            request.assignments.into_iter().map(|given| (given.member_id.to_string(), given.assignment.into()));
+            request.assignments.into_iter().map(|given| (given.member_id.to_string().into(), given.assignment.into()));
         let sync = ClassicSync {
-            group: request.group_id.to_string(),
+            group: request.group_id.to_string().into(),
             generation: request.generation_id,
-            member: request.member_id.to_string(),
+            member: request.member_id.to_string().into(),
             instance: request.group_instance_id.map(|instance| instance.to_string()),
             protocol_type: request.protocol_type.map(|name| name.to_string()),
             protocol: request.protocol_name.map(|name| name.to_string()),

@@ -12,12 +12,12 @@ use crate::group::{
     Subscription, SyncClassic,
 };
 use crate::replicated::StateDecodeError;
-use crate::types::{LeaderEpoch, Offset, PartitionId};
+use crate::types::{GroupName, LeaderEpoch, MemberId, Offset, PartitionId};
 
 fn join(member: &str, topics: &[&str]) -> Join {
     Join {
-        group: "g".to_string(),
-        member: member.to_string(),
+        group: "g".into(),
+        member: member.into(),
         session_timeout_ms: 10_000,
         rebalance_timeout_ms: 60_000,
         subscription: Subscription {
@@ -30,8 +30,8 @@ fn join(member: &str, topics: &[&str]) -> Join {
 
 fn join_classic() -> JoinClassic {
     JoinClassic {
-        group: "k".to_string(),
-        member: "m".to_string(),
+        group: "k".into(),
+        member: "m".into(),
         is_new: true,
         instance: None,
         client_id: "c".to_string(),
@@ -51,7 +51,7 @@ fn commit(group: &str, member: &str, epoch: i32, offset: i64) -> GroupCommand {
         leader_epoch: Some(LeaderEpoch(3)),
         metadata: "x".to_string(),
     };
-    let (group, member) = (group.to_string(), member.to_string());
+    let (group, member) = (group.into(), member.into());
     GroupCommand::Commit(vec![Commit { group, member, instance: None, epoch, offsets: vec![offset], sequence: 9 }])
 }
 
@@ -75,7 +75,7 @@ fn done(cluster: &mut Cluster, command: GroupCommand) -> GroupOutcome {
 
 /// Of every kind of command, in the order of the enum.
 fn commands() -> Vec<GroupCommand> {
-    let (group, member) = ("g".to_string(), "m".to_string());
+    let (group, member): (GroupName, MemberId) = ("g".into(), "m".into());
     let mut join = join("m", &["t"]);
     join.instance = Some("i".to_string());
     join.subscription.pattern = Some("p".to_string());
@@ -228,11 +228,11 @@ fn groups_of_all_kinds() -> Cluster {
     (first.resolved, first.client_id) = (vec!["t".to_string()], "c".to_string());
     first.instance = Some("i".to_string());
     done(&mut cluster, GroupCommand::Join(first.clone()));
-    done(&mut cluster, GroupCommand::Join(Join { member: "a2".to_string(), ..first }));
+    done(&mut cluster, GroupCommand::Join(Join { member: "a2".into(), ..first }));
     done(&mut cluster, commit("g", "a2", 2, 300));
     done(&mut cluster, GroupCommand::Join(join("b", &["t"])));
     done(&mut cluster, GroupCommand::JoinClassic(join_classic()));
-    let (group, generation) = ("k".to_string(), 0);
+    let (group, generation) = ("k".into(), 0);
     done(&mut cluster, GroupCommand::CompleteClassic(CompleteClassic { group, generation, timed_out: false }));
     done(&mut cluster, commit("o", "", 0, 5));
     cluster
@@ -279,7 +279,7 @@ fn topics_and_their_groups_change_together() {
     done(&mut cluster, GroupCommand::Join(join("a", &["t", "u"])));
     done(&mut cluster, commit("g", "a", 1, 5));
     let assigned = |cluster: &Cluster| {
-        let group = cluster.state.group("g").expect("it has a member").server().expect("server-assigned");
+        let group = cluster.state.group(&"g".into()).expect("it has a member").server().expect("server-assigned");
         let set = group.members["a"].assigned_set();
         set.into_iter().map(|(topic, partitions)| (topic, partitions.len())).collect::<Vec<_>>()
     };
@@ -291,15 +291,15 @@ fn topics_and_their_groups_change_together() {
     cluster.apply(Change::AddPartitions(more)).expect("a valid wish");
     assert_eq!(assigned(&cluster), [("t".to_string(), 2), ("u".to_string(), 3)]);
     // One that the member committed, and where it begins in those that are new.
-    assert_eq!(cluster.state.group("g").expect("it has a member").offset_count(), 1 + 3);
+    assert_eq!(cluster.state.group(&"g".into()).expect("it has a member").offset_count(), 1 + 3);
     let topic_id = cluster.state.topic("t").expect("it exists").id;
     cluster.apply(Change::DeleteTopic(DeleteTopic { name: "t".to_string(), topic_id })).expect("it exists");
     assert_eq!(assigned(&cluster), [("u".to_string(), 3)]);
-    assert_eq!(cluster.state.group("g").expect("it has a member").offset_count(), 3);
+    assert_eq!(cluster.state.group(&"g".into()).expect("it has a member").offset_count(), 3);
     // A repeated creation that changes nothing deals nothing out either.
-    let epoch = cluster.state.group("g").expect("it has a member").epoch();
+    let epoch = cluster.state.group(&"g".into()).expect("it has a member").epoch();
     cluster.apply(Change::CreateTopic(u)).expect("the same again");
-    assert_eq!(cluster.state.group("g").expect("it has a member").epoch(), epoch);
+    assert_eq!(cluster.state.group(&"g".into()).expect("it has a member").epoch(), epoch);
 }
 
 /// A topic that would have groups hold more than their limit is refused, by the dry run too.
@@ -307,7 +307,7 @@ fn topics_and_their_groups_change_together() {
 fn a_topic_that_groups_have_no_room_for_is_refused() {
     let mut cluster = cluster();
     for group in 0..50 {
-        let group = format!("g{group}");
+        let group = GroupName(format!("g{group}"));
         done(&mut cluster, GroupCommand::Join(Join { group, ..join("a", &["big", "t"]) }));
     }
     let wish = |partitions| creation("big", partitions, 1);

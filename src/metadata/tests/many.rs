@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::group::{Commit, CommitOffset, GroupCommand, GroupOutcome, Join, Subscription};
-use crate::types::{Offset, PartitionId};
+use crate::types::{MemberId, Offset, PartitionId};
 
 /// Prints what `f` took.
 fn timed<T>(what: &str, f: impl FnOnce() -> T) -> T {
@@ -33,8 +33,8 @@ fn ten_thousand_topics_fit() {
     let names: Vec<String> = decoded.topics().map(|topic| topic.name.clone()).collect();
     for i in 0..3 {
         let join = Join {
-            group: "g".to_string(),
-            member: format!("member-{i}"),
+            group: "g".into(),
+            member: MemberId(format!("member-{i}")),
             session_timeout_ms: 10_000,
             rebalance_timeout_ms: 60_000,
             subscription: Subscription { pattern: Some("topic-.*".to_string()), ..Subscription::default() },
@@ -50,9 +50,9 @@ fn ten_thousand_topics_fit() {
         offset: Offset(1_000_000),
         ..CommitOffset::default()
     };
-    let server = cluster.state.group("g").and_then(|group| group.server()).expect("it has members");
-    let commit = |(member, held): (&String, &crate::group::ServerMember)| Commit {
-        group: "g".to_string(),
+    let server = cluster.state.group(&"g".into()).and_then(|group| group.server()).expect("it has members");
+    let commit = |(member, held): (&MemberId, &crate::group::ServerMember)| Commit {
+        group: "g".into(),
         member: member.clone(),
         epoch: held.epoch,
         offsets: held.assigned.keys().chain(held.revoking.keys()).map(offset).collect(),
@@ -62,7 +62,7 @@ fn ten_thousand_topics_fit() {
     let answer = timed("a commit of 10,000 offsets", || cluster.apply(Change::Group(GroupCommand::Commit(commits))));
     let Ok(Outcome::Group(GroupOutcome::Committed { results })) = answer else { panic!("{answer:?}") };
     assert!(results.iter().all(|result| *result == Ok(vec![])));
-    assert_eq!(cluster.state.group("g").expect("it has members").offset_count(), 10_000);
+    assert_eq!(cluster.state.group(&"g".into()).expect("it has members").offset_count(), 10_000);
     let bytes = cluster.state.encode();
     println!("state: {} bytes with the group", bytes.len());
     assert_eq!(Metadata::decode(&bytes).expect("our own bytes"), cluster.state);

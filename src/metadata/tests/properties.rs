@@ -9,7 +9,7 @@ use crate::group::{
     Commit, CommitOffset, CompleteClassic, Expire, ExpireCause, GroupCommand, Join, JoinClassic, Leave, LeavingMember,
     Report, ResolvePattern, Subscription, SyncClassic,
 };
-use crate::types::{Offset, PartitionId, RaftGroupId, ReplicaId};
+use crate::types::{GroupName, MemberId, Offset, PartitionId, RaftGroupId, ReplicaId};
 
 /// A command by small numbers: names and brokers collide often.
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ fn command(state: &Metadata, step: &Step) -> bytes::Bytes {
 }
 
 fn group_command(kind: u8, group: u8, member: u8, epoch: i32, topics: Vec<String>) -> GroupCommand {
-    let (group, member) = (format!("group-{group}"), format!("member-{member}"));
+    let (group, member) = (GroupName(format!("group-{group}")), MemberId(format!("member-{member}")));
     let first = || topics.iter().map(|t| (t.clone(), vec![PartitionId(0), PartitionId(1)])).collect();
     let offset = |topic: &String| CommitOffset {
         topic: topic.clone(),
@@ -122,7 +122,7 @@ fn group_command(kind: u8, group: u8, member: u8, epoch: i32, topics: Vec<String
         8 => GroupCommand::Commit(vec![Commit { group, member, instance: None, epoch, offsets, sequence: 0 }]),
         9 => GroupCommand::Commit(vec![Commit {
             group,
-            member: String::new(),
+            member: MemberId::default(),
             instance: None,
             epoch,
             offsets,

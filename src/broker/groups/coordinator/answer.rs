@@ -30,7 +30,7 @@ use crate::{
         Leave, LeavingMember, Report, Subscription, SyncClassic,
     },
     metadata::Metadata,
-    types::{LogIndex, PartitionId, TopicPartition, ms_u32},
+    types::{GroupName, LogIndex, MemberId, PartitionId, TopicPartition, ms_u32},
 };
 
 /// Why there is no reply.
@@ -153,7 +153,7 @@ impl Tenure {
             let waits = member.is_waiting() || !member.revoking.is_empty();
             let session = std::time::Duration::from_millis(member.session_timeout_ms.into());
             Ok(HeartbeatAnswer {
-                member: of.member.to_string(),
+                member: of.member.clone(),
                 epoch: member.epoch,
                 assigned: member.assigned_set(),
                 next_beat: next_beat(session, waits, group.member_count(), running),
@@ -177,13 +177,13 @@ impl Tenure {
         Ok(patterns::matching(&regex, names.iter().map(String::as_str)))
     }
 
-    async fn leave(&self, group: String, leavers: Vec<Leaver>, deadline: Instant) -> Answered {
+    async fn leave(&self, group: GroupName, leavers: Vec<Leaver>, deadline: Instant) -> Answered {
         let leaving = leavers.iter().map(|leaver| {
             let Leaver { member, instance } = leaver.clone();
             LeavingMember { member, instance }
         });
         let leave = Leave { group: group.clone(), leavers: leaving.collect() };
-        let of = Subject { group: &group, member: "" };
+        let of = Subject::of_group(&group);
         let (_, outcome) = self.change(of, GroupCommand::Leave(leave), deadline).await?;
         let GroupOutcome::Left { refused: refusals } = outcome else { return Err(strange(&outcome)) };
         let left = leavers.into_iter().zip(refusals).map(|(leaver, refusal)| {
@@ -240,18 +240,18 @@ impl Tenure {
     fn on_behalf_of_nobody(&self, commit: CommitRequest) -> CommitRequest {
         let members = self.metadata.read(|state| state.group(&commit.group).map_or(0, Group::member_count));
         match members {
-            0 => CommitRequest { member: String::new(), instance: None, ..commit },
+            0 => CommitRequest { member: MemberId::default(), instance: None, ..commit },
             _ => commit,
         }
     }
 
-    async fn delete(&self, group: String, deadline: Instant) -> Answered {
-        let of = Subject { group: &group, member: "" };
+    async fn delete(&self, group: GroupName, deadline: Instant) -> Answered {
+        let of = Subject::of_group(&group);
         self.change(of, GroupCommand::DeleteGroup { group: group.clone() }, deadline).await?;
         Ok(GroupReply::Done)
     }
 
-    async fn delete_offsets(&self, group: String, at: Vec<TopicPartition>, deadline: Instant) -> Answered {
+    async fn delete_offsets(&self, group: GroupName, at: Vec<TopicPartition>, deadline: Instant) -> Answered {
         let mut partitions = group::PartitionSet::new();
         let mut places = BTreeMap::new();
         for (place, TopicPartition { topic, partition }) in (0u32..).zip(at) {
@@ -262,7 +262,7 @@ impl Tenure {
             numbers.sort_unstable();
             numbers.dedup();
         });
-        let of = Subject { group: &group, member: "" };
+        let of = Subject::of_group(&group);
         let name = group.clone();
         let command = match self.metadata.read(Metadata::reads_subscriptions) {
             true => GroupCommand::DeleteUnreadOffsets { group: name, partitions },
@@ -319,8 +319,8 @@ impl Tenure {
                 check_protocol(known, &sync)?;
                 let classic = known.classic().ok_or_else(|| unknown_member(of))?;
                 match classic.phase {
-                    ClassicPhase::Joining => Err(GroupError::Rebalancing { group: of.group.to_string() }),
-                    ClassicPhase::Syncing => Ok(classic.leader == of.member),
+                    ClassicPhase::Joining => Err(GroupError::Rebalancing { group: of.group.clone() }),
+                    ClassicPhase::Syncing => Ok(classic.leader == *of.member),
                     ClassicPhase::Stable => Ok(false),
                 }
             })
@@ -383,7 +383,7 @@ fn server_member<'a>(group: &'a Group, of: Subject<'_>) -> Result<&'a group::Ser
             return Ok(member);
         }
         if let Some(instance) = group.fenced_instance(of.member) {
-            return Err(GroupError::FencedInstance { group: of.group.into(), instance: instance.into() });
+            return Err(GroupError::FencedInstance { group: of.group.clone(), instance: instance.into() });
         }
     }
     Err(unknown_member(of))
@@ -396,7 +396,7 @@ pub fn check_classic(group: &Group, beat: &ClassicBeat) -> Result<(), GroupError
     if let Some(instance) = &beat.instance {
         match group.member_of_instance(instance) {
             None => return Err(unknown_member(of)),
-            Some(member) if member != beat.member => {
+            Some(member) if *member != beat.member => {
                 return Err(GroupError::FencedInstance { group: beat.group.clone(), instance: instance.clone() });
             }
             Some(_) => {}
@@ -426,7 +426,7 @@ fn check_protocol(group: &Group, sync: &ClassicSync) -> Result<(), GroupError> {
 }
 
 fn unknown_member(of: Subject<'_>) -> GroupError {
-    GroupError::UnknownMember { group: of.group.to_string(), member: of.member.to_string() }
+    GroupError::UnknownMember { group: of.group.clone(), member: of.member.clone() }
 }
 
 fn strange(outcome: &GroupOutcome) -> Ended {

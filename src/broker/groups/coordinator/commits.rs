@@ -171,7 +171,7 @@ impl Queue {
 /// An upper bound of what the commit takes in an entry.
 pub fn encoded_bytes(commit: &Commit) -> usize {
     const NUMBERS: usize = 40;
-    let names = commit.group.len() + commit.member.len() + commit.instance.as_ref().map_or(0, String::len);
+    let names = commit.group.0.len() + commit.member.0.len() + commit.instance.as_ref().map_or(0, String::len);
     let offsets = commit.offsets.iter().map(|offset| offset.topic.len() + offset.metadata.len() + NUMBERS);
     names + NUMBERS + offsets.sum::<usize>()
 }

@@ -11,6 +11,7 @@ use crate::{
     group::{
         ClassicMembers, ClassicPhase, CompleteClassic, Expire, ExpireCause, Group, GroupCommand, Members, ServerMembers,
     },
+    types::{GroupName, MemberId},
 };
 
 /// The timers that a group needs as it stands. `awaits_syncs`: a member has yet to send its sync.
@@ -60,8 +61,8 @@ fn of_classic(classic: &ClassicMembers, generation: i32, initial_delay: Duration
     wanted
 }
 
-fn session(member: &str, timeout_ms: u32) -> Wanted {
-    Wanted { kind: TimerKind::Session(member.to_string()), mark: 0, span: millis(timeout_ms) }
+fn session(member: &MemberId, timeout_ms: u32) -> Wanted {
+    Wanted { kind: TimerKind::Session(member.clone()), mark: 0, span: millis(timeout_ms) }
 }
 
 fn millis(ms: u32) -> Duration {
@@ -81,10 +82,10 @@ pub struct Decision {
 /// whose reason is gone calls for nothing.
 pub fn decide<'a>(
     due: Vec<(Timer, i64)>,
-    group_of: impl Fn(&str) -> Option<&'a Group>,
-    pending: impl Fn(&str, &Group) -> Vec<String>,
+    group_of: impl Fn(&GroupName) -> Option<&'a Group>,
+    pending: impl Fn(&GroupName, &Group) -> Vec<MemberId>,
 ) -> Vec<Decision> {
-    let mut silent: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut silent: BTreeMap<GroupName, Vec<MemberId>> = BTreeMap::new();
     let mut decisions = Vec::new();
     for (timer, mark) in due {
         let Some(group) = group_of(&timer.group) else { continue };
@@ -150,7 +151,7 @@ mod tests {
 
     fn join_server(groups: &mut Groups, member: &str) {
         let subscription = Subscription { topics: vec!["t".into()], ..Subscription::default() };
-        let (group, member) = ("g".to_string(), member.to_string());
+        let (group, member) = ("g".into(), member.into());
         let (session_timeout_ms, rebalance_timeout_ms) = (2_000, 7_000);
         let client_id = "c".to_string();
         #[rustfmt::skip]
@@ -161,14 +162,14 @@ mod tests {
     }
 
     fn kinds(groups: &Groups) -> Vec<(TimerKind, i64, u64)> {
-        let group = groups.get("g").unwrap();
+        let group = groups.get(&"g".into()).unwrap();
         let wanted = wanted(group, DELAY, !late(groups).is_empty());
         wanted.into_iter().map(|w| (w.kind, w.mark, w.span.as_millis() as u64)).collect()
     }
 
     /// b follows and never syncs.
-    fn late(groups: &Groups) -> Vec<String> {
-        Syncs::default().pending("g", groups.get("g").unwrap())
+    fn late(groups: &Groups) -> Vec<MemberId> {
+        Syncs::default().pending(&"g".into(), groups.get(&"g".into()).unwrap())
     }
 
     fn decided(groups: &Groups, due: Vec<(Timer, i64)>) -> Vec<Decision> {
@@ -207,7 +208,7 @@ mod tests {
         };
         let first = release(&groups);
         let asked = |groups: &Groups| {
-            let a = &groups.get("g").unwrap().server().unwrap().members["a"];
+            let a = &groups.get(&"g".into()).unwrap().server().unwrap().members["a"];
             a.revoking.values().flatten().map(|(_, r)| r.asked).max()
         };
         let before = asked(&groups);
@@ -217,7 +218,7 @@ mod tests {
         let (kind, epoch, _) = first;
         let decisions = decided(&groups, vec![(Timer { group: "g".into(), kind }, epoch)]);
         apply(&mut groups, decisions[0].command.clone());
-        assert!(!groups.get("g").unwrap().server().unwrap().members.contains_key("a"), "apply agrees");
+        assert!(!groups.get(&"g".into()).unwrap().server().unwrap().members.contains_key("a"), "apply agrees");
     }
 
     #[test]
@@ -240,7 +241,7 @@ mod tests {
         assert!(kinds(&groups).contains(&(TimerKind::Syncs, 1, 60_000)));
         let late = || Timer { group: "g".into(), kind: TimerKind::Syncs };
         let expire = |members: &[&str]| {
-            let members = members.iter().map(|member| member.to_string()).collect();
+            let members = members.iter().copied().map(MemberId::from).collect();
             GroupCommand::Expire(Expire { group: "g".into(), members, because: ExpireCause::Sync { generation: 1 } })
         };
         assert_eq!(decided(&groups, vec![(late(), 1)])[0].command, expire(&["a", "b"]));
@@ -250,7 +251,7 @@ mod tests {
         assert_eq!(kinds(&groups)[..2], sessions);
         assert_eq!(kinds(&groups)[2..], [(TimerKind::Syncs, 1, 60_000)], "it runs on: b has not synced");
         assert_eq!(decided(&groups, vec![(late(), 1)])[0].command, expire(&["b"]));
-        let stable = groups.get("g").unwrap();
+        let stable = groups.get(&"g".into()).unwrap();
         assert_eq!(wanted(stable, DELAY, false).len(), 2, "all have");
         assert_eq!(decide(vec![(late(), 1)], |_| Some(stable), |_, _| vec![]), []);
 
@@ -273,7 +274,7 @@ mod tests {
         join_server(&mut groups, "b");
         let due = |group: &str, member: &str| (Timer { group: group.into(), kind: session_of(member) }, 0);
         let decisions = decided(&groups, vec![due("g", "a"), due("gone", "x"), due("g", "b")]);
-        let members = vec!["a".to_string(), "b".to_string()];
+        let members = vec!["a".into(), "b".into()];
         let expire = Expire { group: "g".into(), members, because: ExpireCause::Session };
         let timers = vec![due("g", "a").0, due("g", "b").0];
         assert_eq!(decisions, [Decision { command: GroupCommand::Expire(expire), timers }]);

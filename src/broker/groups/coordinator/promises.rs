@@ -3,18 +3,21 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::broker::groups::limits;
+use crate::{
+    broker::groups::limits,
+    types::{GroupName, MemberId},
+};
 
 #[derive(Debug, Default)]
 pub struct Promises {
-    known: BTreeSet<(String, String)>,
+    known: BTreeSet<(GroupName, MemberId)>,
     /// Oldest first, fulfilled ones too.
-    order: VecDeque<(String, String)>,
+    order: VecDeque<(GroupName, MemberId)>,
 }
 
 impl Promises {
-    pub fn make(&mut self, group: &str, member: &str) {
-        let promise = (group.to_string(), member.to_string());
+    pub fn make(&mut self, group: &GroupName, member: &MemberId) {
+        let promise = (group.clone(), member.clone());
         if !self.known.insert(promise.clone()) {
             return;
         }
@@ -27,12 +30,12 @@ impl Promises {
     }
 
     /// Its member has joined: the id is not new again, should the member go.
-    pub fn fulfil(&mut self, group: &str, member: &str) {
-        self.known.remove(&(group.to_string(), member.to_string()));
+    pub fn fulfil(&mut self, group: &GroupName, member: &MemberId) {
+        self.known.remove(&(group.clone(), member.clone()));
     }
 
-    pub fn is_made(&self, group: &str, member: &str) -> bool {
-        self.known.contains(&(group.to_string(), member.to_string()))
+    pub fn is_made(&self, group: &GroupName, member: &MemberId) -> bool {
+        self.known.contains(&(group.clone(), member.clone()))
     }
 }
 
@@ -44,20 +47,24 @@ mod tests {
     fn the_oldest_promises_are_forgotten_at_the_limit() {
         let mut promises = Promises::default();
         for n in 0..limits::PROMISED_IDS_MAX {
-            promises.make("g", &n.to_string());
-            promises.make("g", &n.to_string());
+            promises.make(&"g".into(), &MemberId(n.to_string()));
+            promises.make(&"g".into(), &MemberId(n.to_string()));
         }
-        assert!(promises.is_made("g", "0") && !promises.is_made("h", "0"));
-        promises.make("g", "one more");
-        assert!(!promises.is_made("g", "0") && promises.is_made("g", "1") && promises.is_made("g", "one more"));
+        assert!(promises.is_made(&"g".into(), &"0".into()) && !promises.is_made(&"h".into(), &"0".into()));
+        promises.make(&"g".into(), &"one more".into());
+        assert!(
+            !promises.is_made(&"g".into(), &"0".into())
+                && promises.is_made(&"g".into(), &"1".into())
+                && promises.is_made(&"g".into(), &"one more".into())
+        );
         assert_eq!(promises.known.len(), promises.order.len());
     }
 
     #[test]
     fn a_promise_is_fulfilled_once() {
         let mut promises = Promises::default();
-        promises.make("g", "a");
-        promises.fulfil("g", "a");
-        assert!(!promises.is_made("g", "a"));
+        promises.make(&"g".into(), &"a".into());
+        promises.fulfil(&"g".into(), &"a".into());
+        assert!(!promises.is_made(&"g".into(), &"a".into()));
     }
 }

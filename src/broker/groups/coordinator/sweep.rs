@@ -17,7 +17,7 @@ use crate::{
     group::{GroupCommand, ResolvePattern},
     metadata::Metadata,
     raft::Replica,
-    types::WallMs,
+    types::{GroupName, WallMs},
 };
 
 #[derive(Default)]
@@ -39,7 +39,7 @@ struct Matched {
 }
 
 /// A pattern of a group and the topics it is known to match there: (group, pattern, topics).
-type InUse<'a> = (&'a str, &'a str, &'a [String]);
+type InUse<'a> = (&'a GroupName, &'a str, &'a [String]);
 
 impl Sweeper {
     /// Commands that are due. `now`: None while this broker's clock is not to be trusted.
@@ -108,14 +108,14 @@ impl Sweeper {
     fn resolve<'a>(&self, in_use: impl Iterator<Item = InUse<'a>>) -> Vec<GroupCommand> {
         let changed = in_use.filter_map(|(group, pattern, known)| {
             let topics = self.patterns.get(pattern)?.topics.as_ref().filter(|topics| **topics != known)?;
-            let (group, pattern, topics) = (group.to_string(), pattern.to_string(), topics.clone());
+            let (group, pattern, topics) = (group.clone(), pattern.to_string(), topics.clone());
             Some(GroupCommand::ResolvePattern(ResolvePattern { group, pattern, topics }))
         });
         changed.take(limits::DECISIONS_MAX).collect()
     }
 }
 
-fn expire(mut groups: Vec<String>, retention_ms: u64) -> Option<GroupCommand> {
+fn expire(mut groups: Vec<GroupName>, retention_ms: u64) -> Option<GroupCommand> {
     groups.truncate(limits::EXPIRIES_PER_SWEEP_MAX);
     if groups.is_empty() {
         return None;
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     /// A pattern of a group, and what it is known to match.
-    type Used = (String, String, Vec<String>);
+    type Used = (GroupName, String, Vec<String>);
 
     fn used(group: &str, pattern: &str, known: &[&str]) -> Used {
         (group.into(), pattern.into(), names(known))
@@ -143,8 +143,7 @@ mod tests {
         sweeper.see_patterns(in_use.iter().map(|(_, pattern, _)| pattern.as_str()));
         sweeper.see_topics(|| topics.iter().map(String::as_str));
         sweeper.test_patterns();
-        sweeper
-            .resolve(in_use.iter().map(|(group, pattern, known)| (group.as_str(), pattern.as_str(), known.as_slice())))
+        sweeper.resolve(in_use.iter().map(|(group, pattern, known)| (group, pattern.as_str(), known.as_slice())))
     }
 
     fn resolved(commands: Vec<GroupCommand>) -> Vec<String> {
@@ -212,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_sweep_expires_a_bounded_number_of_groups() {
-        let groups = |count: usize| (0..count).map(|n| format!("g{n}")).collect::<Vec<_>>();
+        let groups = |count: usize| (0..count).map(|n| GroupName(format!("g{n}"))).collect::<Vec<_>>();
         let expired = |count| match expire(groups(count), 7) {
             Some(GroupCommand::ExpireOffsets { groups, retention_ms: 7 }) => groups.len(),
             None => 0,

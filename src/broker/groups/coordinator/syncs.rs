@@ -7,12 +7,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::group::{ClassicPhase, Group};
+use crate::{
+    group::{ClassicPhase, Group},
+    types::{GroupName, MemberId},
+};
 
 #[derive(Debug, Default)]
 pub struct Syncs {
     /// The last generation in which members synced, by group. A group without one has no syncs yet.
-    latest: BTreeMap<String, Latest>,
+    latest: BTreeMap<GroupName, Latest>,
 }
 
 #[derive(Debug)]
@@ -25,34 +28,34 @@ struct Latest {
 enum Synced {
     /// All members have synced, as far as that is to be known.
     All,
-    By(BTreeSet<String>),
+    By(BTreeSet<MemberId>),
 }
 
 impl Syncs {
     /// The group as it was when this coordinator's term began.
-    pub fn inherit(&mut self, name: &str, group: &Group) {
+    pub fn inherit(&mut self, name: &GroupName, group: &Group) {
         if group.classic().is_some() {
-            self.latest.insert(name.to_string(), Latest { generation: group.epoch(), synced: Synced::All });
+            self.latest.insert(name.clone(), Latest { generation: group.epoch(), synced: Synced::All });
         }
     }
 
     /// A member, of this generation, has sent its sync.
-    pub fn note(&mut self, name: &str, generation: i32, member: &str) {
-        let known = self.latest.entry(name.to_string());
+    pub fn note(&mut self, name: &GroupName, generation: i32, member: &MemberId) {
+        let known = self.latest.entry(name.clone());
         let latest = known.or_insert_with(|| Latest { generation, synced: Synced::By(BTreeSet::new()) });
         if latest.generation < generation {
             *latest = Latest { generation, synced: Synced::By(BTreeSet::new()) };
         }
         match &mut latest.synced {
             Synced::By(members) if latest.generation == generation => {
-                members.insert(member.to_string());
+                members.insert(member.clone());
             }
             Synced::By(_) | Synced::All => {}
         }
     }
 
     /// Who shall sync and has not.
-    pub fn pending(&self, name: &str, group: &Group) -> Vec<String> {
+    pub fn pending(&self, name: &GroupName, group: &Group) -> Vec<MemberId> {
         let Some(classic) = group.classic() else { return Vec::new() };
         let leader_is_late = match classic.phase {
             ClassicPhase::Joining => return Vec::new(),
@@ -60,12 +63,12 @@ impl Syncs {
             ClassicPhase::Stable => false,
         };
         let latest = self.latest.get(name).filter(|latest| latest.generation == group.epoch());
-        let has_synced = |member: &String| match latest.map(|latest| &latest.synced) {
+        let has_synced = |member: &MemberId| match latest.map(|latest| &latest.synced) {
             None => false,
             Some(Synced::All) => true,
             Some(Synced::By(members)) => members.contains(member),
         };
-        let is_late = |member: &String, is_static: bool| match *member == classic.leader {
+        let is_late = |member: &MemberId, is_static: bool| match *member == classic.leader {
             true => leader_is_late,
             false => !is_static && !has_synced(member),
         };
@@ -74,12 +77,12 @@ impl Syncs {
     }
 
     /// Forgets groups that are gone.
-    pub fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
+    pub fn retain(&mut self, is_there: impl Fn(&GroupName) -> bool) {
         self.latest.retain(|name, _| is_there(name));
     }
 
     /// Forgets what the group, as it is now, makes needless.
-    pub fn tidy(&mut self, name: &str, group: Option<&Group>) {
+    pub fn tidy(&mut self, name: &GroupName, group: Option<&Group>) {
         let Some((group, classic)) = group.and_then(|group| Some((group, group.classic()?))) else {
             self.latest.remove(name);
             return;
@@ -109,8 +112,8 @@ mod tests {
         groups
     }
 
-    fn pending(syncs: &Syncs, groups: &Groups) -> Vec<String> {
-        syncs.pending("g", groups.get("g").unwrap())
+    fn pending(syncs: &Syncs, groups: &Groups) -> Vec<MemberId> {
+        syncs.pending(&"g".into(), groups.get(&"g".into()).unwrap())
     }
 
     #[test]
@@ -118,9 +121,9 @@ mod tests {
         let (mut syncs, mut groups) = (Syncs::default(), three());
         assert_eq!(pending(&syncs, &groups), ["a", "b"]);
         // Before the group leader's, and before anybody looked.
-        syncs.note("g", 1, "b");
+        syncs.note(&"g".into(), 1, &"b".into());
         assert_eq!(pending(&syncs, &groups), ["a"]);
-        syncs.note("g", 1, "a");
+        syncs.note(&"g".into(), 1, &"a".into());
         assert_eq!(pending(&syncs, &groups), ["a"], "the state is without assignments still");
         sync_classic(&mut groups, 1, "a");
         assert_eq!(pending(&syncs, &groups), [""; 0]);
@@ -130,7 +133,7 @@ mod tests {
         join_classic(&mut groups, "b", None, false);
         join_classic(&mut groups, "c", Some("one"), false);
         complete_classic(&mut groups, 1);
-        syncs.note("g", 1, "b");
+        syncs.note(&"g".into(), 1, &"b".into());
         assert_eq!(pending(&syncs, &groups), ["a", "b"], "a late sync of the last generation");
         sync_classic(&mut groups, 2, "a");
         assert_eq!(pending(&syncs, &groups), ["b"]);
@@ -139,9 +142,9 @@ mod tests {
     #[test]
     fn of_a_generation_that_began_before_only_the_leader_is_waited_for() {
         let (mut syncs, mut groups) = (Syncs::default(), three());
-        syncs.inherit("g", groups.get("g").unwrap());
+        syncs.inherit(&"g".into(), groups.get(&"g".into()).unwrap());
         assert_eq!(pending(&syncs, &groups), ["a"]);
-        syncs.note("g", 1, "b");
+        syncs.note(&"g".into(), 1, &"b".into());
         sync_classic(&mut groups, 1, "a");
         assert_eq!(pending(&syncs, &groups), [""; 0]);
         for (member, instance) in [("a", None), ("b", None), ("c", Some("one"))] {
@@ -154,17 +157,17 @@ mod tests {
     #[test]
     fn names_are_kept_only_while_somebody_is_waited_for() {
         let (mut syncs, mut groups) = (Syncs::default(), three());
-        syncs.note("g", 1, "b");
+        syncs.note(&"g".into(), 1, &"b".into());
         sync_classic(&mut groups, 1, "a");
-        let group = groups.get("g").unwrap();
-        syncs.tidy("g", Some(group));
-        assert!(matches!(syncs.latest["g"].synced, Synced::All) && syncs.pending("g", group).is_empty());
-        syncs.retain(|name| name == "g");
+        let group = groups.get(&"g".into()).unwrap();
+        syncs.tidy(&"g".into(), Some(group));
+        assert!(matches!(syncs.latest["g"].synced, Synced::All) && syncs.pending(&"g".into(), group).is_empty());
+        syncs.retain(|name| *name == "g");
         assert_eq!(syncs.latest.len(), 1);
-        syncs.tidy("g", None);
+        syncs.tidy(&"g".into(), None);
         assert!(syncs.latest.is_empty());
-        syncs.note("gone", 1, "b");
-        syncs.retain(|name| name == "g");
+        syncs.note(&"gone".into(), 1, &"b".into());
+        syncs.retain(|name| *name == "g");
         assert!(syncs.latest.is_empty());
     }
 }

@@ -37,7 +37,7 @@ use crate::{
     metrics::GroupProbe,
     raft::{Replica, Status},
     seam::Clock,
-    types::{LogIndex, Term, ms_u64},
+    types::{GroupName, LogIndex, MemberId, Term, ms_u64},
 };
 
 /// See the module's head. Shared by its tasks and the requests that it answers.
@@ -170,7 +170,7 @@ impl Tenure {
         if due.is_empty() {
             return Vec::new();
         }
-        let pending = |name: &str, group: &group::Group| watched.syncs.pending(name, group);
+        let pending = |name: &GroupName, group: &group::Group| watched.syncs.pending(name, group);
         self.metadata.read(|state| plan::decide(due, |name| state.group(name), pending))
     }
 
@@ -205,7 +205,7 @@ impl Tenure {
     }
 
     /// Brings the group's timers in line with the applied state. To be called after every change of it.
-    pub fn observe(&self, group: &str) {
+    pub fn observe(&self, group: &GroupName) {
         {
             // Taken first, so that nobody brings in what he read earlier.
             let mut watched = self.lock();
@@ -238,12 +238,12 @@ impl Tenure {
     }
 
     /// The member, of this generation, has sent its sync.
-    pub fn synced(&self, group: &str, generation: i32, member: &str) {
+    pub fn synced(&self, group: &GroupName, generation: i32, member: &MemberId) {
         self.lock().syncs.note(group, generation, member);
     }
 
     /// The member was heard of: it has its whole session again.
-    pub fn touch(&self, group: &str, member: &str) -> Touched {
+    pub fn touch(&self, group: &GroupName, member: &MemberId) -> Touched {
         self.lock().timers.touch(Instant::now(), group, member)
     }
 
@@ -276,7 +276,7 @@ impl Tenure {
 }
 
 impl Watched {
-    fn observe(&mut self, name: &str, group: Option<&group::Group>, initial_delay: Duration) {
+    fn observe(&mut self, name: &GroupName, group: Option<&group::Group>, initial_delay: Duration) {
         self.syncs.tidy(name, group);
         let wanted = group.map(|group| {
             let awaits_syncs = !self.syncs.pending(name, group).is_empty();

@@ -12,10 +12,12 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::types::{GroupName, MemberId};
+
 /// One timer of one group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timer {
-    pub group: String,
+    pub group: GroupName,
     pub kind: TimerKind,
 }
 
@@ -28,9 +30,9 @@ pub enum TimerKind {
     /// Classic: all members should have sent their syncs, the group leader's with the assignments.
     Syncs,
     /// The member should have been heard of.
-    Session(String),
+    Session(MemberId),
     /// The member should have let go of what was taken from it.
-    Release(String),
+    Release(MemberId),
 }
 
 /// A timer that should run for a group as it is now.
@@ -54,7 +56,7 @@ pub enum Touched {
 #[derive(Debug, Default)]
 pub struct Timers {
     /// The timers that run, by group. No group is without one.
-    running: BTreeMap<String, BTreeMap<TimerKind, Running>>,
+    running: BTreeMap<GroupName, BTreeMap<TimerKind, Running>>,
     due: BTreeSet<(Instant, Timer)>,
 }
 
@@ -70,7 +72,7 @@ impl Timers {
     /// Brings one group's timers in line: those not wanted any more stop, new ones start, all others
     /// run on. An empty list: the group is gone. Every group is looked at every second, so this costs a look-up for
     /// each of its timers and no more.
-    pub fn observe(&mut self, now: Instant, group: &str, wanted: Vec<Wanted>) {
+    pub fn observe(&mut self, now: Instant, group: &GroupName, wanted: Vec<Wanted>) {
         let mut old = self.running.remove(group).unwrap_or_default();
         let mut new = BTreeMap::new();
         for Wanted { kind, mark, span } in wanted {
@@ -79,7 +81,7 @@ impl Timers {
                 other => {
                     other.iter().for_each(|running| self.forget(group, &kind, running));
                     let due = now + span;
-                    self.due.insert((due, Timer { group: group.to_string(), kind: kind.clone() }));
+                    self.due.insert((due, Timer { group: group.clone(), kind: kind.clone() }));
                     Running { mark, span, due: Some(due) }
                 }
             };
@@ -87,7 +89,7 @@ impl Timers {
         }
         old.iter().for_each(|(kind, running)| self.forget(group, kind, running));
         if !new.is_empty() {
-            self.running.insert(group.to_string(), new);
+            self.running.insert(group.clone(), new);
         }
     }
 
@@ -97,12 +99,12 @@ impl Timers {
     }
 
     /// The groups that have timers, in order.
-    pub fn groups(&self) -> Vec<String> {
+    pub fn groups(&self) -> Vec<GroupName> {
         self.running.keys().cloned().collect()
     }
 
     /// The member was heard of.
-    pub fn touch(&mut self, now: Instant, group: &str, member: &str) -> Touched {
+    pub fn touch(&mut self, now: Instant, group: &GroupName, member: &MemberId) -> Touched {
         let timer = session(group, member);
         let Some(running) = running(&mut self.running, &timer) else { return Touched::Unknown };
         let Some(due) = running.due else { return Touched::TooLate };
@@ -145,19 +147,22 @@ impl Timers {
     }
 
     /// Forgets when a timer was due that does not run any more.
-    fn forget(&mut self, group: &str, kind: &TimerKind, running: &Running) {
+    fn forget(&mut self, group: &GroupName, kind: &TimerKind, running: &Running) {
         if let Some(due) = running.due {
-            self.due.remove(&(due, Timer { group: group.to_string(), kind: kind.clone() }));
+            self.due.remove(&(due, Timer { group: group.clone(), kind: kind.clone() }));
         }
     }
 }
 
-fn running<'a>(all: &'a mut BTreeMap<String, BTreeMap<TimerKind, Running>>, timer: &Timer) -> Option<&'a mut Running> {
+fn running<'a>(
+    all: &'a mut BTreeMap<GroupName, BTreeMap<TimerKind, Running>>,
+    timer: &Timer,
+) -> Option<&'a mut Running> {
     all.get_mut(&timer.group)?.get_mut(&timer.kind)
 }
 
-fn session(group: &str, member: &str) -> Timer {
-    Timer { group: group.to_string(), kind: TimerKind::Session(member.to_string()) }
+fn session(group: &GroupName, member: &MemberId) -> Timer {
+    Timer { group: group.clone(), kind: TimerKind::Session(member.clone()) }
 }
 
 #[cfg(test)]
@@ -174,30 +179,34 @@ mod tests {
     }
 
     fn session_of(name: &str) -> (Timer, i64) {
-        (session("g", name), 0)
+        (session(&"g".into(), &name.into()), 0)
     }
 
     #[test]
     fn who_beats_is_never_due_and_who_is_silent_is_due_once() {
         let start = Instant::now();
         let mut timers = Timers::default();
-        timers.observe(start, "g", vec![member("a", 10), member("b", 10)]);
+        timers.observe(start, &"g".into(), vec![member("a", 10), member("b", 10)]);
         for second in (5..=20).step_by(5) {
-            assert_eq!(timers.touch(start + Duration::from_secs(second), "g", "a"), Touched::InTime);
+            assert_eq!(timers.touch(start + Duration::from_secs(second), &"g".into(), &"a".into()), Touched::InTime);
             if second < 10 {
                 assert_eq!(timers.take_due(start + Duration::from_secs(second), 9), []);
             }
         }
         let due = timers.take_due(start + TEN * 2, 9);
         assert_eq!(due, [session_of("b")]);
-        assert_eq!(timers.touch(start + TEN * 2, "g", "b"), Touched::TooLate, "its fate is being decided");
-        timers.observe(start + TEN * 2, "g", vec![member("a", 10), member("b", 10)]);
+        assert_eq!(
+            timers.touch(start + TEN * 2, &"g".into(), &"b".into()),
+            Touched::TooLate,
+            "its fate is being decided"
+        );
+        timers.observe(start + TEN * 2, &"g".into(), vec![member("a", 10), member("b", 10)]);
         assert_eq!(timers.take_due(start + TEN * 2, 9), [], "not twice");
-        timers.retry(session("g", "b"), start + TEN * 2);
+        timers.retry(session(&"g".into(), &"b".into()), start + TEN * 2);
         assert_eq!(timers.take_due(start + TEN * 2, 9), due);
-        timers.observe(start + TEN * 2, "g", vec![member("a", 10)]);
-        assert_eq!(timers.touch(start + TEN * 2, "g", "b"), Touched::Unknown);
-        timers.retry(session("g", "b"), start + TEN * 2);
+        timers.observe(start + TEN * 2, &"g".into(), vec![member("a", 10)]);
+        assert_eq!(timers.touch(start + TEN * 2, &"g".into(), &"b".into()), Touched::Unknown);
+        timers.retry(session(&"g".into(), &"b".into()), start + TEN * 2);
         assert_eq!(timers.take_due(start + TEN * 2, 9), [], "it does not run any more");
     }
 
@@ -206,7 +215,7 @@ mod tests {
         let start = Instant::now();
         let mut timers = Timers::default();
         let names: Vec<String> = (0..limits::DECISIONS_MAX + 6).map(|n| format!("m{n:03}")).collect();
-        timers.observe(start, "g", names.iter().map(|name| member(name, 10)).collect());
+        timers.observe(start, &"g".into(), names.iter().map(|name| member(name, 10)).collect());
         let counts = [limits::DECISIONS_MAX, 0, 5, limits::DECISIONS_MAX];
         assert_eq!(counts.map(|room| timers.take_due(start + TEN, room).len()), [limits::DECISIONS_MAX, 0, 5, 1]);
     }
@@ -215,8 +224,8 @@ mod tests {
     fn a_beat_at_the_moment_it_is_due_is_too_late() {
         let start = Instant::now();
         let mut timers = Timers::default();
-        timers.observe(start, "g", vec![member("a", 10)]);
-        assert_eq!(timers.touch(start + TEN, "g", "a"), Touched::TooLate);
+        timers.observe(start, &"g".into(), vec![member("a", 10)]);
+        assert_eq!(timers.touch(start + TEN, &"g".into(), &"a".into()), Touched::TooLate);
         assert_eq!(timers.take_due(start + TEN, 9).len(), 1);
     }
 
@@ -225,12 +234,12 @@ mod tests {
         let start = Instant::now();
         let mut timers = Timers::default();
         let release = |mark| vec![Wanted { kind: TimerKind::Release("a".into()), mark, span: TEN }];
-        timers.observe(start, "g", release(1));
-        timers.observe(start + TEN / 2, "g", release(1));
+        timers.observe(start, &"g".into(), release(1));
+        timers.observe(start + TEN / 2, &"g".into(), release(1));
         assert_eq!(timers.next_due(), Some(start + TEN));
-        timers.observe(start + TEN / 2, "g", release(2));
+        timers.observe(start + TEN / 2, &"g".into(), release(2));
         assert_eq!(timers.next_due(), Some(start + TEN / 2 + TEN));
-        timers.observe(start + TEN, "g", vec![]);
+        timers.observe(start + TEN, &"g".into(), vec![]);
         assert_eq!((timers.next_due(), timers.groups()), (None, vec![]));
     }
 
@@ -239,9 +248,9 @@ mod tests {
         let start = Instant::now();
         let mut timers = Timers::default();
         for group in ["", "a", "a\0", "ab"] {
-            timers.observe(start, group, vec![member("m", 10), member("", 10)]);
+            timers.observe(start, &group.into(), vec![member("m", 10), member("", 10)]);
         }
-        timers.observe(start, "a", vec![]);
+        timers.observe(start, &"a".into(), vec![]);
         assert_eq!(timers.groups(), ["", "a\0", "ab"]);
         assert_eq!(timers.take_due(start + TEN, 99).len(), 6);
     }
@@ -253,12 +262,12 @@ mod tests {
         let per_member = |count: usize| {
             let wanted: Vec<Wanted> = (0..count).map(|n| member(&format!("m{n:05}"), 10)).collect();
             let mut timers = Timers::default();
-            timers.observe(start, "g", wanted.clone());
+            timers.observe(start, &"g".into(), wanted.clone());
             // The quickest of some: other tests run beside this one.
             let took = |_| {
                 let wanted = wanted.clone();
                 let began = std::time::Instant::now();
-                timers.observe(start, "g", wanted);
+                timers.observe(start, &"g".into(), wanted);
                 began.elapsed()
             };
             (0..5).map(took).min().expect("five") / u32::try_from(count).expect("few")
@@ -278,7 +287,7 @@ mod tests {
             let start = Instant::now();
             let mut timers = Timers::default();
             let wanted = |who: &usize| member(&who.to_string(), spans[*who]);
-            timers.observe(start, "g", (0..spans.len()).map(|who| wanted(&who)).collect());
+            timers.observe(start, &"g".into(), (0..spans.len()).map(|who| wanted(&who)).collect());
             let mut heard = vec![Some(0); spans.len()];
             let mut now = 0;
             for (who, wait) in steps {
@@ -286,7 +295,7 @@ mod tests {
                 let at = start + Duration::from_secs(now);
                 if who < spans.len() {
                     let in_time = heard[who].is_some_and(|last| now < last + spans[who]);
-                    let touched = timers.touch(at, "g", &who.to_string());
+                    let touched = timers.touch(at, &"g".into(), &MemberId(who.to_string()));
                     prop_assert_eq!(touched == Touched::InTime, in_time);
                     if in_time {
                         heard[who] = Some(now);

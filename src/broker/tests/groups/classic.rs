@@ -91,7 +91,7 @@ async fn three_members_join_sync_beat_commit_and_leave() {
     for (id, joined) in (1..=3).zip(&joined) {
         cluster.broker(id).classic_heartbeat(&Caller::ANONYMOUS, beat(joined)).await.unwrap();
     }
-    let described = cluster.broker(2).describe_group(&Caller::ANONYMOUS, "g").await.unwrap();
+    let described = cluster.broker(2).describe_group(&Caller::ANONYMOUS, &"g".into()).await.unwrap();
     assert_eq!((described.summary.phase, described.summary.protocol.as_str()), (GroupPhase::Stable, "consumer"));
     assert_eq!((described.assignor.as_str(), described.members.len()), ("range", 3));
 
@@ -113,17 +113,20 @@ async fn three_members_join_sync_beat_commit_and_leave() {
     let nobody = ClassicJoined { member: "nobody".into(), ..joined[0].clone() };
     let stranger = cluster.broker(1).commit_offsets(&Caller::ANONYMOUS, commit(&nobody, generation, 6)).await;
     assert!(matches!(stranger, Err(GroupError::UnknownMember { .. })), "{stranger:?}");
-    assert_eq!(cluster.broker(3).fetch_offsets(&Caller::ANONYMOUS, "g", None).await.unwrap().offsets[0].offset.0, 5);
+    assert_eq!(
+        cluster.broker(3).fetch_offsets(&Caller::ANONYMOUS, &"g".into(), None).await.unwrap().offsets[0].offset.0,
+        5
+    );
 
     let leaver = Leaver { member: joined[2].member.clone(), instance: None };
-    let left = cluster.broker(1).group_leave(&Caller::ANONYMOUS, "g", vec![leaver]).await.unwrap();
+    let left = cluster.broker(1).group_leave(&Caller::ANONYMOUS, &"g".into(), vec![leaver]).await.unwrap();
     assert_eq!(left[0].1, None);
     for id in 1..=2 {
         let told = cluster.broker(id).classic_heartbeat(&Caller::ANONYMOUS, beat(&joined[id as usize - 1])).await;
         assert_eq!(told, Err(GroupError::Rebalancing { group: "g".into() }));
     }
     let again =
-        round((1..=2).map(|id| (cluster.broker(id), join("g", &joined[id as usize - 1].member))).collect()).await;
+        round((1..=2).map(|id| (cluster.broker(id), join("g", &joined[id as usize - 1].member.0))).collect()).await;
     assert_eq!(again[0].generation, generation + 1);
     let old = cluster.broker(1).classic_heartbeat(&Caller::ANONYMOUS, beat(&joined[0])).await;
     assert!(is_wrong_generation(&old), "{old:?}");
@@ -135,12 +138,12 @@ async fn a_new_member_is_given_its_id_first_and_a_stranger_is_refused() {
     let new = ClassicJoin { require_member_id: true, ..join("g", "") };
     let told = cluster.broker(1).classic_join(&Caller::ANONYMOUS, new).await;
     let Err(GroupError::MemberIdRequired { member, .. }) = told else { panic!("{told:?}") };
-    assert!(member.starts_with("java-"), "{member}");
+    assert!(member.0.starts_with("java-"), "{member}");
     let listed = cluster.any().list_groups(&Caller::ANONYMOUS).await.unwrap();
     assert_eq!(listed, [], "it is not a member yet");
     let joined = cluster
         .broker(2)
-        .classic_join(&Caller::ANONYMOUS, ClassicJoin { require_member_id: true, ..join("g", &member) })
+        .classic_join(&Caller::ANONYMOUS, ClassicJoin { require_member_id: true, ..join("g", &member.0) })
         .await;
     assert_eq!(joined.unwrap().member, member);
     let stranger = cluster.broker(2).classic_join(&Caller::ANONYMOUS, join("g", "made up")).await;
@@ -148,10 +151,10 @@ async fn a_new_member_is_given_its_id_first_and_a_stranger_is_refused() {
     // It left: its id is not new any more.
     cluster
         .any()
-        .group_leave(&Caller::ANONYMOUS, "g", vec![Leaver { member: member.clone(), instance: None }])
+        .group_leave(&Caller::ANONYMOUS, &"g".into(), vec![Leaver { member: member.clone(), instance: None }])
         .await
         .unwrap();
-    let back = cluster.broker(2).classic_join(&Caller::ANONYMOUS, join("g", &member)).await;
+    let back = cluster.broker(2).classic_join(&Caller::ANONYMOUS, join("g", &member.0)).await;
     assert!(matches!(back, Err(GroupError::UnknownMember { .. })), "{back:?}");
 
     let short = ClassicJoin { session_timeout: Duration::from_millis(5_999), ..join("g", "") };
@@ -190,14 +193,15 @@ async fn joins_and_syncs_that_wait_survive_the_coordinators_crash() {
     let generation = joined[0].generation;
 
     // One joins anew with another subscription, and waits for the other.
-    let changed = ClassicJoin { protocols: vec![("range".into(), b"others".to_vec())], ..join("g", &joined[0].member) };
+    let changed =
+        ClassicJoin { protocols: vec![("range".into(), b"others".to_vec())], ..join("g", &joined[0].member.0) };
     let waiting = joining(cluster.broker(2), changed);
     let state = cluster.broker(3).parts.node.metadata().unwrap();
-    let phase = || state.read(|state| state.group("g").and_then(|group| Some(group.classic()?.phase)));
+    let phase = || state.read(|state| state.group(&"g".into()).and_then(|group| Some(group.classic()?.phase)));
     until("a round has begun", || async { phase() == Some(ClassicPhase::Joining) }).await;
     cluster.kill(1, 44);
     assert!(!waiting.is_finished());
-    let other = join("g", &joined[1].member);
+    let other = join("g", &joined[1].member.0);
     let rejoined = joining(cluster.broker(3), other).await.unwrap().unwrap();
     let waited = waiting.await.unwrap().unwrap();
     assert_eq!((waited.generation, rejoined.generation), (generation + 1, generation + 1));
@@ -230,7 +234,7 @@ async fn rounds_end_by_their_timers() {
 
     // A third comes, the second does not join again (it beats, so that only the round can end it).
     let third = joining(cluster.broker(3), quick(""));
-    let first = joining(cluster.broker(1), quick(&joined[0].member));
+    let first = joining(cluster.broker(1), quick(&joined[0].member.0));
     let second = cluster.broker(2);
     let beats = beat(&joined[1]);
     let beating = tokio::spawn(async move {
@@ -290,7 +294,7 @@ async fn a_member_that_beats_and_never_syncs_is_out_and_those_who_did_stay() {
     let told = cluster.broker(1).classic_heartbeat(&Caller::ANONYMOUS, beat(leader)).await;
     assert_eq!(told, Err(GroupError::Rebalancing { group: "g".into() }), "its partitions are free");
 
-    let joined = round(vec![(cluster.broker(1), quick(&leader.member)), (cluster.broker(2), quick(""))]).await;
+    let joined = round(vec![(cluster.broker(1), quick(&leader.member.0)), (cluster.broker(2), quick(""))]).await;
     beat_on(&cluster, &joined).await;
     let now = coordinator(&cluster).await;
     move_coordinator(&cluster, Some(now % 3 + 1)).await;
@@ -309,7 +313,7 @@ async fn who_missed_the_end_of_a_round_takes_part_in_the_next_one() {
     let behind = leads % 3 + 1;
     let joined_at = |broker: &Broker| {
         broker.parts.node.metadata().unwrap().read(|state| {
-            let classic = state.group("g").and_then(|group| group.classic().cloned());
+            let classic = state.group(&"g".into()).and_then(|group| group.classic().cloned());
             classic.map(|classic| (classic.phase, classic.members.values().filter(|m| m.joined).count()))
         })
     };

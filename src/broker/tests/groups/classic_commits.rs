@@ -25,7 +25,7 @@ fn commit(group: &str, member: &str, generation: i32, offsets: Vec<OffsetToCommi
 }
 
 async fn committed(broker: &Broker, group: &str) -> Vec<i64> {
-    let found = broker.fetch_offsets(ANY, group, None).await.unwrap().offsets;
+    let found = broker.fetch_offsets(ANY, &group.into(), None).await.unwrap().offsets;
     found.into_iter().map(|offset| offset.offset.0).collect()
 }
 
@@ -51,7 +51,7 @@ async fn who_may_commit_is_who_may_with_kafka() {
     assert!(matches!(nameless, Err(GroupError::InvalidGroupName { .. })), "{nameless:?}");
 
     let joined = broker.classic_join(ANY, join("g", "")).await.unwrap();
-    let (member, generation) = (joined.member.as_str(), joined.generation);
+    let (member, generation) = (joined.member.0.as_str(), joined.generation);
     let completing = commits(member, generation, 9).await;
     assert_eq!(completing, Err(GroupError::Rebalancing { group: "g".into() }));
     sync(&broker, &joined).await.unwrap();
@@ -88,7 +88,7 @@ async fn metadata_comes_back_as_it_was_and_what_is_too_long_fails_alone() {
         other => panic!("{at}: {other}"),
     });
     assert_eq!(sizes.collect::<Vec<_>>(), [(1, 4_097), (2, 3 << 20)]);
-    let found = cluster.any().fetch_offsets(ANY, "g", None).await.unwrap().offsets;
+    let found = cluster.any().fetch_offsets(ANY, &"g".into(), None).await.unwrap().offsets;
     assert_eq!((found.len(), &found[0].metadata), (1, &longest));
 }
 
@@ -125,7 +125,8 @@ async fn commits_of_a_member_apply_in_the_order_in_which_they_were_sent() {
     let (mut last, began) = (0, Instant::now());
     for _ in 0..3 {
         let sent = (last + 1..=last + 40).map(|at| {
-            broker.classic_commit(ANY, commit("g", &joined.member, joined.generation, vec![offset(place("t", 0), at)]))
+            broker
+                .classic_commit(ANY, commit("g", &joined.member.0, joined.generation, vec![offset(place("t", 0), at)]))
         });
         // Polled in the opposite order: their order is that of the calls.
         let mut sent: Vec<_> = sent.collect();

@@ -23,7 +23,7 @@ use crate::{
 const ANY: &Caller = &Caller::ANONYMOUS;
 
 async fn phase(broker: &Broker) -> GroupPhase {
-    broker.describe_group(ANY, "g").await.unwrap().summary.phase
+    broker.describe_group(ANY, &"g".into()).await.unwrap().summary.phase
 }
 
 /// A client that goes away is not kept alive by the broker at which it waited.
@@ -42,7 +42,7 @@ async fn a_waiting_join_ends_with_its_connection() {
     let began = Instant::now();
     waiting.abort();
     until("its place is free", || async { free() == limits::WAITING_MAX }).await;
-    let members = || async { broker.describe_group(ANY, "g").await.map_or(0, |group| group.members.len()) };
+    let members = || async { broker.describe_group(ANY, &"g".into()).await.map_or(0, |group| group.members.len()) };
     until("its session is over", || async {
         let told = broker.classic_heartbeat(ANY, beat(&joined)).await;
         assert!(matches!(told, Err(GroupError::Rebalancing { .. })), "{told:?}");
@@ -76,11 +76,11 @@ async fn states_are_told_apart_as_kafka_tells_them() {
     cluster.run_all().await;
     cluster.create("t", 1).await;
     let broker = cluster.broker(2);
-    let dead = broker.describe_group(ANY, "g").await;
+    let dead = broker.describe_group(ANY, &"g".into()).await;
     assert!(matches!(dead, Err(GroupError::UnknownGroup { .. })), "{dead:?}");
     let waiting = joining(broker.clone(), join("g", ""));
     until("it joins", || async {
-        broker.describe_group(ANY, "g").await.is_ok_and(|group| group.summary.phase == GroupPhase::Joining)
+        broker.describe_group(ANY, &"g".into()).await.is_ok_and(|group| group.summary.phase == GroupPhase::Joining)
     })
     .await;
     let joined = waiting.await.unwrap().unwrap();
@@ -98,7 +98,7 @@ async fn states_are_told_apart_as_kafka_tells_them() {
     };
     assert_eq!(broker.classic_commit(ANY, commit).await, Ok(vec![]));
     let leaver = crate::broker::groups::Leaver { member: joined.member, instance: None };
-    broker.group_leave(ANY, "g", vec![leaver]).await.unwrap();
+    broker.group_leave(ANY, &"g".into(), vec![leaver]).await.unwrap();
     let listed = broker.list_groups(ANY).await.unwrap();
     assert_eq!((listed[0].phase, listed[0].protocol.as_str()), (GroupPhase::Empty, ""));
 }
@@ -155,7 +155,7 @@ async fn what_consumers_own_is_read_from_their_assignments() {
         ..ClassicSync::default()
     };
     broker.classic_sync(ANY, sync).await.unwrap();
-    let described = broker.describe_group(ANY, "g").await.unwrap();
+    let described = broker.describe_group(ANY, &"g".into()).await.unwrap();
     let owned = PartitionSet::from([("t".to_string(), vec![PartitionId(0), PartitionId(2)])]);
     for member in &described.members {
         assert_eq!(member.subscription.topics, ["t"]);
@@ -166,8 +166,8 @@ async fn what_consumers_own_is_read_from_their_assignments() {
             (&expected, Some(&(subscription.clone(), bytes.clone())))
         );
     }
-    let owners: Vec<_> = described.partitions.iter().map(|of| (of.at.partition.0, of.member.as_deref())).collect();
-    assert_eq!(owners, [(0, Some(leader.member.as_str())), (2, Some(&leader.member))]);
+    let owners: Vec<_> = described.partitions.iter().map(|of| (of.at.partition.0, of.member.as_ref())).collect();
+    assert_eq!(owners, [(0, Some(&leader.member)), (2, Some(&leader.member))]);
 
     // Kafka's OffsetDelete: what nobody subscribes to may be forgotten while the group runs.
     cluster.create("v", 1).await;
@@ -175,7 +175,7 @@ async fn what_consumers_own_is_read_from_their_assignments() {
     let offsets = vec![offset(place("t", 0), 1), offset(place("v", 0), 1)];
     let commit = CommitRequest { group: "g".into(), member, epoch, offsets, ..CommitRequest::default() };
     assert_eq!(broker.classic_commit(ANY, commit).await, Ok(vec![]));
-    let refused = broker.delete_offsets(ANY, "g", vec![place("t", 0), place("v", 0)]).await.unwrap();
+    let refused = broker.delete_offsets(ANY, &"g".into(), vec![place("t", 0), place("v", 0)]).await.unwrap();
     let [(at, GroupError::OffsetRefused { refusal: OffsetRefusal::InUse, .. })] = &refused[..] else {
         panic!("{refused:?}")
     };

@@ -30,7 +30,7 @@ fn admin_commit(group: &str, next: i64) -> CommitRequest {
 }
 
 async fn committed(broker: &Broker, group: &str) -> Result<Option<i64>, GroupError> {
-    Ok(broker.fetch_offsets(&Caller::ANONYMOUS, group, None).await?.offsets.first().map(|found| found.offset.0))
+    Ok(broker.fetch_offsets(&Caller::ANONYMOUS, &group.into(), None).await?.offsets.first().map(|found| found.offset.0))
 }
 
 /// Commits ever larger offsets through a broker, as a client that retries does. The largest one that was
@@ -123,7 +123,10 @@ async fn m9_a_deposed_coordinator_hands_out_nothing_old() {
     // What an unconfirmed answer would be made of.
     let believes = deposed.parts.groups.tenure.borrow().is_some();
     let in_state = deposed.parts.node.metadata().unwrap().read(|state| {
-        state.group("g").and_then(|group| group.offset("t", place("t", 0).partition)).map(|found| found.offset.0)
+        state
+            .group(&"g".into())
+            .and_then(|group| group.offset("t", place("t", 0).partition))
+            .map(|found| found.offset.0)
     });
     assert_eq!((believes, in_state), (true, Some(10)), "the test shows something only then");
     let (read, beat, listed) =
@@ -151,7 +154,7 @@ async fn m9_a_decision_of_an_old_term_is_refused() {
     until("it coordinates again", || async { tenure(&cluster).is_some_and(|now| now.term > old.term) }).await;
     let id = member.id.clone();
     let expire = || {
-        let (group, members) = ("g".to_string(), vec![id.clone()]);
+        let (group, members) = ("g".into(), vec![id.clone()]);
         GroupCommand::Expire(Expire { group, members, because: ExpireCause::Session })
     };
     let deadline = Instant::now() + PATIENCE;
@@ -176,7 +179,7 @@ async fn m9_all_sessions_start_in_full_in_a_new_term() {
     move_coordinator(&cluster, Some(2)).await;
     move_coordinator(&cluster, Some(1)).await;
     let state = cluster.broker(3).parts.node.metadata().unwrap();
-    until("it is expired", || async { state.read(|state| state.group("g").is_none()) }).await;
+    until("it is expired", || async { state.read(|state| state.group(&"g".into()).is_none()) }).await;
     let took = moved.elapsed();
     assert!(took >= SESSION, "expired {took:?} after the change: {} had a session begun before it", member.id);
 }
@@ -201,6 +204,6 @@ async fn members_keep_their_partitions_through_a_crash_of_the_coordinator() {
     .await;
     assert!(members.iter().all(|member| member.lost.is_empty()));
     let epochs: Vec<i32> = members.iter().map(|member| member.epoch).collect();
-    let described = cluster.broker(2).describe_group(&Caller::ANONYMOUS, "g").await.unwrap();
+    let described = cluster.broker(2).describe_group(&Caller::ANONYMOUS, &"g".into()).await.unwrap();
     assert_eq!((described.members.len(), described.epoch), (2, *epochs.iter().max().unwrap()));
 }

@@ -20,7 +20,7 @@ use crate::{
         groups::{CommitRequest, GroupError, HeartbeatRequest, OffsetToCommit},
     },
     group::{PartitionSet, Subscription},
-    types::{BrokerId, Offset, PartitionId, TopicPartition},
+    types::{BrokerId, GroupName, MemberId, Offset, PartitionId, TopicPartition},
 };
 
 /// Short for a test, and long for a machine that is busy with other tests.
@@ -63,8 +63,8 @@ async fn coordinator(cluster: &Cluster) -> u64 {
 /// A member with assignment on the server, as a client library behaves.
 struct Member {
     broker: Broker,
-    group: String,
-    id: String,
+    group: GroupName,
+    id: MemberId,
     instance: Option<String>,
     epoch: i32,
     owns: BTreeSet<TopicPartition>,
@@ -90,7 +90,7 @@ impl Member {
         let mut member = Member {
             broker,
             group: group.into(),
-            id: String::new(),
+            id: MemberId::default(),
             instance: instance.map(str::to_string),
             epoch: 0,
             owns: BTreeSet::new(),

@@ -40,7 +40,7 @@ async fn m9_a_late_copy_of_a_commit_takes_nothing_back() {
         assert!(is_old(&late), "{late:?}");
     }
     assert_eq!(
-        cluster.broker(3).fetch_offsets(&Caller::ANONYMOUS, "g", None).await.unwrap().offsets[0].offset,
+        cluster.broker(3).fetch_offsets(&Caller::ANONYMOUS, &"g".into(), None).await.unwrap().offsets[0].offset,
         Offset(8)
     );
     // So it is for whoever coordinates next.
@@ -53,7 +53,7 @@ async fn m9_a_late_copy_of_a_commit_takes_nothing_back() {
         "a retry of the last"
     );
     assert_eq!(
-        cluster.broker(3).fetch_offsets(&Caller::ANONYMOUS, "g", None).await.unwrap().offsets[0].offset,
+        cluster.broker(3).fetch_offsets(&Caller::ANONYMOUS, &"g".into(), None).await.unwrap().offsets[0].offset,
         Offset(8)
     );
 }
@@ -75,27 +75,28 @@ async fn two_groups_read_the_same_partitions_independently() {
     assert_eq!(cluster.broker(1).commit_offsets(&Caller::ANONYMOUS, two.commit(place("t", 0), 10)).await, Ok(vec![]));
     for (group, committed) in [("one", 4), ("two", 10)] {
         for id in 1..=3 {
-            let all = cluster.broker(id).fetch_offsets(&Caller::ANONYMOUS, group, None).await.unwrap().offsets;
+            let all = cluster.broker(id).fetch_offsets(&Caller::ANONYMOUS, &group.into(), None).await.unwrap().offsets;
             let named = vec![place("t", 0), place("t", 7)];
-            let named = cluster.broker(id).fetch_offsets(&Caller::ANONYMOUS, group, Some(named)).await.unwrap().offsets;
+            let named =
+                cluster.broker(id).fetch_offsets(&Caller::ANONYMOUS, &group.into(), Some(named)).await.unwrap().offsets;
             assert_eq!((all.len(), all[0].offset), (1, Offset(committed)), "{group} from {id}");
             assert_eq!(named, all, "what was never committed is absent");
         }
-        let described = cluster.broker(3).describe_group(&Caller::ANONYMOUS, group).await.unwrap();
+        let described = cluster.broker(3).describe_group(&Caller::ANONYMOUS, &group.into()).await.unwrap();
         let partition = &described.partitions[0];
         assert_eq!(described.summary.phase, GroupPhase::Stable);
         assert_eq!((described.summary.protocol.as_str(), described.assignor.as_str()), ("flotilla", "sticky"));
         assert_eq!(described.coordinator.map(|broker| broker.0), Some(coordinator(&cluster).await));
         assert_eq!((partition.bounds, partition.lag), (Some((Offset(0), Offset(10))), Some(10 - committed)));
-        assert_eq!(partition.member.as_deref(), Some(&*described.members[0].member));
+        assert_eq!(partition.member.as_ref(), Some(&described.members[0].member));
         // The records of these tests are from 1970: read up, there is no lag in time either.
         let in_time = partition.lag_time.unwrap();
         assert_eq!(in_time.is_zero(), committed == 10, "{in_time:?}");
     }
     let listed = cluster.broker(2).list_groups(&Caller::ANONYMOUS).await.unwrap();
-    let names: Vec<(&str, u32)> = listed.iter().map(|group| (&*group.group, group.members)).collect();
+    let names: Vec<(&str, u32)> = listed.iter().map(|group| (&*group.group.0, group.members)).collect();
     assert_eq!(names, [("one", 1), ("two", 1)]);
-    let stranger = cluster.any().describe_group(&Caller::ANONYMOUS, "three").await;
+    let stranger = cluster.any().describe_group(&Caller::ANONYMOUS, &"three".into()).await;
     assert_eq!(stranger, Err(GroupError::UnknownGroup { group: "three".into() }));
 }
 
@@ -114,7 +115,7 @@ async fn a_commit_is_judged_partition_by_partition() {
     assert!(matches!(long_one, GroupError::OffsetRefused { refusal, .. } if is_its_cause(refusal)), "{long_one}");
     assert!(matches!(partition, GroupError::UnknownPartition { .. }), "{partition}");
     assert!(matches!(topic, GroupError::UnknownTopic { .. }), "{topic}");
-    let found = cluster.any().fetch_offsets(&Caller::ANONYMOUS, "g", None).await.unwrap().offsets;
+    let found = cluster.any().fetch_offsets(&Caller::ANONYMOUS, &"g".into(), None).await.unwrap().offsets;
     assert_eq!((found.len(), found[0].metadata.len()), (1, long.len()));
 
     // With members, only they commit, and only what they hold.
@@ -135,7 +136,7 @@ async fn a_commit_is_judged_partition_by_partition() {
             && matches!(refused[0].1, GroupError::OffsetRefused { refusal: OffsetRefusal::NotHeld, .. }),
         "{refused:?}"
     );
-    let deleted = cluster.any().delete_offsets(&Caller::ANONYMOUS, "g", vec![others.clone()]).await.unwrap();
+    let deleted = cluster.any().delete_offsets(&Caller::ANONYMOUS, &"g".into(), vec![others.clone()]).await.unwrap();
     assert!(deleted.len() == 1, "a member holds it: {deleted:?}");
 }
 
@@ -149,10 +150,15 @@ async fn requests_are_bounded() {
     let refused = broker.commit_offsets(&Caller::ANONYMOUS, commit("g", many(max + 1))).await;
     assert!(matches!(refused, Err(GroupError::LimitReached { .. })), "{refused:?}");
     assert_eq!(broker.commit_offsets(&Caller::ANONYMOUS, commit("g", many(max))).await, Ok(vec![]));
-    let refused = broker.fetch_offsets(&Caller::ANONYMOUS, "g", Some(vec![place("t", 0); max + 1])).await;
+    let refused = broker.fetch_offsets(&Caller::ANONYMOUS, &"g".into(), Some(vec![place("t", 0); max + 1])).await;
     assert!(matches!(refused, Err(GroupError::LimitReached { .. })), "{refused:?}");
     assert_eq!(
-        broker.fetch_offsets(&Caller::ANONYMOUS, "g", Some(vec![place("t", 0); max])).await.unwrap().offsets.len(),
+        broker
+            .fetch_offsets(&Caller::ANONYMOUS, &"g".into(), Some(vec![place("t", 0); max]))
+            .await
+            .unwrap()
+            .offsets
+            .len(),
         max
     );
 
@@ -207,9 +213,12 @@ async fn unread_records_in_danger_are_in_metrics_description_and_health_notes() 
     }
     cluster.any().commit_offsets(&Caller::ANONYMOUS, commit("behind", vec![offset(place("t", 0), 2)])).await.unwrap();
     cluster.any().commit_offsets(&Caller::ANONYMOUS, commit("done", vec![offset(place("t", 0), 5)])).await.unwrap();
-    let described = cluster.any().describe_group(&Caller::ANONYMOUS, "behind").await.unwrap();
+    let described = cluster.any().describe_group(&Caller::ANONYMOUS, &"behind".into()).await.unwrap();
     assert!(described.partitions[0].retention_threatens && described.partitions[0].lag == Some(3), "{described:?}");
-    assert!(!cluster.any().describe_group(&Caller::ANONYMOUS, "done").await.unwrap().partitions[0].retention_threatens);
+    assert!(
+        !cluster.any().describe_group(&Caller::ANONYMOUS, &"done".into()).await.unwrap().partitions[0]
+            .retention_threatens
+    );
     until("a note", || async {
         let health = cluster.any().health(&Caller::ANONYMOUS).await;
         assert!(health.healthy, "it is a note and no problem: {health:?}");
@@ -257,7 +266,7 @@ async fn o10_committed_offsets_beyond_the_end_are_notes_of_health() {
     for id in 1..=3 {
         until("a note", || async { matches!(&notes(id).await[..], [one] if one.starts_with(want)) }).await;
     }
-    cluster.any().delete_offsets(&Caller::ANONYMOUS, "far", vec![place("t", 0)]).await.unwrap();
+    cluster.any().delete_offsets(&Caller::ANONYMOUS, &"far".into(), vec![place("t", 0)]).await.unwrap();
     until("none any more", || async { notes(1).await.is_empty() }).await;
 }
 
@@ -288,15 +297,15 @@ async fn offsets_of_a_group_without_members_expire() {
         }
     });
     until("the offsets of the one without members are gone", || async {
-        cluster.any().fetch_offsets(&Caller::ANONYMOUS, "left", None).await.unwrap().offsets.is_empty()
+        cluster.any().fetch_offsets(&Caller::ANONYMOUS, &"left".into(), None).await.unwrap().offsets.is_empty()
     })
     .await;
     assert!(began.elapsed() >= Duration::from_millis(1_900), "{:?}", began.elapsed());
-    assert_eq!(cluster.any().fetch_offsets(&Caller::ANONYMOUS, "used", None).await.unwrap().offsets.len(), 1);
+    assert_eq!(cluster.any().fetch_offsets(&Caller::ANONYMOUS, &"used".into(), None).await.unwrap().offsets.len(), 1);
     beating.abort();
     move_coordinator(&cluster, None).await;
     until("the other's too, once its member is gone", || async {
-        cluster.any().fetch_offsets(&Caller::ANONYMOUS, "used", None).await.unwrap().offsets.is_empty()
+        cluster.any().fetch_offsets(&Caller::ANONYMOUS, &"used".into(), None).await.unwrap().offsets.is_empty()
     })
     .await;
 }
@@ -318,6 +327,6 @@ async fn refusals_are_answered_however_many_and_long_they_are() {
         .await
         .unwrap();
     assert_eq!(refused.len(), max);
-    let is_fenced = |error: &GroupError| matches!(error, GroupError::OffsetRefused { group: of, .. } if *of == group);
+    let is_fenced = |error: &GroupError| matches!(error, GroupError::OffsetRefused { group: of, .. } if of.0 == group);
     assert!(refused.iter().all(|(at, error)| *at == place(&other, 0) && is_fenced(error)), "{:?}", refused[0]);
 }

@@ -61,11 +61,11 @@ async fn names_protocols_and_members_are_refused_each_by_a_variant_of_its_own() 
     let gone = refused(ClassicSync { group: "none".into(), ..right }).await;
     assert!(matches!(gone, GroupError::UnknownMember { .. }), "{gone}");
 
-    let live = broker.delete_group(ANY, "g", false).await;
+    let live = broker.delete_group(ANY, &"g".into(), false).await;
     assert!(matches!(live, Err(GroupError::NotEmpty { members: 2, .. })), "{live:?}");
-    let none = broker.delete_group(ANY, "none", false).await;
+    let none = broker.delete_group(ANY, &"none".into(), false).await;
     assert!(matches!(none, Err(GroupError::UnknownGroup { .. })), "{none:?}");
-    let none = broker.describe_group(ANY, "none").await;
+    let none = broker.describe_group(ANY, &"none".into()).await;
     assert!(matches!(none, Err(GroupError::UnknownGroup { .. })), "{none:?}");
 }
 

@@ -68,23 +68,26 @@ async fn who_leaves_is_replaced_at_once_and_a_group_without_members_is_empty() {
     beat_until(&mut members, "two each", |members| counts(members) == [2, 2]).await;
     let gone = members.remove(0);
     let leaver = |member: &Member| Leaver { member: member.id.clone(), instance: None };
-    let left = cluster.broker(3).group_leave(&Caller::ANONYMOUS, "g", vec![leaver(&gone)]).await.unwrap();
+    let left = cluster.broker(3).group_leave(&Caller::ANONYMOUS, &"g".into(), vec![leaver(&gone)]).await.unwrap();
     assert_eq!(left[0].1, None);
-    let again = cluster.broker(3).group_leave(&Caller::ANONYMOUS, "g", vec![leaver(&gone)]).await.unwrap();
+    let again = cluster.broker(3).group_leave(&Caller::ANONYMOUS, &"g".into(), vec![leaver(&gone)]).await.unwrap();
     assert!(matches!(again[0].1, Some(GroupError::UnknownMember { .. })), "{again:?}");
     beat_until(&mut members, "the other has all", |members| counts(members) == [4]).await;
 
-    let refused = cluster.any().delete_group(&Caller::ANONYMOUS, "g", false).await;
+    let refused = cluster.any().delete_group(&Caller::ANONYMOUS, &"g".into(), false).await;
     assert_eq!(refused, Err(GroupError::NotEmpty { group: "g".into(), members: 1 }));
-    assert_eq!(cluster.any().delete_group(&Caller::ANONYMOUS, "g", true).await, refused);
+    assert_eq!(cluster.any().delete_group(&Caller::ANONYMOUS, &"g".into(), true).await, refused);
     cluster.any().commit_offsets(&Caller::ANONYMOUS, members[0].commit(place("t", 0), 7)).await.unwrap();
-    cluster.any().group_leave(&Caller::ANONYMOUS, "g", vec![leaver(&members[0])]).await.unwrap();
-    assert_eq!(cluster.broker(3).fetch_offsets(&Caller::ANONYMOUS, "g", None).await.unwrap().offsets[0].offset.0, 7);
-    assert_eq!(cluster.any().delete_group(&Caller::ANONYMOUS, "g", true).await, Ok(()));
-    assert_eq!(cluster.any().delete_group(&Caller::ANONYMOUS, "g", false).await, Ok(()));
-    let unknown = cluster.broker(2).describe_group(&Caller::ANONYMOUS, "g").await;
+    cluster.any().group_leave(&Caller::ANONYMOUS, &"g".into(), vec![leaver(&members[0])]).await.unwrap();
+    assert_eq!(
+        cluster.broker(3).fetch_offsets(&Caller::ANONYMOUS, &"g".into(), None).await.unwrap().offsets[0].offset.0,
+        7
+    );
+    assert_eq!(cluster.any().delete_group(&Caller::ANONYMOUS, &"g".into(), true).await, Ok(()));
+    assert_eq!(cluster.any().delete_group(&Caller::ANONYMOUS, &"g".into(), false).await, Ok(()));
+    let unknown = cluster.broker(2).describe_group(&Caller::ANONYMOUS, &"g".into()).await;
     assert_eq!(unknown, Err(GroupError::UnknownGroup { group: "g".into() }));
-    assert_eq!(cluster.broker(2).fetch_offsets(&Caller::ANONYMOUS, "g", None).await.unwrap().offsets, []);
+    assert_eq!(cluster.broker(2).fetch_offsets(&Caller::ANONYMOUS, &"g".into(), None).await.unwrap().offsets, []);
 }
 
 #[tokio::test]
@@ -208,17 +211,21 @@ async fn a_repeated_join_is_the_same_member_and_a_crashed_one_is_taken_out_by_it
     };
     let first = cluster.broker(1).group_join(&Caller::ANONYMOUS, join("billing-1", None)).await.unwrap();
     let again = cluster.broker(2).group_join(&Caller::ANONYMOUS, join("billing-1", None)).await.unwrap();
-    assert_eq!((first.member.as_str(), &again), ("billing-1", &first));
-    assert_eq!(cluster.broker(3).describe_group(&Caller::ANONYMOUS, "g").await.unwrap().members.len(), 1, "no ghost");
+    assert_eq!((first.member.0.as_str(), &again), ("billing-1", &first));
+    assert_eq!(
+        cluster.broker(3).describe_group(&Caller::ANONYMOUS, &"g".into()).await.unwrap().members.len(),
+        1,
+        "no ghost"
+    );
 
     // A static member whose machine is gone: its session is long, and its instance is all that is known of it.
     let crashed = cluster.broker(1).group_join(&Caller::ANONYMOUS, join("billing-2", Some("two"))).await.unwrap();
     assert_eq!(crashed.member, "billing-2");
-    let by_instance = Leaver { member: String::new(), instance: Some("two".into()) };
-    let left = cluster.broker(3).group_leave(&Caller::ANONYMOUS, "g", vec![by_instance.clone()]).await.unwrap();
+    let by_instance = Leaver { member: Default::default(), instance: Some("two".into()) };
+    let left = cluster.broker(3).group_leave(&Caller::ANONYMOUS, &"g".into(), vec![by_instance.clone()]).await.unwrap();
     assert_eq!(left, [(by_instance.clone(), None)]);
-    let described = cluster.any().describe_group(&Caller::ANONYMOUS, "g").await.unwrap();
+    let described = cluster.any().describe_group(&Caller::ANONYMOUS, &"g".into()).await.unwrap();
     assert_eq!(described.members.len(), 1, "{described:?}");
-    let left = cluster.broker(3).group_leave(&Caller::ANONYMOUS, "g", vec![by_instance]).await.unwrap();
+    let left = cluster.broker(3).group_leave(&Caller::ANONYMOUS, &"g".into(), vec![by_instance]).await.unwrap();
     assert!(matches!(left[0].1, Some(GroupError::UnknownMember { .. })), "{left:?}");
 }

@@ -20,7 +20,7 @@ async fn a_commit_through_one_face_is_seen_through_the_other() {
     let broker = alone.broker();
     let mut nobody = Consumer::of(&alone.face, "g", Versions::newest());
     assert_eq!(nobody.commit(id, &[(0, 3, "kafka's")]).await, [0]);
-    let found = broker.fetch_offsets(&Caller::ANONYMOUS, "g", None).await.unwrap();
+    let found = broker.fetch_offsets(&Caller::ANONYMOUS, &"g".into(), None).await.unwrap();
     assert_eq!((found.offsets[0].offset, found.offsets[0].metadata.as_str()), (Offset(3), "kafka's"));
 
     let commit = CommitRequest {
@@ -53,7 +53,7 @@ async fn members_whose_partitions_the_server_assigns_look_like_consumers() {
     };
     let joined = broker.group_join(&Caller::ANONYMOUS, join).await.unwrap();
     until("it has its partitions", || async {
-        let known = broker.describe_group(&Caller::ANONYMOUS, "ours").await.unwrap();
+        let known = broker.describe_group(&Caller::ANONYMOUS, &"ours".into()).await.unwrap();
         known.members[0].assigned.get("t").is_some_and(|numbers| numbers.len() == 2)
     })
     .await;
@@ -67,7 +67,7 @@ async fn members_whose_partitions_the_server_assigns_look_like_consumers() {
         let [group] = &described.groups[..] else { panic!("{described:?}") };
         assert_eq!((group.error_code, group.protocol_type.as_str()), (0, "consumer"));
         let [member] = &group.members[..] else { panic!("{described:?}") };
-        assert_eq!(member.member_id.as_str(), joined.member);
+        assert_eq!(member.member_id.as_str(), joined.member.0);
         assert_eq!(consumer_protocol::subscribed_topics(&member.member_metadata), Some(vec!["t"]));
         let assigned = consumer_protocol::assigned_partitions(&member.member_assignment).unwrap();
         assert_eq!(assigned["t"], [PartitionId(0), PartitionId(1)]);

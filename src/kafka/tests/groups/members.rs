@@ -83,7 +83,7 @@ async fn a_static_member_that_comes_back_has_its_place_and_its_former_self_is_fe
 async fn a_join_whose_connection_closes_waits_no_more() {
     let (alone, _) = with_topic(7_400).await;
     let broker = alone.broker();
-    let members = || async { broker.describe_group(&Caller::ANONYMOUS, "g").await.unwrap().members.len() };
+    let members = || async { broker.describe_group(&Caller::ANONYMOUS, &"g".into()).await.unwrap().members.len() };
     let mut all = [Consumer { session_ms: 60_000, ..Consumer::of(&alone.face, "g", Versions::newest()) }];
     round(&mut all).await;
     let [mut stays] = all;

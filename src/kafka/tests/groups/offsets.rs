@@ -51,7 +51,7 @@ async fn a_commit_does_not_wait_for_a_join_before_it() {
     waits.wire.send(3, &waits.join_request()).await;
     waits.wire.send(9, &commit_request("other", id, &[(0, 1, "")])).await;
     until("it is committed", || async {
-        let found = broker.fetch_offsets(&Caller::ANONYMOUS, "other", None).await.unwrap();
+        let found = broker.fetch_offsets(&Caller::ANONYMOUS, &"other".into(), None).await.unwrap();
         found.offsets.len() == 1
     })
     .await;
