@@ -8,7 +8,7 @@ pub(super) use kafka_wire::*;
 pub(super) use kafka_wire_core::{StrBytes, Uuid};
 
 use super::limits;
-use crate::types::{PartitionId, TopicId};
+use crate::types::{PartitionId, TOPIC_NAME_BYTES_MAX, TopicId};
 
 /// A message of the codec with some of its fields set: its structs cannot be written out, since later ones have more.
 macro_rules! message {
@@ -85,6 +85,12 @@ pub(super) fn set_length(bytes: &mut BytesMut, length: usize) -> Result<(), Enco
     let prefix = i32::try_from(length).map_err(|_| EncodeError::FrameTooLarge { bytes: length })?;
     bytes[..LENGTH_BYTES].copy_from_slice(&prefix.to_be_bytes());
     Ok(())
+}
+
+/// A topic's name as somebody wrote it. Of one that is too long to be any topic's only the beginning is kept, which is
+/// none either: a request may name it a hundred thousand times.
+pub(super) fn topic_name(name: &str) -> String {
+    name[..name.floor_char_boundary(TOPIC_NAME_BYTES_MAX + 1)].to_string()
 }
 
 /// A topic's id as Kafka writes it.

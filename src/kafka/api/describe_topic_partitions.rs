@@ -86,6 +86,9 @@ fn described(
             replica_nodes: known.replica_nodes,
             isr_nodes: known.isr_nodes,
             offline_replicas: known.offline_replicas,
+            // Kafka's own client reads no null here, though the schema has one.
+            eligible_leader_replicas: Some(Vec::new()),
+            last_known_elr: Some(Vec::new()),
         })
     });
     message!(DescribeTopicPartitionsResponseTopic {

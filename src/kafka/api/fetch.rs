@@ -8,12 +8,12 @@ use kafka_wire_core::Decoder;
 
 use super::{
     super::{
-        call::decode,
+        call::{check_partitions, decode},
         client::{Asked, Begun, CALLER, Closing, Lane},
         codes::{self, Code},
         segments::Segments,
         views::{Endpoint, leader_endpoint},
-        wire::{self, FetchRequest, StrBytes, Uuid, fetch_request::FetchTopic},
+        wire::{self, FetchRequest, KafkaMessage, StrBytes, Uuid, fetch_request::FetchTopic},
     },
     fetch_answer::{FetchAnswer, Leads, PartitionAnswer},
     list_offsets::epoch,
@@ -51,7 +51,11 @@ struct WantedPartition {
 }
 
 pub fn begin(asked: Asked, decoder: Decoder, held: Held) -> BoxFuture<'static, Result<Begun, Closing>> {
-    let begun = decode::<FetchRequest>(decoder, asked.version).map(|request| {
+    let request = decode::<FetchRequest>(decoder, asked.version).and_then(|request| {
+        let partitions = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+        check_partitions(FetchRequest::NAME, partitions).map(|()| request)
+    });
+    let begun = request.map(|request| {
         let gone = asked.client.gone.clone();
         let answering = async move {
             let answer = gone.run_until_cancelled(answer(asked, request)).await.unwrap_or(Err(Closing::Gone));
@@ -100,7 +104,7 @@ fn wanted_topic(asked: &Asked, topic: FetchTopic) -> WantedTopic {
     let id = wire::topic_id(topic.topic_id);
     let name = match asked.version >= BY_ID {
         true => id.and_then(|id| asked.client.shared.broker.topic_name(id)),
-        false => Some(topic.topic.to_string()),
+        false => Some(wire::topic_name(&topic.topic)),
     };
     let partitions = topic.partitions.into_iter().map(|partition| WantedPartition {
         index: partition.partition,

@@ -5,7 +5,7 @@ use super::super::{
     client::{Asked, CALLER, Lane},
     codes::{self, Code},
     wire::{
-        ListOffsetsRequest, ListOffsetsResponse, StrBytes,
+        self, ListOffsetsRequest, ListOffsetsResponse, StrBytes,
         list_offsets_request::ListOffsetsPartition,
         list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse},
         message,
@@ -32,6 +32,10 @@ impl KafkaApi for ListOffsets {
     type Request = ListOffsetsRequest;
     const VERSIONS: (i16, i16) = (1, 8);
     const LANE: Lane = Lane::Free;
+
+    fn partitions(request: &ListOffsetsRequest) -> usize {
+        request.topics.iter().map(|topic| topic.partitions.len()).sum()
+    }
 
     async fn answer(asked: &Asked, request: ListOffsetsRequest) -> ListOffsetsResponse {
         let mut places = Vec::new();
@@ -67,7 +71,7 @@ fn place(timestamp: i64) -> Option<OffsetAt> {
 
 fn read(topic: &StrBytes, partition: &ListOffsetsPartition) -> PartitionRead {
     PartitionRead {
-        topic: topic.to_string(),
+        topic: wire::topic_name(topic),
         topic_id: None,
         partition: PartitionId(partition.partition_index),
         leader_epoch: epoch(partition.current_leader_epoch),

@@ -73,7 +73,7 @@ fn names(asked: &Asked, wanted: Vec<MetadataRequestTopic>) -> (Vec<String>, Vec<
     for MetadataRequestTopic { topic_id, name, .. } in wanted {
         // Who names a topic by its id leaves out the name, or leaves it empty.
         match wire::topic_id(topic_id).filter(|_| name.as_ref().is_none_or(|name| name.is_empty())) {
-            None => names.push(name.unwrap_or_default().to_string()),
+            None => names.push(wire::topic_name(&name.unwrap_or_default())),
             Some(id) => match asked.client.shared.broker.topic_name(id) {
                 Some(name) => names.push(name),
                 None => unknown.push(message!(MetadataResponseTopic {

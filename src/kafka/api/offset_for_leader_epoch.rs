@@ -9,7 +9,7 @@ use super::{
         client::{Asked, CALLER, Lane},
         codes,
         wire::{
-            OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, message,
+            self, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, message,
             offset_for_leader_epoch_request::OffsetForLeaderPartition,
             offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult},
         },
@@ -31,10 +31,14 @@ impl KafkaApi for OffsetForLeaderEpoch {
     const VERSIONS: (i16, i16) = (2, 4);
     const LANE: Lane = Lane::Free;
 
+    fn partitions(request: &OffsetForLeaderEpochRequest) -> usize {
+        request.topics.iter().map(|topic| topic.partitions.len()).sum()
+    }
+
     async fn answer(asked: &Asked, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in request.topics {
-            let name = topic.topic.to_string();
+            let name = wire::topic_name(&topic.topic);
             let partitions = topic.partitions.into_iter().map(|partition| end(asked, name.clone(), partition));
             let partitions = stream::iter(partitions).buffered(AT_ONCE).collect().await;
             topics.push(message!(OffsetForLeaderTopicResult { topic: topic.topic, partitions: partitions }));

@@ -84,7 +84,7 @@ async fn hand_over(asked: &Asked, request: ProduceRequest, acks: Option<Acks>) -
     for TopicProduceData { name, topic_id, partition_data, .. } in request.topic_data {
         let topic = match asked.version >= BY_ID {
             true => wire::topic_id(topic_id).and_then(|id| asked.client.shared.broker.topic_name(id)),
-            false => Some(name.to_string()),
+            false => Some(wire::topic_name(&name)),
         };
         let mut partitions = Vec::with_capacity(partition_data.len());
         for PartitionProduceData { index, records, .. } in partition_data {

@@ -132,7 +132,10 @@ async fn topics_are_described_in_pages_as_metadata_has_them() {
         assert_eq!(counts(&said), [("a".to_string(), 2, 0), ("b".to_string(), 2, 0)]);
         let next = said.next_cursor.expect("there is more");
         assert_eq!((&*next.topic_name, next.partition_index), ("b", 2));
-        assert_eq!(said.topics[0].partitions[0].leader_id, 1);
+        let partition = &said.topics[0].partitions[0];
+        assert_eq!(partition.leader_id, 1);
+        let none = Some(Vec::new());
+        assert_eq!((&partition.eligible_leader_replicas, &partition.last_known_elr), (&none, &none), "never null");
         let said = wire.ask(version, &request(&[], 4, Some(("b", 2)))).await;
         assert_eq!((counts(&said), said.next_cursor), (vec![("b".to_string(), 1, 0)], None));
         let said = wire.ask(version, &request(&["none", "a"], 2_000, None)).await;
@@ -175,7 +178,7 @@ async fn the_producers_of_a_partition_are_told() {
     alone.cluster.led_by("t").await;
     let id = alone.broker().topic_id("t").expect("it was just made");
     let mut wire = alone.face.connect();
-    let producer = wire.ask(4, &InitProducerIdRequest::default()).await.producer_id;
+    let producer = 77;
     let sent = produce(9, "t", id, -1, batch_of(&["a", "b", "c"], Some((producer, 0))));
     assert_eq!(wire.ask(9, &sent).await.responses[0].partition_responses[0].error_code, 0);
     for version in versions(61) {
