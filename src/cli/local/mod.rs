@@ -171,6 +171,7 @@ async fn start(args: StartArgs, global: &Global) -> Result<(), Failure> {
             state
         }
     };
+    state.complete()?;
     contexts::save(CONTEXT, Context { brokers: state.brokers(), local_dir: Some(dir.clone()) })?;
     let mut children = Vec::new();
     for node in &mut state.nodes {

@@ -29,8 +29,9 @@ enum Said {
 pub async fn run(args: NodeArgs, global: &Global) -> Result<(), Failure> {
     let (dir, node) = find(args)?;
     stop_nodes(std::slice::from_ref(&node)).await?;
-    let mut child = spawn(&node)?;
     let mut state = State::load(&dir)?.ok_or_else(|| Failure::failed("the cluster's state file has vanished"))?;
+    state.complete()?;
+    let mut child = spawn(&node)?;
     let pid = i32::try_from(child.id()).ok();
     state.nodes.iter_mut().filter(|n| n.id == node.id).for_each(|n| n.pid = pid);
     state.save(&dir)?;

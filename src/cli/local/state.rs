@@ -101,6 +101,29 @@ impl State {
         Ok(state)
     }
 
+    /// Gives nodes that an earlier version made, which knew nothing of Kafka clients, an address for them each: without
+    /// one in its file a node takes the usual port, and only one node of a machine can. True: something was changed, and
+    /// is to be saved.
+    pub fn complete(&mut self) -> Result<bool, Failure> {
+        let mut changed = false;
+        for node in self.nodes.iter_mut().filter(|node| node.kafka.is_empty()) {
+            let path = node.config.display();
+            let text = fs::read_to_string(&node.config)
+                .map_err(|error| Failure::failed(format!("cannot read {path}: {error}")))?;
+            let table: toml::Table =
+                text.parse().map_err(|error| Failure::failed(format!("{path} cannot be read: {error}")))?;
+            if table.contains_key("kafka_bind") {
+                continue;
+            }
+            let port = free_ports(1)?.pop().expect("one was asked for");
+            node.kafka = format!("127.0.0.1:{port}");
+            // Before all else: a table further down would take it for its own.
+            write_whole(&node.config, format!("kafka_bind = \"{}\"\n{text}", node.kafka).as_bytes())?;
+            changed = true;
+        }
+        Ok(changed)
+    }
+
     fn config_of(&self, node: &Node, settings: &[(String, String)]) -> Result<String, Failure> {
         let mut table = toml::Table::new();
         let data_dir = node.data_dir.to_str().ok_or_else(|| {
@@ -246,7 +269,7 @@ mod tests {
 
     /// Of a version that knew nothing of Kafka.
     #[test]
-    fn a_state_without_addresses_for_kafka_clients_is_read() {
+    fn a_state_without_addresses_for_kafka_clients_is_read_and_given_some() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let state = State::create(dir.path(), 1, &[], None).expect("creates");
         let path = dir.path().join(STATE_FILE);
@@ -256,6 +279,17 @@ mod tests {
         fs::write(&path, old).expect("the test's own");
         let read = State::load(dir.path()).expect("it is read").expect("it is there");
         assert_eq!((&read.nodes[0].http, read.nodes[0].kafka.as_str()), (&state.nodes[0].http, ""));
+        let mut read = read;
+        let config = &state.nodes[0].config;
+        assert_eq!(read.clone().complete(), Ok(false), "its file has one");
+        let text = fs::read_to_string(config).expect("it was written");
+        let without: Vec<&str> = text.lines().filter(|line| !line.starts_with("kafka_bind")).collect();
+        fs::write(config, without.join("\n")).expect("the test's own");
+        assert_eq!(read.complete(), Ok(true));
+        let table: toml::Table = fs::read_to_string(config).expect("it is there").parse().expect("it is TOML");
+        assert_eq!(table["kafka_bind"].as_str(), Some(read.nodes[0].kafka.as_str()));
+        assert!(read.nodes[0].kafka.starts_with("127.0.0.1:"));
+        assert_eq!(read.complete(), Ok(false), "once");
     }
 
     #[test]

@@ -1,12 +1,10 @@
 //! What the APIs that change something for operators share: one deadline for all that a request asks for, several
 //! things of it at once, and what is said of those that were refused.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
 
 use super::super::{
     codes::{self, Code},

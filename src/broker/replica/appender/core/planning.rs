@@ -60,8 +60,7 @@ impl<W> Core<W> {
                     self.attach(item, ticket, Some(&mut flight), now, answers);
                 }
                 Verdict::DuplicateCommitted { base_offset, position } => {
-                    let count = item.header.count;
-                    let done = Done { base_offset, position, count, duplicate: true, stamp: None };
+                    let done = Done { base_offset, position, count: item.header.count, duplicate: true, stamp: None };
                     answers.extend(item.waiters.into_iter().map(|waiter| (waiter.inner, Ok(done))));
                 }
                 refused @ (Verdict::OutOfOrderSequence { .. }
