@@ -17,6 +17,8 @@ use rskafka::{
 
 const CLIENT: &str = "rskafka";
 const VERSION: &str = "0.6.0";
+/// Records of the long run in one request.
+const BATCH: usize = 20;
 const FETCH_BYTES: std::ops::Range<i32> = 1..1_000_000;
 
 async fn create(client: &Client, topic: &str) -> Outcome {
@@ -116,16 +118,21 @@ async fn stream(client: &Client, topic: &str, count: usize) -> Outcome {
     create(client, topic).await?;
     let partitions = partitions(client, topic).await?;
     let mut told = Stream::new(count);
-    for i in 0..count {
-        let record = Sent {
+    // It waits for each answer itself, so that one record at a time would measure the disk.
+    for (batch, first) in (0..count).step_by(BATCH).enumerate() {
+        let numbers = first..count.min(first + BATCH);
+        let value = |number: usize| Some(number.to_string().into_bytes());
+        let records = numbers.clone().map(|number| Sent {
             key: None,
-            value: Some(i.to_string().into_bytes()),
+            value: value(number),
             headers: BTreeMap::new(),
             timestamp: Utc::now(),
-        };
-        let came = partitions[i % partitions.len()].produce(vec![record], Compression::NoCompression).await;
-        told.told(i, came.map(drop).map_err(|error| error.to_string()));
-        told.pace(i).await;
+        });
+        let partition = &partitions[batch % partitions.len()];
+        let came = partition.produce(records.collect(), Compression::NoCompression).await;
+        let came = came.map(drop).map_err(|error| error.to_string());
+        numbers.for_each(|number| told.told(number, came.clone()));
+        told.pace(first).await;
     }
     let got = read(&partitions).await?;
     let numbers = got.iter().map(|record| number(record.value.as_deref().unwrap_or_default()));
