@@ -66,7 +66,7 @@ struct Cli {
 enum Command {
     /// Run a broker.
     #[command(after_help = server::EXIT_CODES)]
-    Server(server::ServerCommand),
+    Server(Box<server::ServerCommand>),
     /// Run a cluster of real processes on this machine.
     #[command(subcommand, after_help = local::EXAMPLES)]
     Local(local::LocalCommand),
@@ -110,7 +110,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
         // A broker brings its own runtime; everything else lives on one thread.
-        Command::Server(command) => server::run(command),
+        Command::Server(command) => server::run(*command),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "flotilla", &mut script);

@@ -39,11 +39,7 @@ const WORKER_THREADS_MAX: u32 = 1_024;
 impl Raw {
     /// Fills in defaults and checks every rule.
     pub(super) fn validate(self) -> Result<Loaded, ConfigError> {
-        let id = required("id", self.id, "give this broker a number from 1 to 65535, another on each")?;
-        if !(1..ALLOCATED_REPLICA_MIN).contains(&id) {
-            return Err(rule("id", id, "must be from 1 to 65535"));
-        }
-        let id = BrokerId(id);
+        let id = broker_id(self.id)?;
         let data_dir = required("data_dir", self.data_dir, "say where this broker keeps its data")?;
         if data_dir.as_os_str().is_empty() {
             return Err(rule("data_dir", "", "must not be empty"));
@@ -55,12 +51,8 @@ impl Raw {
         {
             return Err(rule("rack", rack, "must be 1 to 255 bytes long"));
         }
-        let client = listener(
-            ["client_bind", "client_advertised"],
-            self.client_bind,
-            args::CLIENT_BIND,
-            self.client_advertised,
-        )?;
+        let client = ["client_bind", "client_advertised"];
+        let client = listener(client, self.client_bind, args::CLIENT_BIND, self.client_advertised)?;
         let own = peers.iter().find(|p| p.id == id).map(|p| p.address.clone());
         let is_peer_from_list = self.peer_advertised.is_none() && own.is_some();
         let peer_advertised = self.peer_advertised.or(own);
@@ -74,12 +66,12 @@ impl Raw {
         check_connections("connections_max", connections_max)?;
         check_threads(self.worker_threads)?;
         let is_advertised_in_vain = self.kafka_bind.as_deref() == Some("") && self.kafka_advertised.is_some();
-        let kafka = KafkaConfig {
-            listener: kafka_listener(self.kafka_bind, self.kafka_advertised)?,
-            connections_max: self.kafka_connections_max.unwrap_or(args::CONNECTIONS_MAX),
-            auto_create_partitions: auto_create(self.auto_create_topics, self.auto_create_partitions)?,
-        };
-        check_connections("kafka_connections_max", kafka.connections_max)?;
+        let kafka_connections_max = self.kafka_connections_max.unwrap_or(args::CONNECTIONS_MAX);
+        check_connections("kafka_connections_max", kafka_connections_max)?;
+        let auto_create_partitions = auto_create(self.auto_create_topics, self.auto_create_partitions)?;
+        let kafka_listener = kafka_listener(self.kafka_bind, self.kafka_advertised)?;
+        let kafka =
+            KafkaConfig { listener: kafka_listener, connections_max: kafka_connections_max, auto_create_partitions };
         check_reserve(self.disk_reserve_bytes)?;
         let wal_bytes_max =
             self.wal_bytes_max.map(|size| budget("wal_bytes_max", Some(size), BUDGET_MIN)).transpose()?;
@@ -117,6 +109,14 @@ impl Raw {
         warnings.extend(is_peer_from_list.then(|| port_differs(&config.peer)).flatten());
         Ok(Loaded { config, warnings })
     }
+}
+
+fn broker_id(id: Option<u64>) -> Result<BrokerId, ConfigError> {
+    let id = required("id", id, "give this broker a number from 1 to 65535, another on each")?;
+    if !(1..ALLOCATED_REPLICA_MIN).contains(&id) {
+        return Err(rule("id", id, "must be from 1 to 65535"));
+    }
+    Ok(BrokerId(id))
 }
 
 /// What an operator should know though nothing is wrong.

@@ -10,12 +10,15 @@ use super::super::{
 };
 use crate::types::{Offset, TopicId};
 
+/// What is said of a partition, and its batches.
+type Said = (PartitionAnswer, Vec<Bytes>);
+
 struct Case {
-    topics: Vec<(&'static str, Vec<(PartitionAnswer, Vec<Bytes>)>)>,
+    topics: Vec<(&'static str, Vec<Said>)>,
     endpoints: Vec<Endpoint>,
 }
 
-fn good(index: i32, batches: &[usize]) -> (PartitionAnswer, Vec<Bytes>) {
+fn good(index: i32, batches: &[usize]) -> Said {
     let said =
         PartitionAnswer { index, code: Code::None, high_watermark: Offset(1 << 40), log_start: Offset(3), leads: None };
     (said, batches.iter().map(|bytes| Bytes::from(vec![index as u8; *bytes])).collect())

@@ -30,10 +30,12 @@ use crate::{
 
 /// What a connection in memory holds in each direction.
 const PIPE_BYTES: usize = 64 << 10;
+/// Connections that the listener has not accepted yet.
+const OPENED_MAX: usize = 1_024;
 
 /// Accepts what is put into it.
 struct Pipes {
-    opened: mpsc::UnboundedReceiver<DuplexStream>,
+    opened: mpsc::Receiver<DuplexStream>,
 }
 
 impl Listener for Pipes {
@@ -53,7 +55,7 @@ impl Listener for Pipes {
 
 /// Kafka's listener of one broker. It ends with this.
 pub struct Face {
-    open: mpsc::UnboundedSender<DuplexStream>,
+    open: mpsc::Sender<DuplexStream>,
     _stop: DropGuard,
 }
 
@@ -63,7 +65,7 @@ impl Face {
     }
 
     pub fn with(broker: &Broker, metrics: crate::metrics::Metrics, auto_create: Option<u32>) -> Face {
-        let (open, opened) = mpsc::unbounded_channel();
+        let (open, opened) = mpsc::channel(OPENED_MAX);
         let options = KafkaOptions {
             connections_max: 10_000,
             descriptors_max: usize::MAX,
@@ -78,7 +80,7 @@ impl Face {
 
     pub fn connect(&self) -> Wire {
         let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
-        self.open.send(theirs).expect("the listener runs");
+        self.open.try_send(theirs).expect("the listener runs, and takes them");
         Wire { stream: ours, next: AtomicI32::new(1) }
     }
 }

@@ -26,25 +26,7 @@ impl goldenscript::Runner for Runner {
                     None => Change::Found(wish),
                 })
             }
-            "register" => {
-                let mut broker = registration(args.next_pos().ok_or("which broker")?.parse()?);
-                broker.rack = args.take_key("rack").map(str::to_string);
-                if let Some(id) = args.take_key("storage") {
-                    broker.storage_id = StorageId(id.parse()?);
-                }
-                if let Some(address) = args.take_key("client") {
-                    broker.client_address = address.to_string();
-                }
-                let level = args.take_key("level").map(str::parse).transpose()?;
-                let kafka = args.take_key("kafka").map(str::to_string);
-                self.answer(match (level, kafka) {
-                    (None, _) => Change::RegisterBroker(broker),
-                    (Some(feature_level), None) => Change::RegisterBrokerAt { wish: broker, feature_level },
-                    (Some(feature_level), Some(kafka_address)) => {
-                        Change::RegisterBrokerWithKafka { wish: broker, feature_level, kafka_address }
-                    }
-                })
-            }
+            "register" => self.register(&mut args)?,
             "raise" => {
                 let to = args.next_pos().ok_or("to which level")?.parse()?;
                 self.answer(Change::RaiseFeatureLevel(RaiseFeatureLevel { to, heard: Vec::new() }))
@@ -101,6 +83,26 @@ impl goldenscript::Runner for Runner {
 }
 
 impl Runner {
+    fn register(&mut self, args: &mut goldenscript::ArgumentConsumer) -> Result<String, Box<dyn Error>> {
+        let mut broker = registration(args.next_pos().ok_or("which broker")?.parse()?);
+        broker.rack = args.take_key("rack").map(str::to_string);
+        if let Some(id) = args.take_key("storage") {
+            broker.storage_id = StorageId(id.parse()?);
+        }
+        if let Some(address) = args.take_key("client") {
+            broker.client_address = address.to_string();
+        }
+        let level = args.take_key("level").map(str::parse).transpose()?;
+        let kafka = args.take_key("kafka").map(str::to_string);
+        Ok(self.answer(match (level, kafka) {
+            (None, _) => Change::RegisterBroker(broker),
+            (Some(feature_level), None) => Change::RegisterBrokerAt { wish: broker, feature_level },
+            (Some(feature_level), Some(kafka_address)) => {
+                Change::RegisterBrokerWithKafka { wish: broker, feature_level, kafka_address }
+            }
+        }))
+    }
+
     fn answer(&mut self, change: Change) -> String {
         match self.0.apply(change) {
             Ok(outcome) => format!("{outcome:?}"),

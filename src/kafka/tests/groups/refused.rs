@@ -13,7 +13,8 @@ async fn a_join_is_refused_at_every_version() {
     let (alone, _) = with_topic(8_700).await;
     let mut member = Consumer::of(&alone.face, "g", Versions::newest());
     let good = member.join_request();
-    let wishes: [(fn(&mut JoinGroupRequest), Code); 5] = [
+    type Change = fn(&mut JoinGroupRequest);
+    let wishes: [(Change, Code); 5] = [
         (|wish| wish.group_id = "".into(), Code::InvalidGroupId),
         (|wish| wish.session_timeout_ms = 5_999, Code::InvalidSessionTimeout),
         (|wish| wish.session_timeout_ms = -1, Code::InvalidSessionTimeout),
