@@ -49,6 +49,9 @@ pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 /// it: else its connection is closed.
 pub const ANSWER_GRACE: Duration = Duration::from_secs(3);
 pub const ANSWER_BYTES_PER_SECOND: usize = 512 << 10;
+/// An answer while there is no room for one of the size asked for: small instead of late. One batch is sent whole even
+/// if it is larger, once there is room for it.
+pub const ANSWER_SMALL_BYTES: usize = 64 << 10;
 /// Fetches reading at once on this node: each holds at most one read of FETCH_BYTES_MAX beside its answer.
 pub const FETCH_READS_MAX: usize = 32;
 /// How long one fetch waits for its confirmations, and a console or a look for lag for its turn, before it says

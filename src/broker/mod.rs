@@ -56,8 +56,9 @@ pub use caller::Caller;
 pub use disk::FreeBytes;
 pub use errors::{AdminError, BrokerFailed, Effect, FetchError, ProduceError};
 pub use limits::{
-    ANSWER_BYTES_PER_SECOND, ANSWER_GRACE, ANSWER_WAIT_MAX, ANSWERS_WAITING_MAX, COMPUTED_INLINE_BYTES,
-    FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_PARTITIONS_MAX, FETCH_WAIT_MAX, PRODUCE_TIMEOUT_DEFAULT,
+    ANSWER_BYTES_PER_SECOND, ANSWER_GRACE, ANSWER_SMALL_BYTES, ANSWER_WAIT_MAX, ANSWERS_WAITING_MAX,
+    COMPUTED_INLINE_BYTES, FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_PARTITIONS_MAX, FETCH_WAIT_MAX,
+    PRODUCE_TIMEOUT_DEFAULT,
 };
 pub use node::{BrokerSettings, GroupSettings};
 pub use peers::console_calls::{BrowseFrom, BrowseRequest, Browsed, NodeFigures};

@@ -63,9 +63,8 @@ pub const PRODUCE_STREAMS_MAX: usize = 4_096;
 /// How many Consume streams the whole node has. One more ends with UNAVAILABLE.
 pub const CONSUME_STREAMS_MAX: usize = 16_384;
 
-/// How large an answer is while the node's fetch budget (`fetch_bytes_max`) has no room for one of the size asked for:
-/// small instead of late. One batch is sent whole even if it is larger, once there is room for it.
-pub const CONSUME_SMALL_BYTES: usize = 64 << 10;
+/// An answer while the node's fetch budget (`fetch_bytes_max`) has no room for one of the size asked for.
+pub use crate::broker::ANSWER_SMALL_BYTES as CONSUME_SMALL_BYTES;
 
 /// What `bytes_max` of a Consume means when it is 0, and how much it may be; more is refused.
 pub use crate::broker::{FETCH_BYTES_DEFAULT as CONSUME_BYTES_DEFAULT, FETCH_BYTES_MAX as CONSUME_BYTES_MAX};

@@ -12,7 +12,10 @@ use super::{
     wire::StrBytes,
 };
 use crate::{
-    broker::{Broker, Caller, ProduceError, held::Closer},
+    broker::{
+        Broker, Caller, ProduceError,
+        held::{Closer, Crowded},
+    },
     metrics::{KafkaConnection, KafkaProbe, RequestProbe},
 };
 
@@ -105,6 +108,8 @@ pub(super) enum Closing {
     Unanswered(#[source] ProduceRefused),
     #[error("others waited for what this client held up")]
     Slow,
+    #[error(transparent)]
+    Crowded(Crowded),
     #[error("the client is gone")]
     Gone,
     #[error("an answer of {api} version {version} cannot be written: {cause}")]

@@ -36,6 +36,9 @@ pub const IN_FLIGHT_MAX: usize = 256;
 pub const WRITE_BYTES: usize = 1 << 20;
 pub const WRITE_PIECES: usize = 1_024;
 
+/// A Fetch answer while the node has no room for one of the size asked for.
+pub use crate::broker::ANSWER_SMALL_BYTES as FETCH_SMALL_BYTES;
+
 /// Elements of one array in a request. A client that has more to ask asks twice.
 pub const ELEMENTS_MAX: usize = 100_000;
 /// Partitions in one Produce request, and in one Fetch.

@@ -67,7 +67,6 @@ pub struct Checkpoint {
 
 /// Where a leader epoch ends (OffsetForLeaderEpoch).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
 pub struct EpochEnd {
     pub epoch: LeaderEpoch,
     pub end_offset: Offset,
@@ -204,7 +203,6 @@ impl Partition {
     /// The largest epoch with data that is not above `epoch`, and where it ends: at the first offset of
     /// the next one, or at the high watermark. An epoch below all that is known ends where those begin
     /// (as in Kafka). None: no data at all. Whether `epoch` is one of the future is the caller's question.
-    #[allow(dead_code, reason = "the next face, Kafka's, asks for it")]
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch, high_watermark: Offset) -> Option<EpochEnd> {
         let first = self.epochs.first()?;
         let after = self.epochs.partition_point(|start| start.epoch <= epoch);

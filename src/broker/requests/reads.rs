@@ -72,7 +72,6 @@ pub enum OffsetAt {
     /// The first record with this timestamp or a later one; else the high watermark.
     Time(WallMs),
     /// The first of the records that have the largest timestamp of all that are kept; else the high watermark.
-    #[allow(dead_code, reason = "Kafka's ListOffsets has it from version 7 on")]
     MaxTimestamp,
 }
 

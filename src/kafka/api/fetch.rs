@@ -11,6 +11,7 @@ use super::{
         call::{check_partitions, decode},
         client::{Asked, Begun, CALLER, Closing, Lane},
         codes::{self, Code},
+        limits,
         segments::Segments,
         views::{Endpoint, leader_endpoint},
         wire::{self, FetchRequest, KafkaMessage, StrBytes, Uuid, fetch_request::FetchTopic},
@@ -122,32 +123,50 @@ fn wanted_topic(asked: &Asked, topic: FetchTopic) -> WantedTopic {
     WantedTopic { partitions: partitions.collect(), name: topic.topic, id: topic.topic_id }
 }
 
-/// What is there now, and else what comes within the wait, which holds no room meanwhile.
+/// What is there now, and else what comes within the wait, which holds no room meanwhile. What comes is counted before
+/// it is handed on; where there is no room for all that may come, it is a small answer instead of a late one, so that
+/// clients which do not take theirs keep nobody else from reading.
 async fn fetch(asked: &Asked, wanted: &Wanted) -> Result<(Vec<Result<Fetched, FetchError>>, Option<Held>), Closing> {
     let broker = &asked.client.shared.broker;
     let partitions: Vec<_> =
         wanted.topics.iter().flat_map(|topic| &topic.partitions).filter_map(|known| known.fetch.clone()).collect();
     let has_unknown = wanted.topics.iter().flat_map(|topic| &topic.partitions).any(|known| known.fetch.is_none());
-    let room = broker.answer_room();
     let Wanted { bytes_min, bytes_max, wait, .. } = *wanted;
     let wait = if has_unknown { Duration::ZERO } else { wait };
-    let crowded = |_| Closing::Slow;
-    let mut held = room.hold(bytes_max, &asked.client.closer).await.map_err(crowded)?;
-    let now = FetchManyRequest { partitions: partitions.clone(), bytes_min, bytes_max, wait: Duration::ZERO };
-    let fetched = broker.fetch_many(&CALLER, now).await;
-    let bytes = bytes_of(&fetched);
-    if bytes >= bytes_min || wait.is_zero() || fetched.iter().any(Result::is_err) {
-        held.shrink(bytes);
-        return Ok((fetched, (bytes > 0).then_some(held)));
-    }
-    drop(held);
-    let later = FetchManyRequest { partitions, bytes_min, bytes_max, wait };
-    let fetched = broker.fetch_many(&CALLER, later).await;
-    let held = match bytes_of(&fetched) {
-        0 => None,
-        bytes => Some(room.hold(bytes, &asked.client.closer).await.map_err(crowded)?),
+    let read = async |bytes_max, wait| {
+        let request = FetchManyRequest { partitions: partitions.clone(), bytes_min, bytes_max, wait };
+        broker.fetch_many(&CALLER, request).await
     };
-    Ok((fetched, held))
+    let (room, closer) = (broker.answer_room(), &asked.client.closer);
+    let mut held = room.try_hold(bytes_max, closer);
+    let small = bytes_max.min(limits::FETCH_SMALL_BYTES);
+    let most = if held.is_some() { bytes_max } else { small };
+    let mut fetched = read(most, Duration::ZERO).await;
+    let is_enough = bytes_of(&fetched) >= bytes_min.min(most) || fetched.iter().any(Result::is_err);
+    if !is_enough && !wait.is_zero() {
+        held = None;
+        fetched = read(bytes_max, wait).await;
+    }
+    // One batch comes whole, however large. Twice at most: the second time the room is there.
+    loop {
+        let bytes = bytes_of(&fetched);
+        if bytes == 0 {
+            return Ok((fetched, None));
+        }
+        if let Some(mut held) = held.take().filter(|held| held.is_enough_for(bytes)) {
+            held.shrink(bytes);
+            return Ok((fetched, Some(held)));
+        }
+        held = room.try_hold(bytes, closer);
+        if held.is_none() {
+            // Whoever waits holds nothing meanwhile, and reads again: as much as there is room for soon.
+            let largest = fetched.iter().flatten().flat_map(|fetched| &fetched.batches).map(Bytes::len).max();
+            let again = small.max(largest.unwrap_or(0)).min(bytes);
+            drop(fetched);
+            held = Some(room.hold(again, closer).await.map_err(Closing::Crowded)?);
+            fetched = read(again, Duration::ZERO).await;
+        }
+    }
 }
 
 fn bytes_of(fetched: &[Result<Fetched, FetchError>]) -> usize {

@@ -77,3 +77,32 @@ async fn what_was_sent_before_a_client_left_is_appended() {
     .await;
     assert!(other.is_silent().await);
 }
+
+#[tokio::test]
+async fn clients_that_take_no_answers_keep_nobody_from_reading() {
+    let alone = Alone::start(1_220).await;
+    alone.cluster.create_on("t", 1, 1).await;
+    alone.cluster.led_by("t").await;
+    let id = alone.broker().topic_id("t").unwrap();
+    let mut wire = alone.face.connect();
+    let large = "x".repeat(400_000);
+    for _ in 0..4 {
+        wire.ask(9, &produce(9, "t", id, -1, batch(&[&large]))).await;
+    }
+    let room = alone.broker().answer_room();
+    // All the room but what a small answer takes is held by somebody who takes nothing.
+    let free = 1 << 20;
+    let closer = std::sync::Arc::default();
+    let mut kept = Vec::new();
+    while room.try_hold(free, &closer).is_some() {
+        kept.push(room.try_hold(free, &closer).expect("there was room"));
+    }
+    let mut request = fetch(12, "t", id, 0, 0);
+    request.max_bytes = 8 << 20;
+    request.topics[0].partitions[0].partition_max_bytes = 8 << 20;
+    drop(kept.pop());
+    let asked = tokio::time::Instant::now();
+    let answer = wire.ask(12, &request).await;
+    assert_eq!(values(answer.responses[0].partitions[0].records.clone().unwrap()).len(), 1, "a small answer");
+    assert!(asked.elapsed() < std::time::Duration::from_secs(10), "it did not wait for the others");
+}
