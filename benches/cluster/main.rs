@@ -1,9 +1,10 @@
 //! What three real brokers on this machine do: produce, consume, commits, idle partitions, restarts.
 //!
 //! ```text
-//! cargo bench --bench cluster                                    everything, about 12 minutes
+//! cargo bench --bench cluster                                    everything, about 14 minutes
 //! cargo bench --bench cluster -- --list                          what there is to measure
 //! cargo bench --bench cluster -- --only produce-16,one-at-a-time some of it
+//! cargo bench --bench cluster -- --face kafka                    what goes through Kafka's listener
 //! cargo bench --bench cluster -- --against target/bench/cluster-....json
 //! cargo bench --bench cluster -- --against-binary ../old/flotilla --rounds 3 --at-least 0.97
 //! cargo test --bench cluster                                     the short form: does it all still work?
@@ -11,10 +12,11 @@
 //!
 //! Prints one table, and keeps every figure of every round as JSON below `target/bench`. `FLOTILLA_BIN` names the
 //! binary that is measured, else it is the one that cargo builds with this bench. The client is `flotilla bench` of
-//! the same binary. Figures of two machines, or of two hours, say little: compare binaries in one run.
+//! the same binary; of Kafka's listener, one of the bench's own (`kafka`). Figures of two machines, or of two hours, say little: compare binaries in one run.
 
 mod cold;
 mod figures;
+mod kafka;
 mod kept;
 mod options;
 mod processes;
@@ -34,7 +36,7 @@ use site::Sites;
 fn main() -> ExitCode {
     let options = Options::from_command_line();
     if options.list {
-        SCENARIOS.iter().for_each(|scenario| println!("{:16} {}", scenario.name, scenario.what));
+        SCENARIOS.iter().for_each(|scenario| println!("{:20} {}", scenario.name, scenario.what));
         return ExitCode::SUCCESS;
     }
     let wanted = match options.wanted() {

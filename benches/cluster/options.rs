@@ -2,9 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
-use crate::scenarios::{SCENARIOS, Scenario};
+use crate::scenarios::{KAFKA_PREFIX, SCENARIOS, Scenario};
 
 /// Measures a cluster of three real brokers on this machine.
 #[derive(Parser)]
@@ -12,6 +12,9 @@ pub struct Options {
     /// Only these scenarios: names, or parts of names.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub only: Vec<String>,
+    /// Which listeners are measured. A binary from before there was Kafka's has only the other.
+    #[arg(long, value_enum, default_value_t)]
+    pub face: FaceArg,
     /// List the scenarios and measure nothing.
     #[arg(long)]
     pub list: bool,
@@ -41,6 +44,24 @@ pub struct Options {
     bench: bool,
     #[arg(skip)]
     pub form: Form,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum FaceArg {
+    Grpc,
+    Kafka,
+    #[default]
+    Both,
+}
+
+impl FaceArg {
+    fn has(self, scenario: &Scenario) -> bool {
+        match self {
+            FaceArg::Grpc => !scenario.name.starts_with(KAFKA_PREFIX),
+            FaceArg::Kafka => scenario.name.starts_with(KAFKA_PREFIX),
+            FaceArg::Both => true,
+        }
+    }
 }
 
 /// How much is measured of each scenario.
@@ -100,13 +121,15 @@ impl Options {
         options
     }
 
-    /// The scenarios asked for. A whole name means that one alone.
+    /// The scenarios asked for, in the faces asked for. A whole name means that one alone, through each of them.
     pub fn wanted(&self) -> Result<Vec<&'static Scenario>, String> {
+        let offered: Vec<&Scenario> = SCENARIOS.iter().filter(|scenario| self.face.has(scenario)).collect();
         let mut wanted: Vec<&Scenario> = vec![];
         for part in &self.only {
-            let whole = SCENARIOS.iter().filter(|scenario| scenario.name == part);
+            let is_whole = |name: &str| name == part || name.strip_prefix(KAFKA_PREFIX) == Some(part);
+            let whole = offered.iter().copied().filter(|scenario| is_whole(scenario.name));
             let found: Vec<&Scenario> = whole.collect();
-            let parts = || SCENARIOS.iter().filter(|scenario| scenario.name.contains(part.as_str())).collect();
+            let parts = || offered.iter().copied().filter(|scenario| scenario.name.contains(part.as_str())).collect();
             let found = if found.is_empty() { parts() } else { found };
             if found.is_empty() {
                 return Err(format!("no scenario has {part:?} in its name; --list shows them"));
@@ -114,6 +137,6 @@ impl Options {
             wanted.extend(found);
         }
         let all = self.only.is_empty();
-        Ok(SCENARIOS.iter().filter(|s| all || wanted.iter().any(|wanted| wanted.name == s.name)).collect())
+        Ok(offered.into_iter().filter(|s| all || wanted.iter().any(|wanted| wanted.name == s.name)).collect())
     }
 }

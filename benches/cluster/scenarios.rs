@@ -2,7 +2,7 @@
 
 use crate::{
     figures::Figure,
-    work::{Ending, Produce, Work},
+    work::{Ending, KafkaProduce, Produce, Work},
 };
 
 pub struct Scenario {
@@ -13,6 +13,8 @@ pub struct Scenario {
     pub work: Work,
 }
 
+/// What the names of those begin with that go through Kafka's listener.
+pub const KAFKA_PREFIX: &str = "kafka-";
 /// 10 MB/s in records of 1 KiB.
 pub const OFFERED_RATE: u64 = 9_766;
 /// Records outstanding: enough that a client waits for brokers, with few partitions and with many.
@@ -22,6 +24,11 @@ const MANY_IN_FLIGHT: u64 = 32_768;
 /// As fast as it goes.
 const fn produce(partitions: u32, size: &'static str, in_flight: u64) -> Work {
     Work::Produce(Produce { partitions, size, in_flight, rate: 0 })
+}
+
+/// Records of 1 KiB through Kafka's listener.
+const fn kafka_produce(partitions: u32, in_flight: u64) -> Work {
+    Work::KafkaProduce(KafkaProduce { partitions, size: 1_024, in_flight })
 }
 
 const fn scenario(name: &'static str, judged_by: Figure, work: Work, what: &'static str) -> Scenario {
@@ -44,6 +51,30 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("offered-10MB", Figure::P99Ms, OFFERED, "1 KiB to 16 partitions, 10 MB/s of it"),
     scenario("consume-memory", Figure::RecordsPerS, Work::ConsumeWarm, "16 partitions that were just written"),
     scenario("consume-disk", Figure::RecordsPerS, Work::ConsumeCold, "16 partitions after a restart, caches dropped"),
+    scenario(
+        "kafka-produce-16",
+        Figure::RecordsPerS,
+        kafka_produce(16, FEW_IN_FLIGHT),
+        "1 KiB to 16 partitions, Kafka's protocol",
+    ),
+    scenario(
+        "kafka-produce-256",
+        Figure::RecordsPerS,
+        kafka_produce(256, MANY_IN_FLIGHT),
+        "1 KiB to 256 partitions, Kafka's protocol",
+    ),
+    scenario(
+        "kafka-one-at-a-time",
+        Figure::P50Ms,
+        kafka_produce(1, 1),
+        "1 KiB to 1 partition, one after the other, Kafka's protocol",
+    ),
+    scenario(
+        "kafka-consume-disk",
+        Figure::RecordsPerS,
+        Work::KafkaConsumeCold,
+        "16 partitions after a restart, caches dropped, Kafka's protocol",
+    ),
     scenario("e2e-10MB", Figure::P99Ms, Work::EndToEnd, "1 KiB through 16 partitions to its consumer, 10 MB/s of it"),
     scenario("commit", Figure::P99Ms, Work::Commit, "groups of one member, 500 commits/s in all"),
     scenario("idle-1000", Figure::Cores, Work::Idle { partitions: 1_000 }, "1,000 partitions that nobody uses"),

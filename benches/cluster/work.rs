@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::{
     cold::drop_caches,
     figures::{Figure, Figures},
+    kafka,
     options::Form,
     processes::Usage,
     scenarios::OFFERED_RATE,
@@ -23,11 +24,13 @@ use crate::{
 };
 
 /// For anything but the measuring itself.
-const SLACK: Duration = Duration::from_secs(600);
+pub const SLACK: Duration = Duration::from_secs(600);
 /// A thousand partitions take a minute to make where there is little CPU.
 const TIMEOUT: &str = "290s";
 /// Of a topic that is read or that fills a broker.
 const PARTITIONS: u32 = 16;
+/// What each record has that a topic is filled with.
+const FILLED_BYTES: usize = 1_024;
 /// The broker that is ended and started again.
 const RESTARTED: u64 = 2;
 /// Commits per second of all groups.
@@ -41,8 +44,17 @@ pub struct Produce {
     pub rate: u64,
 }
 
+/// The same through Kafka's listener, with [`kafka`]'s own client.
+pub struct KafkaProduce {
+    pub partitions: u32,
+    pub size: usize,
+    pub in_flight: u64,
+}
+
 pub enum Work {
     Produce(Produce),
+    KafkaProduce(KafkaProduce),
+    KafkaConsumeCold,
     ConsumeWarm,
     ConsumeCold,
     EndToEnd,
@@ -61,8 +73,17 @@ impl Work {
     pub fn measure(&self, cluster: &Cluster, form: &Form) -> Figures {
         match self {
             Work::Produce(load) => produce(load, cluster, form),
+            Work::KafkaProduce(KafkaProduce { partitions, size, in_flight }) => {
+                kafka::produce((*partitions).min(form.partitions_max), *size, *in_flight, cluster, form)
+            }
             Work::ConsumeWarm => consume_warm(cluster, form),
-            Work::ConsumeCold => consume_cold(cluster, form),
+            Work::ConsumeCold => consume_cold(cluster, form, |topic| {
+                let before = Usage::of(cluster);
+                let mut figures = bench(cluster, &["consume", "-t", topic]);
+                figures.set(Figure::ReadPerByte, read_per_byte(cluster, &before, form.filled_records));
+                figures
+            }),
+            Work::KafkaConsumeCold => consume_cold(cluster, form, |topic| kafka::consume(topic, FILLED_BYTES, cluster)),
             Work::EndToEnd => end_to_end(cluster, form),
             Work::Commit => commit(cluster, form),
             Work::Idle { partitions } => idle(*partitions, cluster, form),
@@ -101,7 +122,7 @@ fn consume_warm(cluster: &Cluster, form: &Form) -> Figures {
 }
 
 /// A start empties the brokers' own caches, and the kernel's is dropped before and after it: a start reads, too.
-fn consume_cold(cluster: &Cluster, form: &Form) -> Figures {
+fn consume_cold(cluster: &Cluster, form: &Form, consume: impl FnOnce(&str) -> Figures) -> Figures {
     const TOPIC: &str = "cold";
     fill(cluster, TOPIC, form.filled_records);
     cluster.local(&["stop"]);
@@ -109,9 +130,7 @@ fn consume_cold(cluster: &Cluster, form: &Form) -> Figures {
     cluster.local(&["start"]);
     cluster.cli.wait_healthy();
     drop_all_caches(cluster);
-    let before = Usage::of(cluster);
-    let mut figures = bench(cluster, &["consume", "-t", TOPIC]);
-    figures.set(Figure::ReadPerByte, read_per_byte(cluster, &before, form.filled_records));
+    let figures = consume(TOPIC);
     delete(cluster, TOPIC);
     figures
 }
@@ -178,16 +197,16 @@ fn bench(cluster: &Cluster, args: &[&str]) -> Figures {
 
 fn read_per_byte(cluster: &Cluster, before: &Usage, records: u64) -> f64 {
     let read = Usage::of(cluster).read.saturating_sub(before.read);
-    read as f64 / (records * 1_024) as f64
+    read as f64 / (records * FILLED_BYTES as u64) as f64
 }
 
-fn create(cluster: &Cluster, topic: &str, partitions: u32) {
+pub fn create(cluster: &Cluster, topic: &str, partitions: u32) {
     let (partitions, replicas) = (partitions.to_string(), NODES.to_string());
     let args = ["topic", "create", topic, "-p", &partitions, "-r", &replicas, "--wait", "--timeout", TIMEOUT];
     run(&mut cluster.cli.brokered(&args), b"", SLACK).ok();
 }
 
-fn delete(cluster: &Cluster, topic: &str) {
+pub fn delete(cluster: &Cluster, topic: &str) {
     run(&mut cluster.cli.brokered(&["topic", "delete", topic]), b"", SLACK).ok();
 }
 
@@ -205,8 +224,8 @@ fn fill(cluster: &Cluster, topic: &str, records: u64) {
 }
 
 fn write_records(input: ChildStdin, records: u64) -> std::io::Result<()> {
-    let mut record = [b'x'; 1_025];
-    record[1_024] = b'\n';
+    let mut record = [b'x'; FILLED_BYTES + 1];
+    record[FILLED_BYTES] = b'\n';
     let mut input = BufWriter::with_capacity(1 << 20, input);
     for _ in 0..records {
         input.write_all(&record)?;

@@ -428,9 +428,9 @@ impl Drop for Cluster {
     }
 }
 
-/// From /proc: what Linux counts in hundredths of a second.
+/// The CPU time that a process has used, from /proc: what Linux counts in hundredths of a second.
 #[track_caller]
-fn cpu_seconds(pid: u32) -> f64 {
+pub fn cpu_seconds(pid: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_else(|error| panic!("process {pid}: {error}"));
     // Behind the name, which is in parentheses and may hold anything: utime and stime are its 12th and 13th.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
