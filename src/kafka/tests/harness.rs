@@ -13,7 +13,7 @@ use kafka_wire::{
 };
 use kafka_wire_core::{ApiVersion, DecodeLimits, Decoder, KafkaDecode, KafkaEncode};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
     time::timeout,
 };
@@ -29,20 +29,20 @@ use crate::{
 };
 
 /// What a connection in memory holds in each direction.
-const PIPE_BYTES: usize = 64 << 10;
+pub const PIPE_BYTES: usize = 64 << 10;
 /// Connections that the listener has not accepted yet.
 const OPENED_MAX: usize = 1_024;
 
 /// Accepts what is put into it.
 struct Pipes {
-    opened: mpsc::Receiver<DuplexStream>,
+    opened: mpsc::Receiver<Box<dyn Stream>>,
 }
 
 impl Listener for Pipes {
     fn accept(&mut self) -> NetFuture<'_, (Box<dyn Stream>, SocketAddr)> {
         Box::pin(async move {
             match self.opened.recv().await {
-                Some(stream) => Ok((Box::new(stream) as Box<dyn Stream>, ([192, 0, 2, 1], 4321).into())),
+                Some(stream) => Ok((stream, ([192, 0, 2, 1], 4321).into())),
                 None => std::future::pending().await,
             }
         })
@@ -55,7 +55,7 @@ impl Listener for Pipes {
 
 /// Kafka's listener of one broker. It ends with this.
 pub struct Face {
-    open: mpsc::Sender<DuplexStream>,
+    open: mpsc::Sender<Box<dyn Stream>>,
     _stop: DropGuard,
 }
 
@@ -80,8 +80,13 @@ impl Face {
 
     pub fn connect(&self) -> Wire {
         let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
-        self.open.try_send(theirs).expect("the listener runs, and takes them");
-        Wire { stream: ours, next: AtomicI32::new(1) }
+        self.accept(Box::new(theirs));
+        Wire::over(Box::new(ours))
+    }
+
+    /// Serves a stream, whatever it is made of.
+    pub fn accept(&self, stream: Box<dyn Stream>) {
+        self.open.try_send(stream).expect("the listener runs, and takes them");
     }
 }
 
@@ -106,11 +111,16 @@ impl Alone {
 
 /// One connection.
 pub struct Wire {
-    stream: DuplexStream,
+    stream: Box<dyn Stream>,
     next: AtomicI32,
 }
 
 impl Wire {
+    /// A client on its end of a stream.
+    pub fn over(stream: Box<dyn Stream>) -> Wire {
+        Wire { stream, next: AtomicI32::new(1) }
+    }
+
     /// Asks, and waits for the answer.
     pub async fn ask<R: RequestResponsePair>(&mut self, version: i16, request: &R) -> R::Response {
         let asked = self.send(version, request).await;
@@ -126,7 +136,12 @@ impl Wire {
     }
 
     pub async fn write(&mut self, bytes: &[u8]) {
-        timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("it is taken").expect("it is open");
+        let written = async {
+            self.stream.write_all(bytes).await?;
+            // TLS keeps what the stream below did not take yet.
+            self.stream.flush().await
+        };
+        timeout(PATIENCE, written).await.expect("it is taken").expect("it is open");
     }
 
     /// The next answer, which must be that of `asked`.

@@ -9,3 +9,4 @@ pub mod harness;
 mod operators;
 mod order;
 mod strangers;
+mod tls;
