@@ -18,20 +18,40 @@ TOOLS = "4.2.0"
 SLF4J = ("org.slf4j", "slf4j-simple", "1.7.36")
 
 
+# For one command of a package manager: a registry that cannot be reached must end the run, not hold it up.
+COMMAND_SECONDS = 240
+# librdkafka and what else is compiled, with one job.
+RUST_SECONDS = 1200
+
+
 class NotInstalled(Exception):
     pass
 
 
-def run(*command, **options):
+def run(*command, seconds=COMMAND_SECONDS, **options):
     """Quiet unless it fails."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    shown, quiet = " ".join(map(str, command)), {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    try:
+        done = subprocess.run(command, text=True, timeout=seconds, **quiet, **options)
+    except subprocess.TimeoutExpired as late:
+        raise NotInstalled(f"{shown}: not done after {seconds} s") from late
     if done.returncode != 0:
-        raise NotInstalled(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stdout[-3000:]}")
+        raise NotInstalled(f"{shown}: exit {done.returncode}\n{done.stdout[-3000:]}")
 
 
 def need(program, package):
     if not shutil.which(program):
         raise NotInstalled(f"{program} is missing; on Debian: apt-get install {package}")
+
+
+def debian(program, *packages):
+    """Installs what the quick clients need beside their own package manager, if it is missing."""
+    if shutil.which(program):
+        return
+    print(f"test-clients: installing with apt-get: {' '.join(packages)}", file=sys.stderr)
+    root = [] if os.geteuid() == 0 else ["sudo"]
+    run(*root, "apt-get", "update", "-q")
+    run(*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-q", "--no-install-recommends", *packages)
 
 
 def once(name, files, work):
@@ -49,9 +69,7 @@ def once(name, files, work):
 
 def kcat():
     """From Debian, whatever its version: that old one is what people have."""
-    if not shutil.which("kcat"):
-        run("apt-get", "update", "-q")
-        run("apt-get", "install", "-y", "-q", "--no-install-recommends", "kcat")
+    debian("kcat", "kcat")
 
 
 def python(program):
@@ -96,14 +114,14 @@ def rust(program):
     # Not the flags of the broker's own build, and one job: it is not alone on the machine.
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("RUSTFLAGS", "CARGO"))}
     asked = ["cargo", "build", "--locked", "-q", "-j", "1", "--target-dir", target]
-    build = lambda: run(*asked, cwd=HERE / "rust", env=environment)
+    build = lambda: run(*asked, seconds=RUST_SECONDS, cwd=HERE / "rust", env=environment)
     once("rust", [HERE / "rust/Cargo.lock", *sources], build)
     return [target / "debug" / program]
 
 
 def jars(name, *artifacts):
     """What these need at run time, from Maven's repository; their class path."""
-    need("mvn", "maven")
+    debian("mvn", "maven")
     home = CACHE / name
     entry = "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>"
     entries = "".join(entry.format(*artifact) for artifact in [*artifacts, SLF4J])
@@ -122,7 +140,7 @@ def jars(name, *artifacts):
 
 
 def java(version):
-    need("javac", "default-jdk-headless")
+    debian("javac", "default-jdk-headless")
     path = jars(f"java-{version}", ("org.apache.kafka", "kafka-clients", version))
     source, classes = HERE / "java/Client.java", CACHE / f"java-{version}-classes"
     once(f"java-{version}-classes", [source], lambda: run("javac", "-cp", path, "-d", classes, source))
