@@ -8,9 +8,9 @@ use super::{
     client::{Answering, Asked, Begun, Closing, Lane, Served},
     limits,
     segments::Segments,
-    wire::{self, KafkaRequest, RequestResponsePair},
+    wire::{self, KafkaRequest, RequestResponsePair, RetainedSize},
 };
-use crate::broker::held::Held;
+use crate::broker::held::{Held, Leaving};
 
 /// An API that is answered by one message.
 pub(super) trait KafkaApi: 'static {
@@ -97,10 +97,12 @@ fn begin_simple<A: KafkaApi>(asked: Asked, decoder: Decoder, held: Held) -> BoxF
 fn begin_waiting<A: WaitingApi>(
     asked: Asked,
     decoder: Decoder,
-    held: Held,
+    mut held: Held,
 ) -> BoxFuture<'static, Result<Begun, Closing>> {
     let gone = asked.client.gone.clone();
     let begun = decode_bounded::<A>(decoder, asked.version).map(|request| {
+        // It may wait for minutes: with what it has become, and not with the most that it could have.
+        held.shrink(request.retained_size().heap_bytes());
         let answering = answer::<A>(asked, request, held);
         let answering = async move { gone.run_until_cancelled(answering).await.unwrap_or(Err(Closing::Gone)) };
         Begun { lane: A::LANE, answering: answering.boxed() }
@@ -110,12 +112,29 @@ fn begin_waiting<A: WaitingApi>(
 
 fn answer<A: KafkaApi>(asked: Asked, request: A::Request, held: Held) -> Answering {
     async move {
-        let response = A::answer(&asked, request).await;
-        let answer = encode(&asked, &response);
+        let bytes = encoded(&asked, &A::answer(&asked, request).await)?;
+        let answer = counted(&asked, bytes).await?;
         drop(held);
-        answer.map(Some)
+        Ok(Some(Segments::from(answer)))
     }
     .boxed()
+}
+
+/// An answer that a client may leave untaken for long counts with all others of the node, unless it is small.
+async fn counted(asked: &Asked, answer: Bytes) -> Result<Bytes, Closing> {
+    if answer.len() <= limits::ANSWER_UNCOUNTED_BYTES {
+        return Ok(answer);
+    }
+    let client = &asked.client;
+    let held = client.shared.broker.answer_room().hold(answer.len(), &client.closer).await;
+    Ok(keeping(Some(held.map_err(Closing::Crowded)?), answer))
+}
+
+/// Bytes that keep an answer's room until they are written.
+pub(super) fn keeping(held: Option<Held>, bytes: Bytes) -> Bytes {
+    let leaving = Leaving::default();
+    held.into_iter().for_each(|held| leaving.put(held));
+    leaving.attach(bytes)
 }
 
 fn decode_bounded<A: KafkaApi>(decoder: Decoder, version: i16) -> Result<A::Request, Closing> {
@@ -141,9 +160,13 @@ pub(super) fn unreadable(api: &'static str, error: kafka_wire_core::DecodeError)
 
 /// An answer to what was asked, at its version.
 pub(super) fn encode<M: wire::KafkaResponse>(asked: &Asked, response: &M) -> Result<Segments, Closing> {
+    encoded(asked, response).map(Segments::from)
+}
+
+fn encoded<M: wire::KafkaResponse>(asked: &Asked, response: &M) -> Result<Bytes, Closing> {
     let Asked { correlation, version, .. } = *asked;
     let bytes = wire::encode(correlation, version, response);
-    bytes.map(Segments::from).map_err(|cause| Closing::Unwritable { api: M::NAME, version, cause })
+    bytes.map_err(|cause| Closing::Unwritable { api: M::NAME, version, cause })
 }
 
 #[cfg(test)]

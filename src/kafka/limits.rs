@@ -13,7 +13,8 @@ pub const REQUEST_BYTES_MAX: usize = 3 << 20;
 /// Bytes of Produce requests that have begun to arrive, of the whole node. Once they are here they count against the
 /// produce budget instead.
 pub const PRODUCE_ARRIVING_BYTES_MAX: usize = 112 << 20;
-/// The same of all other requests, until they are answered, at [`DECODED_PER_BYTE`] bytes each.
+/// The same of all other requests, until they are answered, at [`DECODED_PER_BYTE`] for each of their bytes; those that
+/// wait for their group, at what they have become.
 pub const REQUESTS_BYTES_MAX: usize = 72 << 20;
 /// What a byte on the wire may become in memory: an element of an array takes a few bytes there, and some eighty here.
 pub const DECODED_PER_BYTE: usize = 16;
@@ -35,6 +36,10 @@ pub const IN_FLIGHT_MAX: usize = 256;
 /// Answers that are ready leave in one write, up to so many bytes and pieces.
 pub const WRITE_BYTES: usize = 1 << 20;
 pub const WRITE_PIECES: usize = 1_024;
+
+/// An answer that is larger than this counts with all that are not taken: a connection has at most [`IN_FLIGHT_MAX`] that
+/// do not. A Fetch's always counts; those of Produce and OffsetCommit, which are shorter than what they answer, never do.
+pub const ANSWER_UNCOUNTED_BYTES: usize = 4 << 10;
 
 /// A Fetch answer while the node has no room for one of the size asked for.
 pub use crate::broker::ANSWER_SMALL_BYTES as FETCH_SMALL_BYTES;

@@ -7,16 +7,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_wire_core::EncodeError;
 
 use super::super::{
+    call::keeping,
     client::{Asked, Closing},
     codes::Code,
     segments::Segments,
     views::Endpoint,
     wire::{self, FetchResponse, Uuid},
 };
-use crate::{
-    broker::held::{Held, Leaving},
-    types::Offset,
-};
+use crate::{broker::held::Held, types::Offset};
 
 /// A batch of at most so many bytes is copied: to write it as a piece of its own costs more.
 const COPIED_BYTES: usize = 512;
@@ -233,11 +231,4 @@ fn size(count: usize) -> i32 {
 
 fn unwritable(version: i16, cause: EncodeError) -> Closing {
     Closing::Unwritable { api: "Fetch", version, cause }
-}
-
-/// Bytes that keep an answer's room until they are written.
-fn keeping(held: Option<Held>, bytes: Bytes) -> Bytes {
-    let leaving = Leaving::default();
-    held.into_iter().for_each(|held| leaving.put(held));
-    leaving.attach(bytes)
 }

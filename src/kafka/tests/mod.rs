@@ -8,5 +8,6 @@ mod groups;
 pub mod harness;
 mod operators;
 mod order;
+mod rooms;
 mod strangers;
 mod tls;
