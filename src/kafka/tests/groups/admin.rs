@@ -109,3 +109,37 @@ async fn offsets_are_deleted_where_no_member_reads() {
     let answer = wire.ask(0, &of("unheard-of")).await;
     assert_eq!((answer.error_code, answer.topics.len()), (Code::GroupIdNotFound.value(), 0));
 }
+
+#[tokio::test]
+async fn offsets_are_not_deleted_where_kafka_refuses_it() {
+    let (alone, id) = with_topic(8_650).await;
+    let mut nobody = Consumer::of(&alone.face, "bare", Versions::newest());
+    assert_eq!(nobody.commit(id, &[(0, 1, "")]).await, [0]);
+    let of = |group: &str, places: &[(&str, i32)]| {
+        let topics = places.iter().map(|(topic, partition)| {
+            let partition = message!(OffsetDeleteRequestPartition { partition_index: *partition });
+            message!(OffsetDeleteRequestTopic { name: (*topic).into(), partitions: vec![partition] })
+        });
+        message!(OffsetDeleteRequest { group_id: group.into(), topics: topics.collect() })
+    };
+    let mut wire = alone.face.connect();
+    let long = "x".repeat(10_000);
+    let unknown = [("unheard-of", 0), ("t", 2), ("t", -1), ("", 0), (long.as_str(), 0)];
+    let answer = wire.ask(0, &of("bare", &[&unknown[..], &[("t", 0)]].concat())).await;
+    let codes: Vec<_> = answer.topics.iter().map(|topic| topic.partitions[0].error_code).collect();
+    let no_such = Code::UnknownTopicOrPartition.value();
+    assert_eq!((answer.error_code, codes), (0, vec![no_such, no_such, no_such, no_such, no_such, 0]));
+    assert_eq!(nobody.committed(id, &[0]).await, [(0, -1, 0, String::new())], "the others hold it up no longer");
+    for places in [&unknown[..], &[]] {
+        let answer = wire.ask(0, &of("unheard-of", places)).await;
+        assert_eq!((answer.error_code, answer.topics.len()), (Code::GroupIdNotFound.value(), 0));
+    }
+    // Of members that are no consumers nobody knows what they read.
+    let mut worker = Consumer::of(&alone.face, "connect", Versions::newest());
+    let mut join = worker.join_request();
+    join.protocol_type = "connect".into();
+    join.member_id = worker.wire.ask(9, &join).await.member_id;
+    assert_eq!(worker.wire.ask(9, &join).await.error_code, 0);
+    let answer = wire.ask(0, &of("connect", &[("t", 0)])).await;
+    assert_eq!((answer.error_code, answer.topics.len()), (Code::NonEmptyGroup.value(), 0));
+}

@@ -3,10 +3,15 @@
 use super::{
     super::super::{
         codes::Code,
-        wire::{JoinGroupRequest, SyncGroupRequest, message},
+        limits,
+        wire::{
+            JoinGroupRequest, OffsetFetchRequest, SyncGroupRequest, message,
+            offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics},
+        },
     },
     Consumer, Versions, with_topic,
 };
+use crate::group::limits::OFFSET_METADATA_BYTES_MAX;
 
 #[tokio::test]
 async fn a_join_is_refused_at_every_version() {
@@ -65,4 +70,45 @@ fn sync(member: &str) -> SyncGroupRequest {
         protocol_type: Some("consumer".into()),
         protocol_name: Some("range".into()),
     })
+}
+
+/// What there is no room for in one answer is a refusal that every version can be made to tell.
+#[tokio::test]
+async fn offsets_are_refused_by_partition_then_as_a_whole_then_by_group() {
+    let (alone, id) = with_topic(8_900).await;
+    let metadata = "x".repeat(OFFSET_METADATA_BYTES_MAX);
+    let mut nobody = Consumer::of(&alone.face, "g", Versions::of_age(9));
+    assert_eq!(nobody.commit(id, &[(0, 3, &metadata)]).await, [0]);
+    let too_many = limits::GROUPS_ANSWER_BYTES_MAX / OFFSET_METADATA_BYTES_MAX + 1;
+    let refused = Code::InvalidRequest.value();
+    for version in 1..=10 {
+        let mut request = message!(OffsetFetchRequest {});
+        if version >= 8 {
+            let topic = message!(OffsetFetchRequestTopics {
+                name: "t".into(),
+                topic_id: id,
+                partition_indexes: vec![0; too_many],
+            });
+            let group = |topics| message!(OffsetFetchRequestGroup { group_id: "g".into(), topics: topics });
+            request.groups = vec![group(Some(vec![topic])), group(None)];
+        } else {
+            let topic = message!(OffsetFetchRequestTopic { name: "t".into(), partition_indexes: vec![0; too_many] });
+            (request.group_id, request.topics) = ("g".into(), Some(vec![topic]));
+        }
+        let answer = nobody.wire.ask(version, &request).await;
+        match version {
+            1 => {
+                let [topic] = &answer.topics[..] else { panic!("{} topics", answer.topics.len()) };
+                assert_eq!((answer.error_code, topic.partitions.len()), (0, too_many));
+                let said =
+                    topic.partitions.iter().map(|at| (at.error_code, at.committed_offset, at.metadata.as_deref()));
+                assert!(said.clone().all(|said| said == (refused, -1, Some(""))), "{:?}", said.clone().next());
+            }
+            2..=7 => assert_eq!((answer.error_code, answer.topics.len()), (refused, 0), "version {version}"),
+            _ => {
+                let said: Vec<_> = answer.groups.iter().map(|group| (group.error_code, group.topics.len())).collect();
+                assert_eq!((answer.error_code, said), (0, vec![(refused, 0), (0, 1)]), "version {version}");
+            }
+        }
+    }
 }
