@@ -4,6 +4,7 @@ mod admin;
 mod answers;
 mod data;
 mod fuzz;
+mod golden;
 mod groups;
 pub mod harness;
 mod operators;
