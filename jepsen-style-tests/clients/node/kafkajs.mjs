@@ -3,6 +3,7 @@ import { createRequire } from 'node:module'
 
 import kafkajs from 'kafkajs'
 
+import { main } from './matrix.mjs'
 import * as scenario from './scenario.mjs'
 
 const { CompressionCodecs, CompressionTypes, Kafka, logLevel } = kafkajs
@@ -15,7 +16,7 @@ const LZ4 = require('kafkajs-lz4')
 CompressionCodecs[CompressionTypes.LZ4] = new LZ4().codec
 const CODECS = { none: 'None', gzip: 'GZIP', snappy: 'Snappy', lz4: 'LZ4' }
 
-const { bootstrap, topic, stream } = scenario.parsed()
+const { bootstrap, topic } = scenario.parsed()
 const kafka = new Kafka({
   clientId: 'matrix',
   brokers: bootstrap,
@@ -79,9 +80,10 @@ async function produce(codec, records) {
 // A running member: what it has read, and what it is assigned.
 async function member(groupId) {
   const consumer = kafka.consumer({ groupId })
-  const running = { consumer, got: [], assigned: [] }
+  const running = { consumer, got: [], assigned: () => assigned, close: () => consumer.disconnect() }
+  let assigned = []
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
-    running.assigned = payload.memberAssignment[topic] ?? []
+    assigned = payload.memberAssignment[topic] ?? []
   })
   await consumer.connect()
   await consumer.subscribe({ topic, fromBeginning: true })
@@ -94,85 +96,38 @@ async function member(groupId) {
   return running
 }
 
-async function take(running, count) {
-  await scenario.waitFor(() => running.got.length >= count, `${count} records were read`)
-  return running.got
+function numbers(partitions, name = 'offset') {
+  return partitions.sort((a, b) => a.partition - b.partition).map((told) => Number(told[name]))
 }
 
-async function run() {
-  const report = new scenario.Report(CLIENT, VERSION)
-  const group = `${topic}-group`
-  let sent = []
-  let reader
-  await report.step('create', create)
-  for (const codec of Object.keys(CODECS)) {
-    await report.step(codec, async () => {
-      await produce(codec, scenario.records(codec))
-      sent = sent.concat(scenario.records(codec))
-    })
-  }
-  report.skip('zstd', 'no codec for it in Node 20')
-  await report.step('consume', async () => {
-    reader = await member(group)
-    scenario.compare(sent, await take(reader, sent.length))
-  })
-  await report.step('commit', async () => {
-    const ends = scenario.byPartition(sent).map((records, partition) => ({ topic, partition, offset: `${records.length}` }))
-    await reader.consumer.commitOffsets(ends)
-    await reader.consumer.disconnect()
-    const [{ partitions }] = await withAdmin((admin) => admin.fetchOffsets({ groupId: group, topics: [topic] }))
-    scenario.same(offsets(partitions), ends.map(({ offset }) => offset), 'committed')
-  })
-  await report.step('resume', async () => {
-    const more = scenario.records('none', scenario.RESUMED_RECORDS)
-    await produce('none', more)
-    const second = await member(group)
-    scenario.compare(more, await take(second, more.length))
-    await second.consumer.disconnect()
-    sent = sent.concat(more)
-  })
-  await report.step('rebalance', async () => {
-    const [a, b] = await Promise.all([member(`${group}-two`), member(`${group}-two`)])
-    await scenario.waitFor(() => scenario.shared(a.assigned, b.assigned), 'two members share 3 partitions')
-    await Promise.all([a.consumer.disconnect(), b.consumer.disconnect()])
-  })
-  await report.step('offsets', async () => {
-    const [found, first] = await withAdmin(async (admin) => [
-      await admin.fetchTopicOffsets(topic),
-      await admin.fetchTopicOffsetsByTimestamp(topic, 1),
-    ])
-    const ends = scenario.byPartition(sent).map((records) => `${records.length}`)
-    scenario.same(found.map(({ low }) => low), ['0', '0', '0'], 'beginnings')
-    scenario.same(offsets(found), ends, 'ends')
-    scenario.same(offsets(first), ['0', '0', '0'], 'first since 1970')
-  })
-  report.print()
+async function commit(reader, groupId, ends) {
+  await reader.consumer.commitOffsets(ends.map((end, partition) => ({ topic, partition, offset: `${end}` })))
+  await reader.close()
+  const [{ partitions }] = await withAdmin((admin) => admin.fetchOffsets({ groupId, topics: [topic] }))
+  return numbers(partitions)
 }
 
-function offsets(partitions) {
-  return partitions.sort((a, b) => a.partition - b.partition).map(({ offset }) => offset)
+async function offsets() {
+  const [found, first] = await withAdmin(async (admin) => [
+    await admin.fetchTopicOffsets(topic),
+    await admin.fetchTopicOffsetsByTimestamp(topic, 1),
+  ])
+  return [numbers(found, 'low'), numbers(found), numbers(first)]
 }
 
 // Each batch is for one partition: of a batch for several it forgets those whose new leader has answered for others already,
 // and says that all were sent (against Kafka, too).
-async function long(count) {
-  await create()
-  const told = new scenario.Stream(CLIENT, VERSION, count)
+async function send(told) {
   await withProducer(async (producer) => {
-    for (let i = 0; i < count; i += 20) {
-      const numbers = Array.from({ length: Math.min(20, count - i) }, (_, at) => i + at)
+    for (let i = 0; i < told.count; i += 20) {
+      const sent = Array.from({ length: Math.min(20, told.count - i) }, (_, at) => i + at)
       const partition = (i / 20) % scenario.PARTITIONS
-      const messages = numbers.map((number) => ({ partition, value: `${number}` }))
-      await producer.send({ topic, messages }).then(() => told.ack(numbers), (error) => told.refuse(numbers, error))
+      const messages = sent.map((number) => ({ partition, value: `${number}` }))
+      await producer.send({ topic, messages }).then(() => told.ack(sent), (error) => told.refuse(sent, error))
       await told.pace(i)
     }
   })
-  const reader = await member(`${topic}-group`)
-  await scenario.waitFor(() => reader.got.length >= told.acked.size, 'all were read').catch(told.note)
-  // Duplicates would come after what is awaited.
-  await scenario.sleep(1000)
-  await reader.consumer.disconnect()
-  told.print(reader.got.map(({ value }) => Number(value)))
 }
 
-await (stream ? long(stream) : run())
+const cannot = { zstd: 'no codec for it in Node 20' }
+await main({ name: CLIENT, version: VERSION, idempotent: true, cannot, create, produce, member, commit, offsets, send })

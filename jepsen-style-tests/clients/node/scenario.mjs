@@ -100,8 +100,8 @@ export class Report {
 
 // The long run: what was acknowledged, at which pace, and whether it came back once each.
 export class Stream {
-  constructor(client, version, count) {
-    this.line = { client, version, idempotent: true, refused: 0 }
+  constructor(client, version, idempotent, count) {
+    this.line = { client, version, idempotent, refused: 0 }
     this.count = count
     this.acked = new Set()
     this.began = Date.now()

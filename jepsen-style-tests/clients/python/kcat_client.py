@@ -5,11 +5,12 @@ import subprocess
 import threading
 from collections import deque
 
-# kcat has no admin API.
-from confluent_kafka_client import create
-
+import matrix
 import scenario
-from scenario import PARTITIONS, Record, Report, Stream, wait_for
+
+# kcat has no admin API.
+from confluent_topics import create
+from scenario import PARTITIONS, Record, Stream, wait_for
 
 KCAT = ["kcat", "-q", "-m", "30"]
 # Between records and after keys: nothing that the records contain.
@@ -21,9 +22,6 @@ FORMAT = r"%p %K %S %h\n%k%s\n"
 def version():
     told = subprocess.run(["kcat", "-V"], capture_output=True, text=True).stdout
     return re.search(r"Version (\S+) .*librdkafka (\S+)", told).expand(r"\1/\2")
-
-
-CLIENT, VERSION = "kcat", version()
 
 
 def kcat(*arguments, stdin=b"", timeout=60):
@@ -103,57 +101,62 @@ def shares(bootstrap, topic, group):
             each.wait()
 
 
-def run(bootstrap, topic):
-    report, sent, group = Report(CLIENT, VERSION), [], f"{topic}-group"
-    with report.step("create"):
-        # A topic that is made by producing to it, and described; then the one for the rest.
-        kcat("-P", "-b", bootstrap, "-t", f"{topic}-auto", stdin=b"first")
-        told = kcat("-L", "-b", bootstrap, "-t", f"{topic}-auto").decode()
-        assert f'topic "{topic}-auto" with 1 partitions' in told, told
-        create(bootstrap, topic)
-    for codec in scenario.CODECS:
-        with report.step(codec):
-            produce(bootstrap, topic, codec, scenario.records(codec))
-            sent += scenario.records(codec)
-    with report.step("consume"):
-        scenario.compare(sent, read_in_group(bootstrap, topic, group, len(sent)))
-    report.skip("commit", "kcat commits when it leaves; resume shows it")
-    with report.step("resume"):
-        more = scenario.records("none", scenario.RESUMED_RECORDS)
-        produce(bootstrap, topic, "none", more)
-        scenario.compare(more, read_in_group(bootstrap, topic, group, len(more)))
-        sent += more
-    with report.step("rebalance"):
-        shares(bootstrap, topic, f"{group}-two")
-    with report.step("offsets"):
-        for p, records in scenario.by_partition(sent).items():
-            found = [offset(bootstrap, topic, p, at) for at in (-2, -1, 1)]
-            assert found == [0, len(records), 0], f"partition {p}: begins, ends, begins after 1970 at {found}"
-    report.print()
+class Kcat(matrix.Client):
+    """What it calls a reader is the name of the group: each reading is a process of its own."""
 
+    name, version = "kcat", version()
 
-def stream(bootstrap, topic, count):
-    """kcat acknowledges by exiting with 0, so a third is taken to be acknowledged when it was written."""
-    create(bootstrap, topic)
-    run = Stream(CLIENT, VERSION, count)
-    asked = ["-P", "-b", bootstrap, "-t", topic, "-p", "0", "-X", "enable.idempotence=true", "-X", "linger.ms=5"]
-    producer = subprocess.Popen([*KCAT, *asked], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-    for i in range(count):
-        producer.stdin.write(b"%d\n" % i)
-        producer.stdin.flush()
-        run.ack(i)
-        run.pace(i)
-    _, told = producer.communicate(timeout=120)
-    if producer.returncode != 0:
-        run.acked.clear()
-        run.refuse(f"exit {producer.returncode}: {told.decode()}")
-    printed = kcat("-C", "-b", bootstrap, "-t", topic, "-o", "beginning", "-e", timeout=120)
-    run.print([int(line) for line in printed.split()])
+    def create(self):
+        create(self.bootstrap, self.topic)
+
+    def produce(self, codec, records):
+        produce(self.bootstrap, self.topic, codec, records)
+
+    def reader(self, group):
+        return group
+
+    def take(self, group, count):
+        return read_in_group(self.bootstrap, self.topic, group, count)
+
+    def close(self, group):
+        pass
+
+    def commit(self, group):
+        raise scenario.Cannot("kcat commits when it leaves; resume shows it")
+
+    def share(self, group):
+        shares(self.bootstrap, self.topic, group)
+
+    def offsets(self):
+        ask = lambda p: tuple(offset(self.bootstrap, self.topic, p, at) for at in (-2, -1, 1))
+        return [ask(p) for p in range(PARTITIONS)]
+
+    def more_steps(self, report):
+        """A topic that is made by producing to it, and described."""
+        topic = f"{self.topic}-auto"
+        with report.step("made by producing"):
+            kcat("-P", "-b", self.bootstrap, "-t", topic, stdin=b"first")
+            told = kcat("-L", "-b", self.bootstrap, "-t", topic).decode()
+            assert f'topic "{topic}" with 1 partitions' in told, told
+
+    def stream(self, count):
+        """kcat acknowledges by exiting with 0, so a third is taken to be acknowledged when it was written."""
+        self.create()
+        run = Stream(self.name, self.version, count)
+        asked = ["-P", "-b", self.bootstrap, "-t", self.topic, "-p", "0", "-X", "enable.idempotence=true"]
+        producer = subprocess.Popen([*KCAT, *asked, "-X", "linger.ms=5"], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        for i in range(count):
+            producer.stdin.write(b"%d\n" % i)
+            producer.stdin.flush()
+            run.ack(i)
+            run.pace(i)
+        _, told = producer.communicate(timeout=120)
+        if producer.returncode != 0:
+            run.acked.clear()
+            run.refuse(f"exit {producer.returncode}: {told.decode()}")
+        printed = kcat("-C", "-b", self.bootstrap, "-t", self.topic, "-o", "beginning", "-e", timeout=120)
+        run.print([int(line) for line in printed.split()])
 
 
 if __name__ == "__main__":
-    asked = scenario.arguments()
-    if asked.stream:
-        stream(asked.bootstrap, asked.topic, asked.stream)
-    else:
-        run(asked.bootstrap, asked.topic)
+    matrix.main(Kcat)

@@ -77,11 +77,12 @@ class Report:
     def step(self, name):
         return Step(self.line["steps"], name)
 
-    def skip(self, name, why):
-        self.line["steps"][name] = f"- {why}"
-
     def print(self):
         print(json.dumps(self.line), flush=True)
+
+
+class Cannot(Exception):
+    """Raised by a step that this client cannot do; its text says why."""
 
 
 class Step:
@@ -94,7 +95,8 @@ class Step:
         print(f"{self.name}", file=sys.stderr, flush=True)
 
     def __exit__(self, kind, error, trace):
-        self.steps[self.name] = "ok" if error is None else f"{kind.__name__}: {error}"
+        failed = f"- {error}" if isinstance(error, Cannot) else f"{type(error).__name__}: {error}"
+        self.steps[self.name] = "ok" if error is None else failed
         return error is None or isinstance(error, Exception)
 
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"strconv"
 	"sync"
 	"time"
@@ -15,8 +14,6 @@ import (
 	"clients/scenario"
 )
 
-const module = "github.com/IBM/sarama"
-
 var compression = map[string]sarama.CompressionCodec{
 	"none":   sarama.CompressionNone,
 	"gzip":   sarama.CompressionGZIP,
@@ -25,7 +22,7 @@ var compression = map[string]sarama.CompressionCodec{
 	"zstd":   sarama.CompressionZSTD,
 }
 
-type matrix struct {
+type client struct {
 	bootstrap []string
 	topic     string
 }
@@ -49,22 +46,22 @@ func config() *sarama.Config {
 	return config
 }
 
-func (m matrix) admin(work func(sarama.ClusterAdmin) error) error {
-	admin, err := sarama.NewClusterAdmin(m.bootstrap, config())
+func (c client) admin(work func(sarama.ClusterAdmin) error) error {
+	admin, err := sarama.NewClusterAdmin(c.bootstrap, config())
 	if err != nil {
 		return err
 	}
 	return errors.Join(work(admin), admin.Close())
 }
 
-func (m matrix) create() error {
-	return m.admin(func(admin sarama.ClusterAdmin) error {
+func (c client) Create() error {
+	return c.admin(func(admin sarama.ClusterAdmin) error {
 		detail := &sarama.TopicDetail{NumPartitions: scenario.Partitions, ReplicationFactor: scenario.Replication}
-		if err := admin.CreateTopic(m.topic, detail, false); err != nil {
+		if err := admin.CreateTopic(c.topic, detail, false); err != nil {
 			return err
 		}
 		return scenario.WaitFor("3 partitions of 3 replicas have leaders", func() (bool, error) {
-			topics, err := admin.DescribeTopics([]string{m.topic})
+			topics, err := admin.DescribeTopics([]string{c.topic})
 			if err != nil || len(topics) != 1 {
 				return false, err
 			}
@@ -77,16 +74,16 @@ func (m matrix) create() error {
 	})
 }
 
-func (m matrix) produce(codec string, records []scenario.Record) error {
+func (c client) Produce(codec string, records []scenario.Record) error {
 	asked := config()
 	asked.Producer.Compression = compression[codec]
-	producer, err := sarama.NewSyncProducer(m.bootstrap, asked)
+	producer, err := sarama.NewSyncProducer(c.bootstrap, asked)
 	if err != nil {
 		return err
 	}
 	var messages []*sarama.ProducerMessage
 	for _, r := range records {
-		message := &sarama.ProducerMessage{Topic: m.topic, Partition: r.Partition}
+		message := &sarama.ProducerMessage{Topic: c.topic, Partition: r.Partition}
 		if r.Key != nil {
 			message.Key = sarama.ByteEncoder(r.Key)
 		}
@@ -110,13 +107,14 @@ type member struct {
 
 	lock     sync.Mutex
 	got      []scenario.Record
+	taken    int
 	assigned []int32
 	session  sarama.ConsumerGroupSession
 	failure  error
 }
 
-func (m matrix) member(name string) (*member, error) {
-	group, err := sarama.NewConsumerGroup(m.bootstrap, name, config())
+func (c client) Join(name string) (scenario.Member, error) {
+	group, err := sarama.NewConsumerGroup(c.bootstrap, name, config())
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +128,7 @@ func (m matrix) member(name string) (*member, error) {
 	go func() {
 		defer close(joined.finished)
 		for ctx.Err() == nil {
-			if err := group.Consume(ctx, []string{m.topic}, joined); err != nil {
+			if err := group.Consume(ctx, []string{c.topic}, joined); err != nil {
 				joined.set(func() { joined.failure = err })
 			}
 		}
@@ -171,124 +169,71 @@ func (j *member) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 	return nil
 }
 
-func (j *member) take(count int) ([]scenario.Record, error) {
-	err := scenario.WaitFor(fmt.Sprintf("%d records were read", count), func() (done bool, err error) {
-		j.set(func() { done, err = len(j.got) >= count, j.failure })
-		return
-	})
-	return j.got, err
+func (j *member) Take(count int, within time.Duration) (came []scenario.Record, err error) {
+	for until := time.Now().Add(within); ; time.Sleep(20 * time.Millisecond) {
+		j.set(func() { came, err = j.got[j.taken:], j.failure })
+		if late := time.Now().After(until); late && err == nil && len(came) < count {
+			err = fmt.Errorf("%d of %d records after %s", len(came), count, within)
+		}
+		if err != nil || len(came) >= count {
+			j.taken += len(came)
+			return came, err
+		}
+	}
 }
 
-func (j *member) close() error {
+func (j *member) Commit() error {
+	j.session.Commit()
+	return nil
+}
+
+func (j *member) Assigned() (assigned []int32) {
+	j.set(func() { assigned = j.assigned })
+	return assigned
+}
+
+func (j *member) Close() error {
 	j.cancel()
 	<-j.finished
 	return j.group.Close()
 }
 
-func (m matrix) commit(reader *member, group string, sent []scenario.Record) error {
-	reader.session.Commit()
-	if err := reader.close(); err != nil {
-		return err
-	}
-	return m.admin(func(admin sarama.ClusterAdmin) error {
-		committed, err := admin.ListConsumerGroupOffsets(group, map[string][]int32{m.topic: {0, 1, 2}})
+func (c client) Committed(group string) (ends [scenario.Partitions]int64, err error) {
+	err = c.admin(func(admin sarama.ClusterAdmin) error {
+		committed, err := admin.ListConsumerGroupOffsets(group, map[string][]int32{c.topic: {0, 1, 2}})
 		if err != nil {
 			return err
 		}
-		for p, end := range scenario.Ends(sent) {
-			if block := committed.GetBlock(m.topic, int32(p)); block == nil || block.Offset != end {
-				return fmt.Errorf("partition %d: committed %+v, read to %d", p, block, end)
+		for p := range ends {
+			block := committed.GetBlock(c.topic, int32(p))
+			if block == nil {
+				return fmt.Errorf("partition %d: nothing is committed", p)
 			}
+			ends[p] = block.Offset
 		}
 		return nil
 	})
+	return ends, err
 }
 
-func (m matrix) readInGroup(group string, count int) ([]scenario.Record, error) {
-	reader, err := m.member(group)
+func (c client) Offsets() (begins, ends, since [scenario.Partitions]int64, err error) {
+	connected, err := sarama.NewClient(c.bootstrap, config())
 	if err != nil {
-		return nil, err
+		return begins, ends, since, err
 	}
-	got, err := reader.take(count)
-	return got, errors.Join(err, reader.close())
+	defer connected.Close()
+	for p := range scenario.Partitions {
+		var err1, err2, err3 error
+		begins[p], err1 = connected.GetOffset(c.topic, int32(p), sarama.OffsetOldest)
+		ends[p], err2 = connected.GetOffset(c.topic, int32(p), sarama.OffsetNewest)
+		since[p], err3 = connected.GetOffset(c.topic, int32(p), 1)
+		err = errors.Join(err, err1, err2, err3)
+	}
+	return begins, ends, since, err
 }
 
-func (m matrix) rebalance(group string) error {
-	first, err := m.member(group)
-	if err != nil {
-		return err
-	}
-	second, err := m.member(group)
-	if err != nil {
-		return err
-	}
-	err = scenario.WaitFor("two members share 3 partitions", func() (bool, error) {
-		var a, b []int32
-		first.set(func() { a = first.assigned })
-		second.set(func() { b = second.assigned })
-		return scenario.Shared(a, b), nil
-	})
-	return errors.Join(err, first.close(), second.close())
-}
-
-func (m matrix) offsets(sent []scenario.Record) error {
-	client, err := sarama.NewClient(m.bootstrap, config())
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	for p, end := range scenario.Ends(sent) {
-		for at, expected := range map[int64]int64{sarama.OffsetOldest: 0, sarama.OffsetNewest: end, 1: 0} {
-			found, err := client.GetOffset(m.topic, int32(p), at)
-			if err != nil || found != expected {
-				return fmt.Errorf("partition %d: offset at %d is %d, not %d: %w", p, at, found, expected, err)
-			}
-		}
-	}
-	return nil
-}
-
-func (m matrix) run() {
-	report := scenario.NewReport("sarama", module)
-	group := m.topic + "-group"
-	var sent []scenario.Record
-	var reader *member
-	report.Step("create", m.create)
-	for _, codec := range scenario.Codecs {
-		report.Step(codec, func() error {
-			records := scenario.Records(codec, scenario.PerCodec)
-			sent = append(sent, records...)
-			return m.produce(codec, records)
-		})
-	}
-	report.Step("consume", func() (err error) {
-		if reader, err = m.member(group); err != nil {
-			return err
-		}
-		got, err := reader.take(len(sent))
-		return errors.Join(err, scenario.Compare(sent, got))
-	})
-	report.Step("commit", func() error { return m.commit(reader, group, sent) })
-	report.Step("resume", func() error {
-		more := scenario.Records("none", scenario.Resumed)
-		if err := m.produce("none", more); err != nil {
-			return err
-		}
-		sent = append(sent, more...)
-		got, err := m.readInGroup(group, len(more))
-		return errors.Join(err, scenario.Compare(more, got))
-	})
-	report.Step("rebalance", func() error { return m.rebalance(group + "-two") })
-	report.Step("offsets", func() error { return m.offsets(sent) })
-	report.Print()
-}
-
-func (m matrix) stream(count int) error {
-	if err := m.create(); err != nil {
-		return err
-	}
-	told := scenario.NewStream("sarama", module, count)
-	producer, err := sarama.NewAsyncProducer(m.bootstrap, config())
+func (c client) Send(told *scenario.Stream) error {
+	producer, err := sarama.NewAsyncProducer(c.bootstrap, config())
 	if err != nil {
 		return err
 	}
@@ -303,43 +248,18 @@ func (m matrix) stream(count int) error {
 			told.Told(failed.Msg.Metadata.(int), failed.Err)
 		}
 	})
-	for i := range count {
+	for i := range told.Sent {
 		value := sarama.StringEncoder(strconv.Itoa(i))
-		producer.Input() <- &sarama.ProducerMessage{Topic: m.topic, Partition: int32(i % scenario.Partitions), Value: value, Metadata: i}
+		producer.Input() <- &sarama.ProducerMessage{Topic: c.topic, Partition: int32(i % scenario.Partitions), Value: value, Metadata: i}
 		told.Pace(i)
 	}
 	producer.AsyncClose()
 	answers.Wait()
-	reader, err := m.member(m.topic + "-group")
-	if err != nil {
-		return err
-	}
-	if _, err := reader.take(told.Acked); err != nil {
-		return err
-	}
-	// Duplicates would come after what is awaited.
-	time.Sleep(time.Second)
-	if err := reader.close(); err != nil {
-		return err
-	}
-	var numbers []int
-	for _, record := range reader.got {
-		number, err := strconv.Atoi(string(record.Value))
-		if err != nil {
-			return err
-		}
-		numbers = append(numbers, number)
-	}
-	told.Print(numbers)
 	return nil
 }
 
 func main() {
-	bootstrap, topic, count := scenario.Arguments()
-	m := matrix{bootstrap, topic}
-	if count == 0 {
-		m.run()
-	} else if err := m.stream(count); err != nil {
-		log.Fatal(err)
-	}
+	scenario.Main("sarama", "github.com/IBM/sarama", func(bootstrap []string, topic string) scenario.Client {
+		return client{bootstrap, topic}
+	})
 }

@@ -16,18 +16,18 @@ import (
 const (
 	Partitions     = 3
 	Replication    = 3
-	PerCodec       = 12
-	Resumed        = 6
+	perCodec       = 12
+	resumed        = 6
 	Wait           = 40 * time.Second
 	streamDuration = 8 * time.Second
 )
 
-var Codecs = []string{"none", "gzip", "snappy", "lz4", "zstd"}
+var codecs = []string{"none", "gzip", "snappy", "lz4", "zstd"}
 
-// A Header of a record. Headers has one key twice: what keeps them in a map loses one of them.
+// A Header of a record. headers has one key twice: what keeps them in a map loses one of them.
 type Header struct{ Key, Value string }
 
-var Headers = []Header{{"trace", "a"}, {"trace", "b"}, {"empty", ""}}
+var headers = []Header{{"trace", "a"}, {"trace", "b"}, {"empty", ""}}
 
 // A Record as sent or read; a nil key or value is null.
 type Record struct {
@@ -36,15 +36,15 @@ type Record struct {
 	Headers    []Header
 }
 
-// Records sent with one codec: with and without key, with and without value, every byte.
-func Records(codec string, count int) []Record {
+// records are what is sent with one codec: with and without key, with and without value, every byte.
+func records(codec string, count int) []Record {
 	var everyByte []byte
 	for b := range 256 {
 		everyByte = append(everyByte, byte(b))
 	}
 	var records []Record
 	for i := range count {
-		record := Record{Partition: int32(i % Partitions), Headers: Headers}
+		record := Record{Partition: int32(i % Partitions), Headers: headers}
 		if i%4 == 0 || i%4 == 2 {
 			record.Key = fmt.Appendf(nil, "%s-%d", codec, i)
 		}
@@ -57,8 +57,8 @@ func Records(codec string, count int) []Record {
 	return records
 }
 
-// ByPartition sorts records by partition and leaves the order within each.
-func ByPartition(records []Record) [Partitions][]Record {
+// byPartition sorts records by partition and leaves the order within each.
+func byPartition(records []Record) [Partitions][]Record {
 	var sorted [Partitions][]Record
 	for _, record := range records {
 		sorted[record.Partition] = append(sorted[record.Partition], record)
@@ -66,8 +66,8 @@ func ByPartition(records []Record) [Partitions][]Record {
 	return sorted
 }
 
-// Ends are the offsets after the last record of each partition.
-func Ends(records []Record) [Partitions]int64 {
+// ends are the offsets after the last record of each partition.
+func ends(records []Record) [Partitions]int64 {
 	var ends [Partitions]int64
 	for _, record := range records {
 		ends[record.Partition]++
@@ -75,10 +75,10 @@ func Ends(records []Record) [Partitions]int64 {
 	return ends
 }
 
-// Compare complains about the first difference between what was sent and what was read.
-func Compare(sent, got []Record) error {
-	found := ByPartition(got)
-	for p, expected := range ByPartition(sent) {
+// compare complains about the first difference between what was sent and what was read.
+func compare(sent, got []Record) error {
+	found := byPartition(got)
+	for p, expected := range byPartition(sent) {
 		for at := range min(len(expected), len(found[p])) {
 			if a, b := expected[at], found[p][at]; !same(a, b) {
 				return fmt.Errorf("partition %d, record %d: sent %s, read %s", p, at, short(a), short(b))
@@ -112,8 +112,8 @@ func WaitFor(what string, condition func() (bool, error)) error {
 	}
 }
 
-// Shared tells whether two members have some each, none both, and together all partitions.
-func Shared(a, b []int32) bool {
+// shared tells whether two members have some each, none both, and together all partitions.
+func shared(a, b []int32) bool {
 	all := map[int32]bool{}
 	for _, p := range append(append([]int32{}, a...), b...) {
 		all[p] = true
@@ -121,26 +121,24 @@ func Shared(a, b []int32) bool {
 	return len(a) > 0 && len(b) > 0 && len(a)+len(b) == Partitions && len(all) == Partitions
 }
 
-// Report collects what each step came to; after an error in one, the next one is tried.
-type Report struct {
+// A report collects what each step came to; after an error in one, the next one is tried.
+type report struct {
 	Client  string            `json:"client"`
 	Version string            `json:"version"`
 	Steps   map[string]string `json:"steps"`
 }
 
-func NewReport(client, module string) *Report {
-	return &Report{client, Version(module), map[string]string{}}
+func newReport(client, module string) *report {
+	return &report{client, version(module), map[string]string{}}
 }
 
-func (r *Report) Step(name string, work func() error) {
+func (r *report) step(name string, work func() error) {
 	fmt.Fprintln(os.Stderr, name)
 	r.Steps[name] = "ok"
 	if err := work(); err != nil {
 		r.Steps[name] = err.Error()
 	}
 }
-
-func (r *Report) Print() { PrintLine(r) }
 
 // Stream is the long run: what was acknowledged, at which pace, and whether it came back once each.
 type Stream struct {
@@ -160,8 +158,8 @@ type Stream struct {
 	announced bool
 }
 
-func NewStream(client, module string, count int) *Stream {
-	return &Stream{Client: client, Version: Version(module), Idempotent: true, Sent: count, acked: map[int]bool{}, began: time.Now()}
+func newStream(client, module string, count int) *Stream {
+	return &Stream{Client: client, Version: version(module), Idempotent: true, Sent: count, acked: map[int]bool{}, began: time.Now()}
 }
 
 // Pace holds record i back, so that the run takes long enough for a broker to die in it.
@@ -186,8 +184,8 @@ func (s *Stream) Told(i int, err error) {
 	}
 }
 
-// Print judges the numbers that were read at the end, as often as they came.
-func (s *Stream) Print(got []int) {
+// judge holds against what was acknowledged the numbers that were read at the end, as often as they came.
+func (s *Stream) judge(got []int) {
 	read := map[int]bool{}
 	for _, i := range got {
 		read[i] = true
@@ -198,10 +196,10 @@ func (s *Stream) Print(got []int) {
 			s.Missing++
 		}
 	}
-	PrintLine(s)
+	printLine(s)
 }
 
-func PrintLine(line any) {
+func printLine(line any) {
 	text, err := json.Marshal(line)
 	if err != nil {
 		panic(err)
@@ -209,8 +207,8 @@ func PrintLine(line any) {
 	fmt.Println(string(text))
 }
 
-// Version of a module that this program was built with.
-func Version(module string) string {
+// version of a module that this program was built with.
+func version(module string) string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, dependency := range info.Deps {
 			if dependency.Path == module {
@@ -221,8 +219,8 @@ func Version(module string) string {
 	return "?"
 }
 
-// Arguments are BOOTSTRAP TOPIC [--stream N], the same for every client.
-func Arguments() (bootstrap []string, topic string, stream int) {
+// arguments are BOOTSTRAP TOPIC [--stream N], the same for every client.
+func arguments() (bootstrap []string, topic string, stream int) {
 	flags := flag.NewFlagSet("client", flag.ExitOnError)
 	count := flags.Int("stream", 0, "records of the long run")
 	if len(os.Args) < 3 || flags.Parse(os.Args[3:]) != nil {
