@@ -142,9 +142,10 @@ def jars(name, *artifacts):
 def java(version):
     debian("javac", "default-jdk-headless")
     path = jars(f"java-{version}", ("org.apache.kafka", "kafka-clients", version))
-    source, classes = HERE / "java/Client.java", CACHE / f"java-{version}-classes"
-    once(f"java-{version}-classes", [source], lambda: run("javac", "-cp", path, "-d", classes, source))
-    return ["java", "-Xmx256M", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", f"{classes}:{path}", "Client"]
+    sources, classes = sorted((HERE / "java").glob("*.java")), CACHE / f"java-{version}-classes"
+    once(f"java-{version}-classes", sources, lambda: run("javac", "-cp", path, "-d", classes, *sources))
+    options = ["-Xmx256M", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]
+    return ["java", *options, "-cp", f"{classes}:{path}", "Client"]
 
 
 def tools():

@@ -3,6 +3,7 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -52,7 +53,7 @@ public class Client {
 
     final String bootstrap;
     final String topic;
-    final Map<String, String> steps = new LinkedHashMap<>();
+    final Map<String, String> steps = Collections.synchronizedMap(new LinkedHashMap<>());
 
     Client(String bootstrap, String topic) {
         this.bootstrap = bootstrap;
@@ -140,12 +141,12 @@ public class Client {
         return Admin.create(Map.of("bootstrap.servers", bootstrap));
     }
 
-    void create() throws Exception {
+    void create(int partitions) throws Exception {
         try (Admin admin = admin()) {
-            admin.createTopics(List.of(new NewTopic(topic, PARTITIONS, REPLICATION))).all().get();
-            waitFor("3 partitions of 3 replicas have leaders", () -> {
+            admin.createTopics(List.of(new NewTopic(topic, partitions, REPLICATION))).all().get();
+            waitFor(partitions + " partitions of 3 replicas have leaders", () -> {
                 var found = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions();
-                return found.size() == PARTITIONS && found.stream().allMatch(p -> p.leader() != null && p.replicas().size() == REPLICATION);
+                return found.size() == partitions && found.stream().allMatch(p -> p.leader() != null && p.replicas().size() == REPLICATION);
             });
         }
     }
@@ -192,10 +193,13 @@ public class Client {
         }
     }
 
-    void run() {
+    void run() throws InterruptedException {
         String group = topic + "-group";
         List<Sent> sent = new ArrayList<>();
-        step("create", this::create);
+        step("create", () -> create(PARTITIONS));
+        // Beside the others, since all wait for groups most of the time.
+        Thread groups = new Thread(() -> Groups.run(this));
+        groups.start();
         for (String codec : CODECS) {
             step(codec, () -> {
                 produce(codec, records(codec, PER_CODEC));
@@ -216,6 +220,7 @@ public class Client {
         });
         step("rebalance", () -> rebalance(group + "-two"));
         step("offsets", () -> offsets(ends(sent)));
+        groups.join();
         print(Map.of("steps", steps));
     }
 
@@ -258,7 +263,7 @@ public class Client {
 
     /** The long run: while it sends, a broker is killed; nothing acknowledged may be missing, nothing may come twice. */
     void stream(int count) throws Exception {
-        create();
+        create(PARTITIONS);
         Set<Integer> acked = ConcurrentHashMap.newKeySet();
         Map<Integer, String> refused = new ConcurrentHashMap<>();
         long began = System.currentTimeMillis();

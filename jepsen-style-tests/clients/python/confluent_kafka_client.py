@@ -3,6 +3,7 @@
 from confluent_kafka import Consumer, Producer, TopicPartition, libversion
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+import confluent_groups
 import matrix
 from confluent_topics import create
 from scenario import PARTITIONS, Record, wait_for
@@ -84,6 +85,9 @@ class ConfluentKafka(matrix.Client):
 
         since = [at.offset for at in self.consumer("none").offsets_for_times(self.partitions(1), timeout=10)]
         return list(zip(listed(OffsetSpec.earliest()), listed(OffsetSpec.latest()), since))
+
+    def more_steps(self, report):
+        confluent_groups.run(report, self.bootstrap, self.topic)
 
     def send(self, run):
         producer = self.producer(**{"linger.ms": 5})
