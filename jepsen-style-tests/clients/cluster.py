@@ -60,6 +60,7 @@ class Own:
         self.local("start", "--nodes", "3")
         nodes = json.loads(self.local("status", "--format", "json"))["nodes"]
         self.ids = {node["kafka"]: node["id"] for node in nodes}
+        self.own_face = ",".join(node["client"] for node in nodes)
         self.bootstrap = ",".join(self.ids)
 
     @staticmethod
@@ -94,6 +95,8 @@ class Own:
 class Against:
     """Brokers that run already. Killed only if that was asked for, and then only if they are on this machine: the process
     that listens on the port is killed, and started again by the same command in the same place."""
+
+    binary = None
 
     def __init__(self, bootstrap, kills):
         self.bootstrap, self.kills = bootstrap, kills

@@ -62,10 +62,22 @@ public class Client {
 
     public static void main(String[] asked) throws Exception {
         Client client = new Client(asked[0], asked[1]);
-        if (asked.length == 4 && asked[2].equals("--stream")) {
+        List<String> words = List.of(asked);
+        if (words.contains("--read")) {
+            client.step("read", client::readAll);
+            print(Map.of("steps", client.steps));
+        } else if (words.contains("--stream")) {
             client.stream(Integer.parseInt(asked[3]));
         } else {
             client.run();
+        }
+    }
+
+    /** Reads what somebody else wrote: the records of each codec. */
+    void readAll() throws Exception {
+        List<Sent> sent = CODECS.stream().flatMap(codec -> records(codec, PER_CODEC).stream()).toList();
+        try (var reader = member(topic + "-readers")) {
+            compare(sent, take(reader, sent.size()));
         }
     }
 

@@ -67,6 +67,13 @@ class Client:
         scenario.compare(sent, self.take(reader, len(sent)))
         self.close(reader)
 
+    def read(self):
+        """Reads what `flotilla produce` wrote with each codec."""
+        report = Report(self.name, self.version)
+        with report.step("read"):
+            self.read_all([r for codec in scenario.CODECS for r in scenario.records(codec)], f"{self.topic}-readers")
+        report.print()
+
     def stream(self, count):
         self.create()
         run = Stream(self.name, self.version, count)
@@ -90,7 +97,9 @@ def main(client):
     """Does what the command line asks of this kind of client."""
     asked = scenario.arguments()
     client = client(asked.bootstrap, asked.topic)
-    if asked.stream:
+    if asked.read:
+        client.read()
+    elif asked.stream:
         client.stream(asked.stream)
     else:
         client.run()

@@ -141,11 +141,12 @@ class Stream:
 
 
 def argument_parser():
-    """BOOTSTRAP TOPIC [--stream N], the same for every client."""
+    """BOOTSTRAP TOPIC [--stream N], the same for every client, and --read for some."""
     parser = argparse.ArgumentParser()
     parser.add_argument("bootstrap")
     parser.add_argument("topic")
     parser.add_argument("--stream", type=int)
+    parser.add_argument("--read", action="store_true")
     return parser
 
 
