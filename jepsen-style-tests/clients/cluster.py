@@ -24,6 +24,10 @@ def metadata(bootstrap, topic=None):
     return json.loads(done.stdout)
 
 
+def topics(bootstrap):
+    return [topic["topic"] for topic in metadata(bootstrap)["topics"]]
+
+
 def leads_most(bootstrap, topic):
     """The broker that leads most of a topic's partitions, and its host:port."""
     told = metadata(bootstrap, topic)

@@ -144,7 +144,7 @@ def java(version):
     path = jars(f"java-{version}", ("org.apache.kafka", "kafka-clients", version))
     sources, classes = sorted((HERE / "java").glob("*.java")), CACHE / f"java-{version}-classes"
     once(f"java-{version}-classes", sources, lambda: run("javac", "-cp", path, "-d", classes, *sources))
-    options = ["-Xmx256M", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]
+    options = ["-Xmx256M", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
     return ["java", *options, "-cp", f"{classes}:{path}", "Client"]
 
 

@@ -1,15 +1,20 @@
-"""Runs the clients' programs, and kills a broker while they run."""
+"""Runs the clients' programs, and kills brokers while they run."""
 
 import json
 import os
 import subprocess
 import threading
+import time
 
 import cluster
 
 STREAM_RECORDS = 6000
 # Of one program's scenario. Most take 15 s; one whose every step fails waits in each.
 PROGRAM_SECONDS = 300
+# Between a kill and the restart.
+DEAD_SECONDS = 3
+# What the programs' logs have where a broker refused a sequence number that was the next one.
+OUT_OF_ORDER = ("OUT_OF_ORDER", "OutOfOrder", "out of order")
 
 
 def run_program(command, on_line=lambda line: None, seconds=PROGRAM_SECONDS, **environment):
@@ -68,3 +73,48 @@ def is_whole(came):
     """Whether a long run has all that was sent, once each where the producer is idempotent, and was refused nothing."""
     twice = came["duplicates"] if came["idempotent"] else 0
     return not (came["missing"] or twice or came["refused"]) and came["acked"] == came["sent"]
+
+
+class Kills(threading.Thread):
+    """Kills the broker that leads most of a topic, starts it again and, when all follow again, goes on; `count` times in all,
+    one each `seconds`, until `ended` is set."""
+
+    def __init__(self, brokers, topic, count, seconds):
+        super().__init__()
+        self.brokers, self.topic, self.count, self.seconds = brokers, topic, count, seconds
+        self.killed, self.ended = 0, threading.Event()
+
+    def run(self):
+        # To ask for the topic by name would make it.
+        while self.topic not in cluster.topics(self.brokers.bootstrap):
+            if self.ended.wait(0.2):
+                return
+        cluster.wait_whole(self.brokers.bootstrap, self.topic)
+        began = time.monotonic()
+        for at in range(self.count):
+            if self.ended.wait(max(0, began + at * self.seconds - time.monotonic())):
+                return
+            address = self.brokers.kill(self.topic)
+            self.killed += 1
+            self.ended.wait(DEAD_SECONDS)
+            self.brokers.revive(address)
+            cluster.wait_whole(self.brokers.bootstrap, self.topic)
+
+
+def run_kills(command, brokers, topic, count, seconds):
+    """A long run with `count` kills, one each `seconds`: whether it is whole, and its figures."""
+    # The last broker that was killed is back before the last record is sent.
+    length, kills = (count + 1) * seconds, Kills(brokers, topic, count, seconds)
+    records = STREAM_RECORDS * length // 15
+    kills.start()
+    asked = [*command, brokers.bootstrap, topic, "--stream", str(records)]
+    came, told = run_program(asked, seconds=PROGRAM_SECONDS + length, STREAM_SECONDS=str(length))
+    kills.ended.set()
+    kills.join()
+    if isinstance(came, str):
+        return False, came
+    refusals = sum(any(word in line for word in OUT_OF_ORDER) for line in told)
+    figures = {name: came[name] for name in ("sent", "acked", "missing", "duplicates", "refused")}
+    figures |= {"kills": kills.killed, "out of order": refusals}
+    figures |= {"refusal": came["refusal"]} if came.get("refusal") else {}
+    return is_whole(came) and kills.killed == count and not refusals, figures

@@ -36,7 +36,7 @@ public class Client {
     static final int PER_CODEC = 12;
     static final int RESUMED = 6;
     static final int WAIT_MS = 40_000;
-    static final int STREAM_MS = 8_000;
+    static final int STREAM_SECONDS = Integer.parseInt(System.getenv().getOrDefault("STREAM_SECONDS", "8"));
     static final List<String> CODECS = List.of("none", "gzip", "snappy", "lz4", "zstd");
     /** One key twice: what keeps headers in a map loses one of them. */
     static final List<List<String>> HEADERS = List.of(List.of("trace", "a"), List.of("trace", "b"), List.of("empty", ""));
@@ -291,7 +291,7 @@ public class Client {
                     announced = true;
                     System.out.println("a third is acknowledged");
                 }
-                Thread.sleep(Math.max(0, began + (long) STREAM_MS * i / count - System.currentTimeMillis()));
+                Thread.sleep(Math.max(0, began + 1000L * STREAM_SECONDS * i / count - System.currentTimeMillis()));
             }
         }
         List<Integer> got = new ArrayList<>();

@@ -9,7 +9,7 @@ export const RECORDS_PER_CODEC = 12
 export const RESUMED_RECORDS = 6
 export const CODECS = ['none', 'gzip', 'snappy', 'lz4', 'zstd']
 export const WAIT_MS = 40_000
-const STREAM_MS = 8_000
+const STREAM_MS = 1000 * (process.env.STREAM_SECONDS ?? 8)
 export { sleep }
 
 // One key twice: a client or a broker that keeps headers in a map loses one of them.

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 # One key twice: a client or a broker that keeps headers in a map loses one of them.
 HEADERS = [("trace", b"a"), ("trace", b"b"), ("empty", b"")]
 WAIT_SECONDS = 40
-STREAM_SECONDS = 8
+STREAM_SECONDS = float(os.environ.get("STREAM_SECONDS", 8))
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,8 @@ func each(offsets *[scenario.Partitions]int64, told func(int32) (int64, bool)) e
 }
 
 func (c client) Send(told *scenario.Stream) error {
-	producer := c.connect()
+	// By itself it takes another producer id where it is told that a sequence number is out of order, and says nothing.
+	producer := c.connect(kgo.StopProducerOnDataLossDetected())
 	defer producer.Close()
 	for i := range told.Sent {
 		record := &kgo.Record{Topic: c.topic, Partition: int32(i % scenario.Partitions), Value: strconv.AppendInt(nil, int64(i), 10)}

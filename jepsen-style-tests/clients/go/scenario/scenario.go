@@ -8,18 +8,18 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 )
 
 const (
-	Partitions     = 3
-	Replication    = 3
-	perCodec       = 12
-	resumed        = 6
-	Wait           = 40 * time.Second
-	streamDuration = 8 * time.Second
+	Partitions  = 3
+	Replication = 3
+	perCodec    = 12
+	resumed     = 6
+	Wait        = 40 * time.Second
 )
 
 var codecs = []string{"none", "gzip", "snappy", "lz4", "zstd"}
@@ -162,9 +162,17 @@ func newStream(client, module string, count int) *Stream {
 	return &Stream{Client: client, Version: version(module), Idempotent: true, Sent: count, acked: map[int]bool{}, began: time.Now()}
 }
 
+// streamTime is how long the long run takes, if nothing holds it up.
+func streamTime() time.Duration {
+	if seconds, err := strconv.Atoi(os.Getenv("STREAM_SECONDS")); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	return 8 * time.Second
+}
+
 // Pace holds record i back, so that the run takes long enough for a broker to die in it.
 func (s *Stream) Pace(i int) {
-	time.Sleep(time.Until(s.began.Add(streamDuration * time.Duration(i) / time.Duration(s.Sent))))
+	time.Sleep(time.Until(s.began.Add(streamTime() * time.Duration(i) / time.Duration(s.Sent))))
 }
 
 // Told notes that record i is acknowledged, or that the client gave it up: then it is not lost, since it said so. After a

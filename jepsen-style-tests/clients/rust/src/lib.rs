@@ -16,7 +16,6 @@ pub const PER_CODEC: usize = 12;
 pub const RESUMED: usize = 6;
 pub const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 pub const WAIT: Duration = Duration::from_secs(40);
-const STREAM: Duration = Duration::from_secs(8);
 /// One key twice: what keeps headers in a map loses one of them.
 pub const HEADERS: [(&str, &str); 3] = [("trace", "a"), ("trace", "b"), ("empty", "")];
 
@@ -128,11 +127,20 @@ pub struct Stream {
     refused: Vec<String>,
     began: Instant,
     announced: bool,
+    time: Duration,
 }
 
 impl Stream {
     pub fn new(count: usize) -> Stream {
-        Stream { count, acked: BTreeSet::new(), refused: vec![], began: Instant::now(), announced: false }
+        let seconds = env::var("STREAM_SECONDS").map_or(8, |text| text.parse().expect("STREAM_SECONDS is a number"));
+        Stream {
+            count,
+            acked: BTreeSet::new(),
+            refused: vec![],
+            began: Instant::now(),
+            announced: false,
+            time: Duration::from_secs(seconds),
+        }
     }
 
     pub fn acked(&self) -> usize {
@@ -141,7 +149,7 @@ impl Stream {
 
     /// Holds record `i` back, so that the run takes long enough for a broker to die in it.
     pub async fn pace(&self, i: usize) {
-        sleep_until(self.began + STREAM * i as u32 / self.count as u32).await;
+        sleep_until(self.began + self.time * i as u32 / self.count as u32).await;
     }
 
     /// Record `i` is acknowledged, or the client gave it up: then it is not lost, since it said so. After a third of all
