@@ -1,7 +1,7 @@
 //! Records of many partitions in one answer: one wait for all, and one room for their bytes (KIP-74).
 //!
 //! While a request waits, a partition in which nothing happens costs nothing: each change wakes only what waits for it.
-//! Leaves out: sessions, which remember partitions between requests (KIP-227).
+//! Leaves out: sessions, which remember partitions between requests (KIP-227): they are Kafka's, and its face has them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -58,6 +58,22 @@ impl Open {
     }
 }
 
+/// The partitions of one request, looked up once, however often they are waited for and read.
+pub struct OpenFetch {
+    opened: Vec<Opened>,
+    bytes_min: usize,
+    arrived: Instant,
+    waits_until: Option<Instant>,
+    waited: Duration,
+}
+
+impl OpenFetch {
+    /// Whether some partition has records that were not read.
+    pub fn has_news(&self) -> bool {
+        self.opened.iter().flatten().any(|open| open.behind > 0)
+    }
+}
+
 /// An answer in the making.
 struct Answer {
     bytes_max: usize,
@@ -97,32 +113,49 @@ impl Fetches {
 
     /// One answer for each partition asked for, in that order.
     pub async fn fetch_many(&self, request: FetchManyRequest) -> Vec<Result<Fetched, FetchError>> {
+        let bytes_max = request.bytes_max;
+        let mut open = self.open_many(request).await;
+        self.wait_many(&mut open).await;
+        self.read_many(&open, bytes_max).await
+    }
+
+    /// Looks partitions up. The wait begins, and nobody waits yet.
+    pub async fn open_many(&self, request: FetchManyRequest) -> OpenFetch {
         let arrived = Instant::now();
         let FetchManyRequest { partitions, bytes_min, bytes_max, wait } = request;
-        let bytes_max = wanted(bytes_max);
-        let waits_until = arrived + wait.min(limits::FETCH_WAIT_MAX);
-        let mut opened = self.open_all(partitions).await;
-        let bytes_min = bytes_min.min(bytes_max);
-        let mut waited = Duration::ZERO;
-        if !wait.is_zero() && opened.iter().all(Result::is_ok) && !self.has(&mut opened, bytes_min, waits_until).await {
+        let opened = self.open_all(partitions).await;
+        let waits_until = (!wait.is_zero()).then(|| arrived + wait.min(limits::FETCH_WAIT_MAX));
+        OpenFetch { opened, bytes_min: bytes_min.min(wanted(bytes_max)), arrived, waits_until, waited: Duration::ZERO }
+    }
+
+    /// Until there is enough to read, something to refuse, or the wait is over.
+    pub async fn wait_many(&self, open: &mut OpenFetch) {
+        let OpenFetch { opened, bytes_min, waits_until, .. } = open;
+        let Some(until) = *waits_until else { return };
+        if opened.iter().all(Result::is_ok) && !self.has(opened, *bytes_min, until).await {
             let began = Instant::now();
-            self.wait_for(&mut opened, bytes_min, waits_until).await;
-            waited = began.elapsed();
+            self.wait_for(opened, *bytes_min, until).await;
+            open.waited += began.elapsed();
         }
-        let by = waits_until.min(Instant::now()) + limits::FETCH_READ_WITHIN;
-        let mut answer = Answer { bytes_max, by, bytes: 0, records: 0, late: None };
-        let mut answers = Vec::with_capacity(opened.len());
-        for open in opened {
-            answers.push(match open {
-                Ok(open) => self.read_one(&open, &mut answer).await,
-                Err(error) => Err(error),
+    }
+
+    /// One answer for each partition, in the order of the request.
+    pub async fn read_many(&self, open: &OpenFetch, bytes_max: usize) -> Vec<Result<Fetched, FetchError>> {
+        let by = Instant::now() + limits::FETCH_READ_WITHIN;
+        let mut answer = Answer { bytes_max: wanted(bytes_max), by, bytes: 0, records: 0, late: None };
+        let mut answers = Vec::with_capacity(open.opened.len());
+        for opened in &open.opened {
+            answers.push(match opened {
+                Ok(opened) => self.read_one(opened, &mut answer).await,
+                Err(error) => Err(error.clone()),
             });
         }
         let Answer { bytes, records, late, .. } = answer;
         if let (Some(Late::NoTurn), 0) = (late, bytes) {
             self.node.intake.refused_at(Limit::FetchReads);
         }
-        self.node.probe.fetch_answered(records, bytes as u64, arrived.elapsed().saturating_sub(waited));
+        let took = open.arrived.elapsed().saturating_sub(open.waited);
+        self.node.probe.fetch_answered(records, bytes as u64, took);
         answers
     }
 

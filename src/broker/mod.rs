@@ -55,6 +55,7 @@ pub use budget::{ProduceBudget, answer_room};
 pub use caller::Caller;
 pub use disk::FreeBytes;
 pub use errors::{AdminError, BrokerFailed, Effect, FetchError, ProduceError};
+pub use fetch_many::OpenFetch;
 pub use limits::{
     ANSWER_BYTES_PER_SECOND, ANSWER_GRACE, ANSWER_SMALL_BYTES, ANSWER_WAIT_MAX, ANSWERS_WAITING_MAX,
     COMPUTED_INLINE_BYTES, FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_PARTITIONS_MAX, FETCH_WAIT_MAX,
@@ -130,6 +131,21 @@ impl Broker {
     /// Records of many partitions, with one wait and one room for all; one answer for each, in that order.
     pub async fn fetch_many(&self, _: &Caller, request: FetchManyRequest) -> Vec<Result<Fetched, FetchError>> {
         self.parts.fetches.fetch_many(request).await
+    }
+
+    /// The first step of [`Broker::fetch_many`]. For who has to find room before anything is read, and may read twice.
+    pub async fn open_fetch(&self, _: &Caller, request: FetchManyRequest) -> OpenFetch {
+        self.parts.fetches.open_many(request).await
+    }
+
+    /// The second step, which may be left out.
+    pub async fn wait_fetch(&self, _: &Caller, open: &mut OpenFetch) {
+        self.parts.fetches.wait_many(open).await;
+    }
+
+    /// The last step.
+    pub async fn read_fetch(&self, _: &Caller, open: &OpenFetch, bytes_max: usize) -> Vec<Result<Fetched, FetchError>> {
+        self.parts.fetches.read_many(open, bytes_max).await
     }
 
     /// Earliest, latest or by time, confirmed with a majority. Leader only.
