@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     frame::{Arriving, FrameError},
     segments::Segments,
+    sessions::{ConnectionSessions, NodeSessions},
     wire::StrBytes,
 };
 use crate::{
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub arriving: Arriving,
     pub probe: RequestProbe,
     pub kafka: KafkaProbe,
+    pub sessions: Arc<NodeSessions>,
     /// The node stops.
     pub stop: CancellationToken,
 }
@@ -55,6 +57,7 @@ pub(super) struct Client {
     pub gone: CancellationToken,
     /// Told what the client says it is (KIP-511).
     pub connection: KafkaConnection,
+    pub sessions: ConnectionSessions,
 }
 
 /// One request, as whoever answers it sees it.

@@ -7,7 +7,7 @@
 
 use std::fmt::Display;
 
-use super::{limits, wire::StrBytes};
+use super::{limits, sessions::SessionRefusal, wire::StrBytes};
 use crate::{
     broker::{AdminError, Effect, FetchError, ProduceError, groups::GroupError},
     group::OffsetRefusal,
@@ -75,6 +75,7 @@ codes! {
     NonEmptyGroup = 68,
     GroupIdNotFound = 69,
     FetchSessionIdNotFound = 70,
+    InvalidFetchSessionEpoch = 71,
     FencedLeaderEpoch = 74,
     UnknownLeaderEpoch = 75,
     UnsupportedCompressionType = 76,
@@ -88,6 +89,7 @@ codes! {
     NoReassignmentInProgress = 85,
     InvalidRecord = 87,
     UnknownTopicId = 100,
+    FetchSessionTopicIdError = 106,
     MismatchedEndpointType = 114,
     UnsupportedEndpointType = 115,
 }
@@ -153,6 +155,14 @@ pub(super) fn of_fetch(error: &FetchError, by_id: bool) -> Code {
         FetchError::Unavailable { .. } => Code::NotLeaderOrFollower,
         FetchError::FencedLeaderEpoch { .. } => Code::FencedLeaderEpoch,
         FetchError::UnknownLeaderEpoch { .. } => Code::UnknownLeaderEpoch,
+    }
+}
+
+pub(super) fn of_session(refusal: SessionRefusal) -> Code {
+    match refusal {
+        SessionRefusal::UnknownSession => Code::FetchSessionIdNotFound,
+        SessionRefusal::WrongEpoch => Code::InvalidFetchSessionEpoch,
+        SessionRefusal::OtherNames => Code::FetchSessionTopicIdError,
     }
 }
 

@@ -29,7 +29,9 @@ pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send, fr
     shared.probe.connection_opened();
     let connection = shared.kafka.connection();
     let gone = shared.stop.child_token();
-    let client = Arc::new(Client { shared, closer: Arc::default(), from, gone: gone.clone(), connection });
+    let sessions = shared.sessions.connection();
+    let client = Client { shared, closer: Arc::default(), from, gone: gone.clone(), connection, sessions };
+    let client = Arc::new(client);
     let (read, write) = split(stream);
     let (begun, to_answer) = mpsc::channel(1);
     let reading = async {

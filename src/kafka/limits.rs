@@ -44,6 +44,20 @@ pub const ANSWER_UNCOUNTED_BYTES: usize = 4 << 10;
 /// A Fetch answer while the node has no room for one of the size asked for.
 pub use crate::broker::ANSWER_SMALL_BYTES as FETCH_SMALL_BYTES;
 
+/// Fetch sessions of the node (Kafka's `max.incremental.fetch.session.cache.slots`), and of one connection: a client
+/// that forgets one of its own without a word finds place for the next. Partitions in all of them together. At each of
+/// these a client goes on without a session, as at [`PARTITIONS_MAX`] in one of them.
+pub const FETCH_SESSIONS_MAX: usize = 1_000;
+pub const FETCH_SESSIONS_PER_CONNECTION_MAX: usize = 8;
+pub const FETCH_SESSION_PARTITIONS_MAX: usize = 50_000;
+/// Bytes of all sessions, at so many for each partition beside its topic's name: what is remembered of it, and what it
+/// takes while a request is worked on, which may be a small one about many.
+pub const FETCH_SESSION_BYTES_MAX: usize = 56 << 20;
+pub const FETCH_SESSION_PARTITION_BYTES: usize = 1 << 10;
+/// A session that was used since keeps its room (Kafka's `min.incremental.fetch.session.eviction.ms`). Longer than a
+/// request may wait.
+pub const FETCH_SESSION_EVICTED_AFTER: Duration = Duration::from_secs(120);
+
 /// Elements of one array in a request. A client that has more to ask asks twice.
 pub const ELEMENTS_MAX: usize = 100_000;
 /// Partitions in one Produce request, and in one Fetch.

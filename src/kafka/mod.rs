@@ -15,6 +15,7 @@ mod frame;
 mod group_views;
 pub mod limits;
 mod segments;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -32,6 +33,7 @@ use crate::{
 };
 use client::Shared;
 use frame::Arriving;
+use sessions::NodeSessions;
 
 /// What the configuration says about this listener.
 #[derive(Clone, Debug)]
@@ -72,6 +74,7 @@ pub async fn serve(
         arriving,
         probe: metrics.requests(),
         kafka: metrics.kafka(),
+        sessions: NodeSessions::new(metrics.kafka()),
         stop: stop.clone(),
     });
     let mut connections = JoinSet::new();

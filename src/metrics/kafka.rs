@@ -35,6 +35,10 @@ pub struct KafkaProbe {
     requests: Family<RequestLabel, Counter>,
     connections: Gauge,
     by_software: Family<SoftwareLabel, Gauge>,
+    sessions: Gauge,
+    session_partitions: Gauge,
+    sessions_evicted: Counter,
+    sessions_refused: Counter,
     /// Open connections by what has a series of its own.
     named: Arc<Mutex<BTreeMap<String, u64>>>,
 }
@@ -43,6 +47,19 @@ impl KafkaProbe {
     /// A request began. Only those of versions that are served are counted, so that series are bounded.
     pub fn request_began(&self, api: &'static str, version: i16) {
         self.requests.get_or_create(&RequestLabel { api, version }).inc();
+    }
+
+    /// So many fetch sessions are remembered, and so many partitions in them.
+    pub fn fetch_sessions_are(&self, sessions: usize, partitions: usize) {
+        let gauge = |number| i64::try_from(number).unwrap_or(i64::MAX);
+        self.sessions.set(gauge(sessions));
+        self.session_partitions.set(gauge(partitions));
+    }
+
+    /// There was no room: so many more sessions ended, and so many more clients that asked for one have none.
+    pub fn fetch_sessions_lacked_room(&self, ended: u64, refused: u64) {
+        self.sessions_evicted.inc_by(ended);
+        self.sessions_refused.inc_by(refused);
     }
 
     /// A connection is open until this is dropped.
@@ -81,6 +98,14 @@ impl KafkaProbe {
         registry.register("kafka_connections", "Open connections of Kafka clients", self.connections.clone());
         let help = "Open connections of Kafka clients that said what they are, by software and version";
         registry.register("kafka_software_connections", help, self.by_software.clone());
+        let help = "Fetch sessions of Kafka clients that are remembered";
+        registry.register("kafka_fetch_sessions", help, self.sessions.clone());
+        let help = "Partitions in fetch sessions of Kafka clients";
+        registry.register("kafka_fetch_session_partitions", help, self.session_partitions.clone());
+        let help = "Fetch sessions that ended because there was no room for all";
+        registry.register("kafka_fetch_sessions_evicted", help, self.sessions_evicted.clone());
+        let help = "Fetch sessions that clients asked for and there was no room for";
+        registry.register("kafka_fetch_sessions_refused", help, self.sessions_refused.clone());
     }
 }
 

@@ -1,6 +1,6 @@
 //! Fetch: batches of many partitions in one answer, as they are stored.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
@@ -13,43 +13,41 @@ use super::{
         codes::{self, Code},
         limits,
         segments::Segments,
+        sessions::{PartitionSeen, PartitionWanted, SessionAsk, SessionTurn, TopicKey},
         views::{Endpoint, leader_endpoint},
-        wire::{self, FetchRequest, KafkaMessage, StrBytes, Uuid, fetch_request::FetchTopic},
+        wire::{self, FetchRequest, KafkaMessage, StrBytes, Uuid},
     },
     fetch_answer::{FetchAnswer, Leads, PartitionAnswer},
     list_offsets::epoch,
 };
 use crate::{
-    broker::{FETCH_BYTES_MAX, FetchError, FetchManyRequest, Fetched, PartitionFetch, PartitionRead, held::Held},
-    types::{Offset, PartitionId},
+    broker::{
+        FETCH_BYTES_MAX, FetchError, FetchManyRequest, Fetched, OpenFetch, PartitionFetch, PartitionRead, held::Held,
+    },
+    types::{Offset, PartitionId, TopicId},
 };
 
 pub const VERSIONS: (i16, i16) = (4, 17);
 
+/// From this version on requests may be of a session (KIP-227).
+const HAS_SESSION: i16 = 7;
 /// From this version on topics are named by their ids (KIP-516).
 const BY_ID: i16 = 13;
 /// From this version on an answer says who leads instead (KIP-951).
 const SAYS_WHO_LEADS: i16 = 16;
+/// The epoch of a request that is of no session, and wants none.
+const NO_EPOCH: i32 = -1;
 
-/// A request as the broker takes it, and how to name its topics in the answer.
-struct Wanted {
-    topics: Vec<WantedTopic>,
+/// How much a client takes, and how long it waits for it.
+#[derive(Clone, Copy)]
+struct Terms {
     bytes_min: usize,
     bytes_max: usize,
     wait: Duration,
 }
 
-struct WantedTopic {
-    name: StrBytes,
-    id: Uuid,
-    partitions: Vec<WantedPartition>,
-}
-
-struct WantedPartition {
-    index: i32,
-    /// None: nobody has this topic's id.
-    fetch: Option<PartitionFetch>,
-}
+/// What was read of one partition. None: nobody has its topic's id.
+type Read = Option<Result<Fetched, FetchError>>;
 
 pub fn begin(asked: Asked, decoder: Decoder, held: Held) -> BoxFuture<'static, Result<Begun, Closing>> {
     let request = decode::<FetchRequest>(decoder, asked.version).and_then(|request| {
@@ -58,114 +56,186 @@ pub fn begin(asked: Asked, decoder: Decoder, held: Held) -> BoxFuture<'static, R
     });
     let begun = request.map(|request| {
         let gone = asked.client.gone.clone();
+        let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
+        let terms = Terms {
+            bytes_min: size(request.min_bytes),
+            bytes_max: size(request.max_bytes).clamp(1, FETCH_BYTES_MAX),
+            wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+        };
+        // Here and not when it is answered: what a session remembers goes by the order in which requests came.
+        let planned = asked.client.sessions.begin(session_ask(asked.version, request));
         let answering = async move {
-            let answer = gone.run_until_cancelled(answer(asked, request)).await.unwrap_or(Err(Closing::Gone));
+            let answering = async {
+                match planned {
+                    Ok((turn, wanted)) => answer(&asked, terms, turn, wanted).await,
+                    Err(refusal) => FetchAnswer::of_error(&asked, codes::of_session(refusal)),
+                }
+            };
+            let answer = gone.run_until_cancelled(answering).await.unwrap_or(Err(Closing::Gone));
             drop(held);
-            answer
+            answer.map(Some)
         };
         Begun { lane: Lane::Free, answering: answering.boxed() }
     });
     std::future::ready(begun).boxed()
 }
 
-async fn answer(asked: Asked, request: FetchRequest) -> Result<Option<Segments>, Closing> {
-    if request.session_id != 0 {
-        // Sessions are not given out: a client goes on with whole requests.
-        return FetchAnswer::of_error(&asked, Code::FetchSessionIdNotFound).map(Some);
+fn session_ask(version: i16, request: FetchRequest) -> SessionAsk {
+    let by_id = version >= BY_ID;
+    let key = |name: &StrBytes, id: Uuid| match by_id {
+        true => TopicKey::Id(wire::topic_id(id).unwrap_or_default()),
+        false => TopicKey::Name(Arc::from(name.as_str())),
+    };
+    let mut wanted = Vec::new();
+    for topic in &request.topics {
+        let key = key(&topic.topic, topic.topic_id);
+        wanted.extend(topic.partitions.iter().map(|partition| PartitionWanted {
+            topic: key.clone(),
+            partition: partition.partition,
+            offset: Offset(partition.fetch_offset),
+            bytes_max: partition.partition_max_bytes,
+            epoch: epoch(partition.current_leader_epoch),
+        }));
     }
-    let wanted = wanted(&asked, request);
-    let (fetched, held) = fetch(&asked, &wanted).await?;
-    let mut fetched = fetched.into_iter();
-    let mut answer = FetchAnswer::begin(&asked, wanted.topics.len())?;
+    let mut forgotten = Vec::new();
+    for topic in &request.forgotten_topics_data {
+        let key = key(&topic.topic, topic.topic_id);
+        forgotten.extend(topic.partitions.iter().map(|partition| (key.clone(), *partition)));
+    }
+    let (session, epoch) = match version >= HAS_SESSION {
+        true => (request.session_id, request.session_epoch),
+        false => (0, NO_EPOCH),
+    };
+    SessionAsk { session, epoch, by_id, wanted, forgotten }
+}
+
+async fn answer(
+    asked: &Asked,
+    terms: Terms,
+    turn: SessionTurn,
+    wanted: Vec<PartitionWanted>,
+) -> Result<Segments, Closing> {
+    let (read, held) = read(asked, terms, &wanted).await?;
     let mut endpoints = Vec::new();
-    for topic in wanted.topics {
-        answer.topic(&topic.name, topic.id, topic.partitions.len());
-        for partition in topic.partitions {
-            let fetched = partition.fetch.and_then(|_| fetched.next());
-            let (said, batches) = said(&asked, partition.index, fetched, &mut endpoints);
+    let said: Vec<_> =
+        wanted.iter().zip(read).map(|(wanted, read)| said(asked, wanted.partition, read, &mut endpoints)).collect();
+    let seen: Vec<_> = said.iter().map(|(said, batches)| seen(said, batches)).collect();
+    let (session, told) = match turn.answer(&seen) {
+        Ok(told) => told,
+        Err(refusal) => return FetchAnswer::of_error(asked, codes::of_session(refusal)),
+    };
+    let is_told = |place: usize| told.as_ref().is_none_or(|told| told[place]);
+    let rest: Vec<_> =
+        wanted.into_iter().zip(said).enumerate().filter(|(place, _)| is_told(*place)).map(|(_, told)| told).collect();
+    // Those of one topic that follow one another are told together. A session's turns may part them: as with Kafka, a
+    // topic is named again then.
+    let topics: Vec<_> = rest.chunk_by(|(a, _), (b, _)| a.topic == b.topic).map(<[_]>::len).collect();
+    let mut rest = rest.into_iter();
+    let mut answer = FetchAnswer::begin(asked, session, topics.len())?;
+    for partitions in topics {
+        for (place, (wanted, (said, batches))) in rest.by_ref().take(partitions).enumerate() {
+            if place == 0 {
+                answer.topic(&wanted.topic, partitions);
+            }
             answer.partition(&said, batches);
         }
         answer.end_topic();
     }
-    answer.end(endpoints, held).map(Some)
+    answer.end(endpoints, held)
 }
 
-fn wanted(asked: &Asked, request: FetchRequest) -> Wanted {
-    let topics = request.topics.into_iter().map(|topic| wanted_topic(asked, topic)).collect();
-    let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
-    Wanted {
-        topics,
-        bytes_min: size(request.min_bytes),
-        bytes_max: size(request.max_bytes).clamp(1, FETCH_BYTES_MAX),
-        wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
-    }
-}
-
-fn wanted_topic(asked: &Asked, topic: FetchTopic) -> WantedTopic {
-    let id = wire::topic_id(topic.topic_id);
-    let name = match asked.version >= BY_ID {
-        true => id.and_then(|id| asked.client.shared.broker.topic_name(id)),
-        false => Some(wire::topic_name(&topic.topic)),
-    };
-    let partitions = topic.partitions.into_iter().map(|partition| WantedPartition {
-        index: partition.partition,
-        fetch: name.clone().map(|topic| PartitionFetch {
-            at: PartitionRead {
-                topic,
-                topic_id: id,
-                partition: PartitionId(partition.partition),
-                leader_epoch: epoch(partition.current_leader_epoch),
-            },
-            offset: Offset(partition.fetch_offset),
-            bytes_max: usize::try_from(partition.partition_max_bytes).unwrap_or(0).max(1),
-        }),
-    });
-    WantedTopic { partitions: partitions.collect(), name: topic.topic, id: topic.topic_id }
-}
-
-/// What is there now, and else what comes within the wait, which holds no room meanwhile. What comes is counted before
-/// it is handed on; where there is no room for all that may come, it is a small answer instead of a late one, so that
-/// clients which do not take theirs keep nobody else from reading.
-async fn fetch(asked: &Asked, wanted: &Wanted) -> Result<(Vec<Result<Fetched, FetchError>>, Option<Held>), Closing> {
+/// What the broker is asked. None: nobody has the topic's id.
+fn fetches(asked: &Asked, wanted: &[PartitionWanted]) -> Vec<Option<PartitionFetch>> {
     let broker = &asked.client.shared.broker;
-    let partitions: Vec<_> =
-        wanted.topics.iter().flat_map(|topic| &topic.partitions).filter_map(|known| known.fetch.clone()).collect();
-    let has_unknown = wanted.topics.iter().flat_map(|topic| &topic.partitions).any(|known| known.fetch.is_none());
-    let Wanted { bytes_min, bytes_max, wait, .. } = *wanted;
-    let wait = if has_unknown { Duration::ZERO } else { wait };
-    let read = async |bytes_max, wait| {
-        let request = FetchManyRequest { partitions: partitions.clone(), bytes_min, bytes_max, wait };
-        broker.fetch_many(&CALLER, request).await
+    let mut names = BTreeMap::new();
+    let mut fetch_of = |wanted: &PartitionWanted| {
+        let name = match &wanted.topic {
+            TopicKey::Name(name) => Some(wire::topic_name(name)),
+            TopicKey::Id(id) => names.entry(*id).or_insert_with(|| broker.topic_name(*id)).clone(),
+        };
+        Some(PartitionFetch {
+            at: PartitionRead {
+                topic: name?,
+                topic_id: id_of(&wanted.topic),
+                partition: PartitionId(wanted.partition),
+                leader_epoch: wanted.epoch,
+            },
+            offset: wanted.offset,
+            bytes_max: usize::try_from(wanted.bytes_max).unwrap_or(0).max(1),
+        })
     };
-    let (room, closer) = (broker.answer_room(), &asked.client.closer);
-    let mut held = room.try_hold(bytes_max, closer);
-    let small = bytes_max.min(limits::FETCH_SMALL_BYTES);
-    let most = if held.is_some() { bytes_max } else { small };
-    let mut fetched = read(most, Duration::ZERO).await;
-    let is_enough = bytes_of(&fetched) >= bytes_min.min(most) || fetched.iter().any(Result::is_err);
-    if !is_enough && !wait.is_zero() {
-        held = None;
-        fetched = read(bytes_max, wait).await;
+    wanted.iter().map(&mut fetch_of).collect()
+}
+
+fn id_of(topic: &TopicKey) -> Option<TopicId> {
+    match topic {
+        TopicKey::Name(_) => None,
+        TopicKey::Id(id) => Some(*id),
     }
-    // One batch comes whole, however large. Twice at most: the second time the room is there.
+}
+
+/// What is there now, and else what comes within the wait, which holds no room meanwhile. There is room before anything
+/// is read: where there is none for all that may come, it is a small answer instead of a late one, so that clients which
+/// do not take theirs keep nobody else from reading.
+async fn read(asked: &Asked, terms: Terms, wanted: &[PartitionWanted]) -> Result<(Vec<Read>, Option<Held>), Closing> {
+    let broker = &asked.client.shared.broker;
+    let fetches = fetches(asked, wanted);
+    let is_known: Vec<bool> = fetches.iter().map(Option::is_some).collect();
+    let Terms { bytes_min, bytes_max, wait } = terms;
+    let wait = if is_known.contains(&false) { Duration::ZERO } else { wait };
+    let partitions = fetches.into_iter().flatten().collect();
+    // Nothing is waited for that nobody asks for.
+    let wait = if wanted.is_empty() { Duration::ZERO } else { wait };
+    let mut open = broker.open_fetch(&CALLER, FetchManyRequest { partitions, bytes_min, bytes_max, wait }).await;
+    let mut now = None;
+    if wait.is_zero() || open.has_news() {
+        let (fetched, held, most) = read_open(asked, &open, bytes_max).await?;
+        let is_enough = bytes_of(&fetched) >= bytes_min.min(most) || fetched.iter().any(Result::is_err);
+        now = (is_enough || wait.is_zero()).then_some((fetched, held));
+    }
+    let (fetched, held) = match now {
+        Some(read) => read,
+        None => {
+            broker.wait_fetch(&CALLER, &mut open).await;
+            let (fetched, held, _) = read_open(asked, &open, bytes_max).await?;
+            (fetched, held)
+        }
+    };
+    let mut fetched = fetched.into_iter();
+    Ok((is_known.into_iter().map(|is_known| if is_known { fetched.next() } else { None }).collect(), held))
+}
+
+/// Reads what is there, the room that it takes, and how much it could have been.
+async fn read_open(
+    asked: &Asked,
+    open: &OpenFetch,
+    bytes_max: usize,
+) -> Result<(Vec<Result<Fetched, FetchError>>, Option<Held>, usize), Closing> {
+    let broker = &asked.client.shared.broker;
+    if !open.has_news() {
+        return Ok((broker.read_fetch(&CALLER, open, bytes_max).await, None, bytes_max));
+    }
+    let (room, closer) = (broker.answer_room(), &asked.client.closer);
+    let small = bytes_max.min(limits::FETCH_SMALL_BYTES);
+    let mut held = room.try_hold(bytes_max, closer);
+    let mut most = if held.is_some() { bytes_max } else { small };
+    held = held.or_else(|| room.try_hold(small, closer));
     loop {
+        let fetched = broker.read_fetch(&CALLER, open, most).await;
         let bytes = bytes_of(&fetched);
         if bytes == 0 {
-            return Ok((fetched, None));
+            return Ok((fetched, None, most));
         }
-        if let Some(mut held) = held.take().filter(|held| held.is_enough_for(bytes)) {
+        // One batch comes whole, however large; and what is little may still find room where `small` did not.
+        let enough = held.take().filter(|held| held.is_enough_for(bytes));
+        if let Some(mut held) = enough.or_else(|| room.try_hold(bytes, closer)) {
             held.shrink(bytes);
-            return Ok((fetched, Some(held)));
+            return Ok((fetched, Some(held), most));
         }
-        held = room.try_hold(bytes, closer);
-        if held.is_none() {
-            // Whoever waits holds nothing meanwhile, and reads again: as much as there is room for soon.
-            let largest = fetched.iter().flatten().flat_map(|fetched| &fetched.batches).map(Bytes::len).max();
-            let again = small.max(largest.unwrap_or(0)).min(bytes);
-            drop(fetched);
-            held = Some(room.hold(again, closer).await.map_err(Closing::Crowded)?);
-            fetched = read(again, Duration::ZERO).await;
-        }
+        // Whoever waits holds nothing meanwhile, and reads again.
+        drop(fetched);
+        held = Some(room.hold(bytes, closer).await.map_err(Closing::Crowded)?);
+        most = bytes;
     }
 }
 
@@ -173,15 +243,16 @@ fn bytes_of(fetched: &[Result<Fetched, FetchError>]) -> usize {
     fetched.iter().flatten().flat_map(|fetched| &fetched.batches).map(Bytes::len).sum()
 }
 
+/// What an answer has to say of a partition, as sessions see it.
+fn seen(said: &PartitionAnswer, batches: &[Bytes]) -> PartitionSeen {
+    let PartitionAnswer { code, high_watermark, log_start, .. } = *said;
+    PartitionSeen { has_records: !batches.is_empty(), is_refused: code != Code::None, high_watermark, log_start }
+}
+
 /// What the answer says of a partition, and its batches. A leader that it names is added to `endpoints`.
-fn said(
-    asked: &Asked,
-    index: i32,
-    fetched: Option<Result<Fetched, FetchError>>,
-    endpoints: &mut Vec<Endpoint>,
-) -> (PartitionAnswer, Vec<Bytes>) {
+fn said(asked: &Asked, index: i32, read: Read, endpoints: &mut Vec<Endpoint>) -> (PartitionAnswer, Vec<Bytes>) {
     let by_id = asked.version >= BY_ID;
-    let error = match fetched {
+    let error = match read {
         Some(Ok(fetched)) => {
             let Fetched { batches, high_watermark, log_start, .. } = fetched;
             let code = Code::None;

@@ -11,8 +11,9 @@ use super::super::{
     client::{Asked, Closing},
     codes::Code,
     segments::Segments,
+    sessions::{NO_SESSION, TopicKey},
     views::Endpoint,
-    wire::{self, FetchResponse, Uuid},
+    wire::{self, FetchResponse},
 };
 use crate::{broker::held::Held, types::Offset};
 
@@ -20,7 +21,6 @@ use crate::{broker::held::Held, types::Offset};
 const COPIED_BYTES: usize = 512;
 
 const FLEXIBLE: i16 = 12;
-const BY_ID: i16 = 13;
 const HAS_SESSION: i16 = 7;
 const HAS_LOG_START: i16 = 5;
 const HAS_PREFERRED_REPLICA: i16 = 11;
@@ -65,15 +65,21 @@ pub struct FetchAnswer {
 impl FetchAnswer {
     /// An answer that says nothing of partitions.
     pub fn of_error(asked: &Asked, code: Code) -> Result<Segments, Closing> {
-        FetchAnswer::new(asked.version, asked.correlation, code, 0)?.end(Vec::new(), None)
+        FetchAnswer::new(asked.version, asked.correlation, code, NO_SESSION, 0)?.end(Vec::new(), None)
     }
 
-    pub fn begin(asked: &Asked, topics: usize) -> Result<FetchAnswer, Closing> {
-        FetchAnswer::new(asked.version, asked.correlation, Code::None, topics)
+    pub fn begin(asked: &Asked, session: i32, topics: usize) -> Result<FetchAnswer, Closing> {
+        FetchAnswer::new(asked.version, asked.correlation, Code::None, session, topics)
     }
 
     /// An answer of so many topics, each of which is then told.
-    pub fn new(version: i16, correlation: i32, code: Code, topics: usize) -> Result<FetchAnswer, Closing> {
+    pub fn new(
+        version: i16,
+        correlation: i32,
+        code: Code,
+        session: i32,
+        topics: usize,
+    ) -> Result<FetchAnswer, Closing> {
         let mut tail = BytesMut::new();
         wire::begin_answer::<FetchResponse>(&mut tail, correlation, version)
             .map_err(|error| unwritable(version, error))?;
@@ -81,18 +87,18 @@ impl FetchAnswer {
         let throttle_ms = 0;
         answer.tail.put_i32(throttle_ms);
         if version >= HAS_SESSION {
-            let no_session = 0;
             answer.tail.put_i16(code.value());
-            answer.tail.put_i32(no_session);
+            answer.tail.put_i32(session);
         }
         answer.length(topics);
         Ok(answer)
     }
 
-    pub fn topic(&mut self, name: &str, id: Uuid, partitions: usize) {
-        match self.version >= BY_ID {
-            true => self.tail.put_slice(id.as_bytes()),
-            false => self.string(name),
+    /// Named as the request names it, which has the same version.
+    pub fn topic(&mut self, topic: &TopicKey, partitions: usize) {
+        match topic {
+            TopicKey::Id(id) => self.tail.put_slice(wire::uuid(*id).as_bytes()),
+            TopicKey::Name(name) => self.string(name),
         }
         self.length(partitions);
     }

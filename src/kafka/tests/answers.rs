@@ -5,10 +5,13 @@ use bytes::{Buf, Bytes};
 use super::super::{
     api::fetch_answer::{FetchAnswer, Leads, PartitionAnswer},
     codes::Code,
+    sessions::TopicKey,
     views::Endpoint,
     wire::*,
 };
 use crate::types::{Offset, TopicId};
+
+const SESSION: i32 = 0x0102_0304;
 
 /// What is said of a partition, and its batches.
 type Said = (PartitionAnswer, Vec<Bytes>);
@@ -73,6 +76,9 @@ fn expected(case: &Case, version: i16) -> Bytes {
         topic
     });
     let mut response = message!(FetchResponse { responses: topics.collect() });
+    if version >= 7 {
+        response.session_id = SESSION;
+    }
     if version >= 16 {
         response.node_endpoints = case
             .endpoints
@@ -94,9 +100,10 @@ fn expected(case: &Case, version: i16) -> Bytes {
 fn a_fetch_answer_is_what_the_codec_writes_in_every_version() {
     for version in super::super::api::fetch::VERSIONS.0..=super::super::api::fetch::VERSIONS.1 {
         for (number, case) in cases().into_iter().enumerate() {
-            let mut answer = FetchAnswer::new(version, 11, Code::None, case.topics.len()).unwrap();
+            let mut answer = FetchAnswer::new(version, 11, Code::None, SESSION, case.topics.len()).unwrap();
             for (name, partitions) in &case.topics {
-                answer.topic(name, uuid(TopicId(5)), partitions.len());
+                let topic = if version >= 13 { TopicKey::Id(TopicId(5)) } else { TopicKey::Name((*name).into()) };
+                answer.topic(&topic, partitions.len());
                 for (said, batches) in partitions {
                     answer.partition(said, batches.clone());
                 }

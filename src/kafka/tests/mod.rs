@@ -10,5 +10,6 @@ pub mod harness;
 mod operators;
 mod order;
 mod rooms;
+mod sessions;
 mod strangers;
 mod tls;
