@@ -27,7 +27,7 @@ use super::{
     requests::reads::{FetchRequest, FoundOffset, OffsetAt, PartitionRead},
 };
 use crate::{
-    metrics::{History, Limit, Metrics, SAMPLE_EVERY},
+    metrics::{History, KafkaClients, KafkaProbe, Limit, Metrics, SAMPLE_EVERY},
     types::{BrokerId, Offset, PartitionId},
 };
 
@@ -36,6 +36,8 @@ pub struct Consoles {
     node: Arc<Node>,
     disk: Arc<DiskGuard>,
     fetches: Arc<Fetches>,
+    /// The Kafka clients of this node.
+    kafka: KafkaProbe,
     /// The recent past of this node.
     history: Mutex<History>,
     /// Turns of pages of records that are being read.
@@ -43,8 +45,8 @@ pub struct Consoles {
 }
 
 impl Consoles {
-    pub fn new(node: Arc<Node>, disk: Arc<DiskGuard>, fetches: Arc<Fetches>) -> Consoles {
-        Consoles { node, disk, fetches, history: Mutex::default(), turns: Semaphore::new(limits::BROWSES_MAX) }
+    pub fn new(node: Arc<Node>, disk: Arc<DiskGuard>, fetches: Arc<Fetches>, kafka: KafkaProbe) -> Consoles {
+        Consoles { node, disk, fetches, kafka, history: Mutex::default(), turns: Semaphore::new(limits::BROWSES_MAX) }
     }
 
     /// A page of records, read by the partition's leader wherever that is.
@@ -68,6 +70,17 @@ impl Consoles {
         let call = Call::Console(ConsoleCall::Figures { history });
         match self.node.call(of, &call, limits::CALL_WITHIN).await {
             Ok(Answer::Console(ConsoleAnswer::Figures(figures))) => Some(figures),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// A node's Kafka clients, or None if it does not answer.
+    pub async fn kafka_clients(&self, of: BrokerId) -> Option<KafkaClients> {
+        if of == self.node.me() {
+            return Some(self.kafka.clients());
+        }
+        match self.node.call(of, &Call::Console(ConsoleCall::KafkaClients), limits::CALL_WITHIN).await {
+            Ok(Answer::Console(ConsoleAnswer::KafkaClients(clients))) => Some(clients),
             Ok(_) | Err(_) => None,
         }
     }
@@ -122,6 +135,7 @@ impl Consoles {
     pub async fn answer(&self, call: ConsoleCall) -> ConsoleAnswer {
         match call {
             ConsoleCall::Figures { history } => ConsoleAnswer::Figures(self.figures_here(history)),
+            ConsoleCall::KafkaClients => ConsoleAnswer::KafkaClients(self.kafka.clients()),
             ConsoleCall::Browse(request) => {
                 let page = self.browse_here(&request).await;
                 ConsoleAnswer::Browsed(page.and_then(sendable))

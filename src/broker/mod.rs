@@ -40,6 +40,7 @@ use std::sync::Arc;
 
 use crate::{
     metadata::ConfigEntry,
+    metrics::KafkaClients,
     partition::EpochEnd,
     seam::CpuTurns,
     types::{BrokerId, GroupName, LeaderEpoch, Offset, TopicId, TopicPartition, WallMs},
@@ -306,6 +307,11 @@ impl Broker {
     /// A node's figures, or None if it does not answer.
     pub async fn figures(&self, _: &Caller, of: BrokerId, history: bool) -> Option<NodeFigures> {
         self.parts.consoles.figures(of, history).await
+    }
+
+    /// A node's Kafka clients, or None if it does not answer.
+    pub async fn kafka_clients(&self, _: &Caller, of: BrokerId) -> Option<KafkaClients> {
+        self.parts.consoles.kafka_clients(of).await
     }
 }
 

@@ -142,7 +142,7 @@ fn assemble(node: Arc<Node>, past: Past, free_bytes: FreeBytes, metrics: &Metric
         budget: Budget::new(node.settings.produce_bytes_max),
         answers: answer_room(node.settings.fetch_bytes_max, metrics.intake()),
         produces: Produces::new(Arc::clone(&node), Arc::clone(&replicas), Arc::clone(&disk)),
-        consoles: Arc::new(Consoles::new(Arc::clone(&node), Arc::clone(&disk), Arc::clone(&fetches))),
+        consoles: Arc::new(Consoles::new(Arc::clone(&node), Arc::clone(&disk), Arc::clone(&fetches), metrics.kafka())),
         topics: Topics::new(Arc::clone(&metadata), Arc::clone(&replicas), Arc::clone(&disk), Arc::clone(&notes)),
         producer_ids: Arc::new(ProducerIds::new(Arc::clone(&metadata))),
         groups: Arc::new(Groups::new(Arc::clone(&metadata), Arc::new(lag), metrics.groups())),

@@ -1,7 +1,7 @@
 //! The JSON API: what the console shows, for scripts. Read only. Its shapes are in `shapes`; a problem
 //! is `{"error": "..."}` with its status.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -21,9 +21,10 @@ use super::{
 };
 use crate::broker::TopicsWanted;
 use crate::http::backend::CALLER;
+use crate::types::BrokerId;
 
 /// What stands where nothing is.
-const PATHS: &str = "there are health, nodes, history, topics, topic, configs, records, groups and group";
+const PATHS: &str = "there are health, nodes, history, topics, topic, configs, records, groups, group and kafka";
 
 pub fn routes<B: Backend>() -> Router<Arc<Faces<B>>> {
     Router::new()
@@ -36,6 +37,7 @@ pub fn routes<B: Backend>() -> Router<Arc<Faces<B>>> {
         .route("/api/v1/records", get(page_of_records::<B>))
         .route("/api/v1/groups", get(groups::<B>))
         .route("/api/v1/group", get(group::<B>))
+        .route("/api/v1/kafka", get(kafka::<B>))
         .route("/api/{*rest}", get(async || answer(Err(Problem::new(StatusCode::NOT_FOUND, PATHS)))))
 }
 
@@ -56,13 +58,32 @@ async fn nodes<B: Backend>(State(faces): Shared<B>) -> Response {
 }
 
 async fn history<B: Backend>(State(faces): Shared<B>, Extracted(pairs): Pairs) -> Response {
-    let node = match Query::new(pairs).node() {
-        Ok(node) => node.unwrap_or(faces.backend.id()),
-        Err(problem) => return answer(Err(problem)),
-    };
-    let figures = faces.backend.figures(&CALLER, node, true).await;
-    let silent = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("broker {node} does not answer"));
-    answer(figures.map(|figures| shapes::history(node, &figures.history)).ok_or_else(silent))
+    answer(match node_of(&faces.backend, pairs) {
+        Ok(node) => {
+            let figures = faces.backend.figures(&CALLER, node, true).await;
+            figures.map(|figures| shapes::history(node, &figures.history)).ok_or_else(|| silent(node))
+        }
+        Err(problem) => Err(problem),
+    })
+}
+
+async fn kafka<B: Backend>(State(faces): Shared<B>, Extracted(pairs): Pairs) -> Response {
+    answer(match node_of(&faces.backend, pairs) {
+        Ok(node) => {
+            let clients = faces.backend.kafka_clients(&CALLER, node).await;
+            clients.map(|clients| shapes::kafka(node, &clients)).ok_or_else(|| silent(node))
+        }
+        Err(problem) => Err(problem),
+    })
+}
+
+/// The broker that is asked about: this one, if none is named.
+fn node_of<B: Backend>(backend: &B, pairs: BTreeMap<String, String>) -> Result<BrokerId, Problem> {
+    Ok(Query::new(pairs).node()?.unwrap_or(backend.id()))
+}
+
+fn silent(node: BrokerId) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("broker {node} does not answer"))
 }
 
 async fn topics<B: Backend>(State(faces): Shared<B>) -> Response {

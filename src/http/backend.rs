@@ -8,6 +8,7 @@ use crate::{
         Readiness, TopicDescription, TopicSummary, TopicsWanted,
         groups::{GroupDescription, GroupError, GroupSummary},
     },
+    metrics::KafkaClients,
     seam::CpuTurns,
     types::{BrokerId, GroupName, WallMs},
 };
@@ -25,6 +26,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn cluster_view(&self, caller: &Caller, topics: TopicsWanted) -> impl Future<Output = ClusterView> + Send;
     fn figures(&self, caller: &Caller, of: BrokerId, history: bool)
     -> impl Future<Output = Option<NodeFigures>> + Send;
+    fn kafka_clients(&self, caller: &Caller, of: BrokerId) -> impl Future<Output = Option<KafkaClients>> + Send;
     fn list_topics(&self, caller: &Caller) -> impl Future<Output = Result<Vec<TopicSummary>, AdminError>> + Send;
     fn describe_topic(
         &self,
@@ -71,6 +73,10 @@ impl Backend for Broker {
 
     async fn figures(&self, caller: &Caller, of: BrokerId, history: bool) -> Option<NodeFigures> {
         Broker::figures(self, caller, of, history).await
+    }
+
+    async fn kafka_clients(&self, caller: &Caller, of: BrokerId) -> Option<KafkaClients> {
+        Broker::kafka_clients(self, caller, of).await
     }
 
     async fn list_topics(&self, caller: &Caller) -> Result<Vec<TopicSummary>, AdminError> {

@@ -103,6 +103,7 @@ fn console_routes<B: Backend>() -> Router<Arc<Faces<B>>> {
         .route("/records", get(records_page::<B>))
         .route("/groups", get(groups::<B>))
         .route("/group", get(group::<B>))
+        .route("/kafka", get(kafka::<B>))
         .route("/assets/console.css", asset("text/css; charset=utf-8", include_str!("assets/console.css")))
         .route("/assets/console.js", asset("text/javascript; charset=utf-8", include_str!("assets/console.js")))
         .route("/assets/icon.svg", asset("image/svg+xml", include_str!("assets/icon.svg")))
@@ -137,6 +138,10 @@ async fn groups<B: Backend>(State(faces): Shared<B>, extract::Query(pairs): Pair
 
 async fn group<B: Backend>(State(faces): Shared<B>, extract::Query(pairs): Pairs) -> Response {
     shown(&faces.backend, pages::group(&faces.backend, &Query::new(pairs)).await)
+}
+
+async fn kafka<B: Backend>(State(faces): Shared<B>, extract::Query(pairs): Pairs) -> Response {
+    shown(&faces.backend, pages::kafka(&faces.backend, &Query::new(pairs)).await)
 }
 
 async fn records_page<B: Backend>(State(faces): Shared<B>, extract::Query(pairs): Pairs) -> Response {

@@ -15,7 +15,7 @@ use crate::{
     },
     group::{GroupPhase, PartitionSet},
     metadata::ConfigEntry,
-    metrics::{SAMPLE_EVERY, Sample},
+    metrics::{KafkaClients, SAMPLE_EVERY, Sample},
     record::Record,
     types::{BrokerId, Offset, PartitionId},
 };
@@ -195,5 +195,19 @@ pub fn history(broker: BrokerId, samples: &[Sample]) -> Value {
     json!({
         "broker": broker, "interval_s": SAMPLE_EVERY.as_secs(),
         "samples": samples.iter().map(sample).collect::<Vec<_>>(),
+    })
+}
+
+/// The Kafka clients of a node.
+pub fn kafka(broker: BrokerId, clients: &KafkaClients) -> Value {
+    let software = clients.software.iter().map(|(software, open)| json!({ "software": software, "connections": open }));
+    let requests = clients
+        .requests
+        .iter()
+        .map(|(api, version, requests)| json!({ "api": api, "version": version, "requests": requests }));
+    json!({
+        "broker": broker, "connections": clients.connections, "fetch_sessions": clients.fetch_sessions,
+        "fetch_session_partitions": clients.fetch_session_partitions,
+        "software": software.collect::<Vec<_>>(), "requests": requests.collect::<Vec<_>>(),
     })
 }

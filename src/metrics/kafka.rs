@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, RwLock},
 };
 
 use prometheus_client::{
@@ -10,6 +10,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+use serde::{Deserialize, Serialize};
 
 use super::labels::UNPOISONED;
 
@@ -29,10 +30,26 @@ struct SoftwareLabel {
     software: String,
 }
 
+/// What a node knows of its Kafka clients. Travels between brokers for the console: it never changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KafkaClients {
+    /// How many are open.
+    pub connections: u64,
+    pub fetch_sessions: u64,
+    pub fetch_session_partitions: u64,
+    /// Open connections by what the client said that it is, in order of names; those beyond [`SOFTWARE_MAX`] together.
+    /// A connection that said nothing is in none of them.
+    pub software: Vec<(String, u64)>,
+    /// Requests since this node started, by API and version, in their order.
+    pub requests: Vec<(String, i16, u64)>,
+}
+
 /// Counts of the listener for Kafka clients. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct KafkaProbe {
     requests: Family<RequestLabel, Counter>,
+    /// The same, where they can be listed.
+    begun: Arc<RwLock<BTreeMap<(&'static str, i16), Counter>>>,
     connections: Gauge,
     by_software: Family<SoftwareLabel, Gauge>,
     sessions: Gauge,
@@ -46,7 +63,32 @@ pub struct KafkaProbe {
 impl KafkaProbe {
     /// A request began. Only those of versions that are served are counted, so that series are bounded.
     pub fn request_began(&self, api: &'static str, version: i16) {
-        self.requests.get_or_create(&RequestLabel { api, version }).inc();
+        if let Some(begun) = self.begun.read().expect(UNPOISONED).get(&(api, version)) {
+            begun.inc();
+            return;
+        }
+        let series = self.requests.get_or_create(&RequestLabel { api, version }).clone();
+        self.begun.write().expect(UNPOISONED).entry((api, version)).or_insert(series).inc();
+    }
+
+    /// What there is at this moment.
+    pub fn clients(&self) -> KafkaClients {
+        let count = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or(0);
+        let mut software: Vec<_> =
+            self.named.lock().expect(UNPOISONED).iter().map(|(name, open)| (name.clone(), *open)).collect();
+        let others =
+            self.by_software.get(&SoftwareLabel { software: OTHERS.to_string() }).map_or(0, |open| count(&open));
+        if others > 0 {
+            software.push((OTHERS.to_string(), others));
+        }
+        let begun = self.begun.read().expect(UNPOISONED);
+        KafkaClients {
+            connections: count(&self.connections),
+            fetch_sessions: count(&self.sessions),
+            fetch_session_partitions: count(&self.session_partitions),
+            software,
+            requests: begun.iter().map(|((api, version), begun)| (api.to_string(), *version, begun.get())).collect(),
+        }
     }
 
     /// So many fetch sessions are remembered, and so many partitions in them.
@@ -161,7 +203,12 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "no line {line:?} in:\n{text}");
         }
         assert!(!text.contains("somebody else"));
+        let clients = metrics.kafka().clients();
+        assert_eq!((clients.connections, clients.software.len()), (SOFTWARE_MAX as u64 + 2, SOFTWARE_MAX + 1));
+        assert_eq!(clients.software[0], ("client 0".to_string(), 1));
+        assert_eq!(clients.software[SOFTWARE_MAX], (OTHERS.to_string(), 2));
         drop(connections);
+        assert_eq!(metrics.kafka().clients(), KafkaClients::default());
         let text = metrics.encode();
         assert!(!text.contains(&of("client 0")), "{text}");
         assert!(text.contains("flotilla_kafka_connections 0"), "{text}");
@@ -170,8 +217,11 @@ mod tests {
     #[test]
     fn requests_are_counted_by_api_and_version() {
         let metrics = Metrics::new();
-        metrics.kafka().request_began("Fetch", 12);
-        metrics.kafka().request_began("Fetch", 12);
+        for (api, version) in [("Produce", 9), ("Fetch", 12), ("Fetch", 4), ("Fetch", 12)] {
+            metrics.kafka().request_began(api, version);
+        }
+        let listed = [("Fetch".to_string(), 4, 1), ("Fetch".to_string(), 12, 2), ("Produce".to_string(), 9, 1)];
+        assert_eq!(metrics.kafka().clients().requests, listed);
         let line = "flotilla_kafka_requests_total{api=\"Fetch\",version=\"12\"} 2";
         let text = metrics.encode();
         assert!(text.lines().any(|found| found == line), "{text}");

@@ -47,7 +47,7 @@ pub use groups::{GroupProbe, LagSample};
 pub use histogram::HistogramSnapshot;
 pub use history::{History, SAMPLE_EVERY, SAMPLES_MAX, Sample, Totals};
 pub use intake::{IntakeProbe, Limit};
-pub use kafka::{KafkaConnection, KafkaProbe};
+pub use kafka::{KafkaClients, KafkaConnection, KafkaProbe};
 pub use labels::{Api, ConnectionRefusal, FrameRefusal, HeldUp, RequestResult, TransferResult};
 pub use process::ProcessSnapshot;
 pub use space::SpaceSnapshot;

@@ -135,7 +135,7 @@ impl Call {
             | Call::Group { .. }
             | Call::Lag { .. }
             | Call::GroupNotes
-            | Call::Console(_)
+            | Call::Console(ConsoleCall::Browse(_) | ConsoleCall::Figures { .. })
             | Call::LayoutInUse { .. }
             | Call::Recall
             | Call::Remember { .. }
@@ -146,7 +146,7 @@ impl Call {
             | Call::Leads { .. } => 1,
             Call::Change { change, .. } => change.level(),
             Call::Describe => 2,
-            Call::DescribeWithKafka => 3,
+            Call::DescribeWithKafka | Call::Console(ConsoleCall::KafkaClients) => 3,
         }
     }
 }
@@ -256,6 +256,7 @@ mod tests {
         formats::frozen,
         group::GroupRefusal,
         metadata::{AllocateProducerIds, Refusal},
+        metrics::KafkaClients,
         raft::TransferError,
         types::PartitionId,
     };
@@ -322,12 +323,20 @@ mod tests {
             ("call-leads", Call::Leads { group: RaftGroupId(7), within_ms: 5 }),
             ("call-describe", Call::Describe),
             ("call-describe-with-kafka", Call::DescribeWithKafka),
+            ("call-console-kafka-clients", Call::Console(ConsoleCall::KafkaClients)),
         ]
     }
 
     fn answers() -> Vec<(&'static str, Answer)> {
         let done = GroupAttempt::Answered(Ok(GroupReply::Done));
         let figures = NodeFigures { disk_free_bytes: Some(9), disk_reserve_bytes: 4, history: vec![] };
+        let kafka = KafkaClients {
+            connections: 5,
+            fetch_sessions: 4,
+            fetch_session_partitions: 3,
+            software: vec![("s".into(), 2)],
+            requests: vec![("a".into(), 12, 1)],
+        };
         let hello = Hello {
             broker: BrokerId(1),
             peers_hash: 5,
@@ -379,6 +388,7 @@ mod tests {
                 "answer-described-with-kafka",
                 Answer::DescribedWithKafka { card: None, feature_level: 3, kafka_address: "k".into() },
             ),
+            ("answer-console-kafka-clients", Answer::Console(ConsoleAnswer::KafkaClients(kafka))),
         ]
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     broker::{FetchError, requests::reads::Fetched},
-    metrics::Sample,
+    metrics::{KafkaClients, Sample},
     types::{BrokerId, Offset, PartitionId, WallMs},
 };
 
@@ -53,11 +53,16 @@ pub struct NodeFigures {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ConsoleCall {
     Browse(BrowseRequest),
-    Figures { history: bool },
+    Figures {
+        history: bool,
+    },
+    /// Which Kafka clients has the broker, and what do they ask?
+    KafkaClients,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ConsoleAnswer {
     Browsed(Result<Browsed, FetchError>),
     Figures(NodeFigures),
+    KafkaClients(KafkaClients),
 }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::rig::{Cluster, PATIENCE, RESERVE_BYTES, until};
 use crate::{
     broker::{BrowseFrom, BrowseRequest, Browsed, Caller, FetchError, TrimRequest, limits},
+    metrics::KafkaClients,
     types::{BrokerId, Offset, PartitionId, WallMs},
 };
 
@@ -97,6 +98,26 @@ async fn figures_come_from_living_brokers_and_a_missing_replica_is_counted() {
     until("the missing replica is counted", || async { under_replicated() == 1 }).await;
     let figures = tokio::time::timeout(PATIENCE, broker.figures(&Caller::ANONYMOUS, BrokerId(follower), true)).await;
     assert_eq!(figures.expect("in time"), None);
+}
+
+#[tokio::test]
+async fn every_broker_tells_the_kafka_clients_of_every_other() {
+    let mut cluster = Cluster::start(3, 860).await;
+    let probe = cluster.nodes[&2].metrics.kafka();
+    let connection = probe.connection();
+    connection.is_of("librdkafka 2.15.0");
+    probe.request_began("Fetch", 12);
+    for id in 1..=3 {
+        let of = async |of| cluster.broker(id).kafka_clients(&Caller::ANONYMOUS, BrokerId(of)).await;
+        let clients = of(2).await.expect("it lives");
+        assert_eq!((clients.connections, clients.software), (1, vec![("librdkafka 2.15.0".to_string(), 1)]));
+        assert_eq!(clients.requests, [("Fetch".to_string(), 12, 1)]);
+        assert_eq!(of(1).await, Some(KafkaClients::default()));
+    }
+    cluster.kill(3, 861);
+    let broker = cluster.broker(1);
+    let silent = broker.kafka_clients(&Caller::ANONYMOUS, BrokerId(3));
+    assert_eq!(tokio::time::timeout(PATIENCE, silent).await.expect("in time"), None);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! over charts. Every text that a user chose goes through askama's escaping: no template uses `safe`.
 
 mod group;
+mod kafka;
 mod overview;
 mod records;
 mod topics;
@@ -12,6 +13,7 @@ use askama::Template;
 use axum::http::StatusCode;
 
 pub use group::{group, groups};
+pub use kafka::kafka;
 pub use overview::overview;
 pub use records::records;
 pub use topics::{topic, topics};
@@ -35,6 +37,7 @@ enum Section {
     Overview,
     Topics,
     Groups,
+    Kafka,
     None,
 }
 
@@ -56,12 +59,13 @@ impl Shell {
         }
     }
 
-    fn links(&self) -> [Link; 3] {
+    fn links(&self) -> [Link; 4] {
         let link = |name, href, section| Link { name, href, is_current: self.section == section };
         [
             link("Overview", "/", Section::Overview),
             link("Topics", "/topics", Section::Topics),
             link("Groups", "/groups", Section::Groups),
+            link("Kafka", "/kafka", Section::Kafka),
         ]
     }
 }

@@ -105,6 +105,23 @@ async fn history_is_frozen() {
 }
 
 #[tokio::test]
+async fn kafka_clients_are_frozen() {
+    let server = server(Fake::new()).await;
+    let want = json!({
+        "broker": 2, "connections": 9, "fetch_sessions": 4, "fetch_session_partitions": 1000,
+        "software": [
+            {"software": "librdkafka 2.15.0", "connections": 6},
+            {"software": "(others)", "connections": 1},
+        ],
+        "requests": [
+            {"api": "Fetch", "version": 12, "requests": 70000},
+            {"api": "Fetch", "version": 17, "requests": 5},
+        ],
+    });
+    assert_eq!(server.json("/api/v1/kafka?node=2").await, want);
+}
+
+#[tokio::test]
 async fn problems_have_a_status_and_a_sentence() {
     let server = server(Fake::new()).await;
     for (path, status, named) in [
@@ -116,6 +133,8 @@ async fn problems_have_a_status_and_a_sentence() {
         ("/api/v1/records", 400, "topic"),
         ("/api/v1/history?node=3", 503, "broker 3"),
         ("/api/v1/history?node=x", 400, "node"),
+        ("/api/v1/kafka?node=3", 503, "broker 3"),
+        ("/api/v1/kafka?node=x", 400, "node"),
         ("/api/v1/nothing", 404, "records"),
         ("/api/v2/health", 404, "health"),
     ] {

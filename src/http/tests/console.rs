@@ -9,8 +9,15 @@ use crate::{
     types::WallMs,
 };
 
-const PAGES: [&str; 6] =
-    ["/", "/topics", "/topic?name=orders", "/records?topic=orders&partition=0", "/groups", "/group?name=billing"];
+const PAGES: [&str; 7] = [
+    "/",
+    "/topics",
+    "/topic?name=orders",
+    "/records?topic=orders&partition=0",
+    "/groups",
+    "/group?name=billing",
+    "/kafka",
+];
 
 async fn shows(server: &Server, path: &str, texts: &[&str]) {
     let page = server.page(path).await;
@@ -68,6 +75,26 @@ async fn topics_and_groups_are_listed_found_and_shown() {
         "unread records of 1 partition.",
     ];
     shows(&server, "/group?name=billing", &texts).await;
+}
+
+#[tokio::test]
+async fn kafka_clients_are_shown_with_what_they_are_and_ask() {
+    let server = server(Fake::new()).await;
+    let texts = [
+        "<dt>Connections</dt><dd>9</dd>",
+        "<dt>Fetch sessions</dt><dd>4</dd>",
+        "<th scope=\"row\" data-label=\"Software\">librdkafka 2.15.0</th>\n<td data-label=\"Connections\" class=\"number\">6</td>",
+        "<th scope=\"row\" data-label=\"Software\">(others)</th>",
+        "does not say</th>\n<td data-label=\"Connections\" class=\"number\">2</td>",
+        "<td data-label=\"Version\" class=\"number\">17</td>",
+        "70,000",
+        "<a href=\"/kafka?node=2\">Broker 2</a>",
+        "<a href=\"/kafka\" aria-current=\"page\">Kafka</a>",
+    ];
+    shows(&server, "/kafka", &texts).await;
+    shows(&server, "/kafka?node=2", &["<a href=\"/kafka?node=2\" aria-current=\"true\">Broker 2</a>"]).await;
+    let page = server.page("/kafka?node=3").await;
+    assert!(page.contains("Broker 3 does not answer") && !page.contains("<table"), "{page}");
 }
 
 #[tokio::test]
@@ -134,6 +161,7 @@ async fn nothing_that_a_user_chose_becomes_markup() {
         state.topic = HOSTILE.into();
         state.group = HOSTILE.into();
         state.problems = vec![HOSTILE.into()];
+        state.software = vec![(HOSTILE.into(), 1)];
     });
     let bytes = || Some(Bytes::from_static(HOSTILE.as_bytes()));
     let headers = vec![(HOSTILE.to_string(), bytes())];
@@ -143,6 +171,7 @@ async fn nothing_that_a_user_chose_becomes_markup() {
     let paths = [
         "/".to_string(),
         "/topics".into(),
+        "/kafka".into(),
         format!("/topics?find={name}"),
         format!("/topic?name={name}"),
         format!("/topic?name=x{name}"),

@@ -18,7 +18,7 @@ use crate::{
     group::{Assignor, GroupPhase, Subscription},
     http::Backend,
     metadata::TopicConfig,
-    metrics::Sample,
+    metrics::{KafkaClients, Sample},
     record::{BatchBuilder, Codec, Record, append_patched},
     seam::CpuTurns,
     types::{
@@ -35,6 +35,8 @@ pub struct Fake {
 pub struct State {
     pub topic: String,
     pub group: GroupName,
+    /// Of Kafka clients.
+    pub software: Vec<(String, u64)>,
     pub problems: Vec<String>,
     pub ready: Readiness,
     pub log_start: i64,
@@ -53,6 +55,7 @@ impl Fake {
         let state = State {
             topic: "orders".into(),
             group: "billing".into(),
+            software: vec![("librdkafka 2.15.0".into(), 6), ("(others)".into(), 1)],
             problems: Vec::new(),
             ready: Readiness::Ready,
             log_start: 0,
@@ -183,6 +186,16 @@ impl Backend for Fake {
         };
         let history = if history { vec![sample] } else { Vec::new() };
         Some(NodeFigures { disk_free_bytes: Some(1 << 30), disk_reserve_bytes: 1 << (29 + of.0), history })
+    }
+
+    async fn kafka_clients(&self, _: &Caller, of: BrokerId) -> Option<KafkaClients> {
+        (of != BrokerId(3)).then(|| KafkaClients {
+            connections: 9,
+            fetch_sessions: 4,
+            fetch_session_partitions: 1_000,
+            software: self.get(|state| state.software.clone()),
+            requests: vec![("Fetch".into(), 12, 70_000), ("Fetch".into(), 17, 5)],
+        })
     }
 
     async fn list_topics(&self, _: &Caller) -> Result<Vec<TopicSummary>, AdminError> {
