@@ -6,21 +6,21 @@
 
 use std::{future::poll_fn, net::SocketAddr, sync::Arc, task::Poll};
 
-use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
+use futures_util::FutureExt;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, split},
+    io::{AsyncRead, AsyncWrite, split},
     sync::{mpsc, oneshot},
     time::timeout,
 };
 
 use super::{
+    answers::write_answers,
     api::api_versions,
     apis::ROUTES,
     call,
     client::{Answering, Asked, Begun, Client, Closing, Lane, Shared},
     frame::{Frame, Frames},
     limits,
-    segments::Segments,
 };
 use crate::broker::held::Closer;
 
@@ -140,79 +140,4 @@ async fn find(client: &Arc<Client>, frame: Frame) -> Result<Begun, Closing> {
     client.shared.kafka.request_began(api, version);
     let (header, decoder) = (route.header)(bytes, version).map_err(|error| call::unreadable(api, error))?;
     (route.begin)(Asked { client_id: header.client_id, ..asked }, decoder, held).await
-}
-
-/// Writes answers in the order of their requests, as many at once as are there. Once a client is gone, what waited for
-/// something to happen has no answer, and none may follow it: the rest is worked on and not told.
-async fn write_answers<W: AsyncWrite + Unpin>(mut to: W, mut begun: mpsc::Receiver<Answering>) -> Result<(), Closing> {
-    let (mut answers, mut is_told) = (FuturesOrdered::new(), true);
-    loop {
-        tokio::select! {
-            biased;
-            Some(answering) = begun.recv(), if answers.len() < limits::IN_FLIGHT_MAX => answers.push_back(answering),
-            Some(answer) = answers.next() => {
-                let mut out = Segments::default();
-                let failed = gather(answer, &mut answers, &mut out);
-                if is_told {
-                    to.write_all_buf(&mut out).await?;
-                    to.flush().await?;
-                }
-                match failed {
-                    Some(Closing::Gone) => is_told = false,
-                    Some(failed) => return Err(failed),
-                    None => {}
-                }
-            }
-            else => return Ok(()),
-        }
-    }
-}
-
-/// This answer, and those that are ready behind it. Also why the connection ends after them.
-fn gather(
-    first: Result<Option<Segments>, Closing>,
-    answers: &mut FuturesOrdered<Answering>,
-    out: &mut Segments,
-) -> Option<Closing> {
-    let mut next = Some(first);
-    while let Some(answer) = next {
-        match answer {
-            Ok(answer) => out.append(answer.unwrap_or_default()),
-            Err(closing) => return Some(closing),
-        }
-        let is_full = out.len() >= limits::WRITE_BYTES || out.pieces() >= limits::WRITE_PIECES;
-        next = if is_full { None } else { answers.next().now_or_never().flatten() };
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
-    use bytes::Bytes;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn what_lies_behind_a_wait_that_was_given_up_is_done_and_not_told() {
-        let (begun, to_answer) = mpsc::channel(2);
-        let done = Arc::new(AtomicBool::new(false));
-        let does = Arc::clone(&done);
-        let waited: Answering = async { Err(Closing::Gone) }.boxed();
-        let behind: Answering = async move {
-            tokio::task::yield_now().await;
-            does.store(true, Relaxed);
-            Ok(Some(Segments::from(Bytes::from_static(b"late"))))
-        }
-        .boxed();
-        for answering in [waited, behind] {
-            begun.send(answering).await.expect("there is room");
-        }
-        drop(begun);
-        let mut written = Vec::new();
-        write_answers(&mut written, to_answer).await.expect("nothing failed");
-        assert!(done.load(Relaxed), "the client had asked for it");
-        assert!(written.is_empty(), "it would be taken for the answer before it");
-    }
 }

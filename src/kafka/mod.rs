@@ -5,6 +5,7 @@
 //! of an API that `apis` lists is answered at every version listed, and none else. Leaves out: what a request means
 //! (module `broker`), records (a batch is checked by its header and stays the bytes that the client made).
 
+mod answers;
 mod api;
 mod apis;
 mod call;
