@@ -133,18 +133,22 @@ impl Fetches {
             if hosted.bounds().high_watermark > end {
                 return Ok(());
             }
-            tokio::select! {
-                biased;
-                changed = applied.changed() => changed.map_err(|_| self.not_leader(hosted))?,
-                changed = status.changed() => {
-                    let now = status.borrow_and_update().clone();
-                    if changed.is_err() || !now.leads || now.stopped || is_cut_off(hosted) {
-                        // The reader finds the new leader sooner than its poll would end. One who is cut off
-                        // says no more that there is nothing new: it cannot know (SAFETY M7).
-                        return Err(self.not_leader(hosted));
-                    }
-                }
+            // Looked at before each wait: what was lost since the reader's place was found does not change again.
+            let leads = {
+                let now = status.borrow_and_update();
+                now.leads && !now.stopped
+            };
+            if !leads || is_cut_off(hosted) {
+                // The reader finds the new leader sooner than its poll would end. One who is cut off
+                // says no more that there is nothing new: it cannot know (SAFETY M7).
+                return Err(self.not_leader(hosted));
             }
+            let changed = tokio::select! {
+                biased;
+                changed = applied.changed() => changed,
+                changed = status.changed() => changed,
+            };
+            changed.map_err(|_| self.not_leader(hosted))?;
         }
     }
 

@@ -72,6 +72,11 @@ impl OpenFetch {
     pub fn has_news(&self) -> bool {
         self.opened.iter().flatten().any(|open| open.behind > 0)
     }
+
+    /// The answers of who cannot take records now: how far each partition has come, and nothing of what it holds.
+    pub fn without_records(&self) -> Vec<Result<Fetched, FetchError>> {
+        self.opened.iter().map(|opened| opened.as_ref().map(Open::nothing_new).map_err(Clone::clone)).collect()
+    }
 }
 
 /// An answer in the making.

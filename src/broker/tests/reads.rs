@@ -105,6 +105,20 @@ async fn one_wait_ends_when_all_partitions_together_have_enough_or_its_time_is_o
 }
 
 #[tokio::test]
+async fn a_leadership_that_is_lost_before_the_wait_ends_it() {
+    let cluster = Cluster::start(3, 6_415).await;
+    cluster.create("t", 1).await;
+    let first = cluster.led_by("t").await;
+    let broker = cluster.broker(first);
+    let mut open = broker.open_fetch(&Caller::ANONYMOUS, many(&[at(0, 0)], 1, 0, LONG)).await;
+    lead(&cluster, first % 3 + 1).await;
+    until("it knows that it leads no more", || async { !broker.parts.replicas.hosted()[0].status().leads }).await;
+    timeout(PATIENCE, broker.wait_fetch(&Caller::ANONYMOUS, &mut open)).await.expect("there is nothing to wait for");
+    let answers = broker.read_fetch(&Caller::ANONYMOUS, &open, 0).await;
+    assert!(matches!(answers[0], Err(FetchError::NotLeader { .. })), "{answers:?}");
+}
+
+#[tokio::test]
 async fn an_error_of_one_partition_is_told_at_once_beside_the_records_of_others() {
     let cluster = Cluster::start(1, 6_420).await;
     cluster.create_on("t", 2, 1).await;
