@@ -43,6 +43,8 @@ pub const ANSWER_UNCOUNTED_BYTES: usize = 4 << 10;
 
 /// A Fetch answer while the node has no room for one of the size asked for.
 pub use crate::broker::ANSWER_SMALL_BYTES as FETCH_SMALL_BYTES;
+/// How long a Fetch waits for room: then its answer has no records, and its client asks again.
+pub const FETCH_ROOM_WAIT: Duration = Duration::from_secs(1);
 
 /// Fetch sessions of the node (Kafka's `max.incremental.fetch.session.cache.slots`), and of one connection: a client
 /// that forgets one of its own without a word finds place for the next. Partitions in all of them together. At each of

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use kafka_wire_core::Decoder;
+use tokio::time::timeout;
 
 use super::{
     super::{
@@ -205,7 +206,9 @@ async fn read(asked: &Asked, terms: Terms, wanted: &[PartitionWanted]) -> Result
     Ok((is_known.into_iter().map(|is_known| if is_known { fetched.next() } else { None }).collect(), held))
 }
 
-/// Reads what is there, the room that it takes, and how much it could have been.
+/// Reads what is there, the room that it takes, and how much it could have been. Where no room comes soon, nothing is
+/// read: an answer without records asks for no room, and its client asks again. Were it to wait, it would stand behind
+/// all those that nobody takes.
 async fn read_open(
     asked: &Asked,
     open: &OpenFetch,
@@ -234,8 +237,10 @@ async fn read_open(
         }
         // Whoever waits holds nothing meanwhile, and reads again.
         drop(fetched);
-        held = Some(room.hold(bytes, closer).await.map_err(Closing::Crowded)?);
-        most = bytes;
+        let Ok(Ok(found)) = timeout(limits::FETCH_ROOM_WAIT, room.hold(bytes, closer)).await else {
+            return Ok((open.without_records(), None, 0));
+        };
+        (held, most) = (Some(found), bytes);
     }
 }
 
