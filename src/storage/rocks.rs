@@ -28,6 +28,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use crate::durable;
+
 use super::{
     Family, KeyRange, Kv, KvError, KvFuture, OnFailure, ScanLimit, StoreError, StoreFailed, WriteBatch, WriteOp,
     directory::{Directory, io, write_damaged_mark},
@@ -168,6 +170,8 @@ impl RocksKv {
             Err(error) => return Err(io("reading FLOOR in", path)(error)),
         };
         directory.link_wals().map_err(io("linking the write-ahead logs in", path))?;
+        // RocksDB would make it, and sync no name above those of its own files: a power cut would take all of them.
+        durable::create_directories(&directory.db()).map_err(io("creating the database's directory in", path))?;
         let db = open_db(&directory, options)?;
         let commit_no = read_commit_no(&db, &directory)?;
         check_floor(&directory, commit_no, floor)?;
