@@ -99,10 +99,17 @@ pub struct Load(Child);
 impl Load {
     #[track_caller]
     pub fn start(cli: &Cli, topic: &str, record_bytes: u64) -> Load {
+        // As many as go.
+        Load::paced(cli, topic, record_bytes, 0)
+    }
+
+    /// So many records a second.
+    #[track_caller]
+    pub fn paced(cli: &Cli, topic: &str, record_bytes: u64, rate: u32) -> Load {
         const LONGEST: Duration = Duration::from_secs(3_600);
         let (size, longest) = (format!("{record_bytes}B"), format!("{}s", LONGEST.as_secs()));
         let mut command = cli.brokered(&["bench", "produce", "-t", topic, "--size", &size, "--warmup", "0s"]);
-        command.args(["--duration", &longest, "--in-flight", "1024"]);
+        command.args(["--duration", &longest, "--in-flight", "1024", "--rate", &rate.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Load(command.spawn().unwrap_or_else(|error| panic!("cannot start the load: {error}")))
     }

@@ -3,7 +3,7 @@
 //! records what its client was told, and a [`checker`] (pure, itself tested) that holds that history
 //! against the log read back.
 //!
-//! Left out for now: power loss.
+//! `tests/power` cuts the power of whole clusters, on disks of `powerfs`.
 
 pub mod abuse;
 pub mod alerting;

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use crate::{
-    checker::{DumpedEntry, Read},
-    cluster::{Cli, SLOW},
-    command::run,
+    checker::{DumpedEntry, History, Read, Summary, check_run},
+    cluster::{Cli, QUICK, SLOW},
+    command::{run, wait_for},
+    workload::Produced,
 };
 
 /// All retained records of a topic, by partition.
@@ -14,6 +15,45 @@ pub fn read_topic(cli: &Cli, topic: &str, partitions: u32) -> Vec<Vec<Read>> {
     command.args(["--format", "%p %o %k %v\\n"]);
     let text = run(&mut command, b"", SLOW).ok();
     parse_records(&text, partitions)
+}
+
+/// Reads a topic back, holds the producers' histories against it, and prints what came of it.
+#[track_caller]
+pub fn summarize_topic(
+    cli: &Cli,
+    topic: &str,
+    partitions: u32,
+    produced: &[&Produced],
+    faults: Option<usize>,
+) -> Summary {
+    let described = wait_for(&format!("the offsets of all partitions of {topic}"), QUICK, || {
+        let partitions = cli.describe(topic)?;
+        let known = partitions.iter().all(|p| p.log_start >= 0 && p.high_watermark >= 0);
+        if known { Ok(partitions) } else { Err(format!("{partitions:?}")) }
+    });
+    let logs = read_topic(cli, topic, partitions);
+    let histories = logs.into_iter().enumerate().map(|(partition, log)| History {
+        partition: partition as u32,
+        log_start: described[partition].log_start,
+        producers: produced.iter().map(|produced| produced.sent[partition].clone()).collect(),
+        log,
+    });
+    let histories: Vec<History> = histories.collect();
+    for history in &histories {
+        let end = history.log.last().map_or(history.log_start, |read| read.offset + 1);
+        let mark = described[history.partition as usize].high_watermark;
+        assert!(end >= mark, "partition {}: read up to {end}, high watermark was {mark}", history.partition);
+    }
+    let summary = check_run(&histories, faults);
+    println!(
+        "  {topic}: {} sent, {} acknowledged, {} unknown, {} read back, {} violations",
+        summary.sent,
+        summary.acked,
+        summary.unknown,
+        summary.read,
+        summary.violations.len()
+    );
+    summary
 }
 
 fn parse_records(text: &str, partitions: u32) -> Vec<Vec<Read>> {
