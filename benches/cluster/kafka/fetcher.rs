@@ -75,7 +75,7 @@ async fn one_broker(
     read: &RefCell<&mut Read>,
 ) -> (VecDeque<Place>, Option<Failed>) {
     let mut reading = Reading { places, read };
-    let ended = reading.to_end(topic, &led.address).await;
+    let ended = reading.read_to_end(topic, &led.address).await;
     (reading.places, ended.err())
 }
 
@@ -86,7 +86,7 @@ struct Reading<'a, 'b> {
 }
 
 impl Reading<'_, '_> {
-    async fn to_end(&mut self, topic: &str, address: &str) -> Result<(), Failed> {
+    async fn read_to_end(&mut self, topic: &str, address: &str) -> Result<(), Failed> {
         if self.open().next().is_none() {
             return Ok(());
         }
@@ -101,7 +101,7 @@ impl Reading<'_, '_> {
             if goes_on {
                 asking.fetch(topic, self.open()).await?;
             }
-            came.iter().for_each(|batch| check(batch));
+            came.iter().for_each(check);
             if !goes_on {
                 return Ok(());
             }
