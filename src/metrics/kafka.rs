@@ -37,7 +37,7 @@ pub struct KafkaClients {
     pub connections: u64,
     pub fetch_sessions: u64,
     pub fetch_session_partitions: u64,
-    /// Open connections by what the client said that it is, in order of names; those beyond [`SOFTWARE_MAX`] together.
+    /// Open connections by what the client said that it is, in order of names; those beyond `SOFTWARE_MAX` together.
     /// A connection that said nothing is in none of them.
     pub software: Vec<(String, u64)>,
     /// Requests since this node started, by API and version, in their order.
