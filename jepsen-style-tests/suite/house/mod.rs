@@ -171,9 +171,10 @@ fn the_table_of_limits_says_what_the_constants_say() {
 #[test]
 fn the_rust_version_is_the_one_that_ci_compiles_with() {
     let minor = |text: &str| text.split('.').take(2).collect::<Vec<_>>().join(".");
-    let manifests = ["Cargo.toml", "jepsen-style-tests/Cargo.toml", "jepsen-style-tests/powerfs/Cargo.toml"];
+    let members = ["", "jepsen-style-tests/", "jepsen-style-tests/logcheck/", "jepsen-style-tests/powerfs/"];
+    let manifests = members.map(|member| format!("{member}Cargo.toml"));
     let promised = manifests.map(|manifest| {
-        let text = fs::read_to_string(root().join(manifest)).unwrap_or_else(|error| panic!("{manifest}: {error}"));
+        let text = fs::read_to_string(root().join(&manifest)).unwrap_or_else(|error| panic!("{manifest}: {error}"));
         let version = text.lines().find_map(|line| line.strip_prefix("rust-version = "));
         minor(version.unwrap_or_else(|| panic!("{manifest} has no rust-version")).trim_matches('"'))
     });

@@ -1,0 +1,94 @@
+//! Topics are linearizable registers.
+//!
+//! `metadata-linearizability`: of each topic, what was asked of it (create, delete, alter, describe) and answered, in some
+//! order that respects real time and explains every answer. Topics are checked one by one, which is enough. Where the search
+//! takes too long the rule has no opinion, and the verdict is unknown.
+//!
+//! Only calls whose answers are meant to be confirmed by a majority belong in a history: Kafka's Metadata answers from
+//! memory.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Rule,
+    wgl::{Answer, Timed, linearizable},
+};
+use crate::{
+    event::{AdminCall, AdminResult},
+    facts::{AdminOp, Facts},
+    meta::Meta,
+    report::{Found, Severity, Sheet},
+};
+
+/// Operations that may be tried for one topic: some ten seconds.
+const TRIES_MAX: u64 = 20_000_000;
+
+/// A topic: none, or its partitions and its setting.
+type Topic = Option<(u32, u64)>;
+
+pub fn check(facts: &Facts, _: &Meta, sheet: &mut Sheet) {
+    if facts.admins.is_empty() {
+        return sheet.not_applied(Rule::MetadataLinearizability, "nobody administered topics");
+    }
+    sheet.checked(Rule::MetadataLinearizability, facts.admins.len() as u64);
+    let mut topics: BTreeMap<u32, Vec<Timed<&AdminOp>>> = BTreeMap::new();
+    for op in &facts.admins {
+        // One without effect that says nothing, and one that changes nothing and was not answered, explain themselves.
+        let idle =
+            op.result == AdminResult::Refused || op.result == AdminResult::Info && op.call == AdminCall::Describe;
+        if !idle {
+            topics.entry(op.topic).or_default().push(Timed { invoked: op.invoked, returned: op.returned, op });
+        }
+    }
+    for (topic, mut ops) in topics {
+        ops.sort_by_key(|op| op.invoked);
+        match linearizable(&ops, None, |state, op| apply(state, op.call, op.result), TRIES_MAX) {
+            Answer::Linearizable => {}
+            Answer::Not { explained } => sheet.add(Rule::MetadataLinearizability, Severity::Fatal, || {
+                let op = ops[explained.min(ops.len() - 1)].op;
+                let says = format!(
+                    "topic {topic}: no order explains all answers to {} calls; about {:?} at {} ns it fails",
+                    ops.len(),
+                    op.call,
+                    op.invoked
+                );
+                Found::new(op.invoked, says).ops([(op.process, op.op)])
+            }),
+            Answer::Unknown => sheet.add(Rule::MetadataLinearizability, Severity::Doubt, || {
+                Found::new(0, format!("topic {topic}: {} calls took more than {TRIES_MAX} tries", ops.len()))
+            }),
+        }
+    }
+}
+
+/// The topic after a call that was answered so; none, if it cannot be.
+fn apply(topic: &Topic, call: AdminCall, result: AdminResult) -> Option<Topic> {
+    match (result, topic) {
+        (AdminResult::Done | AdminResult::Info, _) => done(topic, call, result == AdminResult::Info),
+        (AdminResult::AlreadyExists, Some(_)) | (AdminResult::NotFound, None) => Some(*topic),
+        (AdminResult::Described { partitions, config }, Some(now)) if *now == (partitions, config) => Some(*topic),
+        (AdminResult::AlreadyExists | AdminResult::NotFound | AdminResult::Described { .. }, _) => None,
+        (AdminResult::Refused, _) => Some(*topic),
+    }
+}
+
+/// A call that had its effect, or (`may_fail`) has none where it cannot.
+fn done(topic: &Topic, call: AdminCall, may_fail: bool) -> Option<Topic> {
+    let after = match (call, *topic) {
+        (AdminCall::Create { partitions, config }, None) => Some(Some((partitions, config))),
+        (AdminCall::Delete, Some(_)) => Some(None),
+        (AdminCall::AlterConfig { config }, Some((partitions, _))) => Some(Some((partitions, config))),
+        (AdminCall::AddPartitions { partitions }, Some((now, config))) if partitions > now => {
+            Some(Some((partitions, config)))
+        }
+        (
+            AdminCall::Create { .. }
+            | AdminCall::Delete
+            | AdminCall::AlterConfig { .. }
+            | AdminCall::AddPartitions { .. }
+            | AdminCall::Describe,
+            _,
+        ) => None,
+    };
+    if after.is_none() && may_fail { Some(*topic) } else { after }
+}
