@@ -69,7 +69,7 @@ class Own:
 
     @staticmethod
     def build():
-        build = ". scripts/env.sh && cargo build --locked --release --bin flotilla >&2"
+        build = ". scripts/env.sh && cargo build --locked --release --workspace --bins >&2"
         subprocess.run(["bash", "-c", build], cwd=ROOT, check=True)
         return str(Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/flotilla")
 
