@@ -125,11 +125,21 @@ impl HeldBytes {
 
     /// Waits for room. More than all there is counts as all. The error says that nothing was done.
     pub async fn hold(self: &Arc<Self>, bytes: usize, closer: &Arc<Closer>) -> Result<Held, Crowded> {
+        self.hold_within(self.limits.wait_max, bytes, closer).await
+    }
+
+    /// As [`HeldBytes::hold`], for who will not wait as long as others may.
+    pub async fn hold_within(
+        self: &Arc<Self>,
+        wait: Duration,
+        bytes: usize,
+        closer: &Arc<Closer>,
+    ) -> Result<Held, Crowded> {
         if let Some(held) = self.try_hold(bytes, closer) {
             return Ok(held);
         }
         let Some(_place) = Place::take(self) else { return Err(self.crowded()) };
-        let acquired = timeout(self.limits.wait_max, self.acquire(bytes)).await;
+        let acquired = timeout(wait.min(self.limits.wait_max), self.acquire(bytes)).await;
         match acquired {
             Ok(Some(permit)) => Ok(self.held(permit, closer)),
             Ok(None) | Err(_) => Err(self.crowded()),
@@ -368,6 +378,9 @@ mod tests {
         assert!(refused(first) && refused(second) && refused(third));
         assert!(metrics.encode().contains("flotilla_limit_refusals_total{limit=\"answers\"} 3"), "and all are counted");
         assert!(began.elapsed() >= 10 * SECOND && !holder.is_closed(), "ours is the turn, not the peer's");
+        let began = Instant::now();
+        assert!(refused(books.hold_within(SECOND, 1, &other).await) && began.elapsed() < 2 * SECOND);
+        assert!(metrics.encode().contains("flotilla_limit_refusals_total{limit=\"answers\"} 4"), "it is counted too");
         drop(held);
         assert!(books.hold(1, &other).await.is_ok(), "places were given back");
     }

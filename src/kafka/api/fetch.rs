@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use kafka_wire_core::Decoder;
-use tokio::time::timeout;
 
 use super::{
     super::{
@@ -237,10 +236,10 @@ async fn read_open(
         }
         // Whoever waits holds nothing meanwhile, and reads again.
         drop(fetched);
-        let Ok(Ok(found)) = timeout(limits::FETCH_ROOM_WAIT, room.hold(bytes, closer)).await else {
-            return Ok((open.without_records(), None, 0));
-        };
-        (held, most) = (Some(found), bytes);
+        match room.hold_within(limits::FETCH_ROOM_WAIT, bytes, closer).await {
+            Ok(found) => (held, most) = (Some(found), bytes),
+            Err(_) => return Ok((open.without_records(), None, 0)),
+        }
     }
 }
 
