@@ -44,9 +44,9 @@ def need(program, package):
         raise NotInstalled(f"{program} is missing; on Debian: apt-get install {package}")
 
 
-def debian(program, *packages):
+def debian(is_there, *packages):
     """Installs what the quick clients need beside their own package manager, if it is missing."""
-    if shutil.which(program):
+    if is_there:
         return
     print(f"test-clients: installing with apt-get: {' '.join(packages)}", file=sys.stderr)
     root = [] if os.geteuid() == 0 else ["sudo"]
@@ -69,13 +69,16 @@ def once(name, files, work):
 
 def kcat():
     """From Debian, whatever its version: that old one is what people have."""
-    debian("kcat", "kcat")
+    debian(shutil.which("kcat"), "kcat")
 
 
 def python(program):
     environment, manifest = CACHE / "python", HERE / "python/requirements.txt"
 
     def install():
+        # Debian's python3 cannot make an environment with pip by itself.
+        has_pip = subprocess.run(["python3", "-c", "import ensurepip, venv"], capture_output=True).returncode == 0
+        debian(has_pip, "python3-venv")
         run("python3", "-m", "venv", "--clear", environment)
         run(environment / "bin/pip", "install", "-q", "--disable-pip-version-check", "-r", manifest)
 
@@ -121,7 +124,7 @@ def rust(program):
 
 def jars(name, *artifacts):
     """What these need at run time, from Maven's repository; their class path."""
-    debian("mvn", "maven")
+    debian(shutil.which("mvn"), "maven")
     home = CACHE / name
     entry = "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>"
     entries = "".join(entry.format(*artifact) for artifact in [*artifacts, SLF4J])
@@ -140,7 +143,7 @@ def jars(name, *artifacts):
 
 
 def java(version):
-    debian("javac", "default-jdk-headless")
+    debian(shutil.which("javac"), "default-jdk-headless")
     path = jars(f"java-{version}", ("org.apache.kafka", "kafka-clients", version))
     sources, classes = sorted((HERE / "java").glob("*.java")), CACHE / f"java-{version}-classes"
     once(f"java-{version}-classes", sources, lambda: run("javac", "-cp", path, "-d", classes, *sources))

@@ -40,22 +40,9 @@ class ConfluentKafka(matrix.Client):
         consumer.subscribe([self.topic])
         return consumer
 
-    def take(self, reader, count):
-        got = []
-
-        def all_came():
-            got.extend(self.rest(reader, 0.2))
-            return len(got) >= count
-
-        wait_for(all_came, f"{count} records were read", pause=0)
-        return got
-
     def rest(self, reader, seconds):
         message = reader.poll(seconds)
         return [] if message is None else [received(message)]
-
-    def close(self, reader):
-        reader.close()
 
     def commit(self, reader):
         reader.commit(asynchronous=False)

@@ -46,22 +46,9 @@ class KafkaPython(matrix.Client):
         settings = {"auto_offset_reset": "earliest", "enable_auto_commit": False}
         return KafkaConsumer(self.topic, bootstrap_servers=self.bootstrap, group_id=group, **settings)
 
-    def take(self, reader, count):
-        got = []
-
-        def all_came():
-            got.extend(self.rest(reader, 0.2))
-            return len(got) >= count
-
-        wait_for(all_came, f"{count} records were read", pause=0)
-        return got
-
     def rest(self, reader, seconds):
         came = [r for records in reader.poll(1000 * seconds).values() for r in records]
         return [Record(r.partition, r.key, r.value, tuple(r.headers)) for r in came]
-
-    def close(self, reader):
-        reader.close()
 
     def commit(self, reader):
         reader.commit()

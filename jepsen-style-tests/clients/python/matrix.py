@@ -20,11 +20,24 @@ class Client:
 
     # create(): makes the topic and waits until its partitions have leaders.
     # produce(codec, records): sends them, and returns when all are acknowledged.
-    # reader(group), take(reader, count), rest(reader, seconds), close(reader): records in a group; `rest` is what still comes.
+    # reader(group), rest(reader, seconds): records in a group; `rest` is what comes within so long. `take` and `close` may be others.
     # commit(reader): commits what it took; what is committed of each partition, in their order, as it is read back.
     # share(group): two members, until they share the partitions.
     # offsets(): of each partition the first offset, the last, and the first since 1970.
     # send(run): sends the numbers of the long run, and tells `run` of each what came of it.
+
+    def take(self, reader, count):
+        got = []
+
+        def all_came():
+            got.extend(self.rest(reader, 0.2))
+            return len(got) >= count
+
+        scenario.wait_for(all_came, f"{count} records were read", pause=0)
+        return got
+
+    def close(self, reader):
+        reader.close()
 
     def records(self, codec, count=scenario.RECORDS_PER_CODEC):
         return scenario.records(codec, count, self.both_null)
