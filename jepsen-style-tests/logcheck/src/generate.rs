@@ -12,11 +12,12 @@ mod reader;
 
 use std::{io, path::Path};
 
+use fastrand::Rng;
+
 use crate::{
     event::{Body, Event, Phase},
     meta::{Expects, Meta, Promises},
     nemesis::{Done, Fault, Line},
-    random::Random,
     recorder::Recorder,
 };
 
@@ -151,7 +152,7 @@ impl Recording<'_> {
 /// What all clients share.
 pub(crate) struct World<'a> {
     pub recording: Recording<'a>,
-    pub random: Random,
+    pub random: Rng,
     pub log: Log,
     pub phase: Phase,
     /// Sends that are not begun yet.
@@ -170,7 +171,7 @@ impl<'a> World<'a> {
     fn new(plan: &Plan, sink: &'a mut Sink<'a>) -> World<'a> {
         World {
             recording: Recording { sink, at: 1_000 },
-            random: Random::seeded(plan.seed),
+            random: Rng::with_seed(plan.seed),
             log: Log::new(plan.keys),
             phase: Phase::Main,
             left: plan.sends,
@@ -184,9 +185,14 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Once in `times`; never if that is 0.
+    pub fn once_in(&mut self, times: u64) -> bool {
+        times > 0 && self.random.u64(..times) == 0
+    }
+
     /// A moment later.
     pub fn tick(&mut self) {
-        self.recording.at += 1 + self.random.below(2_000);
+        self.recording.at += 1 + self.random.u64(..2_000);
     }
 
     pub fn value(&mut self) -> u64 {
@@ -229,13 +235,13 @@ impl Clients {
     /// Somebody does something.
     fn turn(&mut self, world: &mut World) -> io::Result<()> {
         world.tick();
-        match world.random.below(64) {
+        match world.random.u64(..64) {
             0..40 => {
-                let at = world.random.below(self.producers.len() as u64) as usize;
+                let at = world.random.usize(..self.producers.len());
                 self.producers[at].turn(world)
             }
             40..54 if !self.readers.is_empty() => {
-                let at = world.random.below(self.readers.len() as u64) as usize;
+                let at = world.random.usize(..self.readers.len());
                 self.readers[at].turn(world)
             }
             54..63 => self.group.as_mut().map_or(Ok(()), |group| group.turn(world)),

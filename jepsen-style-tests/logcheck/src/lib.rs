@@ -19,7 +19,6 @@ pub mod meta;
 pub mod mutate;
 pub mod nemesis;
 pub mod payload;
-pub mod random;
 pub mod recorder;
 pub mod report;
 pub mod rules;

@@ -2,12 +2,13 @@
 
 use std::{io, path::Path};
 
+use fastrand::Rng;
+
 use crate::{
     event::{Body, Event, From, Outcome, Phase, Polled, Record},
     files::{self, BadFile, Events},
     meta::Meta,
     nemesis::Nemesis,
-    random::Random,
     recorder::Recorder,
 };
 
@@ -142,7 +143,7 @@ impl Mutation {
 
     /// Damages one place that the seed draws. Gives back what was done; none, if there is no such place.
     pub fn apply(self, history: &mut History, seed: u64) -> Option<String> {
-        let mut random = Random::seeded(seed ^ 0x6d75_7461_7465);
+        let mut random = Rng::with_seed(seed ^ 0x6d75_7461_7465);
         let random = &mut random;
         match self {
             Mutation::DropRecord | Mutation::DuplicateRecord | Mutation::SwapRecords | Mutation::ForgeRecord => {
@@ -162,14 +163,14 @@ impl Mutation {
     }
 
     /// One record, or two neighbours, of one poll.
-    fn in_run(self, history: &mut History, random: &mut Random) -> Option<String> {
+    fn in_run(self, history: &mut History, random: &mut Rng) -> Option<String> {
         let place =
             draw(history, random, |event| ok_poll(event).is_some_and(|p| p.runs.iter().any(|r| r.records.len() > 2)))?;
         let never = next_value(history);
         let polled = polled_mut(history, place);
         let run = polled.runs.iter_mut().find(|run| run.records.len() > 2)?;
         // Neither the first nor the last: what is missing at an end, a shorter answer does not have either.
-        let at = 1 + random.below(run.records.len() as u64 - 2) as usize;
+        let at = 1 + random.u64(..run.records.len() as u64 - 2) as usize;
         let Record { offset, value } = run.records[at];
         match self {
             Mutation::DropRecord => drop(run.records.remove(at)),
@@ -186,7 +187,7 @@ impl Mutation {
     }
 
     /// A value in all polls, acknowledgements and logs.
-    fn everywhere(self, history: &mut History, random: &mut Random) -> Option<String> {
+    fn everywhere(self, history: &mut History, random: &mut Rng) -> Option<String> {
         let (((worker, _), value, key), other) = match self {
             Mutation::SwapValues => {
                 let (drawn, other) = draw_two_sends(history, random)?;
@@ -236,7 +237,7 @@ impl Mutation {
     }
 
     /// A whole poll of a reader that leaves its position to its consumer.
-    fn of_polls(self, history: &mut History, random: &mut Random) -> Option<String> {
+    fn of_polls(self, history: &mut History, random: &mut Rng) -> Option<String> {
         let polls = polls_of_one_key(history, random)?;
         let (worker, first, second) = polls;
         let events = &mut history.workers[worker];
@@ -262,7 +263,7 @@ impl Mutation {
         Some(format!("{}: one poll of worker {}", self.name(), history.names[worker]))
     }
 
-    fn of_send(self, history: &mut History, random: &mut Random) -> Option<String> {
+    fn of_send(self, history: &mut History, random: &mut Rng) -> Option<String> {
         let ((worker, at), value, key) = draw_read_send(history, random)?;
         let events = &mut history.workers[worker];
         let op = events[at].op;
@@ -286,7 +287,7 @@ impl Mutation {
         Some(format!("{}: value {value} of key {key}", self.name()))
     }
 
-    fn of_acks(self, history: &mut History, random: &mut Random) -> Option<String> {
+    fn of_acks(self, history: &mut History, random: &mut Rng) -> Option<String> {
         if self == Mutation::SwapAcks {
             let (((worker, _), value, key), other) = draw_two_sends(history, random)?;
             swap_offsets(history, worker, value, other);
@@ -294,7 +295,7 @@ impl Mutation {
         }
         let ((worker, at), value, key) = draw_read_send(history, random)?;
         let op = history.workers[worker][at].op;
-        let up = random.once_in(2);
+        let up = random.bool();
         for event in history.workers[worker].iter_mut().filter(|event| event.op == op) {
             if let Body::Sent(sent) = &mut event.body {
                 let shift = if up || sent.offset == Some(0) { 1 } else { -1 };
@@ -304,7 +305,7 @@ impl Mutation {
         Some(format!("{}: the acknowledged offset of value {value} of key {key}", self.name()))
     }
 
-    fn of_commits(self, history: &mut History, random: &mut Random) -> Option<String> {
+    fn of_commits(self, history: &mut History, random: &mut Rng) -> Option<String> {
         if self == Mutation::SwapCommits {
             return swap_commits(history, random);
         }
@@ -344,12 +345,12 @@ fn swapped(found: u64, value: u64, other: Option<u64>) -> u64 {
 }
 
 /// A place that the seed draws, among those that `wanted` takes.
-fn draw(history: &History, random: &mut Random, wanted: impl Fn(&Event) -> bool) -> Option<Place> {
+fn draw(history: &History, random: &mut Rng, wanted: impl Fn(&Event) -> bool) -> Option<Place> {
     let mut places = vec![];
     for (worker, events) in history.workers.iter().enumerate() {
         places.extend(events.iter().enumerate().filter(|(_, e)| wanted(e)).map(|(at, _)| (worker, at)));
     }
-    (!places.is_empty()).then(|| places[random.below(places.len() as u64) as usize])
+    (!places.is_empty()).then(|| places[random.usize(..places.len())])
 }
 
 fn ok_poll(event: &Event) -> Option<&Polled> {
@@ -375,13 +376,13 @@ fn next_value(history: &History) -> u64 {
 }
 
 /// An acknowledged send that stands neither first nor last among what is read: its place, value and key.
-fn draw_read_send(history: &History, random: &mut Random) -> Option<(Place, u64, u32)> {
+fn draw_read_send(history: &History, random: &mut Rng) -> Option<(Place, u64, u32)> {
     let place =
         draw(history, random, |event| ok_poll(event).is_some_and(|p| p.runs.iter().any(|run| run.records.len() > 4)))?;
     let polled = ok_poll(&history.workers[place.0][place.1])?;
     let run = polled.runs.iter().find(|run| run.records.len() > 4)?;
     let inner = &run.records[1..run.records.len() - 2];
-    let from = random.below(inner.len() as u64) as usize;
+    let from = random.usize(..inner.len());
     let key = run.key;
     inner.iter().cycle().skip(from).take(inner.len()).find_map(|record| {
         let (worker, at) = send_of(history, record.value)?;
@@ -398,7 +399,7 @@ fn send_of(history: &History, value: u64) -> Option<Place> {
 }
 
 /// As [`draw_read_send`], with the value of [`later_send`]; several draws, since not every send has one.
-fn draw_two_sends(history: &History, random: &mut Random) -> Option<((Place, u64, u32), u64)> {
+fn draw_two_sends(history: &History, random: &mut Rng) -> Option<((Place, u64, u32), u64)> {
     const DRAWS_MAX: u32 = 64;
     (0..DRAWS_MAX).find_map(|_| {
         let drawn = draw_read_send(history, random)?;
@@ -440,16 +441,16 @@ fn swap_offsets(history: &mut History, worker: usize, value: u64, other: u64) {
     }
 }
 
-fn shift_run(history: &mut History, random: &mut Random) -> Option<String> {
+fn shift_run(history: &mut History, random: &mut Rng) -> Option<String> {
     let place =
         draw(history, random, |event| ok_poll(event).is_some_and(|p| p.runs.iter().any(|r| r.records.len() > 1)))?;
     let run = polled_mut(history, place).runs.iter_mut().find(|run| run.records.len() > 1)?;
-    let by = if random.once_in(2) || run.records[0].offset == 0 { 1 } else { -1 };
+    let by = if random.bool() || run.records[0].offset == 0 { 1 } else { -1 };
     run.records.iter_mut().for_each(|record| record.offset += by);
     Some(format!("shift-run: key {} offset {}, all by {by}", run.key, run.records[0].offset - by))
 }
 
-fn shift_watermark(history: &mut History, random: &mut Random) -> Option<String> {
+fn shift_watermark(history: &mut History, random: &mut Rng) -> Option<String> {
     // In the final phase it has risen, so that going back by all of it shows.
     let marked = |event: &Event| {
         event.phase == Phase::Final
@@ -461,7 +462,7 @@ fn shift_watermark(history: &mut History, random: &mut Random) -> Option<String>
     Some(format!("shift-watermark: key {}: {was} is 0", run.key))
 }
 
-fn shift_entry(history: &mut History, random: &mut Random) -> Option<String> {
+fn shift_entry(history: &mut History, random: &mut Rng) -> Option<String> {
     let place = draw(history, random, |event| matches!(event.body, Body::Entry(_)))?;
     let Body::Entry(entry) = &mut history.workers[place.0][place.1].body else { return None };
     entry.term += 1;
@@ -474,9 +475,9 @@ fn is_commit(event: &Event, id: u64) -> bool {
 
 /// Two reads of one key that gave different commits, the later one's begun after the earlier one's had been read: each
 /// gives the other's.
-fn swap_commits(history: &mut History, random: &mut Random) -> Option<String> {
+fn swap_commits(history: &mut History, random: &mut Rng) -> Option<String> {
     let reads = commit_reads(history);
-    let from = random.below(reads.len().max(1) as u64) as usize;
+    let from = random.usize(..reads.len().max(1));
     let begun = |id: u64| history.workers.iter().flatten().find(|event| is_commit(event, id)).map(|event| event.at);
     let ((one, first), (two, second)) =
         reads.iter().enumerate().cycle().skip(from).take(reads.len()).find_map(|(at, (place, read, key))| {
@@ -514,16 +515,16 @@ fn commit_reads(history: &History) -> Vec<(Place, crate::event::Stored, u32)> {
 }
 
 /// A worker whose polls name no position, and two of its answers with records of one key, one after the other.
-fn polls_of_one_key(history: &History, random: &mut Random) -> Option<(usize, usize, usize)> {
+fn polls_of_one_key(history: &History, random: &mut Rng) -> Option<(usize, usize, usize)> {
     let assigned = |event: &Event| matches!(&event.body, Body::Poll(poll) if poll.from == From::Assigned);
     let workers: Vec<usize> =
         (0..history.workers.len()).filter(|worker| history.workers[*worker].iter().any(assigned)).collect();
-    let worker = *workers.get(random.below(workers.len().max(1) as u64) as usize)?;
+    let worker = *workers.get(random.usize(..workers.len().max(1)))?;
     let events = &history.workers[worker];
     let key = |event: &Event| ok_poll(event)?.runs.iter().find(|run| !run.records.is_empty()).map(|run| run.key);
     let answers: Vec<(usize, u32)> =
         events.iter().enumerate().filter_map(|(at, event)| Some((at, key(event)?))).collect();
-    let from = random.below(answers.len().max(1) as u64) as usize;
+    let from = random.usize(..answers.len().max(1));
     answers.iter().enumerate().cycle().skip(from).take(answers.len()).find_map(|(n, (at, key))| {
         // One before, so that what is missing is missing between two.
         answers[..n].iter().find(|(_, other)| other == key)?;

@@ -2,7 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{chance::Chance, content::PAGE_BYTES};
+use fastrand::Rng;
+
+use crate::content::PAGE_BYTES;
 
 /// What is found where bytes were not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,13 +87,13 @@ pub(crate) enum Fate {
 pub(crate) struct Dice {
     pub tail: Tail,
     pub unit: Unit,
-    pub chance: Chance,
+    pub chance: Rng,
 }
 
 impl Dice {
     pub fn of(cut: Cut) -> Dice {
-        let mut chance = Chance::seeded(cut.seed);
-        let drawn = if chance.coin() { Unit::Sector } else { Unit::Page };
+        let mut chance = Rng::with_seed(cut.seed);
+        let drawn = if chance.bool() { Unit::Sector } else { Unit::Page };
         Dice { tail: cut.tail, unit: cut.unit.unwrap_or(drawn), chance }
     }
 
@@ -99,7 +101,7 @@ impl Dice {
     pub fn names_kept(&mut self, pending: usize) -> usize {
         match self.tail {
             Tail::Clean => 0,
-            Tail::Torn | Tail::Zeroed | Tail::Garbage => self.chance.up_to(pending as u64) as usize,
+            Tail::Torn | Tail::Zeroed | Tail::Garbage => self.chance.usize(..=pending),
         }
     }
 
@@ -109,23 +111,23 @@ impl Dice {
         match self.tail {
             Tail::Clean => synced,
             Tail::Torn | Tail::Zeroed | Tail::Garbage if now < synced => {
-                if self.chance.coin() {
+                if self.chance.bool() {
                     now
                 } else {
                     synced
                 }
             }
-            Tail::Torn => synced + self.chance.up_to(now - synced),
+            Tail::Torn => synced + self.chance.u64(..=now - synced),
             // Mostly all of it, so that there is something to be zeroed.
-            Tail::Zeroed | Tail::Garbage => match self.chance.coin() {
+            Tail::Zeroed | Tail::Garbage => match self.chance.bool() {
                 true => now,
-                false => synced + self.chance.up_to(now - synced),
+                false => synced + self.chance.u64(..=now - synced),
             },
         }
     }
 
     pub fn fate(&mut self) -> Fate {
-        let [a, b] = [self.chance.coin(), self.chance.coin()];
+        let [a, b] = [self.chance.bool(), self.chance.bool()];
         match (self.tail, a, b) {
             (Tail::Clean, _, _) => Fate::Old,
             (_, true, _) => Fate::New,

@@ -4,7 +4,6 @@
 //! [`Mounted`] mounts a disk, [`Power`] is its switch; README.md has the model and what is left out. All decisions are in
 //! [`disk`] and below it: pure, and repeated by a seed. `mount.rs` only translates.
 
-pub mod chance;
 pub mod content;
 pub mod control;
 pub mod disk;

@@ -66,11 +66,11 @@ impl Group {
             }
             return self.rebalance(world);
         }
-        if world.random.once_in(world.rebalance_in) {
+        if world.once_in(world.rebalance_in) {
             return self.rebalance(world);
         }
-        let at = world.random.below(self.members.len() as u64) as usize;
-        match world.random.below(5) {
+        let at = world.random.usize(..self.members.len());
+        match world.random.u64(..5) {
             0 | 1 => self.poll(world, at),
             2 => self.commit(world, at),
             3 => self.heartbeat(world, at),
@@ -91,7 +91,7 @@ impl Group {
     fn poll(&mut self, world: &mut World, at: usize) -> io::Result<()> {
         if let Some((op, place)) = self.members[at].poll.take() {
             let (key, position) = self.members[at].owned[place];
-            let runs = world.log.read(key, position, 1 + world.random.below(world.poll_records));
+            let runs = world.log.read(key, position, 1 + world.random.u64(..world.poll_records));
             self.members[at].owned[place].1 += runs.iter().map(|run| run.records.len() as i64).sum::<i64>();
             let polled = Polled { outcome: Outcome::Ok, error: 0, runs };
             return self.put(world, at, op, Body::Polled(polled));
@@ -100,11 +100,11 @@ impl Group {
         if count == 0 {
             return Ok(());
         }
-        let place = world.random.below(count as u64) as usize;
+        let place = world.random.usize(..count);
         let (key, position) = self.members[at].owned[place];
         let backlog = world.log.end(key) - position;
         let due = backlog >= (world.poll_records / 4).max(1) as i64 || world.phase == Phase::Final && backlog > 0;
-        if !due && !world.random.once_in(20) {
+        if !due && world.random.u64(..20) != 0 {
             return Ok(());
         }
         let op = world.op();
@@ -118,16 +118,16 @@ impl Group {
                 self.committed[key as usize] = Some(stored);
             }
             let (outcome, error) =
-                if takes_effect && !world.random.once_in(30) { (Outcome::Ok, 0) } else { (Outcome::Info, 7) };
+                if takes_effect && world.random.u64(..30) != 0 { (Outcome::Ok, 0) } else { (Outcome::Info, 7) };
             return self.put(world, at, op, Body::Committed { outcome, error });
         }
         let count = self.members[at].owned.len();
         if count == 0 {
             return Ok(());
         }
-        let (key, offset) = self.members[at].owned[world.random.below(count as u64) as usize];
+        let (key, offset) = self.members[at].owned[world.random.usize(..count)];
         self.next_commit += 1;
-        let (op, id, takes_effect) = (world.op(), self.next_commit, !world.random.once_in(30));
+        let (op, id, takes_effect) = (world.op(), self.next_commit, world.random.u64(..30) != 0);
         self.members[at].commit = Some((op, key, Stored { offset, id }, takes_effect));
         let (generation, member) = (self.generation, self.members[at].member);
         self.put(world, at, op, Body::Commit(Commit { group: GROUP, key, offset, generation, member, id }))
@@ -141,7 +141,7 @@ impl Group {
     }
 
     fn look(&mut self, world: &mut World, at: usize) -> io::Result<()> {
-        let (op, key) = (world.op(), world.random.below(u64::from(self.keys)) as u32);
+        let (op, key) = (world.op(), world.random.u64(..u64::from(self.keys)) as u32);
         self.put(world, at, op, Body::FetchCommit { group: GROUP, key })?;
         world.tick();
         let stored = self.committed[key as usize];
@@ -150,7 +150,7 @@ impl Group {
 
     /// Everybody lets go of everything, and is given something else. Sometimes somebody dies instead of letting go.
     fn rebalance(&mut self, world: &mut World) -> io::Result<()> {
-        let dies = world.random.once_in(3).then(|| world.random.below(self.members.len() as u64) as usize);
+        let dies = (world.random.u64(..3) == 0).then(|| world.random.usize(..self.members.len()));
         for at in 0..self.members.len() {
             world.tick();
             if dies == Some(at) && self.generation > 0 {
@@ -169,7 +169,7 @@ impl Group {
             }
         }
         self.generation += 1;
-        let shift = world.random.below(self.members.len() as u64) as u32;
+        let shift = world.random.u64(..self.members.len() as u64) as u32;
         for at in 0..self.members.len() {
             world.tick();
             let count = self.members.len() as u32;

@@ -23,23 +23,23 @@ impl Operator {
     }
 
     pub fn turn(&mut self, world: &mut World) -> io::Result<()> {
-        let at = world.random.below(2) as usize;
+        let at = world.random.u64(..2) as usize;
         let process = PROCESS + at as u32;
         if let Some((op, topic, call)) = self.open[at].take() {
             let result = self.take_effect(topic, call);
             // Sometimes nobody is told.
-            let result = if world.random.once_in(20) { AdminResult::Info } else { result };
+            let result = if world.random.u64(..20) == 0 { AdminResult::Info } else { result };
             let error = if result == AdminResult::Info { 7 } else { 0 };
             return world.put(self.worker, process, op, Body::Administered { result, error });
         }
-        if world.random.once_in(5) {
+        if world.random.u64(..5) == 0 {
             return self.init_producer(world, process);
         }
         // Seldom, so that the search for an order stays short.
-        if !world.random.once_in(4) {
+        if world.random.u64(..4) != 0 {
             return Ok(());
         }
-        let (topic, call) = (world.random.below(TOPICS as u64) as usize, draw(world));
+        let (topic, call) = (world.random.usize(..TOPICS), draw(world));
         let op = world.op();
         self.open[at] = Some((op, topic, call));
         world.put(self.worker, process, op, Body::Admin { topic: topic as u32, call })
@@ -91,7 +91,7 @@ impl Operator {
 
 fn draw(world: &mut World) -> AdminCall {
     let number = world.op();
-    match world.random.below(6) {
+    match world.random.u64(..6) {
         0 | 1 => AdminCall::Create { partitions: 1 + (number % 5) as u32, config: number },
         2 => AdminCall::Delete,
         3 => AdminCall::AlterConfig { config: number },

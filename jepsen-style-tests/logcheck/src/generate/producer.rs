@@ -48,7 +48,7 @@ impl Producer {
     }
 
     pub fn turn(&mut self, world: &mut World) -> io::Result<()> {
-        match world.random.below(3) {
+        match world.random.u64(..3) {
             0 if world.left > 0 && self.flying.len() < WINDOW => self.begin(world),
             1 => {
                 self.append(world);
@@ -61,16 +61,16 @@ impl Producer {
     fn begin(&mut self, world: &mut World) -> io::Result<()> {
         world.left -= 1;
         let (op, value) = (world.op(), world.value());
-        let key = world.random.below(u64::from(self.keys)) as u32;
-        let fate = if world.random.once_in(world.unknown_in) {
-            Fate::Unknown { appended: world.random.once_in(2) }
-        } else if world.random.once_in(world.failed_in) {
+        let key = world.random.u64(..u64::from(self.keys)) as u32;
+        let fate = if world.once_in(world.unknown_in) {
+            Fate::Unknown { appended: world.random.bool() }
+        } else if world.once_in(world.failed_in) {
             Fate::Failed
         } else {
             Fate::Acked
         };
         let producer = Some(Sequence { producer_id: self.id, producer_epoch: self.epoch, sequence: self.sequence });
-        let batch = world.random.once_in(3).then_some(self.batch);
+        let batch = (world.random.u64(..3) == 0).then_some(self.batch);
         self.sequence += 1;
         if batch.is_none() {
             self.batch += 1;
@@ -87,7 +87,7 @@ impl Producer {
     /// The broker appends in the order in which sends came.
     fn append(&mut self, world: &mut World) {
         let Some(flying) = self.flying.iter_mut().find(|flying| flying.offset.is_none()) else { return };
-        if world.random.once_in(500) {
+        if world.random.u64(..500) == 0 {
             world.log.elect(flying.key);
         }
         let appended = matches!(flying.fate, Fate::Acked | Fate::Unknown { appended: true });
@@ -105,7 +105,7 @@ impl Producer {
 
     fn answer(&mut self, world: &mut World) -> io::Result<()> {
         let Some(flying) = self.flying.pop_front_if(|flying| flying.offset.is_some()) else { return Ok(()) };
-        if matches!(flying.fate, Fate::Unknown { .. }) && world.random.once_in(2) {
+        if matches!(flying.fate, Fate::Unknown { .. }) && world.random.bool() {
             return Ok(()); // It never ends.
         }
         world.put(self.worker, self.worker as u32, flying.op, Body::Sent(flying.answer))

@@ -44,14 +44,14 @@ impl Reader {
     }
 
     fn begin(&mut self, world: &mut World) -> io::Result<()> {
-        let key = world.random.below(self.positions.len() as u64) as u32;
+        let key = world.random.u64(..self.positions.len() as u64) as u32;
         let (position, end) = (self.positions[key as usize], world.log.end(key));
         let due =
             end - position >= (world.poll_records / 4).max(1) as i64 || world.phase == Phase::Final && end > position;
-        if !due && !world.random.once_in(50) {
+        if !due && world.random.u64(..50) != 0 {
             return Ok(());
         }
-        if world.random.once_in(20) {
+        if world.random.u64(..20) == 0 {
             return self.ask(world, key);
         }
         let from = if self.names_positions { From::Fetch { key, position } } else { From::Assigned };
@@ -62,12 +62,12 @@ impl Reader {
 
     fn end(&mut self, world: &mut World, op: u64, key: u32) -> io::Result<()> {
         let position = self.positions[key as usize];
-        if world.random.once_in(100) {
+        if world.random.u64(..100) == 0 {
             // It had no effect: the reader stands where it stood.
             let polled = Polled { outcome: Outcome::Fail, error: 6, runs: vec![] };
             return world.put(self.worker, self.process(), op, Body::Polled(polled));
         }
-        let count = 1 + world.random.below(world.poll_records);
+        let count = 1 + world.random.u64(..world.poll_records);
         let runs = world.log.read(key, position, count);
         self.positions[key as usize] += runs.iter().map(|run| run.records.len() as i64).sum::<i64>();
         world.put(self.worker, self.process(), op, Body::Polled(Polled { outcome: Outcome::Ok, error: 0, runs }))
@@ -76,8 +76,8 @@ impl Reader {
     /// Asks where the log begins or ends, or where an epoch does.
     fn ask(&mut self, world: &mut World, key: u32) -> io::Result<()> {
         let (op, process) = (world.op(), self.process());
-        let epoch = world.log.epoch(key) - world.random.below(2) as i32;
-        let (question, which) = match world.random.below(3) {
+        let epoch = world.log.epoch(key) - world.random.u64(..2) as i32;
+        let (question, which) = match world.random.u64(..3) {
             0 => (Body::ListOffsets { key, which: Which::Latest }, Some(Which::Latest)),
             1 => (Body::ListOffsets { key, which: Which::Earliest }, Some(Which::Earliest)),
             _ => (Body::EpochEnd { key, epoch }, None),

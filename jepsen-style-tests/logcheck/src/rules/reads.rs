@@ -30,10 +30,12 @@ pub fn check(facts: &Facts, meta: &Meta, sheet: &mut Sheet) {
             let offset = run.base + at;
             if op.key != run.key {
                 let what = format!("value {} was sent to {}", op.value, meta.key(op.key));
-                phantom(facts, meta, run, offset, op.value, &what, Severity::Fatal, sheet);
+                let phantom = Phantom { run, offset, value: op.value, what };
+                sheet.add(Rule::Phantom, Severity::Fatal, || phantom.found(facts, meta));
             } else if poll.returned < op.invoked {
                 let what = format!("value {} was sent only at {} ns", op.value, op.invoked);
-                phantom(facts, meta, run, offset, op.value, &what, Severity::Fatal, sheet);
+                let phantom = Phantom { run, offset, value: op.value, what };
+                sheet.add(Rule::Phantom, Severity::Fatal, || phantom.found(facts, meta));
             }
             if ok && op.outcome == Outcome::Fail {
                 sheet.add(Rule::AbortedRead, Severity::Fatal, || {
@@ -60,24 +62,24 @@ fn strangers(facts: &Facts, meta: &Meta, sheet: &mut Sheet) {
             }
             _ => (format!("value {value} was sent by nobody"), Severity::Fatal),
         };
-        phantom(facts, meta, run, offset, value, &what, severity, sheet);
+        let phantom = Phantom { run, offset, value, what };
+        sheet.add(Rule::Phantom, severity, || phantom.found(facts, meta));
     }
 }
 
-#[allow(clippy::too_many_arguments)]
-fn phantom(
-    facts: &Facts,
-    meta: &Meta,
-    run: &RunOp,
+/// A record that should not be there: where it was read, its value, and what is wrong with it.
+struct Phantom<'a> {
+    run: &'a RunOp,
     offset: i64,
     value: u64,
-    what: &str,
-    severity: Severity,
-    sheet: &mut Sheet,
-) {
-    sheet.add(Rule::Phantom, severity, || {
+    what: String,
+}
+
+impl Phantom<'_> {
+    fn found(self, facts: &Facts, meta: &Meta) -> Found {
+        let Phantom { run, offset, value, what } = self;
         let poll = facts.poll_of(run);
         let says = format!("{} offset {offset}, read by process {}: {what}", meta.key(run.key), poll.process);
         Found::new(poll.returned, says).key(run.key).values([value]).ops([(poll.process, poll.op)])
-    });
+    }
 }

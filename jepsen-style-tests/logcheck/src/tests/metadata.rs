@@ -115,15 +115,15 @@ fn a_node_that_dies_by_itself() {
 /// The search against trying every order, on all small histories of a register that a few seeds draw.
 #[test]
 fn the_search_agrees_with_trying_every_order() {
-    let mut random = crate::random::Random::seeded(3);
+    let mut random = fastrand::Rng::with_seed(3);
     let mut yes = 0;
     for round in 0..3_000 {
-        let count = 1 + random.below(6);
+        let count = 1 + random.u64(..6);
         let ops: Vec<Timed<(bool, u64)>> = (0..count)
             .map(|_| {
-                let invoked = random.below(12);
-                let returned = if random.once_in(6) { u64::MAX } else { invoked + 1 + random.below(6) };
-                Timed { invoked, returned, op: (random.once_in(2), random.below(3)) }
+                let invoked = random.u64(..12);
+                let returned = if random.u64(..6) == 0 { u64::MAX } else { invoked + 1 + random.u64(..6) };
+                Timed { invoked, returned, op: (random.bool(), random.u64(..3)) }
             })
             .collect();
         let expected = any_order(&ops, &mut vec![], 0);

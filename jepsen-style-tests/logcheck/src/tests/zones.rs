@@ -1,11 +1,12 @@
 //! Zones against the search of `wgl`, on small histories of a register whose writes are all different.
 
+use fastrand::Rng;
+
 use super::tale::tale;
 use crate::{
     event::{Body, Commit, Event, Outcome, Stored},
     facts::NEVER,
     load,
-    random::Random,
     report::Sheet,
     rules::{
         Rule, commits,
@@ -19,19 +20,19 @@ enum Op {
     Read(Option<u64>),
 }
 
-fn drawn(random: &mut Random) -> Vec<Timed<Op>> {
-    let writes = 1 + random.below(4);
+fn drawn(random: &mut Rng) -> Vec<Timed<Op>> {
+    let writes = 1 + random.u64(..4);
     let mut ops: Vec<Timed<Op>> = vec![];
     for id in 1..=writes {
-        let invoked = 1 + random.below(20);
-        let returned = if random.once_in(6) { NEVER } else { invoked + 1 + random.below(8) };
+        let invoked = 1 + random.u64(..20);
+        let returned = if random.u64(..6) == 0 { NEVER } else { invoked + 1 + random.u64(..8) };
         ops.push(Timed { invoked, returned, op: Op::Write(id) });
     }
-    for _ in 0..random.below(5) {
-        let id = random.below(writes + 1);
-        let invoked = 1 + random.below(24);
+    for _ in 0..random.u64(..5) {
+        let id = random.u64(..writes + 1);
+        let invoked = 1 + random.u64(..24);
         let op = Op::Read((id > 0).then_some(id));
-        ops.push(Timed { invoked, returned: invoked + 1 + random.below(6), op });
+        ops.push(Timed { invoked, returned: invoked + 1 + random.u64(..6), op });
     }
     ops
 }
@@ -66,7 +67,7 @@ fn by_rule(ops: &[Timed<Op>]) -> bool {
 
 #[test]
 fn zones_agree_with_the_search() {
-    let mut random = Random::seeded(11);
+    let mut random = Rng::with_seed(11);
     let (mut yes, mut no) = (0, 0);
     for round in 0..20_000 {
         let ops = drawn(&mut random);
