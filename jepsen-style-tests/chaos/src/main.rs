@@ -1,0 +1,3 @@
+//! The command line: see `flotilla-chaos --help`.
+
+fn main() {}

@@ -1,0 +1,54 @@
+//! `run.json`: what a run says of itself beyond its history. Times are nanoseconds of the history's clock.
+
+use std::{fs, io, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    pub seed: u64,
+    /// How to repeat it.
+    pub command: String,
+    pub version: String,
+    /// Wall clock, milliseconds since 1970.
+    pub began_ms: i64,
+    /// When load began and ended, the warm-up and the final reads apart.
+    pub main: Span,
+    pub nodes: Vec<String>,
+    pub workloads: Vec<String>,
+    /// Asked for and not available here, with the reason.
+    pub unavailable: Vec<Unavailable>,
+    /// From each fault's start or end to the next acknowledgement of what it had stopped.
+    pub recoveries: Vec<Recovery>,
+    /// Stretches of the main phase without any fault, settling apart.
+    pub calm: Vec<Span>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    pub from: u64,
+    pub to: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unavailable {
+    pub fault: String,
+    pub why: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    pub fault: String,
+    pub at: u64,
+    pub took_ms: u64,
+}
+
+impl Run {
+    pub fn read(dir: &Path) -> io::Result<Run> {
+        serde_json::from_slice(&fs::read(dir.join("run.json"))?).map_err(io::Error::other)
+    }
+
+    pub fn write(&self, dir: &Path) -> io::Result<()> {
+        fs::write(dir.join("run.json"), serde_json::to_string_pretty(self).map_err(io::Error::other)? + "\n")
+    }
+}
