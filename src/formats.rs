@@ -38,12 +38,13 @@
 //! | 1 | everything up to version 0.1.0 |
 //! | 2 | brokers register their level, a cluster is founded at a level, the level can be raised; version 3 of the metadata's state |
 //! | 3 | brokers register where Kafka clients reach them, and do so by themselves when the level rises; version 4 of the metadata's state; offsets of a live classic group can be deleted where no member subscribes; topics may have `message.timestamp.before.max.ms`, and `min.insync.replicas` up to the number of replicas |
+//! | 4 | a consumer group that holds nothing any more stays for ten minutes, as in Kafka, instead of going at once |
 //!
 //! A new cluster is founded at the level of the broker that founds it; so its first brokers are of one version.
 
 /// The highest feature level that this version reads and writes.
 #[cfg(feature = "server")]
-pub const FEATURE_LEVEL: u32 = 3;
+pub const FEATURE_LEVEL: u32 = 4;
 
 /// The level of clusters and brokers that never said one.
 #[cfg(feature = "server")]

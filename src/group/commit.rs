@@ -15,6 +15,7 @@ use crate::types::{MemberId, WallMs};
 impl Groups {
     pub(super) fn commit(&mut self, now: WallMs, commit: Commit, counts: PartitionCounts<'_>) -> CommitResult {
         let name = &commit.group;
+        let is_new = !self.by_name.contains_key(name);
         match self.by_name.get(name) {
             Some(group) => check_committer(group, &commit)?,
             // A group that is gone knows its members no more.
@@ -29,7 +30,7 @@ impl Groups {
             }
         }
         let (total, mine) = (self.usage, self.by_name[name].usage);
-        let refused = self.with(name, |group| {
+        let refused = self.with(now, name, |group| {
             let others = total.minus(mine);
             let rest = mine.minus(group.offsets.usage());
             group.number_commit(&commit.member, commit.sequence);
@@ -44,6 +45,10 @@ impl Groups {
             }
             refused
         });
+        // A commit that is refused makes no group.
+        if is_new && self.by_name.get(name).is_some_and(Group::is_nothing) {
+            self.remove(name);
+        }
         Ok(refused)
     }
 }

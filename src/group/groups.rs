@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{CommitOffset, GroupCommand};
 use super::draft::Draft;
-use super::limits::GROUPS_MAX;
+use super::limits::{EMPTY_GROUP_KEPT_MS, GROUPS_MAX};
 use super::outcome::{GroupOutcome, GroupRefusal, OffsetRefusal};
 use super::state::{ClassicMembers, Group, Members, ServerMembers};
 use super::types::{PartitionCounts, PartitionSet};
@@ -25,6 +25,9 @@ pub struct Groups {
     /// Derived: of all groups together.
     #[serde(skip)]
     pub(super) usage: Usage,
+    /// Derived of the cluster's feature level: a group that holds nothing any more stays for a while.
+    #[serde(skip)]
+    pub(super) keeps_empty: bool,
 }
 
 impl Groups {
@@ -47,6 +50,11 @@ impl Groups {
         self.by_name.is_empty()
     }
 
+    /// Whether a group that holds nothing any more stays until it expires or is deleted, or goes at once.
+    pub fn keep_empty(&mut self, keeps: bool) {
+        self.keeps_empty = keeps;
+    }
+
     /// Patterns in use: group, pattern and the topics it is known to match.
     pub fn patterns(&self) -> impl Iterator<Item = (&GroupName, &str, &[String])> {
         self.by_name.iter().filter_map(|(name, group)| Some((name, group.server()?))).flat_map(|(name, server)| {
@@ -57,8 +65,14 @@ impl Groups {
     /// Groups of which [`GroupCommand::ExpireOffsets`] would drop something at `now`.
     pub fn expirable(&self, now: WallMs, retention_ms: u64) -> Vec<GroupName> {
         // The time without members first: of a group that runs no offset is looked at.
-        let may_expire = |group: &&Group| group.empty_since.is_some_and(|since| is_over(since, retention_ms, now));
+        let may_expire = |group: &&Group| {
+            let kept_ms = if group.is_nothing() { retention_ms.min(EMPTY_GROUP_KEPT_MS) } else { retention_ms };
+            group.empty_since.is_some_and(|since| is_over(since, kept_ms, now))
+        };
         let has_expired = |group: &&Group| {
+            if group.is_nothing() {
+                return true;
+            }
             let mut offsets = group.offsets.by_topic().values().flat_map(BTreeMap::values);
             offsets.any(|committed| is_over(committed.committed_at, retention_ms, now))
         };
@@ -137,9 +151,11 @@ impl Groups {
                 self.remove(&group);
                 Ok(GroupOutcome::GroupDeleted)
             }
-            GroupCommand::DeleteOffsets { group, partitions } => self.delete_offsets(&group, &partitions, |_| None),
+            GroupCommand::DeleteOffsets { group, partitions } => {
+                self.delete_offsets(now, &group, &partitions, |_| None)
+            }
             GroupCommand::DeleteUnreadOffsets { group, partitions } => {
-                self.delete_offsets(&group, &partitions, ClassicMembers::subscribed_topics)
+                self.delete_offsets(now, &group, &partitions, ClassicMembers::subscribed_topics)
             }
             GroupCommand::ExpireOffsets { groups, retention_ms } => Ok(self.expire_offsets(now, &groups, retention_ms)),
         }
@@ -175,7 +191,7 @@ impl Groups {
     fn begin_at_first(&mut self, now: WallMs, name: &GroupName, topic: &str, partitions: Range<i32>) {
         let (total, mine) = (self.usage, self.by_name[name].usage);
         let others = total.minus(mine);
-        self.with(name, |group| {
+        self.with(now, name, |group| {
             let rest = mine.minus(group.offsets.usage());
             for partition in partitions.map(PartitionId) {
                 let first = CommitOffset { topic: topic.to_string(), partition, ..CommitOffset::default() };
@@ -217,7 +233,7 @@ impl Groups {
             group.offsets.by_topic().contains_key(topic) || group.server().is_some_and(|server| server.knows(topic))
         });
         for name in concerned.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
-            self.with(&name, |group| group.offsets.drop_topic(topic));
+            self.with(now, &name, |group| group.offsets.drop_topic(topic));
             if self.by_name.contains_key(&name) {
                 self.redraft(now, &name, counts, |draft| draft.topic_deleted(topic, counts));
             }
@@ -277,21 +293,24 @@ impl Groups {
             (true, false) => group.empty_since = Some(now),
             (false, false) => {}
         }
-        if group.is_nothing() {
+        if group.is_nothing() && !self.keeps_empty {
             self.remove(name);
         }
         self.check_group(name);
     }
 
-    /// Changes a group's offsets. What holds nothing afterwards is removed.
-    pub(super) fn with<T>(&mut self, name: &GroupName, change: impl FnOnce(&mut Group) -> T) -> T {
+    /// Changes a group's offsets. What holds nothing afterwards is removed, or stays for a while from then on.
+    pub(super) fn with<T>(&mut self, now: WallMs, name: &GroupName, change: impl FnOnce(&mut Group) -> T) -> T {
         let group = self.by_name.get_mut(name).expect("the caller has found it");
         let before = (group.usage, group.offsets.usage());
+        let held_nothing = group.is_nothing();
         let result = change(group);
         group.usage = before.0.minus(before.1).plus(group.offsets.usage());
         self.usage = self.usage.minus(before.0).plus(group.usage);
-        if group.is_nothing() {
-            self.remove(name);
+        match group.is_nothing() {
+            true if !self.keeps_empty => self.remove(name),
+            true if !held_nothing => group.empty_since = Some(now),
+            true | false => {}
         }
         self.check_group(name);
         result
@@ -305,7 +324,7 @@ impl Groups {
         Ok(())
     }
 
-    fn remove(&mut self, name: &GroupName) {
+    pub(super) fn remove(&mut self, name: &GroupName) {
         if let Some(group) = self.by_name.remove(name) {
             self.usage = self.usage.minus(group.usage);
         }
@@ -314,6 +333,7 @@ impl Groups {
     /// `subscribed`: the topics that classic members read. None: who knows.
     fn delete_offsets(
         &mut self,
+        now: WallMs,
         name: &GroupName,
         partitions: &PartitionSet,
         subscribed: impl Fn(&ClassicMembers) -> Option<BTreeSet<&str>>,
@@ -338,7 +358,7 @@ impl Groups {
         }
         doomed.values_mut().for_each(|partitions| partitions.sort_unstable());
         let is_doomed = |topic: &str, p: PartitionId| doomed.get(topic).is_some_and(|d| d.binary_search(&p).is_ok());
-        self.with(name, |group| group.offsets.retain(|topic, partition, _| !is_doomed(topic, partition)));
+        self.with(now, name, |group| group.offsets.retain(|topic, partition, _| !is_doomed(topic, partition)));
         Ok(GroupOutcome::OffsetsDeleted { refused })
     }
 
@@ -348,11 +368,18 @@ impl Groups {
         let mut gone = 0;
         for name in names {
             let Some(empty_since) = self.by_name.get(name).and_then(|group| group.empty_since) else { continue };
-            gone += self.with(name, |group| {
+            let kept_ms = retention_ms.min(EMPTY_GROUP_KEPT_MS);
+            let is_over_empty = self.by_name[name].is_nothing() && is_over(empty_since, kept_ms, now);
+            let dropped = self.with(now, name, |group| {
                 group
                     .offsets
                     .retain(|_, _, committed| !is_over(empty_since.max(committed.committed_at), retention_ms, now))
             });
+            gone += dropped;
+            // With its last offset the group goes, as in Kafka.
+            if is_over_empty || (dropped > 0 && self.by_name.get(name).is_some_and(Group::is_nothing)) {
+                self.remove(name);
+            }
         }
         // Both are limited to far less.
         GroupOutcome::OffsetsExpired { offsets: gone as u32, groups: (before - self.by_name.len()) as u32 }

@@ -17,8 +17,10 @@ impl Groups {
     /// Builds what is derived and checks the invariants.
     pub fn index(&mut self, counts: PartitionCounts<'_>) -> Result<(), String> {
         let mut total = Usage::default();
+        let keeps_empty = self.keeps_empty;
         for (name, group) in &mut self.by_name {
             validate::group_name(name).map_err(|refusal| format!("group {name:?}: {refusal}"))?;
+            require(keeps_empty || !group.is_nothing(), || format!("group {name:?}: it holds nothing"))?;
             check_group(group, counts).map_err(|broken| format!("group {name:?}: {broken}"))?;
             group.offsets.count();
             let members = Usage::of_members(&group.members, counts);
@@ -47,7 +49,7 @@ impl Groups {
     pub(super) fn check_group(&self, name: &GroupName) {
         let Some(group) = self.by_name.get(name) else { return };
         let (members, offsets, epoch) = (group.member_count(), group.offsets.len(), group.epoch);
-        assert!(members + offsets > 0, "group {name:?} holds nothing and was kept");
+        assert!(self.keeps_empty || members + offsets > 0, "group {name:?} holds nothing and was kept");
         let since = group.empty_since;
         assert!((members == 0) == since.is_some(), "group {name:?} has {members} members, and none since {since:?}");
         assert!(epoch >= 0, "group {name:?} is at epoch {epoch}");
@@ -62,7 +64,6 @@ impl Groups {
 const WALKED_MAX: usize = 64;
 
 fn check_group(group: &Group, counts: PartitionCounts<'_>) -> Result<(), String> {
-    require(!group.is_nothing(), || "it holds nothing".to_string())?;
     require(group.epoch >= 0, || format!("its epoch is {}", group.epoch))?;
     let is_empty = matches!(group.members, Members::None);
     require(is_empty == group.empty_since.is_some(), || format!("empty since {:?}", group.empty_since))?;

@@ -3,6 +3,10 @@
 
 /// A group costs little, but each is looked at by whoever lists them.
 pub const GROUPS_MAX: usize = 10_000;
+/// From feature level 4 on a group that holds nothing any more stays so long, as Kafka's do until its next look at
+/// expired offsets: tools delete its offsets first and then the group. Not longer, since consumers that make up a
+/// name for each run leave such groups behind. Never to be changed: `apply` decides by it.
+pub const EMPTY_GROUP_KEPT_MS: u64 = 10 * 60_000;
 /// A name, not a document.
 pub const GROUP_NAME_BYTES_MAX: usize = 255;
 /// Targets are computed over all members in one apply.

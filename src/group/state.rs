@@ -18,8 +18,9 @@ use crate::types::{MemberId, PartitionId, TopicPartition, WallMs};
 /// A consumer group.
 ///
 /// Invariants, checked again whenever a state is decoded:
-/// - it has a member or a committed offset: what holds nothing is no group;
-/// - `empty_since` is set exactly while it has no members;
+/// - it has a member or a committed offset, or, from feature level 4 on, had one: what holds nothing goes after a while;
+/// - `empty_since` is set exactly while it has no members: the time when the last one went, or, if it holds no offset
+///   either, when it came to hold nothing;
 /// - `epoch` never decreases while the group exists, and no member's epoch is above it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {

@@ -171,7 +171,7 @@ impl Metadata {
             let rule = format!("feature level {feature_level} cannot be, the first is {FEATURE_LEVEL_MIN}");
             return Err(Refusal::InvalidFounders { rule });
         }
-        self.feature_level = feature_level;
+        self.set_feature_level(feature_level);
         self.cluster_id = Some(wish.cluster_id);
         self.founders = wish.founders;
         Ok(Outcome::Founded { cluster_id: wish.cluster_id })

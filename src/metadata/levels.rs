@@ -23,6 +23,9 @@ pub const KAFKA_ADDRESS_LEVEL: u32 = 3;
 /// From this level on offsets may be deleted of topics to which no classic member subscribes.
 const SUBSCRIPTIONS_LEVEL: u32 = 3;
 
+/// From this level on consumer groups that hold nothing stay for a while.
+const EMPTY_GROUPS_LEVEL: u32 = 4;
+
 impl Metadata {
     /// What the cluster may write: every registered broker can read it. Only rises.
     pub fn feature_level(&self) -> u32 {
@@ -48,6 +51,12 @@ impl Metadata {
     /// Whether offsets may be deleted by what classic members say that they subscribe to.
     pub fn reads_subscriptions(&self) -> bool {
         self.feature_level >= SUBSCRIPTIONS_LEVEL
+    }
+
+    /// Sets the level, and what it means to the state machine of the groups.
+    pub(super) fn set_feature_level(&mut self, level: u32) {
+        self.feature_level = level;
+        self.groups.keep_empty(level >= EMPTY_GROUPS_LEVEL);
     }
 
     /// The bytes of a command for the metadata group's log, for its leader to propose. The only way there is to make
@@ -116,7 +125,7 @@ impl Metadata {
         let (from, to) = (self.feature_level, wish.to);
         // A late copy of an earlier raise knows less than what brokers have registered with since.
         if to > from {
-            self.feature_level = to;
+            self.set_feature_level(to);
             for broker in self.brokers.keys() {
                 if let Some((_, level)) = wish.heard.iter().find(|(id, _)| id == broker) {
                     self.levels.insert(*broker, *level);

@@ -360,6 +360,7 @@ impl Metadata {
             return Err(format!("replica {last} was never allocated, the next is {}", self.next_replica));
         }
         (self.by_group, self.by_id, self.loads) = (groups, ids, loads);
+        self.set_feature_level(self.feature_level);
         let Metadata { groups, topics, .. } = self;
         groups.index(&|name| topics.get(name).map(Topic::partition_count))
     }

@@ -1,5 +1,6 @@
 //! Tests of consumer groups as a whole. Each file says what it proves.
 
+mod empty;
 mod invariants;
 mod limits;
 mod properties;

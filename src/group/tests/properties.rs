@@ -113,6 +113,7 @@ impl Play {
         let bytes = postcard::to_stdvec(&self.world.groups).expect("encodes");
         assert!(bytes.len() <= 10 + self.world.groups.usage.bytes, "the bytes counted are no upper bound");
         let mut decoded: Groups = postcard::from_bytes(&bytes).expect("our own bytes");
+        decoded.keep_empty(self.world.groups.keeps_empty);
         self.world.with(|_, _, counts| decoded.index(counts)).expect("apply keeps the invariants");
         assert_eq!(decoded, self.world.groups);
     }
@@ -192,6 +193,7 @@ impl Play {
             Step::Restart => {
                 let bytes = postcard::to_stdvec(&self.world.groups).expect("encodes");
                 let mut groups: Groups = postcard::from_bytes(&bytes).expect("our own bytes");
+                groups.keep_empty(self.world.groups.keeps_empty);
                 self.world.with(|_, _, counts| groups.index(counts)).expect("apply keeps the invariants");
                 self.world.groups = groups;
                 false
@@ -343,8 +345,9 @@ proptest! {
     /// members read one partition, commits come from its holder only, epochs never go back, refusals
     /// change nothing; and once all have reported, everything subscribed has exactly one owner.
     #[test]
-    fn partitions_have_one_reader(steps in vec(step(), 1..80)) {
+    fn partitions_have_one_reader(steps in vec(step(), 1..80), keeps_empty: bool) {
         let mut play = Play::default();
+        play.world.groups.keep_empty(keeps_empty);
         play.world.set_topic("ta", 3);
         play.world.set_topic("u", 2);
         for step in &steps {
@@ -449,6 +452,7 @@ proptest! {
             let bytes = postcard::to_stdvec(&world.groups).expect("encodes");
             prop_assert!(bytes.len() <= 10 + world.groups.usage.bytes, "the bytes counted are no upper bound");
             let mut decoded: Groups = postcard::from_bytes(&bytes).expect("our own bytes");
+            decoded.keep_empty(world.groups.keeps_empty);
             world.with(|_, _, counts| decoded.index(counts)).expect("apply keeps the invariants");
             prop_assert_eq!(&decoded, &world.groups);
         }

@@ -3,7 +3,9 @@
 use super::frozen::{STATES, changes};
 use super::*;
 use crate::formats::{FEATURE_LEVEL, frozen};
+use crate::group::{Commit, CommitOffset, GroupCommand};
 use crate::replicated::StateDecodeError;
+use crate::types::PartitionId;
 
 fn raise(to: u32, heard: &[(u64, u32)]) -> Change {
     let heard = heard.iter().map(|(broker, level)| (BrokerId(*broker), *level)).collect();
@@ -161,6 +163,29 @@ fn a_registration_with_a_kafka_address_that_a_raise_overtook_is_made_again() {
     let refused = cluster.apply_bytes(&written).expect_err("it says no level");
     assert!(cluster.state.was_written_lower(&wish, &refused), "{refused}");
     assert!(cluster.apply(wish).is_ok());
+}
+
+/// The level of the state counts where an entry is applied, so all replicas agree, and those of snapshots with them.
+#[test]
+fn groups_that_hold_nothing_stay_from_level_4_on() {
+    let mut cluster = at_level_2(2);
+    cluster.apply(raise(3, &[(1, 4), (2, 4)])).expect("both support it");
+    cluster.apply(Change::CreateTopic(creation("t", 1, 1))).expect("a valid topic");
+    let offset = CommitOffset { topic: "t".into(), ..CommitOffset::default() };
+    let commit = Commit { group: "g".into(), offsets: vec![offset], ..Commit::default() };
+    let partitions = [("t".to_string(), vec![PartitionId(0)])].into();
+    let forget = Change::Group(GroupCommand::DeleteOffsets { group: "g".into(), partitions });
+    for (level, stays) in [(3, false), (4, true)] {
+        cluster.apply(raise(level, &[])).expect("both support it");
+        cluster.apply(Change::Group(GroupCommand::Commit(vec![commit.clone()]))).expect("never refused as a whole");
+        cluster.apply(forget.clone()).expect("there is a group");
+        assert_eq!(cluster.state.group(&"g".into()).is_some(), stays, "level {level}");
+        let decoded = Metadata::decode(&cluster.state.encode()).expect("our own bytes");
+        assert_eq!(decoded, cluster.state, "level {level}");
+    }
+    // Below the level nobody makes such a state.
+    let error = Metadata { feature_level: 3, ..cluster.state }.index().expect_err("it is impossible");
+    assert!(error.contains("holds nothing"), "{error}");
 }
 
 /// What no command makes is not read either.

@@ -270,6 +270,22 @@ async fn o10_committed_offsets_beyond_the_end_are_notes_of_health() {
     until("none any more", || async { notes(1).await.is_empty() }).await;
 }
 
+/// As a tool does it: all offsets, and then the group.
+#[tokio::test]
+async fn a_group_without_offsets_is_there_to_be_deleted() {
+    let cluster = Cluster::start(3, 5_480).await;
+    cluster.create("t", 1).await;
+    let one = commit("g", vec![offset(place("t", 0), 0)]);
+    assert_eq!(cluster.any().commit_offsets(&Caller::ANONYMOUS, one).await, Ok(vec![]));
+    let deleted = cluster.any().delete_offsets(&Caller::ANONYMOUS, &"g".into(), vec![place("t", 0)]).await;
+    assert_eq!(deleted, Ok(vec![]));
+    let described = cluster.any().describe_group(&Caller::ANONYMOUS, &"g".into()).await.expect("it is there");
+    assert_eq!(described.summary.phase, GroupPhase::Empty);
+    assert_eq!(cluster.any().delete_group(&Caller::ANONYMOUS, &"g".into(), false).await, Ok(()));
+    let gone = cluster.any().delete_group(&Caller::ANONYMOUS, &"g".into(), false).await;
+    assert_eq!(gone, Err(GroupError::UnknownGroup { group: "g".into() }));
+}
+
 /// Only once the retention is over, and only while nobody is a member.
 #[tokio::test]
 async fn offsets_of_a_group_without_members_expire() {

@@ -110,6 +110,25 @@ async fn offsets_are_deleted_where_no_member_reads() {
     assert_eq!((answer.error_code, answer.topics.len()), (Code::GroupIdNotFound.value(), 0));
 }
 
+/// As a tool does it: all offsets, and then the group.
+#[tokio::test]
+async fn a_group_without_offsets_is_there_to_be_deleted() {
+    let (alone, id) = with_topic(8_660).await;
+    let mut nobody = Consumer::of(&alone.face, "bare", Versions::newest());
+    assert_eq!(nobody.commit(id, &[(0, 1, "")]).await, [0]);
+    let partition = message!(OffsetDeleteRequestPartition { partition_index: 0 });
+    let topic = message!(OffsetDeleteRequestTopic { name: "t".into(), partitions: vec![partition] });
+    let mut wire = alone.face.connect();
+    let deleted = wire.ask(0, &message!(OffsetDeleteRequest { group_id: "bare".into(), topics: vec![topic] })).await;
+    assert_eq!((deleted.error_code, deleted.topics[0].partitions[0].error_code), (0, 0));
+    let described = wire.ask(5, &message!(DescribeGroupsRequest { groups: names(&["bare"]) })).await;
+    assert_eq!((described.groups[0].error_code, described.groups[0].group_state.as_str()), (0, "Empty"));
+    let delete = message!(DeleteGroupsRequest { groups_names: names(&["bare"]) });
+    for expected in [0, Code::GroupIdNotFound.value()] {
+        assert_eq!(wire.ask(2, &delete).await.results[0].error_code, expected);
+    }
+}
+
 #[tokio::test]
 async fn offsets_are_not_deleted_where_kafka_refuses_it() {
     let (alone, id) = with_topic(8_650).await;
