@@ -78,6 +78,7 @@ async fn serve(loaded: Loaded, descriptors: Descriptors) -> Result<(), Failure> 
     let mut signals = Signals::listen()?;
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(version, data_dir = %config.data_dir.display(), pid = std::process::id(), "starting");
+    say_what_is_planted()?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -106,6 +107,17 @@ async fn serve(loaded: Loaded, descriptors: Descriptors) -> Result<(), Failure> 
             Err(Failure::failed(format!("{signal} again while stopping: ended at once, nothing more is handed over")))
         }
     }
+}
+
+/// So that nobody takes such a broker for one that keeps its promises.
+fn say_what_is_planted() -> Result<(), Failure> {
+    #[cfg(feature = "seeded-bugs")]
+    match crate::seam::plant::chosen() {
+        Ok(Some(plant)) => tracing::error!(plant = plant.name(), "THIS BROKER HAS A PLANTED BUG: {}", plant.wrong()),
+        Ok(None) => tracing::warn!("this build has bugs that can be planted; none is"),
+        Err(unknown) => return Err(Failure::failed(format!("{}: {unknown}", crate::seam::plant::VARIABLE))),
+    }
+    Ok(())
 }
 
 /// Announces readiness once. Ends with the signal's name, or with why the broker must not go on.

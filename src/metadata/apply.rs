@@ -21,6 +21,7 @@ use super::topic_config::TopicConfig;
 use crate::formats::{FEATURE_LEVEL, FEATURE_LEVEL_MIN};
 use crate::group::{GroupCommand, Groups, PartitionCounts};
 use crate::replicated::{Applied, CannotApply, Replicated, SnapshotAt, StateDecodeError};
+use crate::seam::plant::{self, Plant};
 use crate::types::{
     ALLOCATED_REPLICA_MIN, BrokerId, EntryPosition, PartitionId, ProducerId, RaftGroupId, ReplicaId, TopicId, WallMs,
 };
@@ -269,6 +270,9 @@ impl Metadata {
             return Err(Refusal::UnknownBroker { broker: wish.broker });
         }
         let first = self.next_producer_id;
+        if plant::on(Plant::ProducerIdsTwice) {
+            return Ok(Outcome::ProducerIds { first, count: PRODUCER_ID_BLOCK });
+        }
         self.next_producer_id = first.0.checked_add(PRODUCER_ID_BLOCK).map(ProducerId).ok_or(Refusal::IdsExhausted)?;
         Ok(Outcome::ProducerIds { first, count: PRODUCER_ID_BLOCK })
     }

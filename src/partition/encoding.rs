@@ -12,6 +12,7 @@ use super::producers::{BATCHES_MAX, KnownProducer, Producers};
 use super::state::{Checkpoint, EpochStart, Partition, PartitionLimits, Segment};
 use crate::record::NO_PRODUCER;
 use crate::replicated::StateDecodeError;
+use crate::seam::plant::{self, Plant};
 use crate::types::{Offset, ProducerEpoch, ProducerId, Sequence, WallMs};
 
 const VERSION: u8 = 1;
@@ -51,7 +52,7 @@ pub(super) fn encode(partition: &Partition) -> Bytes {
     } = partition;
     let state = StateV1 {
         limits: *limits,
-        log_start: *log_start,
+        log_start: if plant::on(Plant::LogStartNotSaved) { Offset(0) } else { *log_start },
         next_offset: *next_offset,
         clock: *clock,
         max_timestamp: *max_timestamp,
@@ -60,7 +61,10 @@ pub(super) fn encode(partition: &Partition) -> Bytes {
         epochs: Cow::Borrowed(epochs),
         checkpoints: Cow::Borrowed(checkpoints),
         segment: *segment,
-        producers: producers.entries().map(|(id, producer)| (*id, Cow::Borrowed(producer))).collect(),
+        producers: match plant::on(Plant::ProducersNotSaved) {
+            true => Vec::new(),
+            false => producers.entries().map(|(id, producer)| (*id, Cow::Borrowed(producer))).collect(),
+        },
         producers_evicted: *producers_evicted,
     };
     postcard::to_extend(&state, vec![VERSION]).expect("memory is the only thing to run out of").into()

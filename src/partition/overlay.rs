@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::Partition;
 use crate::record::BatchHeader;
+use crate::seam::plant::{self, Plant};
 use crate::types::{EntryPosition, Offset, ProducerEpoch, ProducerId, Sequence, WallMs};
 
 /// How far a client's timestamp may lie ahead of the leader's clock (`message.timestamp.after.max.ms`).
@@ -112,6 +113,7 @@ impl Overlay {
     /// because the first copy was taken.
     pub fn check(&self, partition: &Partition, header: &BatchHeader, params: &CheckParams) -> Verdict {
         if header.is_idempotent()
+            && !plant::on(Plant::SequenceNotChecked)
             && let Some(verdict) = self.check_sequence(partition, header, params.now)
         {
             return verdict;
@@ -153,7 +155,8 @@ impl Overlay {
         if let Some(producer) = committed.filter(|producer| producer.epoch == epoch)
             && let Some(copy) = producer.find(got, header.last_sequence())
         {
-            return Some(Verdict::DuplicateCommitted { base_offset: copy.base_offset, position: copy.position });
+            let base_offset = if plant::on(Plant::DuplicateAckedAtZero) { Offset(0) } else { copy.base_offset };
+            return Some(Verdict::DuplicateCommitted { base_offset, position: copy.position });
         }
         let same = |batch: &&Pending| {
             (batch.epoch, batch.base_sequence, batch.last_sequence) == (epoch, got, header.last_sequence())

@@ -6,6 +6,7 @@ use super::command::{CommandView, TrimView};
 use super::encoding;
 use super::state::{Checkpoint, Partition, Segment};
 use crate::replicated::{Applied, CannotApply, Replicated, SnapshotAt, StateDecodeError};
+use crate::seam::plant::{self, Plant};
 use crate::types::EntryPosition;
 
 impl Replicated for Partition {
@@ -59,7 +60,8 @@ impl Replicated for Partition {
     /// installed, until the trim that follows it is applied: the state is what it was *at* the checkpoint, before the
     /// log start moved.
     fn purge_point(&self) -> Option<EntryPosition> {
-        let newest = self.checkpoints_up_to(self.log_start).checked_sub(1)?;
+        let upto = if plant::on(Plant::PurgesWhatIsKept) { self.next_offset } else { self.log_start };
+        let newest = self.checkpoints_up_to(upto).checked_sub(1)?;
         Some(self.checkpoints[newest].position)
     }
 

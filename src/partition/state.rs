@@ -7,6 +7,7 @@ use super::producers::{KnownProducer, Producers};
 use super::response::PartitionResponse;
 use crate::record;
 use crate::replicated::{CannotApply, IndexPoint};
+use crate::seam::plant::{self, Plant};
 use crate::types::{EntryPosition, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, WallMs};
 
 /// No segment is smaller than this part of all that is kept: a state names each, and is saved every
@@ -236,7 +237,7 @@ impl Partition {
     ) -> Result<(PartitionResponse, Option<IndexPoint>), CannotApply> {
         // The proposal before it in the leader's pipeline was refused, or the leader has since been
         // replaced: on every replica alike it takes an index and no offsets.
-        if append.base_offset != self.next_offset {
+        if append.base_offset != self.next_offset && !plant::on(Plant::DeadEntryApplied) {
             return Ok((PartitionResponse::Dead, None));
         }
         // Only our own appender builds commands, and storage and transport have checksums: this
@@ -263,6 +264,9 @@ impl Partition {
             }
         }
         self.count_append(append);
+        if plant::on(Plant::BlankTakesAnOffset) && last < Some(epoch) {
+            self.next_offset.0 += 1;
+        }
         Ok((PartitionResponse::Appended { base_offset: append.base_offset }, point))
     }
 
@@ -327,6 +331,7 @@ impl Partition {
     }
 
     fn advance_clock(&mut self, append_time: WallMs) {
+        let append_time = if plant::on(Plant::ClockOfTheReplica) { plant::replica_time() } else { append_time };
         let leap_ms = self.leap_ms(append_time);
         self.clock = self.append_time(append_time);
         if leap_ms > 0 {

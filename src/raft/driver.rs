@@ -31,7 +31,10 @@ use super::{
 };
 use crate::{
     replicated::{CannotApply, Replicated, SnapshotAt},
-    seam::aside,
+    seam::{
+        aside,
+        plant::{self, Plant},
+    },
     storage::{ReplicaLog, SavedState},
     types::{EntryPosition, LogIndex},
 };
@@ -210,7 +213,10 @@ impl<S: Replicated> Driver<S> {
     async fn checkpoint(&mut self) {
         let Some(at) = self.applied else { return };
         self.shared.write(None, |state| state.checkpoint_taken(at));
-        let state = self.save().await;
+        let state = match plant::on(Plant::CheckpointBeforeState) {
+            true => self.saved_state(self.shared.read(S::encode)),
+            false => self.save().await,
+        };
         self.log.save_checkpoint(state);
     }
 
@@ -234,12 +240,12 @@ impl<S: Replicated> Driver<S> {
         self.save_as(state)
     }
 
+    fn saved_state(&self, state: Bytes) -> SavedState {
+        SavedState { position: self.applied, membership: encode_membership(&self.membership), state }
+    }
+
     fn save_as(&mut self, state: Bytes) -> SavedState {
-        let saved = SavedState {
-            position: self.applied,
-            membership: encode_membership(&self.membership),
-            state: state.clone(),
-        };
+        let saved = self.saved_state(state.clone());
         self.log.save_applied(saved.clone());
         self.saved = Saved { at: Instant::now(), position: self.applied, state_bytes: state.len(), command_bytes: 0 };
         saved

@@ -6,6 +6,8 @@ mod clock;
 #[cfg(feature = "server")]
 mod guard;
 mod net;
+#[cfg(feature = "server")]
+pub mod plant;
 mod rng;
 mod turns;
 

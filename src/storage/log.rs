@@ -17,7 +17,10 @@ use super::{
     tail::{AppendNo, Tail},
     writer::{Done, Refused, Write, wait_done, waiter},
 };
-use crate::types::{EntryPosition, LogIndex, RaftGroupId, ReplicaId, Term};
+use crate::{
+    seam::plant::{self, Plant},
+    types::{EntryPosition, LogIndex, RaftGroupId, ReplicaId, Term},
+};
 
 /// Entries of one read from disk; more come with the next.
 const READ_ENTRIES_MAX: usize = 10_000;
@@ -125,6 +128,12 @@ impl State {
             false => Err(format!("truncating after {last:?}, which is {held:?} here")),
         }
     }
+}
+
+/// A planted bug: tells of a write that has only begun.
+fn done_before(done: Done) -> Done {
+    done(Ok(()));
+    Box::new(drop)
 }
 
 /// The index after a position; the first if there is none.
@@ -264,6 +273,7 @@ impl ReplicaLog {
     /// whose term goes back, fail the store.
     pub fn append(&self, entries: Vec<LogEntry>, done: Done) {
         let group = &self.0;
+        let done = if plant::on(Plant::CompletionBeforeFsync) { done_before(done) } else { done };
         group.store.writer.probe.entries_appended(entries.len());
         let (append_no, added, refused) = {
             let mut state = group.lock();
@@ -330,7 +340,9 @@ impl ReplicaLog {
             state.last = last;
             state.truncations += 1;
             let mut batch = WriteBatch::default();
-            batch.delete_range(Family::Log, keys::entries(group.id, after(last), None));
+            if !plant::on(Plant::TruncationKeepsTail) {
+                batch.delete_range(Family::Log, keys::entries(group.id, after(last), None));
+            }
             let (done, wait) = waiter();
             let refused = group.queue(&state, Write::synced(batch, done));
             drop(state);
@@ -381,16 +393,21 @@ impl ReplicaLog {
         let mut batch = WriteBatch::default();
         batch.put_parts(Family::State, keys::vote(group.id), formats::opaque(vote.clone()));
         let (done, wait) = waiter();
-        let saver = group.clone();
+        let (saver, given) = (group.clone(), vote.clone());
         let done: Done = Box::new(move |result| {
             if result.is_ok() {
                 saver.lock().vote = Some(vote);
             }
             done(result);
         });
-        let refused = group.queue(&group.lock(), Write::synced(batch, done));
+        let is_synced = !plant::on(Plant::VoteNotSynced);
+        let refused = group.queue(&group.lock(), Write { is_synced, ..Write::synced(batch, done) });
         if let Some(refused) = refused {
             refused.complete();
+        }
+        if plant::on(Plant::VoteNotSynced) || plant::on(Plant::VoteBeforeSave) {
+            group.lock().vote = Some(given);
+            return Ok(());
         }
         wait_done(wait).await
     }

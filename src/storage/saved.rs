@@ -11,7 +11,10 @@ use super::{
     log::{State, after, at_most, index},
     writer::{Done, Refused, Write, wait_done, waiter},
 };
-use crate::types::{EntryPosition, LogIndex, Offset, WallMs};
+use crate::{
+    seam::plant::{self, Plant},
+    types::{EntryPosition, LogIndex, Offset, WallMs},
+};
 
 const ONE: ScanLimit = ScanLimit { pairs: 1, bytes: usize::MAX };
 
@@ -121,7 +124,7 @@ impl ReplicaLog {
         let mut batch = WriteBatch::default();
         let value = formats::saved_state(&checkpoint);
         let number = state.pending.number();
-        if index(state.applied) < Some(at.index) {
+        if index(state.applied) < Some(at.index) && !plant::on(Plant::CheckpointBeforeState) {
             batch.put_parts(Family::Applied, keys::applied(self.0.id), value.clone());
             state.applied = Some(at);
             state.pending.applied = Some((number, checkpoint.clone()));

@@ -25,7 +25,10 @@ use tokio::{
 };
 
 use super::{Family, Kv, ScanLimit, StoreFailed, WriteBatch, WriteOp, WriterProbe, keys};
-use crate::types::{Offset, RaftGroupId};
+use crate::{
+    seam::plant::{self, Plant},
+    types::{Offset, RaftGroupId},
+};
 
 /// The bytes of one commit. Larger ones gained no throughput when measured, and they delay those behind them.
 const COMMIT_BYTES_MAX: usize = 4 << 20;
@@ -144,6 +147,9 @@ impl Queue {
 
     /// The writes of the next commit: all that wait, as far as they fit.
     fn take(&mut self) -> Vec<Waiting> {
+        if plant::on(Plant::StateBeforeLog) && self.synced > 0 && self.synced < self.waiting.len() {
+            return self.take_unsynced();
+        }
         let mut taken = vec![];
         let mut bytes = 0;
         while let Some(next) = self.waiting.front()
@@ -155,6 +161,15 @@ impl Queue {
         }
         self.is_committing = !taken.is_empty();
         taken
+    }
+
+    /// A planted bug: what needs no fsync goes first.
+    fn take_unsynced(&mut self) -> Vec<Waiting> {
+        let (synced, unsynced): (VecDeque<_>, VecDeque<_>) =
+            self.waiting.drain(..).partition(|waiting| waiting.write.is_synced);
+        self.waiting = synced;
+        self.is_committing = true;
+        unsynced.into()
     }
 }
 
@@ -381,21 +396,26 @@ async fn commit(writer: &Writer, kv: &dyn Kv, taken: &mut [Waiting]) -> Result<(
     // Before anything here may wait for the disk (SAFETY M14).
     writer.probe.commit_started();
     let mut batch = WriteBatch::default();
-    for Waiting { write, .. } in taken.iter_mut() {
+    let left_out = usize::from(plant::on(Plant::CommitLeavesOneOut) && taken.len() > 1);
+    let written = taken.len() - left_out;
+    for Waiting { write, .. } in &mut taken[..written] {
         batch.value_bytes += write.batch.value_bytes;
         batch.ops.append(&mut write.batch.ops);
         if let Some((group, offset)) = write.drop_points {
             drop_points(kv, &mut batch, group, offset).await?;
         }
     }
-    let is_synced = taken.iter().any(|waiting| waiting.write.is_synced);
+    let is_synced = taken.iter().any(|waiting| waiting.write.is_synced) && !plant::on(Plant::AckBeforeFsync);
     let bytes = batch.value_bytes + batch.ops.iter().map(key_bytes).sum::<usize>();
     let result = kv.commit(batch, is_synced).await;
     writer.probe.commit_done(taken.len(), bytes, is_synced);
     if result.is_ok() && is_synced && !taken.iter().all(|waiting| waiting.write.is_quiet) {
         writer.loud_commit_no.store(kv.commit_no(), Ordering::Release);
     }
-    Ok(result?)
+    match result {
+        Err(_) if plant::on(Plant::FailedCommitIgnored) => Ok(()),
+        result => Ok(result?),
+    }
 }
 
 /// Deletes the points below `offset` but the last one that is not above it, from which readers at

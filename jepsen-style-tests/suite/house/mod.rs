@@ -17,6 +17,7 @@ mod rules;
 mod source;
 
 mod pages;
+mod plants;
 
 use std::{
     fs,

@@ -32,6 +32,7 @@ use crate::{
     formats::FEATURE_LEVEL_MIN,
     metadata::{Change, Found, Metadata, Outcome, Refusal},
     raft::{Replica, ReplicaSpec},
+    seam::plant::{self, Plant},
     types::{BrokerId, ClusterId, METADATA_GROUP, ReplicaId},
 };
 
@@ -150,7 +151,7 @@ fn decide(me: &Myself<'_>, hellos: &[Hello]) -> Step {
     let lowest = me.founders.first().copied();
     let is_listed = me.founders.contains(&me.id) || lowest.is_some_and(|lowest| lowest < me.id);
     let differs = |hello: &&Hello| is_listed && hello.peers_hash != me.peers_hash;
-    if let Some(other) = hellos.iter().find(differs) {
+    if let Some(other) = hellos.iter().find(differs).filter(|_| !plant::on(Plant::DifferingListsAccepted)) {
         return Step::Wait(Wait::OtherList { broker: other.broker, list: other.peers.clone() });
     }
     if lowest == Some(me.id) {

@@ -21,6 +21,7 @@ use crate::{
         self, Assignor, ClassicMembers, Group, Members, PartitionCounts, PartitionSet, Subscription, consumer_protocol,
     },
     metadata::Topic,
+    seam::plant::{self, Plant},
     types::{GroupName, METADATA_GROUP, MemberId, TopicPartition, ms_u64},
 };
 
@@ -31,7 +32,11 @@ impl Groups {
         at: Option<Vec<TopicPartition>>,
     ) -> Result<CommittedOffsets, GroupError> {
         check_count(at.as_ref().map_or(0, Vec::len))?;
-        let metadata = self.metadata.confirmed(limits::ANSWER_WITHIN).await?;
+        let unconfirmed = self.node.metadata().filter(|_| plant::on(Plant::OffsetsUnconfirmed));
+        let metadata = match unconfirmed {
+            Some(metadata) => metadata,
+            None => self.metadata.confirmed(limits::ANSWER_WITHIN).await?,
+        };
         Ok(metadata.read(|state| {
             let names: BTreeSet<&str> = at.iter().flatten().map(|at| at.topic.as_str()).collect();
             let topics = names.into_iter().filter_map(|name| Some((name.to_string(), state.topic(name)?.id))).collect();

@@ -3,6 +3,7 @@
 pub mod appender;
 pub mod cursors;
 pub mod latest;
+mod planted;
 pub mod read;
 pub mod rules;
 pub mod walk;
@@ -16,10 +17,12 @@ use crate::{
     metrics::TopicTraffic,
     partition::Partition,
     raft::{Replica, Status},
+    seam::plant::{self, Plant},
     types::{Offset, TopicPartition, WallMs, ms_i64},
 };
 use appender::{Appender, AppenderDeps};
 use cursors::Cursors;
+use planted::high_watermark;
 use rules::TopicRules;
 use tokio::sync::watch;
 
@@ -127,7 +130,10 @@ impl PartitionReplica {
     }
 
     pub fn bounds(&self) -> Bounds {
-        self.group.read(|state| Bounds { log_start: state.log_start(), high_watermark: state.next_offset() })
+        let (log_start, applied) = self.group.read(|state| (state.log_start(), state.next_offset()));
+        let high_watermark =
+            if plant::on(Plant::UncommittedReads) { high_watermark(&self.group, applied) } else { applied };
+        Bounds { log_start, high_watermark }
     }
 
     pub fn status(&self) -> Status {

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{PartitionReplica, cursors::Cursor};
+use super::{PartitionReplica, cursors::Cursor, planted::end_for_readers};
 use crate::{
     partition::{AppendView, CommandError},
     record::{BatchHeader, walk},
@@ -39,7 +39,7 @@ pub struct Walker<'a> {
 impl<'a> Walker<'a> {
     /// Begins at the known place that is at or before `offset` and nearest to it.
     pub async fn to_offset(hosted: &'a PartitionReplica, offset: Offset) -> Result<Walker<'a>, WalkError> {
-        let end = hosted.group.state_next();
+        let end = end_for_readers(&hosted.group);
         let at = match hosted.cursors.get(offset) {
             Some(cursor) => cursor,
             None => {
@@ -57,7 +57,7 @@ impl<'a> Walker<'a> {
         point: Option<(Offset, LogIndex)>,
         log_start: Offset,
     ) -> Walker<'a> {
-        let end = hosted.group.state_next();
+        let end = end_for_readers(&hosted.group);
         Walker { hosted, at: nearest(point, from_checkpoint(hosted, log_start)), end }
     }
 
