@@ -129,7 +129,10 @@ impl Batches {
                 let (offset, next, detail) = (self.next, None, error.to_string());
                 Stop::Bad(Bad { offset, next, detail })
             })?;
-            let next = Offset(header.last_offset().0.saturating_add(1));
+            let next = next_offset(&header).ok_or_else(|| {
+                let detail = format!("no batch holds {} records from offset {} on", header.count, header.base_offset);
+                Stop::Bad(Bad { offset: self.next, next: None, detail })
+            })?;
             if next > wanted.position {
                 let batch = self.bytes.slice(range.clone());
                 let open = self.open(&header, next, &batch)?;
@@ -155,6 +158,13 @@ impl Batches {
         let leader_epoch = header.leader_epoch;
         Ok(Open { records, base, next, leader_epoch, copied_from, _turn: self.turn.take() })
     }
+}
+
+/// The offset after the last one that a batch may hold. None: there is no such offset.
+fn next_offset(header: &BatchHeader) -> Option<Offset> {
+    let (base, delta) = (header.base_offset.0, i64::from(header.last_offset_delta));
+    let is_possible = base >= 0 && delta >= 0;
+    is_possible.then(|| base.checked_add(delta)?.checked_add(1)).flatten().map(Offset)
 }
 
 /// Takes records of the batch, and returns its rest if the chunk is full before.
@@ -266,6 +276,18 @@ mod tests {
         wanted.position = Offset(5);
         let Stop::Bad(bad) = batches.take(&mut wanted, &mut taken) else { panic!("it is cut short") };
         assert_eq!((offsets(&taken), bad.offset.0, bad.next), (vec![0, 1, 2, 5, 6], 7, None));
+    }
+
+    /// Seen once: a broker that said so could make the next offset overflow.
+    #[test]
+    fn a_batch_at_offsets_that_cannot_be_is_bad() {
+        for base in [i64::MAX, i64::MAX - 1, -1] {
+            let mut batches = Batches::new(joined(&[small(0, 3), small(base, 2)]), Offset(0));
+            let (mut wanted, mut taken) = (Wanted { position: Offset(0), end: None }, Taken::default());
+            let Stop::Bad(bad) = batches.take(&mut wanted, &mut taken) else { panic!("{base}") };
+            assert_eq!((offsets(&taken), bad.offset, bad.next), (vec![0, 1, 2], Offset(3), None), "{base}");
+            assert!(bad.detail.contains(&base.to_string()), "{}", bad.detail);
+        }
     }
 
     #[test]
