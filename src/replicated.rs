@@ -50,6 +50,21 @@ pub trait Replicated: Send + Sync + Sized + 'static {
         Offset(0)
     }
 
+    /// Whether this can be the state after the entry at `at`, as whoever handed both over says: it knows of no later one.
+    fn can_be_after(&self, _at: Option<EntryPosition>) -> bool {
+        true
+    }
+
+    /// Reads a state that is said to be the one after the entry at `at`. Bytes from a disk or a peer: never panics.
+    fn decode_after(bytes: &[u8], at: Option<EntryPosition>) -> Result<Self, StateDecodeError> {
+        let state = Self::decode(bytes)?;
+        if !state.can_be_after(at) {
+            let said = at.map_or("no entry".to_string(), |at| at.to_string());
+            return Err(StateDecodeError::Malformed(format!("it is said to be of {said}, and knows of later ones")));
+        }
+        Ok(state)
+    }
+
     /// The complete state, with a format version in front.
     fn encode(&self) -> Bytes;
 

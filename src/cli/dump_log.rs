@@ -105,7 +105,7 @@ async fn load_metadata(store: &Store, groups: &[(RaftGroupId, ReplicaId)]) -> Re
     };
     let log = store.open_log(*group, *replica).await.map_err(failed)?;
     let mut metadata = match log.load_applied().await.map_err(failed)? {
-        Some(saved) => (Metadata::decode(&saved.state).map_err(failed)?, saved.position),
+        Some(saved) => (Metadata::decode_after(&saved.state, saved.position).map_err(failed)?, saved.position),
         None => (Metadata::new(), None),
     };
     // The saved state may lag by a second: what was committed since names partitions too.

@@ -58,6 +58,10 @@ impl Replicated for Metadata {
         None
     }
 
+    fn can_be_after(&self, at: Option<EntryPosition>) -> bool {
+        self.applied.is_none_or(|applied| at.is_some_and(|at| applied.is_up_to(at)))
+    }
+
     fn encode(&self) -> Bytes {
         self.to_bytes()
     }

@@ -107,7 +107,10 @@ impl StateV1<'_> {
     fn broken_invariant(&self) -> Option<&'static str> {
         let checkpoints = &self.checkpoints;
         let ascending = |a: &Checkpoint, b: &Checkpoint| {
-            a.position < b.position && a.next_offset < b.next_offset && a.bytes_before < b.bytes_before
+            a.position < b.position
+                && a.position.is_up_to(b.position)
+                && a.next_offset < b.next_offset
+                && a.bytes_before < b.bytes_before
         };
         let last = checkpoints.last().map_or((Offset(0), 0), |last| (last.next_offset, last.bytes_before));
         let producers_descend = self.producers.is_sorted_by(|a, b| a.0 < b.0);
@@ -142,15 +145,20 @@ impl StateV1<'_> {
         Offset(0) <= offset && offset <= self.next_offset
     }
 
+    /// Whether a record may have had this offset, kept or not.
+    fn is_in_log(&self, offset: Offset) -> bool {
+        Offset(0) <= offset && offset < self.next_offset
+    }
+
     fn allows(&self, id: ProducerId, producer: &KnownProducer) -> bool {
         let batches = &producer.batches;
         id > NO_PRODUCER
             && producer.epoch >= ProducerEpoch(0)
             && producer.last_append <= self.clock
             && (1..=BATCHES_MAX).contains(&batches.len())
-            && batches
-                .iter()
-                .all(|b| b.base_sequence >= Sequence(0) && b.last_sequence >= Sequence(0) && self.holds(b.base_offset))
+            && batches.iter().all(|b| {
+                b.base_sequence >= Sequence(0) && b.last_sequence >= Sequence(0) && self.is_in_log(b.base_offset)
+            })
             && batches.iter().is_sorted_by(|a, b| a.base_offset < b.base_offset)
     }
 }

@@ -69,6 +69,11 @@ impl Replicated for Partition {
         self.checkpoints.binary_search_by_key(&at, |checkpoint| checkpoint.position).is_ok()
     }
 
+    /// A checkpoint at a later entry than the last one would break an assert when the next is taken.
+    fn can_be_after(&self, at: Option<EntryPosition>) -> bool {
+        self.checkpoints.last().is_none_or(|last| at.is_some_and(|at| last.position.is_up_to(at)))
+    }
+
     fn encode(&self) -> Bytes {
         encoding::encode(self)
     }

@@ -124,7 +124,7 @@ impl<S: Replicated> Driver<S> {
         let loaded = log.load_applied().await.map_err(io::Error::other)?;
         let (state, applied, membership, state_bytes) = match loaded {
             Some(saved) => {
-                let state = decoded::<S>(saved.state.clone()).await?;
+                let state = decoded::<S>(saved.state.clone(), saved.position).await?;
                 let membership = decode_membership(&saved.membership).map_err(io::Error::other)?;
                 (state, saved.position, membership, saved.state.len())
             }
@@ -286,11 +286,11 @@ fn after(position: Option<EntryPosition>) -> LogIndex {
     LogIndex(position.map_or(0, |at| at.index.0 + 1))
 }
 
-/// Bytes of a disk or a peer, read aside if they are many.
-async fn decoded<S: Replicated>(bytes: Bytes) -> io::Result<S> {
+/// Bytes of a disk or a peer, the state after `at`, read aside if they are many.
+async fn decoded<S: Replicated>(bytes: Bytes, at: Option<EntryPosition>) -> io::Result<S> {
     let state = match bytes.len() > STATE_BYTES_INLINE {
-        true => aside(move || S::decode(&bytes)).await,
-        false => S::decode(&bytes),
+        true => aside(move || S::decode_after(&bytes, at)).await,
+        false => S::decode_after(&bytes, at),
     };
     state.map_err(io::Error::other)
 }
@@ -357,13 +357,9 @@ impl<S: Replicated> RaftStateMachine<Types> for Driver<S> {
         meta: &openraft::alias::SnapshotMetaOf<Types>,
         snapshot: Bytes,
     ) -> io::Result<()> {
-        let state = decoded::<S>(snapshot.clone()).await?;
-        let saved = SavedState {
-            position: meta.last_log_id.as_ref().map(position),
-            membership: encode_membership(&meta.last_membership),
-            state: snapshot,
-        };
-        let at = saved.position;
+        let at = meta.last_log_id.as_ref().map(position);
+        let state = decoded::<S>(snapshot.clone(), at).await?;
+        let saved = SavedState { position: at, membership: encode_membership(&meta.last_membership), state: snapshot };
         let state_bytes = saved.state.len();
         self.log.install(saved).await.map_err(io::Error::other)?;
         (self.applied, self.snapshot, self.membership) = (at, at, meta.last_membership.clone());

@@ -18,7 +18,7 @@ use super::{
     member::{AppendReplies, AppendStream, Member},
     running::RunningReplica,
     status::Status,
-    types::{RaftVote, Types},
+    types::{RaftVote, Types, position},
     wire::SnapshotHead,
 };
 use crate::{
@@ -69,8 +69,8 @@ impl<S: Replicated> Member for RaftMember<S> {
             check_term(head.vote.leader_id().term, self.term())?;
             check_snapshot(&head, committed.as_ref())?;
             // What cannot be read must not reach the core: it would stop for good.
-            let bytes = state.clone();
-            aside(move || S::decode(&bytes).map(drop)).await.map_err(|e| e.to_string())?;
+            let (bytes, at) = (state.clone(), head.last_log_id.as_ref().map(position));
+            aside(move || S::decode_after(&bytes, at).map(drop)).await.map_err(|e| e.to_string())?;
             if let Some(found) = self.witness().against_snapshot(head.last_log_id.as_ref(), &head.vote).await {
                 self.0.ground.contradict(found);
                 return Err("it contradicts what is committed here".into());

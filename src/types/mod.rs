@@ -106,6 +106,9 @@ pub const ALLOCATED_REPLICA_MIN: u64 = 65_536;
 /// The largest term we accept: it must fit a leader epoch (SAFETY M12).
 pub const TERM_MAX: u64 = i32::MAX as u64 - 1;
 
+/// No log ever comes near; whoever names more makes the arithmetic of others overflow.
+pub const LOG_INDEX_MAX: u64 = 1 << 62;
+
 impl Term {
     /// The one conversion from terms to what clients see.
     ///
@@ -235,6 +238,19 @@ impl fmt::Display for TopicPartition {
 pub struct EntryPosition {
     pub term: Term,
     pub index: LogIndex,
+}
+
+impl EntryPosition {
+    /// Whether an entry can ever stand here. Of bytes from a disk or a peer that must be asked: a term that is too large
+    /// fits no leader epoch, and behind the largest index there is no next one.
+    pub fn is_possible(self) -> bool {
+        self.term.0 <= TERM_MAX && self.index.0 <= LOG_INDEX_MAX
+    }
+
+    /// Whether it stands in one log with `other`, and not behind it: there both grow together.
+    pub fn is_up_to(self, other: EntryPosition) -> bool {
+        self.term <= other.term && self.index <= other.index
+    }
 }
 
 impl fmt::Display for EntryPosition {

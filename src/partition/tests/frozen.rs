@@ -85,6 +85,36 @@ fn state_bytes_are_frozen() {
     frozen::check(include_str!("states.frozen"), [("trimmed", partition.encode())], reads);
 }
 
+/// Seen once: the next checkpoint broke the assert that it is later than the last.
+#[test]
+fn a_state_that_knows_of_later_entries_than_it_is_said_to_be_of_is_refused() {
+    let mut partition = Partition::default();
+    drive(&mut partition, None, at(3, 7), &append(Offset(0), LeaderEpoch(3), WallMs(1000), &[one()]));
+    partition.checkpoint_taken(at(3, 7));
+    let bytes = partition.encode();
+    for good in [at(3, 7), at(3, 8), at(4, 7)] {
+        assert!(Partition::decode_after(&bytes, Some(good)).is_ok(), "{good}");
+    }
+    for bad in [at(3, 6), at(2, 9), at(4, 6)] {
+        let error = Partition::decode_after(&bytes, Some(bad)).map(drop).expect_err("it is of a later one");
+        assert!(error.to_string().contains(&format!("said to be of {bad}")), "{error}");
+    }
+    assert!(Partition::decode_after(&bytes, None).is_err());
+    assert!(Partition::decode_after(&Partition::default().encode(), None).is_ok());
+}
+
+/// Seen once: with the next append of that producer the state became one that cannot be read again.
+#[test]
+fn a_remembered_batch_at_the_end_of_the_log_is_refused() {
+    let mut bytes = frozen::literal(include_str!("states.frozen"), "trimmed");
+    assert!(Partition::decode(&bytes).is_ok());
+    let offset = bytes.len() - 4;
+    assert_eq!(bytes[offset], 6, "the last batch's base offset is 3");
+    bytes[offset] = 8;
+    let error = Partition::decode(&bytes).map(drop).expect_err("4 is the next offset");
+    assert!(error.to_string().contains("a producer is malformed"), "{error}");
+}
+
 #[test]
 fn malformed_commands_are_errors() {
     let good = append(Offset(0), LeaderEpoch(0), WallMs(0), &[one()]);
