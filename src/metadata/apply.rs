@@ -38,6 +38,7 @@ impl Replicated for Metadata {
         // whoever raised that beyond this broker's knew of no such broker.
         let command = Command::decode(command).map_err(|error| cannot_read(&error))?;
         self.check_supports(&command.change).map_err(|needs| CannotApply(format!("it {needs}")))?;
+        self.check_room(&command.change)?;
         self.applied = Some(at);
         if !matches!(command.change, Change::Group(_)) {
             self.layout = LayoutMark(Some(at.index));

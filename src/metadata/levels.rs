@@ -8,7 +8,7 @@ use super::limits::ADDRESS_BYTES_MAX;
 use super::response::{Outcome, Refusal, Response};
 use super::state::Metadata;
 use crate::formats::{FEATURE_LEVEL, FEATURE_LEVEL_MIN};
-use crate::replicated::NeedsLevel;
+use crate::replicated::{CannotApply, NeedsLevel};
 use crate::types::{BrokerId, WallMs};
 
 /// What a broker is told to be wrong with its registration.
@@ -94,6 +94,20 @@ impl Metadata {
             Change::FoundAt { .. } if self.cluster_id.is_none() => Ok(()),
             _ if needed <= level => Ok(()),
             _ => Err(Refusal::AboveLevel { needed, level }),
+        }
+    }
+
+    /// Whether what a registration says has room in a state of the cluster's level. What came through the gate of
+    /// [`Metadata::write`] has, for the level never falls. A state that took more could not be written whole, and
+    /// replicas that begin from what was written would differ from the others.
+    pub(super) fn check_room(&self, change: &Change) -> Result<(), CannotApply> {
+        let (needed, level) = (change.level(), self.feature_level);
+        let registers = matches!(change, Change::RegisterBrokerAt { .. } | Change::RegisterBrokerWithKafka { .. });
+        match registers && needed > level {
+            true => Err(CannotApply(format!(
+                "it is a registration of feature level {needed}, and the cluster is at {level}"
+            ))),
+            false => Ok(()),
         }
     }
 

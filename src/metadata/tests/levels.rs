@@ -32,6 +32,20 @@ fn at_level_2(brokers: u64) -> Cluster {
     cluster
 }
 
+/// Seen once, by a command that nobody writes: at level 1 the state has no room for what it says, so a replica that began
+/// from a snapshot did not know it.
+#[test]
+fn a_registration_above_the_clusters_level_is_not_applied() {
+    let mut cluster = Cluster::founded(3, |_| None);
+    for (change, level) in [(register(2, 3), 2), (register_with_kafka(2, 3, "k:9092"), 3)] {
+        let before = cluster.state.clone();
+        let error = cluster.try_apply(&Command::new(WallMs(1), change).encode()).expect_err("nobody writes that");
+        assert!(error.to_string().contains(&format!("of feature level {level}")), "{error}");
+        assert_eq!(cluster.state, before);
+    }
+    assert_eq!(Metadata::decode(&cluster.state.encode()).expect("our own bytes"), cluster.state);
+}
+
 /// Raising is refused with the names of those that lag, before anything is written and again when it is applied.
 #[test]
 fn the_level_rises_once_every_broker_supports_it() {
