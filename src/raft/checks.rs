@@ -1,6 +1,6 @@
 //! What no peer may say. openraft takes it for granted, so it is refused before openraft hears of it.
 
-use openraft::raft::AppendEntriesRequest;
+use openraft::{EntryPayload, raft::AppendEntriesRequest};
 
 use super::{
     types::{RaftLogId, Types, position},
@@ -21,7 +21,7 @@ pub(super) fn check_term(asked: u64, own: u64) -> Result<(), String> {
 }
 
 /// What openraft takes for granted of an append: its entries follow one another and the one before them,
-/// and none is of a later term than the leader.
+/// none is of a later term than the leader, and somebody votes in each membership.
 pub(super) fn check_append(request: &AppendEntriesRequest<Types>) -> Result<(), String> {
     if !request.vote.is_committed() {
         return Err("an append of one who was not elected".into());
@@ -32,6 +32,11 @@ pub(super) fn check_append(request: &AppendEntriesRequest<Types>) -> Result<(), 
         let next = last.map_or(0, |last| last.index.0 + 1);
         if at.index.0 != next || last.is_some_and(|last| at.term < last.term) {
             return Err(format!("entry {at} cannot follow {last:?}"));
+        }
+        if let EntryPayload::Membership(membership) = &entry.payload
+            && membership.voter_ids().next().is_none()
+        {
+            return Err(format!("a membership without voters at {at}"));
         }
         last = Some(at);
     }
@@ -114,6 +119,14 @@ mod tests {
         ] {
             assert!(check_append(&request).is_err(), "{why}");
         }
+    }
+
+    /// Nobody could ever lead the group again.
+    #[test]
+    fn a_membership_without_voters_is_refused() {
+        let mut request = append(3, None, &[(0, 0)]);
+        request.entries[0].payload = openraft::EntryPayload::Membership(Default::default());
+        assert!(check_append(&request).is_err());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     storage::{EntryKind, LogEntry},
-    types::{BrokerId, EntryPosition, LogIndex, Term},
+    types::{BrokerId, EntryPosition, LogIndex, TERM_MAX, Term},
 };
 
 /// openraft's random numbers come from the seed of the task that asks, so that a simulation draws
@@ -127,7 +127,7 @@ pub(super) fn decode_vote(bytes: &[u8]) -> Result<RaftVote, Malformed> {
     let malformed = || Malformed(format!("vote {bytes:02x?}"));
     let bytes: &[u8; 18] = bytes.try_into().map_err(|_| malformed())?;
     let number = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes of eighteen"));
-    if bytes[0] != VOTE_VERSION || bytes[17] > 1 {
+    if bytes[0] != VOTE_VERSION || bytes[17] > 1 || number(1) > TERM_MAX {
         return Err(malformed());
     }
     Ok(vote_from_parts((number(1), number(9), bytes[17] == 1)))
@@ -160,6 +160,9 @@ pub(super) fn decode_membership(bytes: &[u8]) -> Result<RaftStoredMembership, Ma
         return Ok(StoredMembership::default());
     }
     let form: StoredForm = postcard::from_bytes(bytes).map_err(|e| Malformed(format!("membership: {e}")))?;
+    if let Some(at) = form.at.filter(|at| !at.is_possible()) {
+        return Err(Malformed(format!("membership: no entry stands at {at}")));
+    }
     let membership = membership_from(form.configs, form.nodes)?;
     Ok(StoredMembership::new(form.at.map(log_id), membership))
 }
@@ -218,9 +221,11 @@ mod tests {
 
     #[test]
     fn hostile_votes_are_errors() {
-        for bytes in [&b""[..], &[0; 18], &[1; 17], &[1; 19]] {
+        let late = encode_vote(&Vote::new(TERM_MAX + 1, 9));
+        for bytes in [&b""[..], &[0; 18], &[1; 17], &[1; 19], &late] {
             assert!(decode_vote(bytes).is_err(), "{bytes:02x?}");
         }
+        assert!(decode_vote(&encode_vote(&Vote::new(TERM_MAX, 9))).is_ok());
     }
 
     #[test]
@@ -231,10 +236,15 @@ mod tests {
         let stored = StoredMembership::new(Some(log_id(at)), membership);
         let bytes = encode_membership(&stored);
         assert_eq!(&bytes[..], b"\x01\x03\x04\x01\x02\x01\x02\x02\x01\x01\x02\xac\x02");
-        assert_eq!(decode_membership(&bytes), Ok(stored));
+        assert_eq!(decode_membership(&bytes), Ok(stored.clone()));
         frozen::check(STORED, [("membership", &bytes)], reads);
         for cut in 1..bytes.len() {
             assert!(decode_membership(&bytes[..cut]).is_err());
+        }
+        for at in [(TERM_MAX + 1, 4), (3, u64::MAX)] {
+            let at = EntryPosition { term: Term(at.0), index: LogIndex(at.1) };
+            let stored = StoredMembership::new(Some(log_id(at)), stored.membership().clone());
+            assert!(decode_membership(&encode_membership(&stored)).is_err(), "{at}");
         }
     }
 }

@@ -63,11 +63,19 @@ impl Reader {
     }
 
     fn position(&mut self) -> Result<EntryPosition, FormatError> {
-        Ok(EntryPosition { term: Term(self.u64()?), index: LogIndex(self.u64()?) })
+        possible(EntryPosition { term: Term(self.u64()?), index: LogIndex(self.u64()?) })
     }
 
     fn end(self) -> Result<(), FormatError> {
         if self.0.is_empty() { Ok(()) } else { Err(FormatError::Malformed("it is too long")) }
+    }
+}
+
+/// What follows it is computed without another look.
+fn possible(position: EntryPosition) -> Result<EntryPosition, FormatError> {
+    match position.is_possible() {
+        true => Ok(position),
+        false => Err(FormatError::Malformed("no entry can have that term and index")),
     }
 }
 
@@ -93,7 +101,7 @@ pub(super) fn read_entry(index: LogIndex, value: Bytes) -> Result<LogEntry, Form
         [2] => EntryKind::Membership,
         [_] => return Err(FormatError::Malformed("the kind of the entry is unknown")),
     };
-    let position = EntryPosition { term: Term(value.u64()?), index };
+    let position = possible(EntryPosition { term: Term(value.u64()?), index })?;
     Ok(LogEntry { position, kind, payload: value.0 })
 }
 
@@ -279,7 +287,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::formats::frozen;
+    use crate::{
+        formats::frozen,
+        types::{LOG_INDEX_MAX, TERM_MAX},
+    };
 
     fn at(term: u64, index: u64) -> EntryPosition {
         EntryPosition { term: Term(term), index: LogIndex(index) }
@@ -347,6 +358,18 @@ mod tests {
         assert_eq!(read_entry(LogIndex(1), Bytes::from_static(&[7, 0])), Err(FormatError::Version { found: 7 }));
     }
 
+    /// Seen once: what comes after such an entry overflowed, and its term fits no leader epoch.
+    #[test]
+    fn positions_where_no_entry_can_stand_are_errors() {
+        for at in [at(1, u64::MAX), at(1 << 31, 1)] {
+            let saved = SavedState { position: Some(at), membership: Bytes::new(), state: Bytes::new() };
+            assert!(read_position(position(at)).is_err(), "{at}");
+            assert!(read_saved_state(saved_state(&saved).concat().into()).is_err(), "{at}");
+            let entry = entry(&LogEntry { position: at, kind: EntryKind::Blank, payload: Bytes::new() });
+            assert!(read_entry(at.index, entry.concat().into()).is_err(), "{at}");
+        }
+    }
+
     #[test]
     fn a_length_beyond_the_value_is_an_error() {
         let value = [&[1u8, 1][..], &[0; 16], &u32::MAX.to_be_bytes(), b"who"].concat();
@@ -355,7 +378,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn values_read_back(term: u64, index: u64, kind in 0..3u8, a: Vec<u8>, b: Vec<u8>, some: bool, wide: u128, ms: i64) {
+        fn values_read_back(term in 0..=TERM_MAX, index in 0..=LOG_INDEX_MAX, kind in 0..3u8, a: Vec<u8>, b: Vec<u8>, some: bool, wide: u128, ms: i64) {
             let kind = [EntryKind::Blank, EntryKind::Normal, EntryKind::Membership][usize::from(kind)];
             let one = LogEntry { position: at(term, index), kind, payload: a.clone().into() };
             prop_assert_eq!(read_entry(LogIndex(index), entry(&one).concat().into()), Ok(one));

@@ -3,10 +3,7 @@
 use bytes::{Buf, Bytes};
 
 use super::super::types::{Malformed, RaftLogId, RaftVote, log_id, vote_from_parts};
-use crate::types::{EntryPosition, LogIndex, TERM_MAX, Term};
-
-/// No log ever comes near; whoever names more makes the arithmetic of others overflow.
-const INDEX_MAX: u64 = 1 << 62;
+use crate::types::{EntryPosition, LOG_INDEX_MAX, LogIndex, TERM_MAX, Term};
 
 pub(super) struct Reader(pub Bytes);
 
@@ -49,7 +46,7 @@ impl Reader {
 
     pub fn position(&mut self) -> Result<EntryPosition, Malformed> {
         let (term, index) = (self.term()?, self.u64()?);
-        if index > INDEX_MAX {
+        if index > LOG_INDEX_MAX {
             return Err(Malformed(format!("index {index}")));
         }
         Ok(EntryPosition { term: Term(term), index: LogIndex(index) })
