@@ -51,6 +51,9 @@ pub const FEATURE_LEVEL: u32 = 4;
 pub const FEATURE_LEVEL_MIN: u32 = 1;
 
 #[cfg(test)]
+pub(crate) mod fuzz;
+
+#[cfg(test)]
 pub(crate) mod frozen {
     //! The literals of a format: `name hex`, one a line; lines that begin with `#` are for people.
 

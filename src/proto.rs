@@ -1,6 +1,8 @@
 //! Code generated from `proto/`.
 
 mod codec;
+#[cfg(test)]
+pub(crate) mod fuzz;
 
 pub use codec::{BoundedCodec, GROUP_ELEMENTS_MAX, PRODUCE_ELEMENTS_MAX};
 

@@ -54,10 +54,15 @@ fn path() -> Result<PathBuf, Failure> {
     Ok(base.join("flotilla").join("contexts.json"))
 }
 
+/// Reads the file's content.
+pub(super) fn read(bytes: &[u8]) -> serde_json::Result<Contexts> {
+    serde_json::from_slice(bytes)
+}
+
 pub fn load() -> Result<Contexts, Failure> {
     let path = path()?;
     match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
+        Ok(bytes) => read(&bytes)
             .map_err(|error| Failure::failed(format!("{} is damaged: {error}; mend or remove it", path.display()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Contexts::default()),
         Err(error) => Err(Failure::failed(format!("cannot read {}: {error}", path.display()))),

@@ -16,6 +16,8 @@ mod dump_log;
 mod exit;
 mod files;
 mod format;
+#[cfg(test)]
+mod fuzz;
 mod global;
 mod group;
 mod guess;

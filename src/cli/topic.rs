@@ -115,7 +115,7 @@ pub struct TrimArgs {
 }
 
 /// Reads the offset before which records go; -1 stands for everything there is.
-fn parse_before(text: &str) -> Result<i64, String> {
+pub(super) fn parse_before(text: &str) -> Result<i64, String> {
     match text {
         "end" => Ok(-1),
         _ => match text.parse::<i64>() {

@@ -133,6 +133,8 @@ mod fake_groups;
 #[cfg(test)]
 mod fake_tests;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod group_tests;
 #[cfg(test)]
 mod producer_tests;

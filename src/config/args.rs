@@ -91,12 +91,12 @@ macro_rules! keys {
         /// The file's keys.
         #[derive(Debug, Default, Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct File {
+        pub(super) struct File {
             $($name: Option<$type>,)+
         }
 
         impl ServerArgs {
-            fn over(self, file: File) -> Raw {
+            pub(super) fn over(self, file: File) -> Raw {
                 Raw { $($name: self.$name.or(file.$name),)+ }
             }
         }
@@ -212,6 +212,6 @@ impl ServerArgs {
     }
 }
 
-fn parse_file(text: &str) -> Result<File, String> {
+pub(super) fn parse_file(text: &str) -> Result<File, String> {
     toml::from_str(text).map_err(|error| error.to_string())
 }

@@ -7,6 +7,8 @@
 mod address;
 mod args;
 mod environment;
+#[cfg(test)]
+mod fuzz;
 mod machine;
 mod peers;
 mod validate;

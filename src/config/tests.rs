@@ -7,9 +7,9 @@ use clap::{Args, Parser};
 use super::*;
 
 #[derive(Debug, Parser)]
-struct Cli {
+pub(super) struct Cli {
     #[command(flatten)]
-    server: ServerArgs,
+    pub server: ServerArgs,
 }
 
 const MINIMAL: [&str; 3] = ["--id=1", "--data-dir=d", "--peers=1@127.0.0.1:7071"];
@@ -343,7 +343,7 @@ fn the_peers_hash_sees_every_difference_but_order_and_is_frozen() {
     assert_eq!(format!("{base:016x}"), "0da2dfce987957f8");
 }
 
-fn scripts() -> std::path::PathBuf {
+pub(super) fn scripts() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts")
 }
 

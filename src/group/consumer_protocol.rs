@@ -79,15 +79,16 @@ impl<'a> Bytes<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
     /// Version 1 of a subscription to `t` and `uv`, with user data and one owned partition.
-    const SUBSCRIPTION: &[u8] = b"\0\x01\0\0\0\x02\0\x01t\0\x02uv\0\0\0\x03abc\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\x05";
+    pub const SUBSCRIPTION: &[u8] =
+        b"\0\x01\0\0\0\x02\0\x01t\0\x02uv\0\0\0\x03abc\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\x05";
     /// Version 0 of an assignment of `t` 0 and 2 and of `uv` 1, without user data.
-    const ASSIGNMENT: &[u8] =
+    pub const ASSIGNMENT: &[u8] =
         b"\0\0\0\0\0\x02\0\x01t\0\0\0\x02\0\0\0\x02\0\0\0\0\0\x02uv\0\0\0\x01\0\0\0\x01\xff\xff\xff\xff";
 
     #[test]

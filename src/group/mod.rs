@@ -10,6 +10,8 @@ pub mod consumer_protocol;
 pub mod contracts;
 mod deal;
 mod draft;
+#[cfg(test)]
+mod fuzz;
 mod groups;
 mod invariants;
 pub mod limits;

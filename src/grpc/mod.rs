@@ -14,6 +14,8 @@ mod convert;
 mod decode;
 mod decode_groups;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod groups;
 mod health;
 pub mod limits;

@@ -1,7 +1,7 @@
 //! The services over real sockets, with a fake broker behind them.
 
 mod consume;
-mod fake;
+pub(super) mod fake;
 mod groups;
 mod hostile;
 mod numbers;
@@ -69,7 +69,7 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// Makes a batch of records with the values given, and the timestamps 1000, 1001, ...
-fn batch(codec: Codec, values: &[&str]) -> Bytes {
+pub(super) fn batch(codec: Codec, values: &[&str]) -> Bytes {
     let mut builder = BatchBuilder::new(codec);
     for (i, value) in values.iter().enumerate() {
         let value = Some(Bytes::copy_from_slice(value.as_bytes()));
@@ -79,7 +79,7 @@ fn batch(codec: Codec, values: &[&str]) -> Bytes {
 }
 
 /// Returns the error in a status' trailer.
-fn error_of(status: &tonic::Status) -> v1::Error {
+pub(super) fn error_of(status: &tonic::Status) -> v1::Error {
     let trailer = status.metadata().get_bin(ERROR_TRAILER).unwrap_or_else(|| panic!("no trailer: {status:?}"));
     v1::Error::decode(trailer.to_bytes().unwrap()).unwrap()
 }

@@ -12,6 +12,8 @@ mod api;
 mod backend;
 mod chart;
 mod faces;
+#[cfg(test)]
+mod fuzz;
 mod guard;
 mod limits;
 mod pages;

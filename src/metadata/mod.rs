@@ -12,6 +12,8 @@ mod codec;
 mod command;
 mod config_keys;
 pub mod contracts;
+#[cfg(test)]
+mod fuzz;
 mod invariants;
 mod levels;
 mod limits;

@@ -9,6 +9,8 @@
 mod command;
 pub mod contracts;
 mod encoding;
+#[cfg(test)]
+mod fuzz;
 mod overlay;
 mod producers;
 mod replicated;

@@ -73,10 +73,10 @@ impl<U: Message + Default + 'static> Decoder for BoundedDecoder<U> {
 }
 
 /// How the elements of a message are counted, how many there may be, and what they are.
-type Bound = (fn(&[u8]) -> usize, usize, &'static str);
+pub(super) type Bound = (fn(&[u8]) -> usize, usize, &'static str);
 
 /// The bound of messages that have one. Strangers send only requests.
-fn bound<U: 'static>() -> Option<Bound> {
+pub(super) fn bound<U: 'static>() -> Option<Bound> {
     let of = TypeId::of::<U>();
     if of == TypeId::of::<v1::ProduceRequest>() {
         return Some((elements, PRODUCE_ELEMENTS_MAX, "records and headers"));

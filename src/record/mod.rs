@@ -9,6 +9,8 @@
 
 mod batch;
 mod compress;
+#[cfg(test)]
+mod fuzz;
 mod header;
 mod records;
 #[cfg(test)]

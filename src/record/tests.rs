@@ -9,7 +9,7 @@ use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Wal
 
 /// The same three records as kafka-python 3.0.12 wrote them (with lz4, python-snappy and zstandard),
 /// by producer 4000, epoch 3, base sequence 17.
-const WRITTEN_BY_ANOTHER: [(Codec, &str); 5] = [
+pub(super) const WRITTEN_BY_ANOTHER: [(Codec, &str); 5] = [
     (
         Codec::None,
         "000000000000000000000085000000000201427bd4000000000002000001935e544000000001935e5440050000000000000fa0000300\
@@ -42,11 +42,11 @@ const WRITTEN_BY_ANOTHER: [(Codec, &str); 5] = [
     ),
 ];
 
-fn unhex(hex: &str) -> Bytes {
+pub(super) fn unhex(hex: &str) -> Bytes {
     (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect::<Vec<_>>().into()
 }
 
-fn three_records() -> Vec<Record> {
+pub(super) fn three_records() -> Vec<Record> {
     let hello = Bytes::from(["hello"; 9].join(" "));
     let headers = vec![("h".to_owned(), Some(Bytes::from_static(b"1"))), ("h".to_owned(), None)];
     vec![
@@ -56,7 +56,7 @@ fn three_records() -> Vec<Record> {
     ]
 }
 
-fn batch(codec: Codec, producer: Option<Producer>, records: &[Record]) -> Bytes {
+pub(super) fn batch(codec: Codec, producer: Option<Producer>, records: &[Record]) -> Bytes {
     let mut builder = BatchBuilder::new(codec);
     producer.into_iter().for_each(|producer| {
         builder.producer(producer);

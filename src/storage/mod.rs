@@ -14,6 +14,8 @@ mod entry;
 mod error;
 mod floor;
 mod formats;
+#[cfg(test)]
+mod fuzz;
 mod identity;
 mod keys;
 mod kv;

@@ -106,7 +106,7 @@ pub fn split_tests(path: &str, code: &str) -> (String, String) {
 
 /// Outside `src/` there are only tests.
 pub fn is_test_file(path: &str) -> bool {
-    let is_tests = |name: &str| name == "tests" || name.ends_with("_tests");
+    let is_tests = |name: &str| name == "tests" || name == "fuzz" || name.ends_with("_tests");
     path.trim_end_matches(".rs").split('/').any(is_tests) || !path.starts_with("src/")
 }
 

@@ -244,7 +244,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::broker) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(decode::<Call>(&[VERSION + 1, 0]), None);
     }
 
-    const FROZEN: &str = include_str!("calls.frozen");
+    pub const FROZEN: &str = include_str!("calls.frozen");
 
     fn reads(name: &str, bytes: &[u8]) -> Result<(), String> {
         let is_read = match name.starts_with("call-") {

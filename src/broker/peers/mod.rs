@@ -2,4 +2,6 @@
 
 pub mod calls;
 pub mod console_calls;
+#[cfg(test)]
+mod fuzz;
 pub mod group_calls;

@@ -7,6 +7,7 @@ pub mod cut;
 mod forgotten;
 mod forming;
 mod full;
+mod fuzz;
 mod groups;
 mod initial;
 mod intake;

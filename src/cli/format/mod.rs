@@ -4,6 +4,8 @@
 //! `%T` timestamp (ms), `%h` headers (printing only), `%%` a percent sign; `\n \t \r \0 \\ \xHH`.
 //! [`json`] is the format that keeps every byte of a record. Leaves out: where the bytes come from and go to.
 
+#[cfg(test)]
+mod fuzz;
 mod json;
 mod print;
 mod read;

@@ -23,7 +23,7 @@ fn exact(format: &str) -> ReadFormat {
 }
 
 /// Returns all that comes out of an input which arrives in pieces of these sizes, over and over.
-fn split_at(format: ReadFormat, input: &[u8], steps: &[usize]) -> Vec<Result<ReadRecord, String>> {
+pub(super) fn split_at(format: ReadFormat, input: &[u8], steps: &[usize]) -> Vec<Result<ReadRecord, String>> {
     let mut splitter = Splitter::new(format);
     let (mut rest, mut steps, mut got) = (input, steps.iter().cycle(), vec![]);
     loop {

@@ -3,6 +3,8 @@
 //! Promises: nodes outlive this command; ports, data and ids stay the same over restarts; `start`
 //! returns once all nodes answer as one cluster; signals never reach a process that is not ours.
 
+#[cfg(test)]
+mod fuzz;
 mod nodes;
 mod process;
 mod restart;

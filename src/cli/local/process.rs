@@ -51,7 +51,7 @@ fn names(line: &[u8], config: &Path) -> bool {
 
 /// Reads the state from /proc/PID/stat: it is the letter behind the name, which is in parentheses and may hold
 /// anything.
-fn parse_stat(stat: &str) -> ProcessState {
+pub(super) fn parse_stat(stat: &str) -> ProcessState {
     let letter = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
     match letter {
         Some('T' | 't') => ProcessState::Paused,

@@ -20,7 +20,7 @@ const READYZ_BYTES_MAX: u64 = 16 * 1024;
 
 /// What a node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Said {
+pub(super) enum Said {
     Ready,
     /// The node does not serve clients, for this reason.
     NotReady(String),
@@ -92,7 +92,7 @@ async fn readyz(address: &str) -> io::Result<Said> {
     parse(&String::from_utf8_lossy(&answer)).ok_or_else(|| io::Error::other("it does not speak HTTP"))
 }
 
-fn parse(answer: &str) -> Option<Said> {
+pub(super) fn parse(answer: &str) -> Option<Said> {
     let status = answer.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body.trim());
     Some(match status {

@@ -41,12 +41,17 @@ pub struct Node {
     pub log: PathBuf,
 }
 
+/// Reads the file's content.
+pub(super) fn read(bytes: &[u8]) -> serde_json::Result<State> {
+    serde_json::from_slice(bytes)
+}
+
 impl State {
     /// The cluster in `dir`, if there is one.
     pub fn load(dir: &Path) -> Result<Option<State>, Failure> {
         let path = dir.join(STATE_FILE);
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
+            Ok(bytes) => read(&bytes)
                 .map(Some)
                 .map_err(|error| Failure::failed(format!("{} is damaged: {error}", path.display()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

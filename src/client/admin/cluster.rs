@@ -313,7 +313,7 @@ pub struct ClusterHealth {
 }
 
 impl ClusterHealth {
-    fn of(answer: v1::HealthResponse) -> ClusterHealth {
+    pub(in crate::client) fn of(answer: v1::HealthResponse) -> ClusterHealth {
         // Levels begin at 1.
         let told = |level: u32| (level > 0).then_some(level);
         ClusterHealth {

@@ -254,7 +254,7 @@ pub struct GroupDescription {
 }
 
 impl GroupDescription {
-    fn of(answer: v1::DescribeGroupResponse) -> Result<GroupDescription, ClientError> {
+    pub(in crate::client) fn of(answer: v1::DescribeGroupResponse) -> Result<GroupDescription, ClientError> {
         let summary = answer.summary.ok_or_else(|| nothing_said("the group"))?;
         Ok(GroupDescription {
             summary: GroupSummary::of(summary),

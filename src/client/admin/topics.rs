@@ -246,7 +246,7 @@ pub struct TopicDescription {
 }
 
 impl TopicDescription {
-    fn of(topic: Option<v1::TopicDescription>) -> Result<TopicDescription, ClientError> {
+    pub(in crate::client) fn of(topic: Option<v1::TopicDescription>) -> Result<TopicDescription, ClientError> {
         let v1::TopicDescription { name, id, configs, partitions, notes } =
             topic.ok_or_else(|| nothing_said("the topic"))?;
         Ok(TopicDescription {

@@ -219,7 +219,7 @@ impl Calls {
 }
 
 /// What a heartbeat's answer says.
-fn told(answer: v1::GroupHeartbeatResponse) -> Result<Beat, ClientError> {
+pub(super) fn told(answer: v1::GroupHeartbeatResponse) -> Result<Beat, ClientError> {
     if answer.member_id.is_empty() {
         return Err(ClientError::BadAnswer { detail: "a heartbeat's answer names no member".into() });
     }

@@ -15,6 +15,8 @@ mod core;
 #[cfg(test)]
 mod core_tests;
 mod driver;
+#[cfg(test)]
+mod fuzz;
 mod reader;
 
 use std::{

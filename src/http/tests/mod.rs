@@ -2,7 +2,7 @@
 
 mod api;
 mod console;
-mod fake;
+pub(super) mod fake;
 mod listener;
 
 use std::{io, net::SocketAddr};

@@ -1,4 +1,4 @@
-//! Fuzz targets of what parses: plain tests of a second here, `cargo bolero` or `BOLERO_RANDOM_TEST_TIME_MS` for longer.
+//! Fuzz targets of what parses; how long they run, `formats::fuzz` says.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -12,6 +12,7 @@ use super::super::{
 };
 use crate::{
     broker::held::Closer,
+    formats::fuzz::time,
     metrics::Metrics,
     record::{BatchLimits, validate_batch},
 };
@@ -30,7 +31,7 @@ const FLOOR_BYTES: usize = 4_096;
 
 #[test]
 fn fuzz_requests_of_every_api_and_version() {
-    check!().with_type::<(u8, u8, Vec<u8>)>().for_each(|(api, version, bytes)| {
+    check!().with_test_time(time()).with_type::<(u8, u8, Vec<u8>)>().for_each(|(api, version, bytes)| {
         let route = &ROUTES[*api as usize % ROUTES.len()];
         let version = route.min + i16::from(*version) % (route.max - route.min + 1);
         let mut frame = BytesMut::new();
@@ -51,7 +52,7 @@ fn fuzz_frames() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let arriving = AssertUnwindSafe(Arriving::new(Metrics::new().intake()));
     let runtime = AssertUnwindSafe(runtime);
-    check!().with_type::<Vec<u8>>().for_each(|bytes| {
+    check!().with_test_time(time()).with_type::<Vec<u8>>().for_each(|bytes| {
         let (arriving, runtime) = (&arriving, &runtime);
         let bytes = shaped(bytes);
         let closer = Arc::<Closer>::default();
@@ -67,7 +68,7 @@ fn fuzz_frames() {
 #[test]
 fn fuzz_batch_headers() {
     let whole = super::data::batch(&["a", "b"]);
-    check!().with_type::<(Vec<(u8, u8)>, Vec<u8>)>().for_each(|(changes, tail)| {
+    check!().with_test_time(time()).with_type::<(Vec<(u8, u8)>, Vec<u8>)>().for_each(|(changes, tail)| {
         let mut batch = whole.to_vec();
         batch.extend(tail);
         for (at, value) in changes {

@@ -6,9 +6,9 @@ use crate::replicated::StateDecodeError;
 use crate::types::{ClusterId, ProducerId, RaftGroupId};
 
 /// Every command that was ever frozen, and those of groups.
-pub(super) const COMMANDS: &str = include_str!("commands.frozen");
-pub(super) const RESPONSES: &str = include_str!("responses.frozen");
-pub(super) const STATES: &str = include_str!("states.frozen");
+pub(in crate::metadata) const COMMANDS: &str = include_str!("commands.frozen");
+pub(in crate::metadata) const RESPONSES: &str = include_str!("responses.frozen");
+pub(in crate::metadata) const STATES: &str = include_str!("states.frozen");
 
 pub(super) fn reads_command(_: &str, bytes: &[u8]) -> Result<(), String> {
     Command::decode(bytes).map(drop).map_err(|error| error.to_string())
@@ -23,7 +23,7 @@ pub(super) fn reads_state(_: &str, bytes: &[u8]) -> Result<(), String> {
 }
 
 /// Of every kind but those of groups, in the order of the enum.
-pub(super) fn changes() -> Vec<(&'static str, Change)> {
+pub(in crate::metadata) fn changes() -> Vec<(&'static str, Change)> {
     let configs = BTreeMap::from([("retention.ms".to_string(), "9".to_string())]);
     let (name, topic_id) = ("orders".to_string(), TopicId(0x0102));
     let unset = vec!["segment.ms".to_string()];

@@ -74,7 +74,7 @@ fn done(cluster: &mut Cluster, command: GroupCommand) -> GroupOutcome {
 }
 
 /// Of every kind of command, in the order of the enum.
-fn commands() -> Vec<GroupCommand> {
+pub(in crate::metadata) fn commands() -> Vec<GroupCommand> {
     let (group, member): (GroupName, MemberId) = ("g".into(), "m".into());
     let mut join = join("m", &["t"]);
     join.instance = Some("i".to_string());

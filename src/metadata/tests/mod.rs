@@ -1,7 +1,7 @@
 //! Tests of the state machine as a whole. Each file says what it proves.
 
-mod frozen;
-mod groups;
+pub(super) mod frozen;
+pub(super) mod groups;
 mod levels;
 mod many;
 mod placement;

@@ -5,6 +5,8 @@
 
 mod body;
 mod frame;
+#[cfg(test)]
+mod fuzz;
 mod reader;
 
 pub(super) use body::{

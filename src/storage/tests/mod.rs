@@ -1,6 +1,6 @@
 //! What the storage module promises, held on the simulated disk and on RocksDB.
 
-mod bed;
+pub(super) mod bed;
 mod conformance;
 mod crash;
 mod damage;

@@ -3,12 +3,13 @@
 use bolero::check;
 
 use super::*;
+use crate::formats::fuzz::time;
 
 #[test]
 fn fuzz_session_sequences() {
     type Wants = Vec<(u8, i32)>;
     type Request = (u8, i8, i8, bool, Wants, Wants);
-    check!().with_type::<Vec<(u8, Request)>>().for_each(|steps| {
+    check!().with_test_time(time()).with_type::<Vec<(u8, Request)>>().for_each(|steps| {
         let mut table = SessionTable::new(LIMITS);
         let mut turns = Vec::new();
         let mut now = Duration::ZERO;
