@@ -10,6 +10,7 @@ mod circles;
 mod contracts;
 mod door;
 mod frozen;
+mod fuzzed;
 mod limits;
 mod limits_table;
 mod names;
@@ -193,6 +194,12 @@ fn the_rust_version_is_the_one_that_ci_compiles_with() {
 fn no_module_has_fewer_asserts_than_it_had() {
     let fewer = too_few(&sources(), ASSERTS_MIN);
     assert!(fewer.is_empty(), "what an assert held nobody holds any more:\n{}", fewer.join("\n"));
+}
+
+#[test]
+fn decoders_of_what_others_wrote_have_fuzz_targets() {
+    let without = fuzzed::unfuzzed(&sources(), fuzzed::WITHOUT_TARGET);
+    assert!(without.is_empty(), "{} decoders:\n{}", without.len(), without.join("\n"));
 }
 
 #[test]
