@@ -1,3 +1,90 @@
 //! The command line: see `flotilla-chaos --help`.
 
-fn main() {}
+use std::{io::Write, process::ExitCode};
+
+use clap::Parser;
+use flotilla_chaos::{
+    engine::{self, Done, Plan},
+    error::ChaosError,
+    fault::Fault,
+    options::Options,
+    probe::Machine,
+    progress,
+    workload::Workload,
+};
+
+/// After the second Ctrl-C nothing is waited for.
+const INTERRUPTED: i32 = 130;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if options.list {
+        return list(&options);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(run(options)),
+        Err(error) => Err(ChaosError::Program { program: "the runtime".into(), error }),
+    };
+    match done {
+        Ok(done) => {
+            say(&done.table);
+            ExitCode::from(done.exit_code)
+        }
+        Err(error) => {
+            progress::end_line();
+            eprintln!("flotilla-chaos: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+async fn run(options: Options) -> Result<Done, ChaosError> {
+    let plan = Plan::of(options)?;
+    tokio::select! {
+        done = engine::run(plan) => done,
+        // What runs is dropped by this, and with it processes and mounts.
+        () = interrupted() => Err(ChaosError::Interrupted),
+    }
+}
+
+/// Resolves at Ctrl-C or SIGTERM; the next one ends the process at once, and the guard does the rest.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    std::thread::spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        runtime.block_on(async {
+            let Ok(mut interrupt) = signal(SignalKind::interrupt()) else { return };
+            interrupt.recv().await;
+            std::process::exit(INTERRUPTED);
+        });
+    });
+}
+
+/// Prints to standard output; who closed it does not want to know.
+fn say(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+fn list(options: &Options) -> ExitCode {
+    let machine = Machine::look(options.nodes);
+    let mut out = String::from("faults\n");
+    for fault in Fault::ALL {
+        let lacks = machine.lacks(*fault).map(|why| format!(" (NOT AVAILABLE: {why})")).unwrap_or_default();
+        out += &format!("  {fault:<18} {}{lacks}\n", fault.says());
+    }
+    out += "workloads\n";
+    for workload in Workload::ALL {
+        out += &format!("  {workload:<18} {}\n", workload.says());
+    }
+    say(&out);
+    ExitCode::SUCCESS
+}

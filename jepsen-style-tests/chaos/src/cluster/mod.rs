@@ -1,0 +1,183 @@
+//! A cluster of our own: a process for each node, a proxy for each directed link, a disk for each data directory.
+
+mod guard;
+pub mod node;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use flotilla::client::{Admin, Cluster as Client};
+use powerfs::{Mounted, Options, Power};
+use tokio::{net::TcpListener, task::JoinSet, time::Instant};
+
+use self::{
+    guard::Guard,
+    node::{Addresses, Node},
+};
+use crate::{error::ChaosError, proxy::Links};
+
+/// Of each disk, both views of it. Only what is written is taken.
+const DISK_MEMORY_BYTES: u64 = 4 << 30;
+/// Small logs, so that they are flushed and recycled within a run.
+const WAL_BYTES_MAX: &str = "16MiB";
+/// How long a call of the harness's own may take, where it is made again.
+const CALL_MAX: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How a cluster is made.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub nodes: u8,
+    pub binary: PathBuf,
+    /// Everything of the nodes lies here.
+    pub dir: PathBuf,
+    /// Whether data directories lie on disks of our own.
+    pub has_disks: bool,
+}
+
+/// Ends its processes and takes its mounts away when it is dropped.
+pub struct Cluster {
+    // Processes end first, then what they have open is unmounted.
+    nodes: Vec<Arc<Node>>,
+    disks: BTreeMap<u8, Mounted>,
+    pub links: Links,
+    client: Client,
+    settings: Settings,
+    _proxies: JoinSet<()>,
+    _guard: Guard,
+}
+
+impl Cluster {
+    /// Makes files, mounts, proxies and processes; does not wait for the cluster.
+    pub async fn start(settings: Settings) -> Result<Cluster, ChaosError> {
+        let dir = &settings.dir;
+        fs::create_dir_all(dir).map_err(ChaosError::file("cannot make", dir))?;
+        let settings = Settings { dir: dir.canonicalize().map_err(ChaosError::file("cannot find", dir))?, ..settings };
+        let guard = Guard::over(&settings.dir)?;
+        let mut nodes = vec![];
+        for id in 1..=settings.nodes {
+            let addresses = Addresses { client: free().await?, peer: free().await?, http: free().await? };
+            nodes.push(Arc::new(Node::new(id, settings.dir.join(format!("n{id}")), addresses)));
+        }
+        let mut disks = BTreeMap::new();
+        for node in &nodes {
+            let data = node.data_dir();
+            fs::create_dir_all(&data).map_err(ChaosError::file("cannot make", &data))?;
+            if settings.has_disks {
+                let options = Options { memory_bytes_max: DISK_MEMORY_BYTES, ..Options::default() };
+                let disk = Mounted::new(&data, options).map_err(ChaosError::file("cannot mount a disk on", &data))?;
+                disks.insert(node.id, disk);
+            }
+        }
+        let (links, mut proxies) = (Links::between(settings.nodes), JoinSet::new());
+        for node in &nodes {
+            let mut overrides = vec![];
+            for peer in nodes.iter().filter(|peer| peer.id != node.id) {
+                let listener = listen().await?;
+                let at = listener.local_addr().map_err(no_port)?;
+                links.serve(listener, node.id, peer.id, peer.addresses.peer, &mut proxies);
+                overrides.push(format!("{:?}", format!("{}={at}", peer.id)));
+            }
+            let text = config(node, &nodes, &overrides);
+            fs::write(node.config(), text).map_err(ChaosError::file("cannot write", node.config()))?;
+        }
+        let addresses = nodes.iter().map(|node| node.addresses.client.to_string()).collect();
+        let client = Client::new(addresses).map_err(ChaosError::client("the nodes' addresses"))?;
+        let cluster = Cluster { nodes, disks, links, client, settings, _proxies: proxies, _guard: guard };
+        for node in &cluster.nodes {
+            cluster.start_node(node)?;
+        }
+        Ok(cluster)
+    }
+
+    pub fn size(&self) -> u8 {
+        self.settings.nodes
+    }
+
+    pub fn binary(&self) -> &Path {
+        &self.settings.binary
+    }
+
+    /// Where the nodes' files are.
+    pub fn dir(&self) -> &Path {
+        &self.settings.dir
+    }
+
+    pub fn nodes(&self) -> &[Arc<Node>] {
+        &self.nodes
+    }
+
+    pub fn node(&self, id: u8) -> &Arc<Node> {
+        &self.nodes[usize::from(id) - 1]
+    }
+
+    /// The switch of a node's disk, if it has one of ours.
+    pub fn power(&self, id: u8) -> Option<&Power> {
+        self.disks.get(&id).map(Mounted::power)
+    }
+
+    /// Connections and knowledge of their own, for one client.
+    pub fn client(&self) -> Result<Client, ChaosError> {
+        let addresses = self.nodes.iter().map(|node| node.addresses.client.to_string()).collect();
+        Client::new(addresses).map_err(ChaosError::client("the nodes' addresses"))
+    }
+
+    /// Calls of the harness's own, each of which takes a few seconds at most.
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.client.clone(), CALL_MAX)
+    }
+
+    pub fn start_node(&self, node: &Node) -> Result<(), ChaosError> {
+        node.start(&self.settings.binary, &[])
+    }
+
+    /// Waits until `cluster health` would be content.
+    pub async fn wait_healthy(&self, within: Duration) -> Result<(), ChaosError> {
+        let (began, admin) = (Instant::now(), self.admin());
+        let mut last = "no answer".to_string();
+        while began.elapsed() < within {
+            match admin.health().send().await {
+                Ok(health) if health.is_healthy && health.brokers == i32::from(self.size()) => return Ok(()),
+                Ok(health) if health.problems.is_empty() => last = format!("{} brokers are registered", health.brokers),
+                Ok(health) => last = health.problems.join("; "),
+                Err(error) => last = error.to_string(),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        let what = "waiting for a healthy cluster".to_string();
+        Err(ChaosError::Late { what, waited: within, last, logs: self.dir().to_path_buf() })
+    }
+}
+
+fn no_port(error: std::io::Error) -> ChaosError {
+    ChaosError::Program { program: "a listener on 127.0.0.1".into(), error }
+}
+
+async fn listen() -> Result<TcpListener, ChaosError> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(no_port)
+}
+
+/// An address that was free a moment ago.
+async fn free() -> Result<SocketAddr, ChaosError> {
+    listen().await?.local_addr().map_err(no_port)
+}
+
+fn config(node: &Node, all: &[Arc<Node>], overrides: &[String]) -> String {
+    let peers: Vec<String> =
+        all.iter().map(|peer| format!("{:?}", format!("{}@{}", peer.id, peer.addresses.peer))).collect();
+    let Addresses { client, peer, http } = node.addresses;
+    format!(
+        "id = {}\ndata_dir = {:?}\npeers = [{}]\npeer_override = [{}]\nclient_bind = \"{client}\"\n\
+         peer_bind = \"{peer}\"\nhttp_bind = \"{http}\"\nkafka_bind = \"\"\nwal_bytes_max = \"{WAL_BYTES_MAX}\"\n",
+        node.id,
+        node.data_dir().display().to_string(),
+        peers.join(", "),
+        overrides.join(", "),
+    )
+}

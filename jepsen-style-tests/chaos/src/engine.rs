@@ -1,0 +1,353 @@
+//! A whole run: cluster, load, faults, healing, final reads, dump, check.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use flotilla::client::{Admin, Cluster as Client};
+use logcheck::{
+    meta::{Expects, Harness, Meta, Promises},
+    nemesis::Line,
+    recorder::Recorder,
+};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep, timeout_at},
+};
+
+use crate::{
+    cluster::{Cluster, Settings},
+    error::ChaosError,
+    fault::Fault,
+    finale::Finale,
+    leaders::Watch,
+    nemesis::{Nemesis, Stretch},
+    options::Options,
+    probe::{self, Machine},
+    progress,
+    run::{Run, Span, Unavailable},
+    schedule::{self, Schedule, Wanted},
+    tally::Tally,
+    verdict::{self, Outcome, Throughput},
+    workload::{self, Context, Stage, TOPIC, Workload},
+};
+
+/// For what takes seconds on an idle machine.
+const HEALTHY_MAX: Duration = Duration::from_secs(120);
+/// Until load is even: leaders are known, connections made.
+const WARM_UP: Duration = Duration::from_secs(3);
+/// Longer than any client may take to come to its end.
+const CLIENTS_END_MAX: Duration = Duration::from_secs(90);
+const CREATE_MAX: Duration = Duration::from_secs(60);
+
+/// What a run is made of, decided before anything is started.
+pub struct Plan {
+    pub options: Options,
+    pub schedule: Schedule,
+    pub workloads: Vec<Workload>,
+    pub unavailable: Vec<Unavailable>,
+    binary: PathBuf,
+    machine: Machine,
+    dir: PathBuf,
+    span: Duration,
+}
+
+impl Plan {
+    /// Decides what is done, and touches nothing.
+    pub fn of(options: Options) -> Result<Plan, ChaosError> {
+        options.validate()?;
+        let machine = Machine::look(options.nodes);
+        let binary = probe::binary(options.flotilla.as_deref())?;
+        let mut unavailable = vec![];
+        let mut kinds = options.kinds()?;
+        kinds.retain(|fault| {
+            let lacks = machine.lacks(*fault);
+            unavailable.extend(lacks.iter().map(|why| Unavailable { fault: fault.to_string(), why: why.clone() }));
+            lacks.is_none()
+        });
+        let span = Duration::from_secs(options.span_seconds()?);
+        let schedule = schedule::draw(&Wanted { seed: options.seed, span_ms: span.as_millis() as u64, kinds });
+        let no_room = |fault: &Fault| Unavailable {
+            fault: fault.to_string(),
+            why: "there is no time for it in so short a run".into(),
+        };
+        unavailable.extend(schedule.left_out.iter().map(no_room));
+        let dir = options
+            .dir
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(format!("chaos-{}-{}", options.seed, now_ms() / 1_000)));
+        if dir.join("hist").exists() || dir.join("nodes").exists() {
+            return Err(ChaosError::DirTaken(dir));
+        }
+        let workloads = options.workloads()?;
+        Ok(Plan { options, schedule, workloads, unavailable, binary, machine, dir, span })
+    }
+
+    /// How often each fault is to be installed, and to hit a leader.
+    fn expects(&self) -> Expects {
+        let once = |_: &str| 1;
+        let steps = self.schedule.slots.iter().flat_map(|slot| &slot.steps);
+        let faults: BTreeMap<String, u64> =
+            steps.map(|step| (step.fault.to_string(), once(step.fault.name()))).collect();
+        Expects {
+            leaders_hit: faults.clone(),
+            fault_free: faults.is_empty(),
+            faults,
+            replicas: true,
+            ..Expects::default()
+        }
+    }
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+/// What is left of a run when it is over.
+pub struct Done {
+    pub exit_code: u8,
+    pub table: String,
+    pub dir: PathBuf,
+}
+
+/// Runs it. Dropped, it ends its processes and takes its mounts away.
+pub async fn run(plan: Plan) -> Result<Done, ChaosError> {
+    fs::create_dir_all(&plan.dir).map_err(ChaosError::file("cannot make", &plan.dir))?;
+    let began_ms = now_ms();
+    let number = began_ms as u32;
+    let recorder =
+        Recorder::create(&plan.dir, number).map_err(ChaosError::file("cannot write the history below", &plan.dir))?;
+    eprintln!(
+        "{} nodes of {}, seed {}, files in {}",
+        plan.options.nodes,
+        plan.binary.display(),
+        plan.options.seed,
+        plan.dir.display()
+    );
+    for unavailable in &plan.unavailable {
+        eprintln!("not available: {}: {}", unavailable.fault, unavailable.why);
+    }
+    let settings = Settings {
+        nodes: plan.options.nodes,
+        binary: plan.binary.clone(),
+        dir: plan.dir.join("nodes"),
+        has_disks: plan.machine.no_disks.is_none(),
+    };
+    let cluster = Arc::new(Cluster::start(settings).await?);
+    cluster.wait_healthy(HEALTHY_MAX).await?;
+    create(&cluster.client()?, plan.options.partitions, plan.options.nodes).await?;
+
+    let live = Live::new(&plan, cluster, recorder, number);
+    let (stretches, main) = live.load(&plan).await?;
+    eprintln!("healing, reading everything, comparing the replicas' logs");
+    live.finale(&plan).await?;
+    live.conclude(&plan, stretches, main, began_ms)
+}
+
+async fn create(client: &Client, partitions: u32, nodes: u8) -> Result<(), ChaosError> {
+    let admin = Admin::new(client.clone(), CREATE_MAX);
+    // The log is the ground truth: nothing of it may go.
+    let create = admin.create_topic(TOPIC).partitions(partitions as i32).replicas(i32::from(nodes)).wait(true);
+    create.send().await.map(drop).map_err(ChaosError::client("creating the main topic"))
+}
+
+/// A run that goes on.
+struct Live {
+    cluster: Arc<Cluster>,
+    recorder: Recorder,
+    number: u32,
+    tally: Arc<Tally>,
+    nemesis: Nemesis,
+}
+
+impl Live {
+    fn new(plan: &Plan, cluster: Arc<Cluster>, recorder: Recorder, number: u32) -> Live {
+        let nemesis = Nemesis {
+            cluster: cluster.clone(),
+            recorder: recorder.clone(),
+            leaders: Watch::default(),
+            current: Arc::new(Mutex::new(vec![])),
+            history: plan.dir.clone(),
+        };
+        Live { cluster, recorder, number, tally: Arc::new(Tally::new(plan.options.partitions)), nemesis }
+    }
+
+    /// Clients and faults, until the time is over and all clients have come to their end.
+    async fn load(&self, plan: &Plan) -> Result<(Vec<Stretch>, Span), ChaosError> {
+        let (stage, watched) = watch::channel(Stage::Warm);
+        let context = Context {
+            cluster: self.cluster.clone(),
+            recorder: self.recorder.clone(),
+            run: self.number,
+            tally: self.tally.clone(),
+            partitions: plan.options.partitions,
+            rate: plan.options.rate,
+            stage: watched,
+            history: plan.dir.clone(),
+        };
+        let mut clients = JoinSet::new();
+        workload::start(&context, &plan.workloads, &mut clients);
+        let mut helpers = JoinSet::new();
+        helpers.spawn(self.nemesis.leaders.clone().run(self.cluster.clone(), TOPIC.into()));
+        helpers.spawn(progress::show(self.tally.clone(), self.nemesis.current.clone(), plan.span));
+
+        sleep(WARM_UP).await;
+        let from = self.recorder.now();
+        // Clients ask for it.
+        let _ = stage.send(Stage::Main);
+        let stretches = tokio::select! {
+            stretches = self.nemesis.run(&plan.schedule, plan.span) => stretches?,
+            ended = self.nemesis.watch_processes() => return Err(ended.err().unwrap_or_else(|| ChaosError::Broken("the watch over processes".into()))),
+            Some(ended) = clients.join_next() => return Err(early(ended)),
+        };
+        let main = Span { from, to: self.recorder.now() };
+        let _ = stage.send(Stage::Ending);
+        drop(helpers);
+        progress::end_line();
+        let end = Instant::now() + CLIENTS_END_MAX;
+        let finish = async {
+            while let Some(ended) = clients.join_next().await {
+                ended.map_err(|error| ChaosError::Broken(error.to_string()))??;
+            }
+            Ok(())
+        };
+        let finished = tokio::select! {
+            finished = timeout_at(end, finish) => finished,
+            ended = self.nemesis.watch_processes() => return Err(ended.err().unwrap_or_else(|| ChaosError::Broken("the watch over processes".into()))),
+        };
+        finished.unwrap_or_else(|_| Err(ChaosError::Broken("clients that did not come to their end".into())))?;
+        Ok((stretches, main))
+    }
+
+    /// Everything is healed, started, read and stopped, and the logs are dumped.
+    async fn finale(&self, plan: &Plan) -> Result<(), ChaosError> {
+        let finale = Finale {
+            cluster: self.cluster.clone(),
+            recorder: self.recorder.clone(),
+            run: self.number,
+            history: plan.dir.clone(),
+        };
+        let reading = async {
+            self.cluster.wait_healthy(HEALTHY_MAX).await?;
+            finale.read_all(plan.options.partitions).await
+        };
+        let seen = tokio::select! {
+            seen = reading => seen?,
+            ended = self.nemesis.watch_processes() => return Err(ended.err().unwrap_or_else(|| ChaosError::Broken("the watch over processes".into()))),
+        };
+        let mut stops = JoinSet::new();
+        for node in self.cluster.nodes().iter().cloned() {
+            stops.spawn_blocking(move || (node.stop(), node));
+        }
+        while let Some(stopped) = stops.join_next().await {
+            let (in_time, node) = stopped.map_err(|error| ChaosError::Broken(error.to_string()))?;
+            if !in_time {
+                let what = "did not stop in time after SIGTERM".to_string();
+                self.nemesis.note(&Line::NodeFailure {
+                    at: self.recorder.now(),
+                    node: node.name(),
+                    what,
+                    expected: false,
+                })?;
+            }
+        }
+        self.note_panics()?;
+        finale.dump_all(seen).await
+    }
+
+    /// A panic is never explained by a fault.
+    fn note_panics(&self) -> Result<(), ChaosError> {
+        for node in self.cluster.nodes() {
+            let bytes = fs::read(node.log()).map_err(ChaosError::file("cannot read", node.log()))?;
+            let text = String::from_utf8_lossy(&bytes);
+            for line in text.lines().filter(|line| line.contains("panicked at")) {
+                let (at, node, what) = (self.recorder.now(), node.name(), format!("panicked: {line}"));
+                self.nemesis.note(&Line::NodeFailure { at, node, what, expected: false })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn conclude(self, plan: &Plan, stretches: Vec<Stretch>, main: Span, began_ms: i64) -> Result<Done, ChaosError> {
+        let calm = verdict::calm(main, &stretches);
+        let run = Run {
+            seed: plan.options.seed,
+            command: plan.options.command(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            began_ms,
+            main,
+            nodes: self.cluster.nodes().iter().map(|node| node.name()).collect(),
+            workloads: plan.workloads.iter().map(|workload| workload.to_string()).collect(),
+            unavailable: plan.unavailable.clone(),
+            recoveries: verdict::recoveries(&self.tally, &stretches),
+            calm: calm.clone(),
+        };
+        run.write(&plan.dir).map_err(ChaosError::file("cannot write run.json in", &plan.dir))?;
+        let meta = self.meta(plan);
+        self.recorder.finish(&meta).map_err(ChaosError::file("cannot write meta.json in", &plan.dir))?;
+        eprintln!("checking");
+        let reports = [("the history".to_string(), logcheck::check(&plan.dir)?)];
+        let nemesis = logcheck::nemesis::Nemesis::read(&logcheck::files::nemesis_path(&plan.dir))?;
+        let outcome = Outcome {
+            run: &run,
+            reports: &reports,
+            nemesis: &nemesis,
+            throughput: Throughput::of(&self.tally, &calm, &stretches),
+            tally: &self.tally,
+            dir: &plan.dir,
+        };
+        let done = Done { exit_code: outcome.exit_code(), table: outcome.table(), dir: plan.dir.clone() };
+        let is_kept = plan.options.keep || done.exit_code != 0;
+        tidy(self, &plan.dir, is_kept);
+        Ok(done)
+    }
+
+    fn meta(&self, plan: &Plan) -> Meta {
+        let keys = (0..plan.options.partitions).map(|partition| format!("{TOPIC}-{partition}")).collect();
+        Meta {
+            format: 1,
+            run: self.number,
+            keys,
+            finished: true,
+            seed: plan.options.seed,
+            command: plan.options.command(),
+            promises: Promises { idempotent: true, client_retries: true, ..Promises::default() },
+            expects: plan.expects(),
+            harness: Harness::default(),
+            modelled_errors: workload::modelled_errors(),
+            ..Meta::default()
+        }
+    }
+}
+
+fn early(ended: Result<Result<(), ChaosError>, tokio::task::JoinError>) -> ChaosError {
+    match ended {
+        Ok(Ok(())) => ChaosError::Broken("a client".into()),
+        Ok(Err(error)) => error,
+        Err(error) => ChaosError::Broken(error.to_string()),
+    }
+}
+
+/// Logs and configurations stay; data stays if it is to be looked at.
+fn tidy(live: Live, dir: &Path, is_kept: bool) {
+    if is_kept {
+        for node in live.cluster.nodes() {
+            // Disks of our own are in memory: what is on them is copied beside.
+            let kept = node.data_dir().with_extension("kept");
+            let _ = std::process::Command::new("cp").arg("-a").arg(node.data_dir()).arg(kept).status();
+        }
+    }
+    let data: Vec<PathBuf> = live.cluster.nodes().iter().map(|node| node.data_dir()).collect();
+    drop(live);
+    if !is_kept {
+        for data in data {
+            let _ = fs::remove_dir_all(data);
+        }
+        let _ = fs::remove_dir(dir.join("nodes"));
+    }
+}

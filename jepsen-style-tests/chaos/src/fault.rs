@@ -1,0 +1,115 @@
+//! The faults, each with its name, what it does, and what it needs.
+
+use std::{fmt, str::FromStr};
+
+/// What a fault needs of the machine or of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    Nothing,
+    /// Disks of our own, whose power can be cut.
+    Disks,
+    /// At least five nodes.
+    FiveNodes,
+}
+
+/// How much of the cluster a fault takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It takes one node out, or cuts it off.
+    Node,
+    /// It makes one node or its links worse; it may overlap with others.
+    Mild,
+    /// It takes out so many nodes that the cluster cannot be expected to go on meanwhile.
+    Cluster,
+}
+
+macro_rules! faults {
+    ($($fault:ident $name:literal $need:ident $reach:ident $least:literal..$most:literal $says:literal;)+) => {
+        /// What can be done to a cluster.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Fault { $($fault),+ }
+
+        impl Fault {
+            pub const ALL: &[Fault] = &[$(Fault::$fault),+];
+
+            /// How command lines and histories call it.
+            pub fn name(self) -> &'static str {
+                match self { $(Fault::$fault => $name),+ }
+            }
+
+            /// What it does, in one line.
+            pub fn says(self) -> &'static str {
+                match self { $(Fault::$fault => $says),+ }
+            }
+
+            pub fn need(self) -> Need {
+                match self { $(Fault::$fault => Need::$need),+ }
+            }
+
+            pub fn reach(self) -> Reach {
+                match self { $(Fault::$fault => Reach::$reach),+ }
+            }
+
+            /// The least and the most seconds from its beginning to its healing.
+            pub fn seconds(self) -> (u64, u64) {
+                match self { $(Fault::$fault => ($least, $most)),+ }
+            }
+        }
+    };
+}
+
+faults! {
+    Kill "kill" Nothing Node 5..12 "SIGKILL to one node, which starts again later";
+    KillMajority "kill-majority" Nothing Cluster 3..8 "SIGKILL to a majority at once";
+    KillAll "kill-all" Nothing Cluster 2..5 "SIGKILL to all nodes at once";
+}
+
+impl Fault {
+    /// Whether a mild fault may be installed beside it. What is about to be copied or taken away as a whole stays alone.
+    pub fn may_overlap(self) -> bool {
+        self.reach() != Reach::Cluster
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Fault, String> {
+        let found = Fault::ALL.iter().copied().find(|fault| fault.name() == text);
+        found.ok_or_else(|| format!("{text:?} is no fault; --list shows them"))
+    }
+}
+
+/// Whom a fault is aimed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Aim {
+    /// The node that leads the most partitions.
+    PartitionLeader,
+    /// The leader of the metadata group.
+    MetadataLeader,
+    /// The coordinator of the groups.
+    Coordinator,
+    /// Any node.
+    Anybody,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for fault in Fault::ALL {
+            assert_eq!(fault.name().parse(), Ok(*fault));
+            let (least, most) = fault.seconds();
+            assert!(0 < least && least <= most, "{fault}");
+        }
+        assert!("kil".parse::<Fault>().is_err_and(|error| error.contains("\"kil\"")));
+    }
+}

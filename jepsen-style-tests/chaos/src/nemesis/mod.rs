@@ -1,0 +1,159 @@
+//! Does to the cluster what the schedule says, and writes down what was done, to whom, and what they led.
+
+mod process;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use logcheck::{
+    nemesis::{Done, Fault as Noted, Line},
+    recorder::Recorder,
+};
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    cluster::Cluster,
+    error::ChaosError,
+    fault::{Fault, Reach},
+    leaders::Watch,
+    schedule::{SETTLE_MS, Schedule, Slot, Step},
+    workload::TOPIC,
+};
+
+/// What was done: the frame in which throughput and recovery are measured.
+#[derive(Clone, Debug)]
+pub struct Window {
+    pub fault: Fault,
+    pub from: u64,
+    pub to: u64,
+    /// Partitions of the main topic whose leaders were hit.
+    pub partitions: Vec<u32>,
+    pub has_led: bool,
+    pub outcome: Done,
+}
+
+/// What happened in a slot, from its first fault to the end of its last.
+#[derive(Clone, Debug, Default)]
+pub struct Stretch {
+    pub from: u64,
+    pub to: u64,
+    pub windows: Vec<Window>,
+}
+
+impl Stretch {
+    /// Whether at least a majority was left alone all the time.
+    pub fn spares_majority(&self) -> bool {
+        self.windows.iter().all(|window| window.fault.reach() != Reach::Cluster)
+    }
+}
+
+#[derive(Clone)]
+pub struct Nemesis {
+    pub cluster: Arc<Cluster>,
+    pub recorder: Recorder,
+    pub leaders: Watch,
+    /// What is wrong at the moment, for whoever watches.
+    pub current: Arc<Mutex<Vec<String>>>,
+    pub history: std::path::PathBuf,
+}
+
+/// A fault that is installed.
+struct Hit {
+    targets: Vec<u8>,
+    /// More about it, for people: which tail, how long.
+    detail: String,
+}
+
+impl Nemesis {
+    /// Carries the schedule out, from `began` on, and leaves a cluster that is healed. No slot begins after `span`.
+    pub async fn run(&self, schedule: &Schedule, span: Duration) -> Result<Vec<Stretch>, ChaosError> {
+        let began = Instant::now();
+        let mut stretches = vec![];
+        for slot in &schedule.slots {
+            // What took longer than planned moves what comes after it.
+            let at = (began + Duration::from_millis(slot.at_ms)).max(Instant::now());
+            if at + Duration::from_millis(slot.length_ms()) > began + span {
+                break;
+            }
+            sleep_until(at).await;
+            let stretch = self.slot(slot).await?;
+            sleep_until(Instant::now() + Duration::from_millis(SETTLE_MS)).await;
+            stretches.push(stretch);
+        }
+        sleep_until(began + span).await;
+        Ok(stretches)
+    }
+
+    async fn slot(&self, slot: &Slot) -> Result<Stretch, ChaosError> {
+        let from = self.recorder.now();
+        let windows = match slot.steps.as_slice() {
+            [one] => vec![self.step(one).await?],
+            [one, other] => {
+                let (one, other) = tokio::join!(self.step(one), self.step(other));
+                vec![one?, other?]
+            }
+            _ => vec![],
+        };
+        Ok(Stretch { from, to: self.recorder.now(), windows })
+    }
+
+    async fn step(&self, step: &Step) -> Result<Window, ChaosError> {
+        let leaders = self.leaders.now();
+        let mut random = fastrand::Rng::with_seed(step.seed);
+        let aimed = leaders.aimed(step.aim, self.cluster.size(), &mut random);
+        let (from, until) = (self.recorder.now(), Instant::now() + Duration::from_millis(step.length_ms));
+        let hit = self.install(step.fault, aimed, &mut random)?;
+        let led = leaders.led_by(&hit.targets, TOPIC);
+        let name =
+            if hit.detail.is_empty() { step.fault.to_string() } else { format!("{} ({})", step.fault, hit.detail) };
+        let targets: Vec<String> = hit.targets.iter().map(|id| format!("n{id}")).collect();
+        let shown = format!("{name} {}", targets.join(" "));
+        self.current().push(shown.clone());
+        let noted = |at, led: Vec<String>| Noted {
+            at,
+            fault: step.fault.to_string(),
+            targets: targets.clone(),
+            outcome: Done::Installed,
+            led,
+        };
+        self.note(&Line::Start(noted(from, led.clone())))?;
+        sleep_until(until).await;
+        self.heal(step.fault, &hit).await?;
+        let to = self.recorder.now();
+        self.note(&Line::Stop(noted(to, vec![])))?;
+        self.current().retain(|current| *current != shown);
+        let partitions = leaders.partitions_of(&hit.targets);
+        Ok(Window { fault: step.fault, from, to, partitions, has_led: !led.is_empty(), outcome: Done::Installed })
+    }
+
+    fn install(&self, fault: Fault, aimed: u8, random: &mut fastrand::Rng) -> Result<Hit, ChaosError> {
+        match fault {
+            Fault::Kill | Fault::KillMajority | Fault::KillAll => Ok(self.kill(fault, aimed, random)),
+        }
+    }
+
+    async fn heal(&self, fault: Fault, hit: &Hit) -> Result<(), ChaosError> {
+        match fault {
+            Fault::Kill | Fault::KillMajority | Fault::KillAll => self.start(&hit.targets),
+        }
+    }
+
+    /// The aimed one and so many others.
+    fn with_others(&self, aimed: u8, count: usize, random: &mut fastrand::Rng) -> Vec<u8> {
+        let mut others: Vec<u8> = (1..=self.cluster.size()).filter(|id| *id != aimed).collect();
+        random.shuffle(&mut others);
+        let mut targets: Vec<u8> = [aimed].into_iter().chain(others.into_iter().take(count)).collect();
+        targets.sort_unstable();
+        targets
+    }
+
+    fn current(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.current.lock().expect("nobody panics with it")
+    }
+
+    pub fn note(&self, line: &Line) -> Result<(), ChaosError> {
+        self.recorder.nemesis(line).map_err(ChaosError::file("cannot write the history below", &self.history))
+    }
+}

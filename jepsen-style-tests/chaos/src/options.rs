@@ -1,0 +1,160 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::{error::ChaosError, fault::Fault, workload::Workload};
+
+/// Breaks a cluster of its own on purpose, and says whether anything that was acknowledged was lost.
+///
+/// It starts brokers on this machine, writes to them and reads from them while it kills, pauses, cuts off and damages
+/// them, heals everything, reads everything, compares the replicas' logs, and checks what clients were told against what
+/// a replicated log promises. Nothing outside of --dir is touched.
+///
+/// Exit codes: 0 valid, 10 invalid (a promise was broken), 11 unknown (nothing wrong was seen, but the run proves too
+/// little), 2 the command line makes no sense, 1 it could not be run, 130 ended by Ctrl-C.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "flotilla-chaos", version)]
+pub struct Options {
+    /// For how long faults are injected; starting, the final reads and the check take about another minute.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub minutes: u64,
+    /// The same in seconds, for short runs.
+    #[arg(long, value_name = "N", conflicts_with = "minutes")]
+    pub seconds: Option<u64>,
+    /// Everything that is left to chance in the schedule comes from it: equal seeds, equal schedules.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seed: u64,
+    /// Which faults, by name, with commas between; or all, or none.
+    #[arg(long, default_value = "all", value_name = "NAMES", value_delimiter = ',')]
+    pub faults: Vec<String>,
+    /// What clients do, by name, with commas between; or all.
+    #[arg(long, default_value = "all", value_name = "NAMES", value_delimiter = ',')]
+    pub workload: Vec<String>,
+    /// How many records are sent in a second, of 100 bytes each.
+    #[arg(long, default_value_t = 6_000, value_name = "N")]
+    pub rate: u32,
+    /// How many brokers: 3 or 5.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub nodes: u8,
+    /// How many partitions the main topic has.
+    #[arg(long, default_value_t = 6, value_name = "N")]
+    pub partitions: u32,
+    /// Where the history, the report and the brokers' files go [default: a new directory chaos-SEED-TIME here]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// The broker's binary [default: FLOTILLA_BIN, else flotilla beside this program, else from PATH]
+    #[arg(long, value_name = "FILE")]
+    pub flotilla: Option<PathBuf>,
+    /// Keep the brokers' files also if the verdict is valid.
+    #[arg(long)]
+    pub keep: bool,
+    /// List faults and workloads, with what is not available here and why, and end.
+    #[arg(long)]
+    pub list: bool,
+}
+
+const SECONDS_MIN: u64 = 20;
+const SECONDS_MAX: u64 = 24 * 3_600;
+const PARTITIONS_MAX: u32 = 256;
+const RATE_MAX: u32 = 200_000;
+
+impl Options {
+    /// How long faults are injected.
+    pub fn span_seconds(&self) -> Result<u64, ChaosError> {
+        let seconds = self.seconds.unwrap_or(self.minutes.saturating_mul(60));
+        between("the time that faults get, in seconds", seconds, SECONDS_MIN, SECONDS_MAX)
+    }
+
+    /// Refuses what makes no sense, before anything is done.
+    pub fn validate(&self) -> Result<(), ChaosError> {
+        self.span_seconds()?;
+        between("--partitions", u64::from(self.partitions), 1, u64::from(PARTITIONS_MAX))?;
+        between("--rate", u64::from(self.rate), 10, u64::from(RATE_MAX))?;
+        if ![3, 5].contains(&self.nodes) {
+            return Err(ChaosError::Usage(format!("--nodes is {}: 3 and 5 are possible", self.nodes)));
+        }
+        self.kinds()?;
+        self.workloads()?;
+        Ok(())
+    }
+
+    /// The faults that were asked for, available or not.
+    pub fn kinds(&self) -> Result<Vec<Fault>, ChaosError> {
+        match self.faults.as_slice() {
+            [all] if all == "all" => Ok(Fault::ALL.to_vec()),
+            [none] if none == "none" => Ok(vec![]),
+            names => names.iter().map(|name| name.parse().map_err(ChaosError::Usage)).collect(),
+        }
+    }
+
+    /// The workloads that were asked for, and the one that is always on.
+    pub fn workloads(&self) -> Result<Vec<Workload>, ChaosError> {
+        let mut wanted = match self.workload.as_slice() {
+            [all] if all == "all" => Workload::ALL.to_vec(),
+            names => {
+                let parsed: Result<Vec<Workload>, String> = names.iter().map(|name| name.parse()).collect();
+                parsed.map_err(ChaosError::Usage)?
+            }
+        };
+        wanted.push(Workload::Records);
+        wanted.sort_unstable();
+        wanted.dedup();
+        Ok(wanted)
+    }
+
+    /// The command that repeats the run.
+    pub fn command(&self) -> String {
+        let time = match self.seconds {
+            Some(seconds) => format!("--seconds {seconds}"),
+            None => format!("--minutes {}", self.minutes),
+        };
+        format!(
+            "flotilla-chaos {time} --seed {} --faults {} --workload {} --rate {} --nodes {} --partitions {}",
+            self.seed,
+            self.faults.join(","),
+            self.workload.join(","),
+            self.rate,
+            self.nodes,
+            self.partitions
+        )
+    }
+}
+
+fn between(what: &str, value: u64, least: u64, most: u64) -> Result<u64, ChaosError> {
+    match (least..=most).contains(&value) {
+        true => Ok(value),
+        false => Err(ChaosError::Usage(format!("{what}: {value} is not between {least} and {most}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &str) -> Options {
+        Options::parse_from(["flotilla-chaos"].into_iter().chain(words.split_whitespace()))
+    }
+
+    #[test]
+    fn the_command_repeats_the_run() {
+        let options = parse("--seconds 60 --seed 7 --faults kill,kill-all --rate 100 --nodes 5");
+        let again = parse(options.command().strip_prefix("flotilla-chaos").expect("its name"));
+        assert_eq!(again.command(), options.command());
+        assert_eq!(again.kinds().expect("they exist"), [Fault::Kill, Fault::KillAll]);
+        assert_eq!(again.span_seconds().expect("in range"), 60);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_the_value() {
+        for (words, value) in
+            [("--nodes 4", "4"), ("--seconds 3", "3"), ("--faults kil", "\"kil\""), ("--workload w99", "\"w99\"")]
+        {
+            let error = parse(words).validate().expect_err(words);
+            assert!(error.to_string().contains(value), "{error}");
+            assert_eq!(error.exit_code(), 2);
+        }
+        parse("").validate().expect("the defaults make sense");
+    }
+}

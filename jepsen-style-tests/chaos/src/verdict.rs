@@ -1,0 +1,203 @@
+//! What a run came to: the checker's verdict, what was expected besides, and the table that says so.
+
+use std::{collections::BTreeMap, fmt::Write, path::Path};
+
+use logcheck::{
+    nemesis::{Line, Nemesis},
+    report::{Report, Verdict},
+};
+
+use crate::{
+    nemesis::Stretch,
+    progress::grouped,
+    run::{Recovery, Run, Span},
+    schedule::SETTLE_MS,
+    tally::Tally,
+};
+
+/// Of the throughput without faults, so much is expected while at most one node is hit.
+const THROUGHPUT_KEPT: f64 = 0.5;
+/// After a fault so long is looked for a later leader.
+const RECOVERY_MAX_NS: u64 = 20_000_000_000;
+const NS_PER_MS: u64 = 1_000_000;
+
+/// Throughput with and without faults.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Throughput {
+    /// Records in a second without faults.
+    pub calm: Option<f64>,
+    /// While at most one node was hit.
+    pub one_hit: Option<f64>,
+}
+
+impl Throughput {
+    pub fn of(tally: &Tally, calm: &[Span], stretches: &[Stretch]) -> Throughput {
+        let spared = stretches.iter().filter(|stretch| stretch.spares_majority());
+        let spans: Vec<Span> = spared.map(|stretch| Span { from: stretch.from, to: stretch.to }).collect();
+        Throughput { calm: tally.rate(calm), one_hit: tally.rate(&spans) }
+    }
+
+    /// Why it is less than expected, if it is.
+    pub fn fails(&self) -> Option<String> {
+        let (calm, hit) = (self.calm?, self.one_hit?);
+        (hit < calm * THROUGHPUT_KEPT).then(|| {
+            format!(
+                "throughput while one node was hit was {hit:.0} records/s, less than {:.0} % of the {calm:.0} without faults",
+                THROUGHPUT_KEPT * 100.0
+            )
+        })
+    }
+}
+
+/// The stretches of the main phase without a fault, settling apart.
+pub fn calm(main: Span, stretches: &[Stretch]) -> Vec<Span> {
+    let mut calm = vec![];
+    let mut from = main.from;
+    for stretch in stretches {
+        calm.push(Span { from, to: stretch.from });
+        from = stretch.to + SETTLE_MS * NS_PER_MS;
+    }
+    calm.push(Span { from, to: main.to });
+    calm.retain(|span| span.from < span.to);
+    calm
+}
+
+/// How long partitions whose leaders were hit were without acknowledgements: of each fault the longest.
+pub fn recoveries(tally: &Tally, stretches: &[Stretch]) -> Vec<Recovery> {
+    let windows = stretches.iter().flat_map(|stretch| &stretch.windows);
+    let recovery = |window: &crate::nemesis::Window| {
+        let until = window.to + RECOVERY_MAX_NS;
+        let took =
+            window.partitions.iter().filter_map(|partition| tally.recovery(*partition, window.from, until)).max()?;
+        Some(Recovery { fault: window.fault.to_string(), at: window.from, took_ms: took.as_millis() as u64 })
+    };
+    windows.filter_map(recovery).collect()
+}
+
+/// Everything that the table shows.
+pub struct Outcome<'a> {
+    pub run: &'a Run,
+    /// What the checker says of each history, by name.
+    pub reports: &'a [(String, Report)],
+    pub nemesis: &'a Nemesis,
+    pub throughput: Throughput,
+    pub tally: &'a Tally,
+    pub dir: &'a Path,
+}
+
+impl Outcome<'_> {
+    pub fn verdict(&self) -> Verdict {
+        let has = |verdict| self.reports.iter().any(|(_, report)| report.verdict == verdict);
+        if has(Verdict::Invalid) {
+            Verdict::Invalid
+        } else if has(Verdict::Unknown) || self.throughput.fails().is_some() {
+            Verdict::Unknown
+        } else {
+            Verdict::Valid
+        }
+    }
+
+    pub fn exit_code(&self) -> u8 {
+        match self.verdict() {
+            Verdict::Valid => 0,
+            Verdict::Invalid => 10,
+            Verdict::Unknown => 11,
+        }
+    }
+
+    /// The table, for people.
+    pub fn table(&self) -> String {
+        let mut out = String::new();
+        self.faults(&mut out);
+        self.counts(&mut out);
+        self.anomalies(&mut out);
+        let verdict = match self.verdict() {
+            Verdict::Valid => "valid: every promise was kept",
+            Verdict::Invalid => "INVALID: a promise was broken, or the harness erred; what is said above says which",
+            Verdict::Unknown => "UNKNOWN: nothing wrong was seen, but the run does not prove what it was to prove",
+        };
+        let _ = writeln!(out, "\nverdict   {verdict}");
+        let _ = writeln!(out, "history   {}", self.dir.display());
+        let _ = writeln!(out, "again     {}", self.run.command);
+        out
+    }
+
+    fn faults(&self, out: &mut String) {
+        let mut counts: BTreeMap<&str, [u64; 2]> = BTreeMap::new();
+        for fault in self.nemesis.installed() {
+            let [count, led] = counts.entry(&fault.fault).or_default();
+            *count += 1;
+            *led += u64::from(!fault.led.is_empty());
+        }
+        let mut took: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+        self.run.recoveries.iter().for_each(|recovery| took.entry(&recovery.fault).or_default().push(recovery.took_ms));
+        let _ =
+            writeln!(out, "{:<18} {:>9} {:>10}  recovery of what its targets led", "fault", "installed", "hit leader");
+        for (fault, [count, led]) in counts {
+            let longest = took.get(fault).and_then(|took| took.iter().max());
+            let longest = longest.map_or("-".into(), |ms| format!("{} ms at most", grouped(*ms)));
+            let _ = writeln!(out, "{fault:<18} {count:>9} {led:>10}  {longest}");
+        }
+        for unavailable in &self.run.unavailable {
+            let _ = writeln!(out, "{:<18} not done: {}", unavailable.fault, unavailable.why);
+        }
+    }
+
+    fn counts(&self, out: &mut String) {
+        let [sent, acked, unknown, failed, read] = self.tally.totals().map(grouped);
+        let _ = writeln!(
+            out,
+            "\nrecords   {sent} sent: {acked} acknowledged, {unknown} unknown, {failed} refused; {read} read"
+        );
+        let rate = |rate: Option<f64>| rate.map_or("none".into(), |rate| format!("{} records/s", grouped(rate as u64)));
+        let Throughput { calm, one_hit } = self.throughput;
+        let share = calm.zip(one_hit).map(|(calm, hit)| format!(" ({:.0} %)", 100.0 * hit / calm.max(1.0)));
+        let share = share.unwrap_or_default();
+        let _ =
+            writeln!(out, "rate      {} without faults, {} while one node was hit{share}", rate(calm), rate(one_hit));
+        let mut took: Vec<u64> = self.run.recoveries.iter().map(|recovery| recovery.took_ms).collect();
+        took.sort_unstable();
+        let at =
+            |part: usize| took.get((took.len() * part / 100).min(took.len().saturating_sub(1))).copied().unwrap_or(0);
+        if !took.is_empty() {
+            let [p50, p99, most] = [at(50), at(99), at(100)].map(grouped);
+            let _ = writeln!(out, "recovery  p50 {p50} ms, p99 {p99} ms, longest {most} ms, of {}", took.len());
+        }
+        let ended = |expected: bool| {
+            let of = |line: &&Line| matches!(line, Line::NodeFailure { expected: is, .. } if *is == expected);
+            self.nemesis.lines.iter().filter(of).count()
+        };
+        if ended(true) > 0 {
+            let _ = writeln!(out, "nodes     ended by themselves {} times, as their faults ask for", ended(true));
+        }
+        for (name, report) in self.reports {
+            let applied = report.rules.iter().filter(|rule| rule.checked > 0 && rule.not_applied.is_none()).count();
+            let broken = report.broken();
+            let said =
+                if broken.is_empty() { "none broken".to_string() } else { format!("BROKEN: {}", broken.join(", ")) };
+            let _ = writeln!(out, "rules     {applied} applied to {name}, {said}");
+        }
+    }
+
+    /// What is wrong, each with its first words; the report has all of it.
+    fn anomalies(&self, out: &mut String) {
+        const SHOWN_MAX: usize = 3;
+        for (name, report) in self.reports {
+            for guard in report.guards.iter().filter(|guard| !guard.fails.is_empty()) {
+                for fails in guard.fails.iter().take(SHOWN_MAX) {
+                    let _ = writeln!(out, "FAILED    {name}: {}: {fails}", guard.name);
+                }
+            }
+            for rule in report.rules.iter().filter(|rule| rule.fatal + rule.doubts > 0) {
+                let count = rule.fatal + rule.doubts;
+                let _ = writeln!(out, "ANOMALY   {name}: {} ({count} times): {}", rule.rule.name(), rule.rule.says());
+                for anomaly in rule.anomalies.iter().take(SHOWN_MAX) {
+                    let _ = writeln!(out, "          {}", anomaly.found.says);
+                }
+            }
+        }
+        if let Some(fails) = self.throughput.fails() {
+            let _ = writeln!(out, "FAILED    {fails}");
+        }
+    }
+}

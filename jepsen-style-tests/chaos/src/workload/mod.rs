@@ -1,0 +1,164 @@
+//! What clients do to the cluster while it suffers: each workload records what it asked and what it was told.
+
+mod errors;
+pub mod produce;
+pub mod read;
+
+use std::{fmt, io, path::PathBuf, str::FromStr, sync::Arc};
+
+use flotilla::client::Cluster as Client;
+use logcheck::{
+    event::Phase,
+    recorder::{Recorder, Worker},
+};
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{cluster::Cluster, error::ChaosError, tally::Tally};
+
+/// What is acknowledged here must be there at the end.
+pub const TOPIC: &str = "chaos";
+
+macro_rules! workloads {
+    ($($workload:ident $name:literal $says:literal;)+) => {
+        /// What clients do.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Workload { $($workload),+ }
+
+        impl Workload {
+            pub const ALL: &[Workload] = &[$(Workload::$workload),+];
+
+            pub fn name(self) -> &'static str {
+                match self { $(Workload::$workload => $name),+ }
+            }
+
+            /// What it does, in one line.
+            pub fn says(self) -> &'static str {
+                match self { $(Workload::$workload => $says),+ }
+            }
+        }
+    };
+}
+
+workloads! {
+    Records "w1" "idempotent producers with acks=all, by key and by partition, and readers of each partition; always on";
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Workload {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Workload, String> {
+        let found = Workload::ALL.iter().copied().find(|workload| workload.name() == text);
+        found.ok_or_else(|| format!("{text:?} is no workload; --list shows them"))
+    }
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Warm,
+    Main,
+    /// Nothing new is begun, what is under way comes to its end.
+    Ending,
+}
+
+/// What all clients of a run share.
+#[derive(Clone)]
+pub struct Context {
+    pub cluster: Arc<Cluster>,
+    pub recorder: Recorder,
+    pub run: u32,
+    pub tally: Arc<Tally>,
+    pub partitions: u32,
+    /// Records in a second, of all producers together.
+    pub rate: u32,
+    pub stage: watch::Receiver<Stage>,
+    pub history: PathBuf,
+}
+
+impl Context {
+    /// A worker that records, and knows which phase it is.
+    pub fn worker(&self, name: &str) -> Result<Scribe, ChaosError> {
+        let worker =
+            self.recorder.worker(name).map_err(ChaosError::file("cannot write the history below", &self.history))?;
+        Ok(Scribe { worker, stage: self.stage.clone(), history: self.history.clone() })
+    }
+
+    pub fn client(&self) -> Result<Client, ChaosError> {
+        self.cluster.client()
+    }
+
+    /// Resolves when nothing new is to be begun.
+    pub async fn ending(&self) {
+        let mut stage = self.stage.clone();
+        // A stage that is gone is over.
+        let _ = stage.wait_for(|stage| *stage == Stage::Ending).await;
+    }
+}
+
+/// A worker's file, in the phase that the run is in.
+pub struct Scribe {
+    worker: Worker,
+    stage: watch::Receiver<Stage>,
+    history: PathBuf,
+}
+
+impl Scribe {
+    pub fn begin(&mut self, process: u32, body: logcheck::event::Body) -> Result<u64, ChaosError> {
+        let phase = if *self.stage.borrow() == Stage::Warm { Phase::Warm } else { Phase::Main };
+        self.worker.enter(phase);
+        self.worker.begin(process, body).map_err(self.failed())
+    }
+
+    pub fn complete(&mut self, process: u32, op: u64, body: logcheck::event::Body) -> Result<(), ChaosError> {
+        self.worker.complete(process, op, body).map_err(self.failed())
+    }
+
+    pub fn note(&mut self, process: u32, body: logcheck::event::Body) -> Result<(), ChaosError> {
+        self.begin(process, body).map(drop)
+    }
+
+    pub fn finish(self) -> Result<(), ChaosError> {
+        let failed = self.failed();
+        self.worker.finish().map_err(failed)
+    }
+
+    fn failed(&self) -> impl FnOnce(io::Error) -> ChaosError + use<> {
+        let path = self.history.clone();
+        move |error| ChaosError::File { what: "cannot write the history below", path, error }
+    }
+}
+
+/// Starts the clients of these workloads.
+pub fn start(context: &Context, workloads: &[Workload], tasks: &mut JoinSet<Result<(), ChaosError>>) {
+    for workload in workloads {
+        match workload {
+            Workload::Records => {
+                for number in 0..produce::PRODUCERS {
+                    tasks.spawn(produce::run(context.clone(), number));
+                }
+                for partition in 0..context.partitions {
+                    tasks.spawn(read::run(context.clone(), partition));
+                }
+            }
+        }
+    }
+}
+
+/// Processes of histories, apart for each kind of client.
+pub mod process {
+    pub const PRODUCERS: u32 = 100;
+    pub const READERS: u32 = 1_000;
+    pub const FINAL: u32 = 9_000;
+    pub const DUMPS: u32 = 9_500;
+}
+
+/// Errors that a run may see beside those that the checker takes for granted.
+pub fn modelled_errors() -> Vec<i16> {
+    vec![errors::REFUSED]
+}
