@@ -47,7 +47,7 @@ pub use log::ReplicaLog;
 pub use probe::{Histogram, WriterCounters, WriterProbe};
 pub use rocks::{RocksKv, RocksOptions, STORE_FAILED_EXIT_CODE, fail_stop};
 pub use rocks_read_only::ReadOnlyKv;
-pub use sim::{SimDisk, SimFault, SimKv};
+pub use sim::{CrashTail, SimDisk, SimFault, SimKv};
 pub use space::{SpaceCounters, SpaceProbe};
 pub use starts::{ALARM_BYTES_MAX, SEEN_MAX, Seen, SetBack, Start, StartId, Starts};
 pub use store::{Store, StoreOptions};

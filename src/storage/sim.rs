@@ -3,6 +3,9 @@
 //! synced and a seeded part of the rest, in order. Faults can be planted, so that a test of a rule
 //! can be shown to fail without it.
 //!
+//! A commit is never torn: it is one record of the write-ahead log, whose checksum covers all of it, so that a power
+//! cut leaves it whole or not at all. What [`CrashTail::Torn`] tears is the row of them.
+//!
 //! Left out: FLOOR and everything else about files, and damage of what was synced except as a read
 //! that says so.
 
@@ -15,8 +18,11 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Family, KeyRange, Kv, KvError, KvFuture, ScanLimit, WriteBatch, WriteOp};
-use crate::seam::Rng;
+use super::{Family, KeyRange, Kv, KvError, KvFuture, LogEntry, ScanLimit, WriteBatch, WriteOp, formats, keys};
+use crate::{
+    seam::Rng,
+    types::{EntryPosition, LogIndex, RaftGroupId},
+};
 
 /// A synced commit takes up to this long, as an fsync of a busy disk does.
 const SYNC_US_MAX: u64 = 3_000;
@@ -38,10 +44,23 @@ pub enum SimFault {
     HangsOnCommit,
     /// Commits return once it is healed, as those of a disk that stalls for a while.
     StallsCommits,
+    /// Synced commits take up to so many microseconds more.
+    SlowSyncs(u64),
     /// So many commits of the disk's life return, and no more.
     HangsAfterCommits(u64),
     /// Reads say that the data is damaged.
     ReadsDamaged,
+}
+
+/// What a crash leaves of the commits that were not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrashTail {
+    /// All of them: the process died, and the operating system still has what it wrote.
+    Kept,
+    /// None: the power went, and the disk had begun none of them.
+    Dropped,
+    /// A seeded part, in order: the power went while the disk wrote them.
+    Torn,
 }
 
 type Table = BTreeMap<Vec<u8>, Bytes>;
@@ -75,6 +94,11 @@ impl Tables {
                 }
             }
         }
+    }
+
+    fn entry(&self, group: RaftGroupId, index: LogIndex) -> Option<LogEntry> {
+        let value = self.families.get(&Family::Log)?.get(&keys::entry(group, index))?.clone();
+        Some(formats::read_entry(index, value).expect("written by this program"))
     }
 
     fn scan(&self, family: Family, range: &KeyRange, limit: ScanLimit, reverse: bool) -> Vec<(Bytes, Bytes)> {
@@ -140,10 +164,26 @@ impl Disk {
         self.faults.iter().any(|fault| match fault {
             SimFault::HangsOnCommit => true,
             SimFault::HangsAfterCommits(count) => self.commits >= *count,
-            SimFault::SyncsNothing | SimFault::FailsNextCommit | SimFault::StallsCommits | SimFault::ReadsDamaged => {
-                false
-            }
+            SimFault::SyncsNothing
+            | SimFault::FailsNextCommit
+            | SimFault::StallsCommits
+            | SimFault::SlowSyncs(_)
+            | SimFault::ReadsDamaged => false,
         })
+    }
+
+    /// The longest that a synced commit takes now, in microseconds.
+    fn sync_us_max(&self) -> u64 {
+        let slower = self.faults.iter().map(|fault| match fault {
+            SimFault::SlowSyncs(us) => *us,
+            SimFault::SyncsNothing
+            | SimFault::FailsNextCommit
+            | SimFault::HangsOnCommit
+            | SimFault::StallsCommits
+            | SimFault::HangsAfterCommits(_)
+            | SimFault::ReadsDamaged => 0,
+        });
+        SYNC_US_MAX + slower.max().unwrap_or(0)
     }
 }
 
@@ -224,10 +264,20 @@ impl SimDisk {
     /// Power loss: keeps what was synced and a seeded part of the rest, in order. Handles opened
     /// before answer errors for ever. Returns how many commits were lost.
     pub fn crash(&self, seed: u64) -> usize {
+        self.crash_leaving(CrashTail::Torn, seed)
+    }
+
+    /// A crash that leaves so much of what was not synced. Returns how many commits were lost.
+    pub fn crash_leaving(&self, tail: CrashTail, seed: u64) -> usize {
         let mut disk = self.lock();
         disk.kill_handles();
         let count = disk.unsynced.len();
-        let kept = Rng::seeded(seed).below(count as u64 + 1) as usize;
+        let kept = match tail {
+            // Still not synced, so a later power cut may take them.
+            CrashTail::Kept => return 0,
+            CrashTail::Dropped => 0,
+            CrashTail::Torn => Rng::seeded(seed).below(count as u64 + 1) as usize,
+        };
         disk.keep(kept);
         disk.unsynced.clear();
         disk.live = disk.durable.clone();
@@ -241,6 +291,28 @@ impl SimDisk {
 
     pub fn heal(&self) {
         self.lock().faults.clear();
+    }
+
+    /// Takes one planted fault back.
+    pub fn lift(&self, fault: SimFault) {
+        self.lock().faults.retain(|planted| *planted != fault);
+    }
+
+    /// The entry of a group's log that no crash can take any more. None: there is none.
+    pub fn durable_entry(&self, group: RaftGroupId, index: LogIndex) -> Option<LogEntry> {
+        self.lock().durable.entry(group, index)
+    }
+
+    /// The entry of a group's log as the process that uses the disk reads it.
+    pub fn live_entry(&self, group: RaftGroupId, index: LogIndex) -> Option<LogEntry> {
+        self.lock().live.entry(group, index)
+    }
+
+    /// Up to where a group's log is purged, and no crash can undo that.
+    pub fn durable_purged(&self, group: RaftGroupId) -> Option<EntryPosition> {
+        let disk = self.lock();
+        let value = disk.durable.families.get(&Family::State)?.get(&keys::purged(group))?.clone();
+        Some(formats::read_position(value).expect("written by this program"))
     }
 
     /// Commits that a crash might lose now, one that is under way among them.
@@ -339,7 +411,8 @@ impl Kv for SimKv {
             if hangs {
                 std::future::pending::<()>().await;
             }
-            self.take_time(if sync { SYNC_US_MAX } else { QUICK_US_MAX }).await;
+            let us_max = if sync { self.disk.lock().sync_us_max() } else { QUICK_US_MAX };
+            self.take_time(us_max).await;
             while self.alive()?.has(SimFault::StallsCommits) {
                 tokio::time::sleep(STALL_STEP).await;
             }

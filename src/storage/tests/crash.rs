@@ -1,7 +1,7 @@
 //! Random work on a simulated disk, and what is left of it after a crash at any moment.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -12,7 +12,10 @@ use futures_util::poll;
 use super::bed::{Failures, G, R, at, entries, open, open_with, paused, saved};
 use crate::{
     seam::Rng,
-    storage::{Family, Kv, ReplicaLog, SimDisk, SimFault, Store, StoreFailed, StoreOptions, formats, keys},
+    storage::{
+        CrashTail, Family, Kv, ReplicaLog, SimDisk, SimFault, Store, StoreFailed, StoreOptions, WriteBatch, formats,
+        keys,
+    },
     types::{EntryPosition, LogIndex, Offset, RaftGroupId, Term, WallMs},
 };
 
@@ -210,6 +213,40 @@ fn what_was_completed_survives_a_crash_at_any_moment() {
 fn a_disk_that_syncs_nothing_is_found_out() {
     let found = (0..20).filter(|seed| !paused(crash(*seed, Some(SimFault::SyncsNothing))).is_empty()).count();
     assert!(found > 10, "only {found} of 20 seeds found it");
+}
+
+/// What a crash leaves of commits that were not synced: all, none, or the first few; and what was kept once may still be
+/// lost by a later power cut.
+#[tokio::test(start_paused = true)]
+async fn a_crash_leaves_as_much_as_its_tail_says() {
+    let left = |tail: CrashTail, seed: u64| async move {
+        let disk = SimDisk::new(1);
+        let kv = disk.open();
+        for key in [&b"a"[..], b"b", b"c"] {
+            let mut batch = WriteBatch::default();
+            batch.put(Family::State, key, Bytes::from_static(b"1"));
+            kv.commit(batch, key == b"a").await.expect("a disk without faults");
+        }
+        let lost = disk.crash_leaving(tail, seed);
+        let kv = disk.open();
+        let mut here = 0;
+        for key in [&b"a"[..], b"b", b"c"] {
+            here += usize::from(kv.get(Family::State, key).await.expect("a disk without faults").is_some());
+        }
+        (lost, here, disk)
+    };
+    let (lost, here, disk) = left(CrashTail::Kept, 1).await;
+    assert_eq!((lost, here), (0, 3));
+    assert_eq!(disk.crash_leaving(CrashTail::Dropped, 1), 2);
+    let (lost, here, _) = left(CrashTail::Dropped, 1).await;
+    assert_eq!((lost, here), (2, 1));
+    let mut kept = BTreeSet::new();
+    for seed in 0..20 {
+        let (lost, here, _) = left(CrashTail::Torn, seed).await;
+        assert_eq!(lost + here, 3, "seed {seed}");
+        kept.insert(here);
+    }
+    assert_eq!(kept, BTreeSet::from([1, 2, 3]));
 }
 
 /// SAFETY B1: `purged <= checkpoint <= applied <= last` and `saved commit <= last`, whatever prefix of
