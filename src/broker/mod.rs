@@ -17,6 +17,8 @@ mod fetch_many;
 mod find_offsets;
 pub mod groups;
 pub mod held;
+#[cfg(feature = "internals")]
+mod inspect;
 mod limits;
 mod metadata_group;
 mod node;
@@ -57,6 +59,9 @@ pub use caller::Caller;
 pub use disk::FreeBytes;
 pub use errors::{AdminError, BrokerFailed, Effect, FetchError, ProduceError};
 pub use fetch_many::OpenFetch;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub use inspect::{GroupLook, Inspector};
 pub use limits::{
     ANSWER_BYTES_PER_SECOND, ANSWER_GRACE, ANSWER_SMALL_BYTES, ANSWER_WAIT_MAX, ANSWERS_WAITING_MAX,
     COMPUTED_INLINE_BYTES, FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_PARTITIONS_MAX, FETCH_WAIT_MAX,

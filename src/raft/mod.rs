@@ -27,6 +27,8 @@ mod leaders;
 mod link;
 mod links;
 mod log_store;
+#[cfg(feature = "internals")]
+mod look;
 mod matches;
 mod member;
 mod network;
@@ -53,6 +55,8 @@ pub use contradiction::{Contradiction, Differs};
 pub use errors::{OpenError, ProposalEnd, ReadError, Refusal, TransferError};
 pub use ground::RaftSettings;
 pub use link::Trouble;
+#[cfg(feature = "internals")]
+pub use look::ReplicaLook;
 pub use node::{CallError, NodeDeps, RaftNode};
 pub use replica::{Pending, Replica};
 pub use room::{Room, RoomLevel};
