@@ -30,8 +30,24 @@ pub struct History {
     pub acked: Vec<Acked>,
     /// At the end, per partition: offset and value of every record, in the order read.
     pub read: BTreeMap<i32, Vec<(i64, u64)>>,
-    /// At the end, per partition and node: all that the node knows to be committed.
+    /// At the end, per partition and node: all that the node knows to be committed, and has not purged.
     pub logs: BTreeMap<i32, BTreeMap<u64, Vec<Logged>>>,
+    /// Per partition that was trimmed: the first offset that may be the first at the end, and the last.
+    pub trims: BTreeMap<i32, (i64, i64)>,
+}
+
+impl History {
+    /// What of it is about one partition.
+    pub fn only(&self, partition: i32) -> History {
+        let of = |of: &(&i32, &Vec<(i64, u64)>)| *of.0 == partition;
+        History {
+            sent: self.sent.iter().copied().filter(|(of, _)| *of == partition).collect(),
+            acked: self.acked.iter().copied().filter(|acked| acked.partition == partition).collect(),
+            read: self.read.iter().filter(of).map(|(of, read)| (*of, read.clone())).collect(),
+            logs: self.logs.get(&partition).map(|logs| (partition, logs.clone())).into_iter().collect(),
+            trims: self.trims.get(&partition).map(|trims| (partition, *trims)).into_iter().collect(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +74,12 @@ pub enum Anomaly {
         partition: i32,
         value: u64,
     },
+    /// The log begins where no trim could have let it begin.
+    WrongStart {
+        partition: i32,
+        found: i64,
+        trimmed: (i64, i64),
+    },
     /// One node's committed log lacks an acknowledged entry, or is not there at all.
     Behind {
         partition: i32,
@@ -82,7 +104,13 @@ pub fn check(history: &History, nodes: &[u64]) -> Vec<Anomaly> {
     let mut found = vec![];
     let mut places: BTreeMap<(i32, u64), Vec<i64>> = BTreeMap::new();
     for (&partition, records) in &history.read {
-        for (expected, &(offset, _)) in (0..).zip(records) {
+        let trimmed = history.trims.get(&partition).copied().unwrap_or_default();
+        // Of an empty log nobody says where it begins.
+        let start = records.first().map_or(trimmed.1, |(offset, _)| *offset);
+        if !(trimmed.0..=trimmed.1).contains(&start) {
+            found.push(Anomaly::WrongStart { partition, found: start, trimmed });
+        }
+        for (expected, &(offset, _)) in (start.min(trimmed.1)..).zip(records) {
             if offset != expected {
                 found.push(Anomaly::NotDense { partition, expected, found: offset });
                 break;
@@ -101,7 +129,14 @@ pub fn check(history: &History, nodes: &[u64]) -> Vec<Anomaly> {
         }
     }
     for &acked in &history.acked {
+        let records = history.read.get(&acked.partition).map(Vec::as_slice).unwrap_or_default();
+        let start = match (records.first(), history.trims.get(&acked.partition)) {
+            (Some((start, _)), Some((_, last))) => *start.min(last),
+            (None, Some((_, last))) => *last,
+            (_, None) => 0,
+        };
         match places.get(&(acked.partition, acked.value)) {
+            None if acked.offset < start => {}
             None => found.push(Anomaly::Lost(acked)),
             Some(offsets) if !offsets.contains(&acked.offset) => {
                 found.push(Anomaly::Moved { acked, found: offsets[0] });
@@ -133,7 +168,11 @@ fn check_logs(
     }
     let Some((first, rest)) = nodes.split_first() else { return };
     for node in rest {
-        let differ = of(first).iter().zip(of(node)).find(|(a, b)| a != b);
+        // What one of them has purged cannot be compared.
+        let start = |node| of(node).first().map_or(0, |entry: &Logged| entry.index);
+        let from = start(first).max(start(node));
+        let rest_of = |node| of(node).iter().filter(move |entry| entry.index >= from);
+        let differ = rest_of(first).zip(rest_of(node)).find(|(a, b)| a != b);
         if let Some((entry, _)) = differ {
             found.push(Anomaly::LogsDiffer { partition, nodes: (*first, *node), index: entry.index });
         }
@@ -149,10 +188,36 @@ pub fn rejects_planted_histories() {
         acked: vec![acked(10, 0), acked(12, 2)],
         read: [(0, vec![(0, 10), (1, 11), (2, 12)])].into(),
         logs: [(0, NODES.iter().map(|node| (*node, log.clone())).collect())].into(),
+        trims: BTreeMap::new(),
     };
     assert_eq!(check(&right, &NODES), []);
     planted_reads(&right);
     planted_logs(&right);
+    planted_trims(&right);
+}
+
+/// Trimmed before 1 for certain, and maybe before 2.
+fn planted_trims(right: &History) {
+    let trimmed = History { trims: [(0, (1, 2))].into(), ..right.clone() };
+    let read = |records: &[(i64, u64)]| History { read: [(0, records.to_vec())].into(), ..trimmed.clone() };
+    for begins in [&[(1, 11), (2, 12)][..], &[(2, 12)]] {
+        assert_eq!(check(&read(begins), &NODES), []);
+    }
+    let rejects = |what: &str, records: &[(i64, u64)], wanted: fn(&Anomaly) -> bool| {
+        let found = check(&read(records), &NODES);
+        assert!(found.iter().any(wanted), "{what}: {found:?}");
+    };
+    let untrimmed = [(0, 10), (1, 11), (2, 12)];
+    rejects("a trim undone", &untrimmed, |found| matches!(found, Anomaly::WrongStart { found: 0, .. }));
+    rejects("the rest lost", &[], |found| matches!(found, Anomaly::Lost(acked) if acked.value == 12));
+    rejects("lost after the start", &[(1, 11)], |found| matches!(found, Anomaly::Lost(acked) if acked.value == 12));
+    rejects("a gap", &[(1, 11), (3, 12)], |found| matches!(found, Anomaly::NotDense { expected: 2, .. }));
+    let mut purged = trimmed.clone();
+    purged.logs.get_mut(&0).expect("it has logs").get_mut(&2).expect("it has a log").drain(..2);
+    assert_eq!(check(&History { read: [(0, vec![(2, 12)])].into(), ..purged.clone() }, &NODES), []);
+    purged.logs.get_mut(&0).expect("it has logs").get_mut(&2).expect("it has a log")[0].term = 9;
+    let found = check(&purged, &NODES);
+    assert!(found.iter().any(|found| matches!(found, Anomaly::LogsDiffer { index: 2, .. })), "{found:?}");
 }
 
 const NODES: [u64; 3] = [1, 2, 3];

@@ -8,24 +8,24 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use flotilla::{
-    broker::{Broker, BrokerDeps, BrokerFailed, BrokerSettings, GroupSettings},
+    broker::{Broker, BrokerDeps, BrokerFailed, BrokerSettings, GroupSettings, Inspector},
     config::Peer,
     formats::FEATURE_LEVEL,
     metrics::Metrics,
     seam::{Net, Rng},
-    storage::{SimDisk, Store, StoreOptions, WriterProbe},
+    storage::{SimDisk, Store, StoreFailed, StoreOptions, WriterProbe},
     types::BrokerId,
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::world::{SimNet, SimTime, Trace, TracedKv};
+use crate::world::{NodeClock, SimNet, SimTime, Trace, TracedKv};
 
 pub const NODES: u64 = 3;
 
@@ -61,13 +61,74 @@ impl Face {
 /// What of a node outlives its crashes.
 pub struct Node {
     pub id: u64,
+    /// Nodes of the cluster.
+    pub of: u64,
     pub disk: SimDisk,
     pub face: Face,
     pub time: SimTime,
+    pub clock: NodeClock,
     pub trace: Trace,
     pub seed: u64,
     /// Processes started so far: no two of them draw the same numbers.
     pub started: AtomicU64,
+    /// Why the process must exit, as its store or its broker said.
+    pub exits: Arc<Mutex<Option<Exit>>>,
+    inspector: RefCell<Option<Inspector>>,
+}
+
+/// Why a process ends by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// A write failed: production exits at once, and is started again.
+    Store(String),
+    /// The broker never goes on, and says that data was lost.
+    ForGood(String),
+}
+
+impl Node {
+    pub fn new(id: u64, of: u64, rng: &Rng, time: &SimTime, trace: &Trace) -> Node {
+        Node {
+            id,
+            of,
+            disk: SimDisk::new(rng.u64()),
+            face: Face::default(),
+            time: time.clone(),
+            clock: NodeClock::new(time),
+            trace: trace.clone(),
+            seed: rng.u64(),
+            started: AtomicU64::default(),
+            exits: Arc::default(),
+            inspector: RefCell::default(),
+        }
+    }
+
+    /// Looks into the broker that runs here. None: none does.
+    pub fn inspector(&self) -> Option<Inspector> {
+        self.inspector.borrow().clone()
+    }
+
+    /// Nothing reaches the process any more, and nobody looks into it.
+    pub fn forget_process(&self) {
+        self.face.0.replace(None);
+        self.inspector.replace(None);
+        self.exits.lock().expect("no holder panics").take();
+    }
+
+    pub fn exit(&self) -> Option<Exit> {
+        self.exits.lock().expect("no holder panics").clone()
+    }
+}
+
+/// For simulations in which no disk fails.
+///
+/// # Panics
+/// If a store has failed.
+pub fn no_store_fails(nodes: &[Rc<Node>]) {
+    for node in nodes {
+        if let Some(Exit::Store(why)) = node.exit() {
+            panic!("store of broker {}: {why}", node.id);
+        }
+    }
 }
 
 pub fn name(id: u64) -> String {
@@ -78,10 +139,10 @@ fn peer_address(id: u64) -> String {
     format!("{}:7071", name(id))
 }
 
-fn settings(id: u64) -> BrokerSettings {
+fn settings(id: u64, nodes: u64) -> BrokerSettings {
     BrokerSettings {
         broker: BrokerId(id),
-        peers: (1..=NODES).map(|id| Peer { id: BrokerId(id), address: peer_address(id) }).collect(),
+        peers: (1..=nodes).map(|id| Peer { id: BrokerId(id), address: peer_address(id) }).collect(),
         single: false,
         peer_override: BTreeMap::new(),
         client_address: format!("{}:7070", name(id)),
@@ -106,18 +167,30 @@ fn settings(id: u64) -> BrokerSettings {
 
 /// One life of a node: from its start until it is crashed.
 pub async fn live(node: Rc<Node>) -> turmoil::Result {
+    let ended = run(Rc::clone(&node)).await;
+    match (ended, node.exit()) {
+        // It exits by itself, which the simulation does for it at the end of this step.
+        (Err(_), Some(Exit::Store(_))) => std::future::pending().await,
+        (ended, _) => ended,
+    }
+}
+
+async fn run(node: Rc<Node>) -> turmoil::Result {
     let id = node.id;
     let life = node.started.fetch_add(1, Ordering::Relaxed);
     node.trace.note(&name(id), format_args!("starts, life {life}"));
     let kv = Arc::new(TracedKv { kv: node.disk.open(), node: name(id), trace: node.trace.clone() });
-    let on_failure = Arc::new(move |error: &_| panic!("store of broker {id}: {error:?}"));
+    let exits = Arc::clone(&node.exits);
+    let on_failure = Arc::new(move |error: &StoreFailed| {
+        exits.lock().expect("no holder panics").get_or_insert(Exit::Store(error.to_string()));
+    });
     let store = Store::open(kv, StoreOptions::default(), WriterProbe::default(), on_failure).await?;
     let deps = BrokerDeps {
-        settings: settings(id),
+        settings: settings(id, node.of),
         store,
         net: Arc::new(SimNet),
         peer_listener: SimNet.bind(&peer_address(id)).await?,
-        clock: Arc::new(node.time.clone()),
+        clock: Arc::new(node.clock.clone()),
         rng: Arc::new(Rng::seeded(node.seed.wrapping_add(life << 32))),
         metrics: Metrics::new(),
         free_bytes: Arc::new(|| Some(1 << 40)),
@@ -125,6 +198,7 @@ pub async fn live(node: Rc<Node>) -> turmoil::Result {
     let broker = Broker::start(deps).await?;
     let (jobs, mut waiting) = mpsc::channel::<Job>(JOBS_MAX);
     node.face.0.replace(Some(jobs));
+    node.inspector.replace(Some(broker.inspector()));
     loop {
         tokio::select! {
             biased;
@@ -132,6 +206,7 @@ pub async fn live(node: Rc<Node>) -> turmoil::Result {
                 // Data was lost: with a planted fault rightly, and else the error that it logs fails the run.
                 BrokerFailed::SetBack { .. } | BrokerFailed::Contradicted { .. } => {
                     node.trace.note(&name(id), format_args!("stops for good: {failed}"));
+                    node.exits.lock().expect("no holder panics").get_or_insert(Exit::ForGood(failed.to_string()));
                     return Ok(());
                 }
                 failed => return Err(format!("broker {id}: {failed}").into()),

@@ -86,7 +86,7 @@ pub fn run(options: &Options) -> Outcome {
     let trace = Trace::new(time.clone(), options.prints);
     trace.subscribe();
     let rng = Rc::new(Rng::seeded(options.seed));
-    let nodes: Vec<Rc<Node>> = (1..=NODES).map(|id| Rc::new(new_node(id, &rng, &time, &trace))).collect();
+    let nodes: Vec<Rc<Node>> = (1..=NODES).map(|id| Rc::new(Node::new(id, NODES, &rng, &time, &trace))).collect();
     let known = Rc::new(RefCell::new(Known::default()));
     let mut sim = simulation(&rng, &nodes);
     let (nodes_of_load, known_of_load) = (nodes.clone(), Rc::clone(&known));
@@ -95,6 +95,7 @@ pub fn run(options: &Options) -> Outcome {
     let mut faults = Faults::new(options, rng, nodes.clone());
     loop {
         time.advance(TICK_MS);
+        node::no_store_fails(&nodes);
         match sim.step() {
             Ok(true) => break,
             Ok(false) => faults.tick(&mut sim, &known.borrow(), time.now_ms()),
@@ -123,18 +124,6 @@ pub fn simulation<'a>(rng: &Rng, nodes: &[Rc<Node>]) -> Sim<'a> {
         sim.host(node::name(node.id), move || node::live(Rc::clone(&node)));
     }
     sim
-}
-
-pub fn new_node(id: u64, rng: &Rng, time: &SimTime, trace: &Trace) -> Node {
-    Node {
-        id,
-        disk: SimDisk::new(rng.u64()),
-        face: Default::default(),
-        time: time.clone(),
-        trace: trace.clone(),
-        seed: rng.u64(),
-        started: Default::default(),
-    }
 }
 
 fn judge(known: &Known, crashed: Crashed, trace: &Trace, simulated_ms: u64) -> Outcome {

@@ -27,8 +27,8 @@ use tokio::time::{Instant, sleep};
 use crate::{
     checker::check,
     load::{Known, Load, Phase, TOPIC, one_record, until},
-    node::{NODES, Node},
-    seed::{Options, TICK_MS, committed_logs, new_node, simulation},
+    node::{self, NODES, Node},
+    seed::{Options, TICK_MS, committed_logs, simulation},
     world::{SimTime, Trace},
 };
 
@@ -85,7 +85,7 @@ pub fn run(options: &Options) -> Outcome {
     let trace = Trace::new(time.clone(), options.prints);
     trace.subscribe();
     let rng = Rc::new(Rng::seeded(options.seed));
-    let nodes: Vec<Rc<Node>> = (1..=NODES).map(|id| Rc::new(new_node(id, &rng, &time, &trace))).collect();
+    let nodes: Vec<Rc<Node>> = (1..=NODES).map(|id| Rc::new(Node::new(id, NODES, &rng, &time, &trace))).collect();
     let known = Rc::new(RefCell::new(Known::default()));
     let mut sim = simulation(&rng, &nodes);
     let partitions = i32::try_from(knob("STALL_PARTITIONS", PARTITIONS)).expect("not as many as that");
@@ -96,6 +96,7 @@ pub fn run(options: &Options) -> Outcome {
     sim.client("load", Rc::clone(&run).stall());
     loop {
         time.advance(TICK_MS);
+        node::no_store_fails(&nodes);
         match sim.step() {
             Ok(true) => break,
             Ok(false) => {}

@@ -7,18 +7,19 @@
 
 use std::{
     fmt::{self, Write},
+    hash::{DefaultHasher, Hash, Hasher},
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
 use bytes::Bytes;
 use flotilla::{
     seam::{Clock, Listener, Net, NetFuture, Stream},
-    storage::{Family, KeyRange, Kv, KvFuture, ScanLimit, SimKv, WriteBatch},
+    storage::{Family, KeyRange, Kv, KvFuture, ScanLimit, SimKv, WriteBatch, WriteOp},
     types::WallMs,
 };
 use tracing::{
@@ -54,6 +55,29 @@ impl SimTime {
 impl Clock for SimTime {
     fn wall(&self) -> WallMs {
         WallMs(EPOCH_MS + self.now_ms() as i64)
+    }
+}
+
+/// One node's clock: the simulation's, and wrong by what a fault says.
+#[derive(Clone, Debug, Default)]
+pub struct NodeClock {
+    pub time: SimTime,
+    wrong_ms: Arc<AtomicI64>,
+}
+
+impl NodeClock {
+    pub fn new(time: &SimTime) -> NodeClock {
+        NodeClock { time: time.clone(), wrong_ms: Arc::default() }
+    }
+
+    pub fn set_wrong_by(&self, ms: i64) {
+        self.wrong_ms.store(ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for NodeClock {
+    fn wall(&self) -> WallMs {
+        WallMs(self.time.wall().0 + self.wrong_ms.load(Ordering::Relaxed))
     }
 }
 
@@ -116,7 +140,7 @@ impl Kv for TracedKv {
     }
 
     fn commit(&self, batch: WriteBatch, sync: bool) -> KvFuture<'_, ()> {
-        let digest = fnv(FNV_START, format!("{:?}", batch.ops).as_bytes());
+        let digest = digest(&batch);
         self.trace.note(&self.node, format_args!("commit of {} sync {sync} {digest:016x}", batch.ops.len()));
         self.kv.commit(batch, sync)
     }
@@ -128,6 +152,20 @@ impl Kv for TracedKv {
     fn condemn(&self, why: &str) {
         self.kv.condemn(why);
     }
+}
+
+/// Of all that a batch does, in order.
+fn digest(batch: &WriteBatch) -> u64 {
+    // Its keys are constants: the same in every process.
+    let mut hasher = DefaultHasher::new();
+    for op in &batch.ops {
+        match op {
+            WriteOp::Put { family, key, value } => (0, *family as u8, key, &value[..]).hash(&mut hasher),
+            WriteOp::Delete { family, key } => (1, *family as u8, key).hash(&mut hasher),
+            WriteOp::DeleteRange { family, range } => (2, *family as u8, &range.from, &range.to).hash(&mut hasher),
+        }
+    }
+    hasher.finish()
 }
 
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
@@ -175,6 +213,14 @@ impl Trace {
 
     pub fn errors(&self) -> Vec<String> {
         self.lock().errors.clone()
+    }
+
+    /// Takes back errors of one node, all but the first `since` ones of all nodes.
+    pub fn forgive(&self, who: &str, since: usize) {
+        let mut noted = self.lock();
+        let since = since.min(noted.errors.len());
+        let later = noted.errors.split_off(since);
+        noted.errors.extend(later.into_iter().filter(|error| !error.starts_with(&format!("{who} "))));
     }
 
     /// From now on the trace takes what this process's nodes log. Once per process.
