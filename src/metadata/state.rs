@@ -384,7 +384,11 @@ impl Metadata {
         if topic.name != *name {
             return Err(format!("topic {:?} is stored under {name:?}", topic.name));
         }
-        TopicConfig::parse(&topic.configs, topic.replication_factor).map_err(|e| e.to_string())?;
+        let factor = topic.replication_factor;
+        if !(1..=limits::REPLICATION_FACTOR_MAX).contains(&factor) {
+            return Err(format!("topic {name:?} has the impossible replication factor {factor}"));
+        }
+        TopicConfig::parse(&topic.configs, factor).map_err(|e| e.to_string())?;
         if topic.partitions.is_empty() {
             return Err(format!("topic {name:?} has no partitions"));
         }

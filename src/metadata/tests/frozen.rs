@@ -172,7 +172,7 @@ fn a_state_that_breaks_an_invariant_is_refused() {
     fn t(state: &mut Metadata) -> &mut Topic {
         state.topics.get_mut("t").expect("it was created")
     }
-    let breaks: [(&str, Break); 10] = [
+    let breaks: [(&str, Break); 12] = [
         ("group 2 is there twice", |s| t(s).partitions[1].group = RaftGroupId(2)),
         ("impossible partition", |s| t(s).partitions[1].group = RaftGroupId(0)),
         ("both alive and deleted", |s| t(s).partitions[1].group = RaftGroupId(1)),
@@ -182,6 +182,9 @@ fn a_state_that_breaks_an_invariant_is_refused() {
         ("next ids went back", |s| s.next_producer_id = ProducerId(-1)),
         ("no partitions", |s| t(s).partitions.clear()),
         ("is stored under", |s| t(s).name = "u".to_string()),
+        // Seen once: the next partition that was added asked for so many brokers.
+        ("replication factor -1", |s| t(s).replication_factor = -1),
+        ("replication factor 16", |s| t(s).replication_factor = 16),
         ("topic config", |s| drop(t(s).configs.insert("no".to_string(), "no".to_string()))),
     ];
     for (expected, break_it) in breaks {
