@@ -7,6 +7,10 @@ use clap::Args;
 use super::{contexts, exit::Failure, units};
 use crate::client::{Admin, Cluster, World};
 
+/// Commands to which flags of clients mean nothing: a broker dials its peers, and a program of its own has its own.
+/// Alone, before clap hands these flags down, they do not have them.
+pub const WITHOUT_GLOBALS: &[&str] = &["server", "chaos"];
+
 #[derive(Args, Clone, Debug)]
 pub struct Global {
     /// Client addresses of some brokers; without it, the current context's.

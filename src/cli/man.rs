@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io, path::Path};
 
-use super::{exit::Failure, files::write_whole};
+use super::{exit::Failure, files::write_whole, global::WITHOUT_GLOBALS};
 
 /// The text of each page by the name of its file.
 type Pages = BTreeMap<String, Vec<u8>>;
@@ -15,12 +15,19 @@ pub fn write_all(command: clap::Command, directory: &Path) -> Result<(), Failure
 
 fn pages(command: clap::Command) -> io::Result<Pages> {
     let mut command = command.disable_help_subcommand(true);
-    // Taken out before clap hands the flags of clients down: a broker has no use for them.
-    let server = command.find_subcommand("server").cloned().expect("there is such a command");
+    // Taken out before clap hands the flags of clients down.
+    let alone: Vec<clap::Command> = WITHOUT_GLOBALS
+        .iter()
+        .map(|name| command.find_subcommand(name).cloned().expect("there is such a command"))
+        .map(|alone| {
+            let name = alone.get_name().to_string();
+            alone.display_name(format!("flotilla-{name}")).bin_name(format!("flotilla {name}"))
+        })
+        .collect();
     command.build();
     let mut pages = Pages::new();
     add(&command, &mut pages)?;
-    add(&server.display_name("flotilla-server").bin_name("flotilla server"), &mut pages)?;
+    alone.iter().try_for_each(|command| add(command, &mut pages))?;
     Ok(pages)
 }
 
@@ -49,6 +56,8 @@ mod tests {
         assert!(text("flotilla-group-seek.1").contains("dry"), "{}", text("flotilla-group-seek.1"));
         let server = text("flotilla-server.1");
         assert!(server.contains("data\\-dir") && !server.contains("\\-\\-brokers"), "{server}");
+        let chaos = text("flotilla-chaos.1");
+        assert!(chaos.contains("flotilla chaos \\-\\-help") && !chaos.contains("\\-\\-brokers"), "{chaos}");
         assert!(!pages.contains_key("flotilla-man.1") && !pages.contains_key("flotilla-help.1"), "{:?}", pages.keys());
         assert!(pages.len() > 25, "{:?}", pages.keys());
     }

@@ -14,6 +14,7 @@ mod contexts;
 mod crash;
 mod dump_log;
 mod exit;
+mod external;
 mod files;
 mod format;
 #[cfg(test)]
@@ -38,7 +39,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Failure;
 
-use global::Global;
+use global::{Global, WITHOUT_GLOBALS};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -92,6 +93,13 @@ enum Command {
     Bench(bench::BenchCommand),
     /// Print a replica's committed log from a stopped broker's directory.
     DumpLog(dump_log::DumpLogArgs),
+    /// Break a cluster of its own on purpose, and check that nothing acknowledged is lost.
+    #[command(after_help = external::EXAMPLES, disable_help_flag = true)]
+    Chaos {
+        /// For flotilla-chaos.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<std::ffi::OsString>,
+    },
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  source <(flotilla completion bash)")]
     Completion {
@@ -109,6 +117,9 @@ enum Command {
 /// Runs the process's command line.
 pub fn main() -> ExitCode {
     crash::end_with_a_sentence();
+    if let Some((command, args)) = external::asked_for(std::env::args_os()) {
+        return external::become_program(command, &args).report();
+    }
     let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
         // A broker brings its own runtime; everything else lives on one thread.
@@ -121,6 +132,7 @@ pub fn main() -> ExitCode {
         Command::Man { directory } => man::write_all(command(), &directory),
         Command::Context(command) => context::run(command, &cli.global),
         Command::DumpLog(args) => dump_log::run(args),
+        Command::Chaos { .. } => Err(external::no_flags_before("chaos")),
         command => client_runtime(cli.global, command),
     };
     match result {
@@ -131,10 +143,12 @@ pub fn main() -> ExitCode {
 
 /// Returns the command line as users meet it.
 fn command() -> clap::Command {
-    // Alone it has no flags of clients: a broker dials its peers, and nothing else.
-    let server = Cli::command().find_subcommand("server").cloned().expect("there is such a command");
-    let help = server.bin_name("flotilla server").render_long_help();
-    without_empty_variables(Cli::command()).mut_subcommand("server", |server| server.override_help(help))
+    let command = without_empty_variables(Cli::command());
+    WITHOUT_GLOBALS.iter().fold(command, |command, name| {
+        let alone = Cli::command().find_subcommand(name).cloned().expect("there is such a command");
+        let help = alone.bin_name(format!("flotilla {name}")).render_long_help();
+        command.mut_subcommand(name, |subcommand| subcommand.override_help(help))
+    })
 }
 
 /// A variable that is set to nothing counts as not set: that is how it is put away in a script.
@@ -171,6 +185,7 @@ async fn run(global: Global, command: Command) -> Result<(), Failure> {
         | Command::Completion { .. }
         | Command::Man { .. }
         | Command::Context(_)
+        | Command::Chaos { .. }
         | Command::DumpLog(_) => {
             unreachable!("run without a client")
         }
@@ -196,6 +211,14 @@ mod tests {
             assert!(help.contains("74 its disk failed"), "{help}");
             assert!(!help.contains("--brokers") && !help.contains("--timeout"), "{help}");
         }
+    }
+
+    #[test]
+    fn a_program_of_its_own_is_listed_with_how_to_ask_it() {
+        let help = |line: &str| command().try_get_matches_from(line.split(' ')).expect_err("help").to_string();
+        assert!(help("flotilla --help").contains("  chaos       Break a cluster"), "{}", help("flotilla --help"));
+        let own = help("flotilla help chaos");
+        assert!(own.contains("`flotilla chaos --help` asks it") && !own.contains("--brokers"), "{own}");
     }
 
     /// The variable can only be set for another process: this test runs itself.
