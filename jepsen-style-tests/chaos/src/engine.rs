@@ -286,6 +286,11 @@ impl Live {
             unavailable: plan.unavailable.clone(),
             recoveries: verdict::recoveries(&self.tally, &stretches),
             calm: calm.clone(),
+            one_hit: stretches
+                .iter()
+                .filter(|stretch| stretch.spares_majority())
+                .map(|stretch| Span { from: stretch.from, to: stretch.to })
+                .collect(),
         };
         run.write(&plan.dir).map_err(ChaosError::file("cannot write run.json in", &plan.dir))?;
         let meta = self.meta(plan);

@@ -1,23 +1,27 @@
 //! The command line: see `flotilla-chaos --help`.
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, path::Path, process::ExitCode};
 
 use clap::Parser;
 use flotilla_chaos::{
     engine::{self, Done, Plan},
     error::ChaosError,
     fault::Fault,
-    options::Options,
+    options::{Command, Options},
     probe::Machine,
-    progress,
+    progress, report,
     workload::Workload,
 };
+use logcheck::{report::Verdict, show};
 
 /// After the second Ctrl-C nothing is waited for.
 const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Some(Command::Report { dir }) = &options.command {
+        return report_again(dir);
+    }
     if options.list {
         return list(&options);
     }
@@ -72,6 +76,23 @@ async fn interrupted() {
 /// Prints to standard output; who closed it does not want to know.
 fn say(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+fn report_again(dir: &Path) -> ExitCode {
+    match report::check_and_write(dir) {
+        Ok((checked, path)) => {
+            say(&format!("{}\nreport    {}\n", show::verdict(&checked), path.display()));
+            ExitCode::from(match checked.verdict {
+                Verdict::Valid => 0,
+                Verdict::Invalid => 10,
+                Verdict::Unknown => 11,
+            })
+        }
+        Err(error) => {
+            eprintln!("flotilla-chaos: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn list(options: &Options) -> ExitCode {

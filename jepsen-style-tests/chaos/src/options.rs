@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use crate::{error::ChaosError, fault::Fault, workload::Workload};
 
@@ -15,8 +15,10 @@ use crate::{error::ChaosError, fault::Fault, workload::Workload};
 /// Exit codes: 0 valid, 10 invalid (a promise was broken), 11 unknown (nothing wrong was seen, but the run proves too
 /// little), 2 the command line makes no sense, 1 it could not be run, 130 ended by Ctrl-C.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "flotilla-chaos", version)]
+#[command(name = "flotilla-chaos", version, args_conflicts_with_subcommands = true)]
 pub struct Options {
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// For how long faults are injected; starting, the final reads and the check take about another minute.
     #[arg(long, default_value_t = 5, value_name = "N")]
     pub minutes: u64,
@@ -53,6 +55,13 @@ pub struct Options {
     /// List faults and workloads, with what is not available here and why, and end.
     #[arg(long)]
     pub list: bool,
+}
+
+/// What else can be done than a run.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Check a run again, and make its report again, from the files in its directory.
+    Report { dir: PathBuf },
 }
 
 const SECONDS_MIN: u64 = 20;
@@ -144,6 +153,19 @@ mod tests {
         assert_eq!(again.command(), options.command());
         assert_eq!(again.kinds().expect("they exist"), [Fault::Kill, Fault::KillAll]);
         assert_eq!(again.span_seconds().expect("in range"), 60);
+    }
+
+    #[test]
+    fn a_report_is_made_again_from_a_directory_and_nothing_else() {
+        let Some(Command::Report { dir }) = parse("report chaos-1-2").command else { panic!("no report") };
+        assert_eq!(dir, PathBuf::from("chaos-1-2"));
+        assert!(parse("--seed 2").command.is_none());
+        for words in ["report", "report a b", "--seed 2 report a", "reports a"] {
+            assert!(
+                Options::try_parse_from(["flotilla-chaos"].into_iter().chain(words.split(' '))).is_err(),
+                "{words}"
+            );
+        }
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub struct Run {
     pub recoveries: Vec<Recovery>,
     /// Stretches of the main phase without any fault, settling apart.
     pub calm: Vec<Span>,
+    /// Stretches with faults that left a majority alone; if a run does not say, a report goes by whom they hit.
+    #[serde(default)]
+    pub one_hit: Vec<Span>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

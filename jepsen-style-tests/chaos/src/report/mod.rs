@@ -87,7 +87,9 @@ fn draw(dir: &Path, verdict: &Report) -> Result<String, ReportError> {
     let last = (verdict.summary.seconds.max(0.0) * 1e9) as u64;
     let faults = Faults::of(&nemesis, recoveries, main.to.min(last));
     let calm = run.as_ref().map_or(vec![], |run| run.calm.clone());
-    let measured = measure::measure(dir, &Plan { main, calm, one_node: faults.of_one_node(main) })?;
+    let one_node = run.as_ref().map(|run| run.one_hit.clone()).filter(|spans| !spans.is_empty());
+    let one_node = one_node.unwrap_or_else(|| faults.of_one_node(main));
+    let measured = measure::measure(dir, &Plan { main, calm, one_node })?;
     let axis = Axis(Span { from: main.from, to: main.to.min(last).max(main.from) });
     let anomalies = shown(dir, verdict, &meta)?;
     let parts = Parts {
