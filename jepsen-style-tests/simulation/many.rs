@@ -90,7 +90,8 @@ impl Sum {
             _ => {
                 println!("{}", report(args, output));
                 println!("test seed_{seed} ... FAILED");
-                println!("repeat: cargo test --locked --test simulation -- {} --trace", args.join(" "));
+                let features = if cfg!(feature = "seeded-bugs") { "--features seeded-bugs " } else { "" };
+                println!("repeat: cargo test --locked {features}--test simulation -- {} --trace", args.join(" "));
                 self.failed.insert(seed, first("wrong: ").unwrap_or_else(|| output.status.to_string()));
             }
         }

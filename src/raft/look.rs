@@ -20,6 +20,8 @@ pub struct ReplicaLook {
     /// The Raft core leads.
     pub leads: bool,
     pub last: Option<LogIndex>,
+    /// Known to be committed. The core says so in its metrics, and in the log before it has anything applied; which of
+    /// the two a moment between steps finds first is chance.
     pub committed: Option<EntryPosition>,
     pub applied: Option<EntryPosition>,
     pub purged: Option<EntryPosition>,
@@ -37,7 +39,7 @@ impl<S: Replicated> Replica<S> {
             vote: (Term(term), voted_for, is_elected),
             leads: metrics.state == ServerState::Leader,
             last: metrics.last_log_index.map(LogIndex),
-            committed: metrics.local_committed.as_ref().map(position),
+            committed: metrics.local_committed.as_ref().map(position).max(self.0.log.committed()),
             applied: metrics.last_applied.as_ref().map(position),
             purged: metrics.purged.as_ref().map(position),
             state_next: self.state_next(),

@@ -55,11 +55,11 @@ impl Load {
             if known.places.values().any(|place| place.id == topic.id && place.partition == number) {
                 continue;
             }
-            let key = if topic.name == TOPIC { number } else { 1_000 + known.places.len() as i32 };
+            let key = if topic.name == TOPIC { number } else { 1_000 + known.passed };
             let (topic, id, group) = (topic.name.clone(), topic.id, partition.raft_group);
+            known.passed += 1;
             known.places.insert(key, Place { key, topic, id, partition: number, group });
         }
-        known.alive.insert(topic.id);
         known.places.values().filter(|place| place.id == topic.id).cloned().collect()
     }
 
@@ -93,18 +93,18 @@ impl Load {
                 break;
             }
         }
-        self.known.borrow_mut().alive.remove(&topic.id);
+        self.known.borrow_mut().unwanted.insert(topic.id);
         let request = DeleteTopicRequest { name: PASSING.into(), topic_id: Some(topic.id), dry_run: false };
         let delete = |broker: Broker| async move { broker.delete_topic(&Caller::ANONYMOUS, request).await };
         let deleted = self.ask(self.any_node(), "deleting a topic", delete).await;
         self.note(format_args!("{PASSING} {} is deleted: {deleted:?}", topic.id));
         if matches!(deleted, Some(Ok(_))) {
+            self.count("topics deleted");
             self.forget(topic.id);
         }
     }
 
     fn forget(&self, id: TopicId) {
-        self.count("topics deleted");
         let mut known = self.known.borrow_mut();
         known.deleted.insert(id);
         let gone: BTreeSet<i32> = known.places.values().filter(|place| place.id == id).map(|place| place.key).collect();
@@ -127,26 +127,26 @@ impl Load {
                 Some(Ok(topic)) if self.known.borrow().deleted.contains(&topic.id) => {
                     self.wrong(format!("topic {} was deleted, and n{at} has it", topic.id));
                 }
-                Some(Ok(topic)) => drop(self.learn(&topic)),
-                Some(Err(AdminError::UnknownTopic { .. })) => self.forget_what_is_not(),
+                Some(Ok(topic)) => {
+                    self.learn(&topic);
+                    self.forget_all_but(Some(topic.id));
+                }
+                Some(Err(AdminError::UnknownTopic { .. })) => self.forget_all_but(None),
                 other => self.wrong(format!("n{at} cannot say whether topic {PASSING} exists: {other:?}")),
             }
         }
     }
 
-    /// Nothing of the passing topic is there: a deletion of unknown outcome happened, if there was one.
-    fn forget_what_is_not(&self) {
-        let alive: Vec<TopicId> = {
-            let known = self.known.borrow();
-            let passing = known.places.values().filter(|place| place.topic == PASSING).map(|place| place.id);
-            passing.filter(|id| known.alive.contains(id)).collect()
-        };
-        for id in alive {
-            self.wrong(format!("topic {id} is gone, and nobody deleted it"));
+    /// Earlier lives of the passing topic are over: a deletion of unknown outcome happened, if there was one.
+    fn forget_all_but(&self, there: Option<TopicId>) {
+        let passing = self.places().into_iter().filter(|place| place.topic == PASSING).map(|place| place.id);
+        let gone: BTreeSet<TopicId> = passing.filter(|id| Some(*id) != there).collect();
+        for id in gone {
+            if !self.known.borrow().unwanted.contains(&id) {
+                self.wrong(format!("topic {id} is gone, and nobody deleted it"));
+            }
+            self.forget(id);
         }
-        let ids: BTreeSet<TopicId> =
-            self.places().into_iter().filter(|place| place.topic == PASSING).map(|place| place.id).collect();
-        ids.into_iter().for_each(|id| self.forget(id));
     }
 
     /// DeleteRecords, up to somewhere among what was acknowledged.
@@ -192,6 +192,21 @@ impl Load {
     fn last_acked(&self, partition: i32) -> Option<i64> {
         let known = self.known.borrow();
         known.history.acked.iter().filter(|acked| acked.partition == partition).map(|acked| acked.offset).max()
+    }
+
+    /// Producer ids are given out once each, whoever is asked.
+    pub async fn draw_producer_ids(self: Rc<Self>) {
+        while self.is_running() {
+            self.pause(1_200).await;
+            let draw = |broker: Broker| async move { broker.init_producer_id(&Caller::ANONYMOUS).await };
+            let at = self.any_node();
+            let Some(Ok(drawn)) = self.ask(at, "a producer id", draw).await else { continue };
+            self.note(format_args!("n{at} gives out producer id {}", drawn.id));
+            self.count("producer ids");
+            if !self.known.borrow_mut().producer_ids.insert(drawn.id) {
+                self.wrong(format!("producer id {} was given out twice, now by n{at}", drawn.id));
+            }
+        }
     }
 
     /// Leaderships move to where nobody asked for them.

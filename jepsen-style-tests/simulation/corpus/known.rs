@@ -11,7 +11,7 @@ use std::{
 use flotilla::{
     broker::{Broker, Caller, Readiness},
     seam::Rng,
-    types::{RaftGroupId, TopicId},
+    types::{ProducerId, RaftGroupId, TopicId},
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -61,10 +61,13 @@ pub struct Known {
     pub commits: Commits,
     /// Where trims were asked to begin, by partition: the farthest that was tried, and that was acknowledged.
     pub trims: BTreeMap<i32, (i64, i64)>,
-    /// Topics that were seen, and that nobody has asked to delete.
-    pub alive: BTreeSet<TopicId>,
+    /// How many partitions were learned of: each has a number of its own.
+    pub passed: i32,
+    /// Topics that somebody asked to delete.
+    pub unwanted: BTreeSet<TopicId>,
     /// Topics whose deletion was acknowledged.
     pub deleted: BTreeSet<TopicId>,
+    pub producer_ids: BTreeSet<ProducerId>,
     /// What was seen and must not be.
     pub wrong: Vec<String>,
     /// What succeeded, for the report.

@@ -19,8 +19,9 @@ mod watch;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook},
     rc::Rc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -81,6 +82,22 @@ struct Run {
     watch: Watch,
     faults: Faults,
     wrong: Vec<String>,
+    panicked: Panicked,
+}
+
+/// The first panic of this process, and where it was: what follows it says less.
+type Panicked = Arc<Mutex<Option<String>>>;
+
+fn note_panics() -> Panicked {
+    let panicked = Panicked::default();
+    let (first, print) = (Arc::clone(&panicked), take_hook());
+    set_hook(Box::new(move |info| {
+        if let Ok(mut first) = first.lock() {
+            first.get_or_insert_with(|| info.to_string().replace('\n', " "));
+        }
+        print(info);
+    }));
+    panicked
 }
 
 /// Runs one seed. A process runs no more than one: what a library keeps per process would be another for the second.
@@ -119,6 +136,7 @@ pub fn run(options: &Options) -> Outcome {
         faults: Faults::new(&plan, options.seed, nodes.clone()),
         nodes,
         wrong: vec![],
+        panicked: note_panics(),
     };
     run.to_the_end(sim, &plan)
 }
@@ -144,8 +162,8 @@ impl Run {
     fn to_the_end(mut self, mut sim: Sim<'_>, plan: &Plan) -> Outcome {
         // A panic of a node is a finding like any other: the run ends there, and says what it was.
         let ended = catch_unwind(AssertUnwindSafe(|| while !self.step(&mut sim, plan) {}));
-        if let Err(panic) = ended {
-            let text = panic.downcast_ref::<String>().cloned().or(panic.downcast_ref::<&str>().map(|s| s.to_string()));
+        if ended.is_err() {
+            let text = self.panicked.lock().map(|mut first| first.take()).unwrap_or_default();
             self.wrong.push(format!("a panic: {}", text.unwrap_or_default()));
             // Half a step was made: what would be dropped in order is left alone.
             std::mem::forget(sim);
@@ -247,6 +265,7 @@ impl Load {
         self.begin().await;
         let mut tasks = vec![];
         tasks.push(tokio::task::spawn_local(Rc::clone(&self).read_on()));
+        tasks.push(tokio::task::spawn_local(Rc::clone(&self).draw_producer_ids()));
         for worker in 0..self.plan.workers {
             tasks.push(tokio::task::spawn_local(Rc::clone(&self).append_all(worker)));
         }
