@@ -18,6 +18,8 @@ pub enum Asked {
     Seeds(Many),
     /// Those whose names hold this.
     Cases(Option<String>),
+    /// The table of planted bugs.
+    Plants,
 }
 
 /// Many seeds of the corpus.
@@ -40,6 +42,7 @@ struct Words {
     is_stall: bool,
     crash: Option<Crash>,
     plant: Option<String>,
+    lists_plants: bool,
     filter: Option<String>,
 }
 
@@ -61,6 +64,7 @@ pub fn parse(args: &[String]) -> Result<Asked, String> {
             let more = words.plant.map(|plant| vec!["--plant".to_string(), plant]).unwrap_or_default();
             Asked::Seeds(Many { seeds, jobs: words.jobs.max(1), until_found: words.until_found, more })
         }
+        (None, None) if words.lists_plants => Asked::Plants,
         (None, None) => Asked::Cases(words.filter),
     })
 }
@@ -92,6 +96,7 @@ fn read(args: &[String]) -> Result<Words, String> {
                     other => return Err(format!("--crash {other}: leader or all")),
                 });
             }
+            "--plants" => words.lists_plants = true,
             "--plant" => words.plant = Some(value()?.clone()),
             // What cargo test passes on to every test binary.
             "--nocapture" | "--no-capture" | "--quiet" | "-q" => {}

@@ -22,6 +22,8 @@ mod corpus;
 mod load;
 mod many;
 mod node;
+#[cfg(feature = "seeded-bugs")]
+mod plants;
 mod seed;
 mod stall;
 mod world;
@@ -59,6 +61,14 @@ const CASES: &[Case] = &[
     ("planted_ack_before_sync_is_caught", catches_acks_before_sync),
     ("planted_ack_before_sync_is_caught_at_the_receipt", catches_receipts_before_sync),
     ("a_stall_of_the_disk_of_whoever_leads_everything_leaves_nothing_dead", survives_a_stall),
+    #[cfg(feature = "seeded-bugs")]
+    ("three_planted_bugs_are_found", plants::three_are_found),
+];
+
+/// Those that take so long that they run only when they are named.
+const LONG_CASES: &[Case] = &[
+    #[cfg(feature = "seeded-bugs")]
+    ("planted_bugs_are_all_found", plants::all_are_found),
 ];
 
 fn main() -> ExitCode {
@@ -69,6 +79,13 @@ fn main() -> ExitCode {
         Ok(Asked::Stall(options)) => run_stall(&options),
         Ok(Asked::Seeds(many)) => many::run(&many),
         Ok(Asked::Cases(filter)) => run_cases(filter.as_deref()),
+        #[cfg(feature = "seeded-bugs")]
+        Ok(Asked::Plants) => plants::print_table(),
+        #[cfg(not(feature = "seeded-bugs"))]
+        Ok(Asked::Plants) => {
+            eprintln!("simulation: no bugs can be planted: build with --features seeded-bugs");
+            ExitCode::from(USAGE)
+        }
         Err(what) => {
             eprintln!("simulation: {what}");
             ExitCode::from(USAGE)
@@ -123,8 +140,9 @@ fn run_stall(options: &Options) -> ExitCode {
 
 /// As libtest prints it, so that whoever counts tests counts these.
 fn run_cases(filter: Option<&str>) -> ExitCode {
-    let chosen: Vec<&Case> =
-        CASES.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter))).collect();
+    let short = CASES.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter)));
+    let long = LONG_CASES.iter().filter(|(name, _)| filter.is_some_and(|filter| name.contains(filter)));
+    let chosen: Vec<&Case> = short.chain(long).collect();
     println!("\nrunning {} tests", chosen.len());
     let began = Instant::now();
     let mut failed = 0;
@@ -133,8 +151,11 @@ fn run_cases(filter: Option<&str>) -> ExitCode {
         failed += usize::from(!passed);
         println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
     }
-    let (word, passed, out) =
-        (if failed == 0 { "ok" } else { "FAILED" }, chosen.len() - failed, CASES.len() - chosen.len());
+    let (word, passed, out) = (
+        if failed == 0 { "ok" } else { "FAILED" },
+        chosen.len() - failed,
+        CASES.len() + LONG_CASES.len() - chosen.len(),
+    );
     let took = began.elapsed().as_secs_f64();
     println!(
         "\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {out} filtered out; \

@@ -55,9 +55,14 @@ impl Inspector {
         )?
     }
 
-    /// The whole applied state of a group, as a checkpoint would hold it.
+    /// The whole applied state of a group, as a checkpoint would hold it; and behind it what a checkpoint may have
+    /// left out, which shows once a replica has begun from one.
     pub fn state(&self, group: RaftGroupId) -> Option<Bytes> {
-        self.of(group, |metadata| metadata.read(Replicated::encode), |partition| partition.read(Replicated::encode))
+        let partition = |state: &Partition| {
+            let beside = (state.log_start(), state.next_offset(), state.producer_count());
+            [&state.encode()[..], format!("{beside:?}").as_bytes()].concat().into()
+        };
+        self.of(group, |metadata| metadata.read(Replicated::encode), |of| of.read(partition))
     }
 
     /// The voters of a group, as this broker's replica of it has them.

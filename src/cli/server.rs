@@ -114,7 +114,7 @@ fn say_what_is_planted() -> Result<(), Failure> {
     #[cfg(feature = "seeded-bugs")]
     match crate::seam::plant::chosen() {
         Ok(Some(plant)) => tracing::error!(plant = plant.name(), "THIS BROKER HAS A PLANTED BUG: {}", plant.wrong()),
-        Ok(None) => tracing::warn!("this build has bugs that can be planted; none is"),
+        Ok(None) => tracing::info!("this build has bugs that can be planted; none is"),
         Err(unknown) => return Err(Failure::failed(format!("{}: {unknown}", crate::seam::plant::VARIABLE))),
     }
     Ok(())

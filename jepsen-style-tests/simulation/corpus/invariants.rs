@@ -127,6 +127,14 @@ pub enum Broken {
         committed: EntryId,
         has: Option<EntryId>,
     },
+    /// A leader answers although it has not applied what was committed before its term.
+    ReadyTooEarly {
+        group: u64,
+        node: u64,
+        term: u64,
+        committed: u64,
+        applied: Option<u64>,
+    },
     StatesDiffer {
         group: u64,
         next: u64,
@@ -181,6 +189,8 @@ struct ReplicaMemory {
     compared: u64,
     /// The last term whose leader it was seen to be.
     led: Option<u64>,
+    /// The last term in which it was seen to be ready.
+    ready: Option<u64>,
 }
 
 impl Invariants {
@@ -269,12 +279,22 @@ impl Invariants {
             self.found.push(Broken::TwoLeaders { group, term, nodes: (leader, node) });
         }
         let replica = self.replicas.entry((node, group)).or_default();
-        if replica.led.replace(term) == Some(term) {
+        let is_new = replica.led.replace(term) != Some(term);
+        let is_ready = seen.ready && replica.ready.replace(term) != Some(term);
+        if !is_new && !is_ready {
             return;
         }
         // The last entry that was known to be committed in an earlier term; log matching speaks for those before it.
         let earlier = memory.committed.values().rev().find(|(_, seen_in)| *seen_in < term);
         let Some((committed, _)) = earlier.copied() else { return };
+        // Entries without a command do not move the state.
+        if is_ready && seen.applied < Some(committed.index) && seen.state_next <= committed.index {
+            let (committed, applied) = (committed.index, seen.applied);
+            self.found.push(Broken::ReadyTooEarly { group, node, term, committed, applied });
+        }
+        if !is_new {
+            return;
+        }
         let has = world.entries(node, group, committed.index, committed.index + 1).first().copied();
         let is_purged = world.on_disk(node, group, committed.index) == OnDisk::Purged;
         if has != Some(committed) && !(has.is_none() && is_purged) {

@@ -104,6 +104,10 @@ fn planted_leaders() {
     rejects("a leader without an entry", &lacks, &[seen(1), lacking], |found| {
         matches!(found, Broken::LeaderLacks { node: 2, has: None, .. })
     });
+    let hasty = Seen { applied: Some(1), state_next: 2, ready: true, ..next.clone() };
+    rejects("a leader that answers before it has applied everything", &right(), &[seen(1), hasty], |found| {
+        matches!(found, Broken::ReadyTooEarly { node: 2, committed: 2, .. })
+    });
     let mut purged = right();
     purged.logs.insert(2, vec![]);
     purged.purged.insert(2, 3);
