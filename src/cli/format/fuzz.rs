@@ -47,6 +47,12 @@ fn check(format: &str, input: &[u8], steps: &[&[usize]]) -> bool {
     true
 }
 
+/// Whether all of an input can be read, as it arrives in pieces.
+fn is_read(format: &str, input: &[u8]) -> bool {
+    let format = ReadFormat::parse(format, ReadOptions::default()).expect("a format");
+    split_at(format, input, &[64 << 10]).iter().all(Result::is_ok)
+}
+
 #[test]
 fn fuzz_records_of_every_format() {
     let seeds = FORMATS.iter().flat_map(|format| INPUTS.map(|input| format!("{format}\u{1}{input}").into_bytes()));
@@ -58,10 +64,10 @@ fn fuzz_records_of_every_format() {
         check(&format, &input[..input.len().min(2_000)][input.len().min(1)..], &[&[1], &[7, 2], &[64]]);
     });
     let lines = |bytes: usize| b"k:v\n".repeat(bytes / 4);
-    linear(lines, |input| assert!(check("%k:%v\\n", &input, &[&[4_096]])));
+    linear(lines, |input| assert!(is_read("%k:%v\\n", &input)));
     let ends = |bytes: usize| b"k:v--".repeat(bytes / 5);
-    linear(ends, |input| assert!(check("%k:%v--", &input, &[&[4_096]])));
+    linear(ends, |input| assert!(is_read("%k:%v--", &input)));
     let headers =
         |bytes: usize| format!("{{\"headers\":[{}[\"a\",\"b\"]]}}", "[\"a\",\"b\"],".repeat(bytes / 10)).into_bytes();
-    linear(headers, |input| assert!(check("json", &input, &[])));
+    linear(headers, |input| assert!(is_read("json", &input)));
 }
