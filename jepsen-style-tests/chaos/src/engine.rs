@@ -29,7 +29,7 @@ use crate::{
     nemesis::{Nemesis, Stretch},
     options::Options,
     probe::{self, Machine},
-    progress,
+    progress, report,
     run::{Run, Span, Unavailable},
     schedule::{self, Schedule, Wanted},
     tally::Tally,
@@ -192,6 +192,9 @@ impl Live {
         };
         let mut clients = JoinSet::new();
         workload::start(&context, &plan.workloads, &mut clients);
+        if plan.workloads.contains(&Workload::Group) {
+            self.nemesis.leaders.groups(vec![workload::group::GROUP.into()]);
+        }
         let mut helpers = JoinSet::new();
         helpers.spawn(self.nemesis.leaders.clone().run(self.cluster.clone(), TOPIC.into()));
         helpers.spawn(progress::show(self.tally.clone(), self.nemesis.current.clone(), plan.span));
@@ -296,13 +299,19 @@ impl Live {
         let meta = self.meta(plan);
         self.recorder.finish(&meta).map_err(ChaosError::file("cannot write meta.json in", &plan.dir))?;
         eprintln!("checking");
-        let reports = [("the history".to_string(), logcheck::check(&plan.dir)?)];
+        let throughput = Throughput::of(&self.tally, &calm, &stretches);
+        let report = verdict::with_throughput(logcheck::check(&plan.dir)?, throughput);
+        // A run without a page is still a run.
+        let page = report::write(&plan.dir, &report);
+        let page = page.map_or_else(|error| format!("none: {error}"), |path| path.display().to_string());
+        let reports = [("the history".to_string(), report)];
         let nemesis = logcheck::nemesis::Nemesis::read(&logcheck::files::nemesis_path(&plan.dir))?;
         let outcome = Outcome {
             run: &run,
             reports: &reports,
             nemesis: &nemesis,
-            throughput: Throughput::of(&self.tally, &calm, &stretches),
+            throughput,
+            page,
             tally: &self.tally,
             dir: &plan.dir,
         };

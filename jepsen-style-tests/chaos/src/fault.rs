@@ -59,9 +59,31 @@ macro_rules! faults {
 }
 
 faults! {
-    Kill "kill" Nothing Node 5..12 "SIGKILL to one node, which starts again later";
-    KillMajority "kill-majority" Nothing Cluster 3..8 "SIGKILL to a majority at once";
-    KillAll "kill-all" Nothing Cluster 2..5 "SIGKILL to all nodes at once";
+    Kill "kill" Nothing Node 4..12 "SIGKILL to one node, which starts again later";
+    KillMajority "kill-majority" Nothing Cluster 2..8 "SIGKILL to a majority at once";
+    KillAll "kill-all" Nothing Cluster 1..5 "SIGKILL to all nodes at once";
+    Pause "pause" Nothing Node 4..30 "SIGSTOP to one node, and SIGCONT later";
+    Restart "restart" Nothing Node 3..8 "SIGTERM to one node, which hands over and starts again";
+    RollingRestart "rolling-restart" Nothing Node 10..20 "a graceful restart of one node after the other";
+    PartitionOne "partition-one" Nothing Node 4..12 "one node and all others do not hear each other";
+    PartitionHalves "partition-halves" Nothing Node 4..12 "the larger half keeps the target; the smaller is cut off";
+    PartitionBridge "partition-bridge" Nothing Node 4..12 "one node hears all others, and those do not hear each other";
+    PartitionRing "partition-ring" FiveNodes Cluster 4..12 "each node hears two neighbours only";
+    CutOutgoing "cut-outgoing" Nothing Node 4..12 "what one node sends to others vanishes, what they send arrives";
+    CutIncoming "cut-incoming" Nothing Node 4..12 "what others send to one node vanishes, what it sends arrives";
+    Delay "delay" Nothing Mild 4..12 "what one node sends and gets comes 50 to 200 ms later, and jitters";
+    Stall "stall" Nothing Mild 4..12 "chunks stall on one node's links as if packets were lost";
+    Bandwidth "bandwidth" Nothing Mild 4..12 "one node's links carry 2 Mbit/s each way";
+    Reset "reset" Nothing Mild 3..8 "one node's connections to others are reset again and again";
+    Corrupt "corrupt" Nothing Mild 3..8 "bits of what one node sends and gets are turned over on the way";
+    ClockJump "clock-jump" Nothing Mild 4..12 "one node's wall clock is half an hour off, or stands still, and jumps back";
+    ClockSkew "clock-skew" Nothing Mild 4..12 "one node's wall clock runs a fifth too fast or too slow, and is set right";
+    PowerCut "power-cut" Disks Node 4..12 "one node's power goes, and with it what was not synced";
+    PowerCutAll "power-cut-all" Disks Cluster 1..5 "the power of all nodes goes at one moment";
+    FsyncError "fsync-error" Disks Node 4..10 "syncs of one node's disk fail, once or for a while";
+    FsyncSlow "fsync-slow" Disks Mild 4..12 "each sync of one node's disk takes 20 to 200 ms";
+    DiskHung "disk-hung" Disks Node 4..20 "syncs of one node's disk hang";
+    DiskFull "disk-full" Disks Node 4..12 "one node's disk is full";
 }
 
 impl Fault {

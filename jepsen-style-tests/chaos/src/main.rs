@@ -27,7 +27,12 @@ fn main() -> ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(run(options)),
+        Ok(runtime) => {
+            let done = runtime.block_on(run(options));
+            // A client that does not end is not waited for: what it holds of the cluster, the guard takes away.
+            runtime.shutdown_background();
+            done
+        }
         Err(error) => Err(ChaosError::Program { program: "the runtime".into(), error }),
     };
     match done {

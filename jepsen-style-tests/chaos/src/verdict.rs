@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write, path::Path};
 
 use logcheck::{
     nemesis::{Line, Nemesis},
-    report::{Report, Verdict},
+    report::{Guard, Report, Verdict},
 };
 
 use crate::{
@@ -49,6 +49,14 @@ impl Throughput {
     }
 }
 
+/// The checker's report, which also says whether throughput was kept.
+pub fn with_throughput(report: Report, throughput: Throughput) -> Report {
+    let Report { summary, mut guards, rules, .. } = report;
+    let fails = throughput.fails().into_iter().collect();
+    guards.push(Guard { name: "throughput was kept while one node was hit", fails, verdict: Verdict::Unknown });
+    Report::new(summary, guards, rules)
+}
+
 /// The stretches of the main phase without a fault, settling apart.
 pub fn calm(main: Span, stretches: &[Stretch]) -> Vec<Span> {
     let mut calm = vec![];
@@ -83,6 +91,8 @@ pub struct Outcome<'a> {
     pub throughput: Throughput,
     pub tally: &'a Tally,
     pub dir: &'a Path,
+    /// The page, or why there is none.
+    pub page: String,
 }
 
 impl Outcome<'_> {
@@ -90,7 +100,7 @@ impl Outcome<'_> {
         let has = |verdict| self.reports.iter().any(|(_, report)| report.verdict == verdict);
         if has(Verdict::Invalid) {
             Verdict::Invalid
-        } else if has(Verdict::Unknown) || self.throughput.fails().is_some() {
+        } else if has(Verdict::Unknown) {
             Verdict::Unknown
         } else {
             Verdict::Valid
@@ -118,6 +128,7 @@ impl Outcome<'_> {
         };
         let _ = writeln!(out, "\nverdict   {verdict}");
         let _ = writeln!(out, "history   {}", self.dir.display());
+        let _ = writeln!(out, "report    {}", self.page);
         let _ = writeln!(out, "again     {}", self.run.command);
         out
     }
@@ -195,9 +206,6 @@ impl Outcome<'_> {
                     let _ = writeln!(out, "          {}", anomaly.found.says);
                 }
             }
-        }
-        if let Some(fails) = self.throughput.fails() {
-            let _ = writeln!(out, "FAILED    {fails}");
         }
     }
 }

@@ -53,6 +53,13 @@ pub struct Cluster {
     _guard: Guard,
 }
 
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Whoever waits for a sync could not be ended otherwise.
+        self.disks.values().for_each(|disk| disk.power().set_faults(|faults| faults.is_hung = false));
+    }
+}
+
 impl Cluster {
     /// Makes files, mounts, proxies and processes; does not wait for the cluster.
     pub async fn start(settings: Settings) -> Result<Cluster, ChaosError> {
@@ -84,6 +91,7 @@ impl Cluster {
                 links.serve(listener, node.id, peer.id, peer.addresses.peer, &mut proxies);
                 overrides.push(format!("{:?}", format!("{}={at}", peer.id)));
             }
+            node.set_clock("0")?;
             let text = config(node, &nodes, &overrides);
             fs::write(node.config(), text).map_err(ChaosError::file("cannot write", node.config()))?;
         }
@@ -134,7 +142,7 @@ impl Cluster {
     }
 
     pub fn start_node(&self, node: &Node) -> Result<(), ChaosError> {
-        node.start(&self.settings.binary, &[])
+        node.start(&self.settings.binary)
     }
 
     /// Waits until `cluster health` would be content.
@@ -174,10 +182,12 @@ fn config(node: &Node, all: &[Arc<Node>], overrides: &[String]) -> String {
     let Addresses { client, peer, http } = node.addresses;
     format!(
         "id = {}\ndata_dir = {:?}\npeers = [{}]\npeer_override = [{}]\nclient_bind = \"{client}\"\n\
-         peer_bind = \"{peer}\"\nhttp_bind = \"{http}\"\nkafka_bind = \"\"\nwal_bytes_max = \"{WAL_BYTES_MAX}\"\n",
+         peer_bind = \"{peer}\"\nhttp_bind = \"{http}\"\nkafka_bind = \"\"\nwal_bytes_max = \"{WAL_BYTES_MAX}\"\n\
+         clock_file = {:?}\n",
         node.id,
         node.data_dir().display().to_string(),
         peers.join(", "),
         overrides.join(", "),
+        node.clock().display().to_string(),
     )
 }

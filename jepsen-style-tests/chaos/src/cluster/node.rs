@@ -71,6 +71,19 @@ impl Node {
         self.dir.join("log")
     }
 
+    /// What the node's wall clock is set by: milliseconds to add, or "stopped".
+    pub fn clock(&self) -> PathBuf {
+        self.dir.join("clock")
+    }
+
+    pub fn set_clock(&self, text: &str) -> Result<(), ChaosError> {
+        // Whole or not at all: the node may read it at any moment.
+        let new = self.clock().with_extension("new");
+        fs::create_dir_all(&self.dir).map_err(ChaosError::file("cannot make", &self.dir))?;
+        let written = fs::write(&new, text).and_then(|()| fs::rename(&new, self.clock()));
+        written.map_err(ChaosError::file("cannot write", self.clock()))
+    }
+
     fn process(&self) -> MutexGuard<'_, Process> {
         self.process.lock().expect("nobody panics with a process")
     }
@@ -80,7 +93,7 @@ impl Node {
     }
 
     /// Starts the process, unless it runs.
-    pub fn start(&self, binary: &Path, extra: &[(&str, String)]) -> Result<(), ChaosError> {
+    pub fn start(&self, binary: &Path) -> Result<(), ChaosError> {
         let mut process = self.process();
         process.is_wanted = true;
         if process.child.is_some() {
@@ -95,7 +108,6 @@ impl Node {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FLOTILLA_")) {
             command.env_remove(name);
         }
-        command.envs(extra.iter().map(|(name, value)| (name, value)));
         // In a group of its own, so that Ctrl-C here does not reach it.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let spawned = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn();

@@ -1,5 +1,7 @@
 //! Does to the cluster what the schedule says, and writes down what was done, to whom, and what they led.
 
+mod disk;
+mod links;
 mod process;
 
 use std::{
@@ -66,6 +68,12 @@ struct Hit {
     detail: String,
 }
 
+impl Hit {
+    fn of(targets: &[u8]) -> Hit {
+        Hit { targets: targets.to_vec(), detail: String::new() }
+    }
+}
+
 impl Nemesis {
     /// Carries the schedule out, from `began` on, and leaves a cluster that is healed. No slot begins after `span`.
     pub async fn run(&self, schedule: &Schedule, span: Duration) -> Result<Vec<Stretch>, ChaosError> {
@@ -104,7 +112,7 @@ impl Nemesis {
         let mut random = fastrand::Rng::with_seed(step.seed);
         let aimed = leaders.aimed(step.aim, self.cluster.size(), &mut random);
         let (from, until) = (self.recorder.now(), Instant::now() + Duration::from_millis(step.length_ms));
-        let hit = self.install(step.fault, aimed, &mut random)?;
+        let hit = self.install(step.fault, aimed, &mut random).await?;
         let led = leaders.led_by(&hit.targets, TOPIC);
         let name =
             if hit.detail.is_empty() { step.fault.to_string() } else { format!("{} ({})", step.fault, hit.detail) };
@@ -119,7 +127,7 @@ impl Nemesis {
             led,
         };
         self.note(&Line::Start(noted(from, led.clone())))?;
-        sleep_until(until).await;
+        self.meanwhile(step.fault, &hit, until, &mut random).await?;
         self.heal(step.fault, &hit).await?;
         let to = self.recorder.now();
         self.note(&Line::Stop(noted(to, vec![])))?;
@@ -128,16 +136,81 @@ impl Nemesis {
         Ok(Window { fault: step.fault, from, to, partitions, has_led: !led.is_empty(), outcome: Done::Installed })
     }
 
-    fn install(&self, fault: Fault, aimed: u8, random: &mut fastrand::Rng) -> Result<Hit, ChaosError> {
+    async fn install(&self, fault: Fault, aimed: u8, random: &mut fastrand::Rng) -> Result<Hit, ChaosError> {
         match fault {
             Fault::Kill | Fault::KillMajority | Fault::KillAll => Ok(self.kill(fault, aimed, random)),
+            Fault::Pause => Ok(self.pause(aimed)),
+            Fault::Restart => self.stop(aimed).await,
+            Fault::RollingRestart => Ok(Hit::of(&self.all())),
+            Fault::PartitionOne
+            | Fault::PartitionHalves
+            | Fault::PartitionBridge
+            | Fault::PartitionRing
+            | Fault::CutOutgoing
+            | Fault::CutIncoming => Ok(self.cut_links(fault, aimed, random)),
+            Fault::Delay | Fault::Stall | Fault::Bandwidth => Ok(self.worsen_links(fault, aimed, random)),
+            Fault::Reset | Fault::Corrupt => Ok(Hit::of(&[aimed])),
+            Fault::ClockJump => self.jump_clock(aimed, random),
+            Fault::ClockSkew => Ok(Hit::of(&[aimed])),
+            Fault::PowerCut | Fault::PowerCutAll => Ok(self.cut_power(fault, aimed, random)),
+            Fault::FsyncError | Fault::FsyncSlow | Fault::DiskHung => Ok(self.worsen_disk(fault, aimed, random)),
+            Fault::DiskFull => self.fill_disk(aimed, random).await,
         }
+    }
+
+    /// What goes on from a fault's beginning to its end.
+    async fn meanwhile(
+        &self,
+        fault: Fault,
+        hit: &Hit,
+        until: Instant,
+        random: &mut fastrand::Rng,
+    ) -> Result<(), ChaosError> {
+        match fault {
+            Fault::RollingRestart => self.roll(until).await?,
+            Fault::Reset => self.reset_links(hit, until, random).await,
+            Fault::Corrupt => self.corrupt_links(hit, until, random).await,
+            Fault::ClockSkew => self.skew_clock(hit, until, random).await?,
+            _ => {}
+        }
+        sleep_until(until).await;
+        Ok(())
     }
 
     async fn heal(&self, fault: Fault, hit: &Hit) -> Result<(), ChaosError> {
         match fault {
-            Fault::Kill | Fault::KillMajority | Fault::KillAll => self.start(&hit.targets),
+            Fault::Kill | Fault::KillMajority | Fault::KillAll | Fault::Restart => self.start(&hit.targets),
+            Fault::Pause => {
+                hit.targets.iter().for_each(|id| self.cluster.node(*id).resume());
+                Ok(())
+            }
+            Fault::RollingRestart | Fault::Reset => Ok(()),
+            Fault::PartitionOne
+            | Fault::PartitionHalves
+            | Fault::PartitionBridge
+            | Fault::PartitionRing
+            | Fault::CutOutgoing
+            | Fault::CutIncoming => {
+                self.mend_cuts();
+                Ok(())
+            }
+            Fault::Delay | Fault::Stall | Fault::Bandwidth | Fault::Corrupt => {
+                self.mend_links(fault, hit);
+                Ok(())
+            }
+            Fault::ClockJump | Fault::ClockSkew => {
+                hit.targets.iter().try_for_each(|id| self.cluster.node(*id).set_clock("0"))
+            }
+            Fault::PowerCut | Fault::PowerCutAll => self.power_on(hit),
+            Fault::FsyncError | Fault::FsyncSlow | Fault::DiskHung | Fault::DiskFull => {
+                self.mend_disk(fault, hit);
+                Ok(())
+            }
         }
+    }
+
+    fn all(&self) -> Vec<u8> {
+        (1..=self.cluster.size()).collect()
     }
 
     /// The aimed one and so many others.

@@ -5,6 +5,8 @@ use logcheck::rules::errors::{CLIENT_ERRORS, NOT_SENT};
 
 /// The broker refused it, and says that it had no effect.
 pub const REFUSED: i16 = CLIENT_ERRORS + 1;
+/// Kafka's KAFKA_STORAGE_ERROR: the broker refuses what would fill its disk, before it appends.
+pub const DISK_FULL: i16 = 56;
 const CONNECTION: i16 = CLIENT_ERRORS + 2;
 const DEADLINE: i16 = CLIENT_ERRORS + 3;
 /// The broker is starting, stopping, or cannot reach others.
@@ -58,7 +60,7 @@ fn of_broker(code: ErrorCode) -> i16 {
         ErrorCode::TopicExists => 36,
         ErrorCode::InvalidConfig => 40,
         ErrorCode::InvalidTimestamp => 32,
-        ErrorCode::DiskFull => 56,
+        ErrorCode::DiskFull => DISK_FULL,
         ErrorCode::UnknownGroup => 69,
         ErrorCode::UnknownMember => 25,
         ErrorCode::FencedMember => 110,

@@ -1,8 +1,11 @@
 //! What clients do to the cluster while it suffers: each workload records what it asked and what it was told.
 
 mod errors;
+pub mod group;
+pub mod offsets;
 pub mod produce;
 pub mod read;
+pub mod topics;
 
 use std::{fmt, io, path::PathBuf, str::FromStr, sync::Arc};
 
@@ -11,7 +14,7 @@ use logcheck::{
     event::Phase,
     recorder::{Recorder, Worker},
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use crate::{cluster::Cluster, error::ChaosError, tally::Tally};
 
@@ -41,6 +44,9 @@ macro_rules! workloads {
 
 workloads! {
     Records "w1" "idempotent producers with acks=all, by key and by partition, and readers of each partition; always on";
+    Group "w2" "a group whose members come, read, commit, and leave or are killed";
+    Offsets "w4" "the first and last offsets of partitions, asked for over and over";
+    Topics "w5" "topics that are created, deleted and described by two at once";
 }
 
 impl fmt::Display for Workload {
@@ -146,6 +152,24 @@ pub fn start(context: &Context, workloads: &[Workload], tasks: &mut JoinSet<Resu
                     tasks.spawn(read::run(context.clone(), partition));
                 }
             }
+            Workload::Group => {
+                let numbers = Arc::new(group::Numbers::default());
+                for place in 0..group::MEMBERS {
+                    tasks.spawn(group::run(context.clone(), place, numbers.clone()));
+                }
+                tasks.spawn(group::ask(context.clone()));
+            }
+            Workload::Offsets => {
+                for number in 0..offsets::ASKERS {
+                    tasks.spawn(offsets::run(context.clone(), number));
+                }
+            }
+            Workload::Topics => {
+                let began = Instant::now();
+                for number in 0..topics::OPERATORS {
+                    tasks.spawn(topics::run(context.clone(), number, began));
+                }
+            }
         }
     }
 }
@@ -154,11 +178,15 @@ pub fn start(context: &Context, workloads: &[Workload], tasks: &mut JoinSet<Resu
 pub mod process {
     pub const PRODUCERS: u32 = 100;
     pub const READERS: u32 = 1_000;
+    pub const OFFSETS: u32 = 2_000;
+    pub const OPERATORS: u32 = 3_000;
+    pub const COMMITS: u32 = 4_000;
+    pub const MEMBERS: u32 = 100_000;
     pub const FINAL: u32 = 9_000;
     pub const DUMPS: u32 = 9_500;
 }
 
 /// Errors that a run may see beside those that the checker takes for granted.
 pub fn modelled_errors() -> Vec<i16> {
-    vec![errors::REFUSED]
+    vec![errors::REFUSED, errors::DISK_FULL]
 }
