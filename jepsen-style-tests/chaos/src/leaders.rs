@@ -40,6 +40,12 @@ impl Leaders {
         self.partitions.iter().filter(|(_, leader)| nodes.contains(leader)).map(|(partition, _)| *partition).collect()
     }
 
+    /// Of all nodes but one, that which leads the most partitions.
+    pub fn beside(&self, other: u8, nodes: u8) -> u8 {
+        let leads = |id: &u8| self.partitions.values().filter(|leader| *leader == id).count();
+        (1..=nodes).filter(|id| *id != other).max_by_key(leads).unwrap_or(other)
+    }
+
     /// The node that is aimed at; any, if nobody is known to be meant.
     pub fn aimed(&self, aim: Aim, nodes: u8, random: &mut fastrand::Rng) -> u8 {
         let most = || {
@@ -109,5 +115,7 @@ mod tests {
         assert!((1..=3).contains(&Leaders::default().aimed(Aim::PartitionLeader, 3, &mut random)));
         assert_eq!(leaders.led_by(&[2, 3], "t"), ["t-1", "t-2", "t-3", "metadata", "group g"]);
         assert_eq!(leaders.partitions_of(&[1]), [0]);
+        assert_eq!([leaders.beside(1, 3), leaders.beside(2, 3)], [3, 3]);
+        assert_ne!(leaders.beside(3, 3), 3);
     }
 }

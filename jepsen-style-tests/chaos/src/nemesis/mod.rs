@@ -82,7 +82,7 @@ impl Nemesis {
         for slot in &schedule.slots {
             // What took longer than planned moves what comes after it.
             let at = (began + Duration::from_millis(slot.at_ms)).max(Instant::now());
-            if at + Duration::from_millis(slot.length_ms()) > began + span {
+            if at >= began + span {
                 break;
             }
             sleep_until(at).await;
@@ -97,9 +97,12 @@ impl Nemesis {
     async fn slot(&self, slot: &Slot) -> Result<Stretch, ChaosError> {
         let from = self.recorder.now();
         let windows = match slot.steps.as_slice() {
-            [one] => vec![self.step(one).await?],
+            [one] => vec![self.step(one, self.aimed(one)).await?],
             [one, other] => {
-                let (one, other) = tokio::join!(self.step(one), self.step(other));
+                // A node that is gone has no links to worsen: the second is for another one.
+                let first = self.aimed(one);
+                let second = self.leaders.now().beside(first, self.cluster.size());
+                let (one, other) = tokio::join!(self.step(one, first), self.step(other, second));
                 vec![one?, other?]
             }
             _ => vec![],
@@ -107,10 +110,15 @@ impl Nemesis {
         Ok(Stretch { from, to: self.recorder.now(), windows })
     }
 
-    async fn step(&self, step: &Step) -> Result<Window, ChaosError> {
+    /// The node that a fault is for.
+    fn aimed(&self, step: &Step) -> u8 {
+        let mut random = fastrand::Rng::with_seed(step.seed);
+        self.leaders.now().aimed(step.aim, self.cluster.size(), &mut random)
+    }
+
+    async fn step(&self, step: &Step, aimed: u8) -> Result<Window, ChaosError> {
         let leaders = self.leaders.now();
         let mut random = fastrand::Rng::with_seed(step.seed);
-        let aimed = leaders.aimed(step.aim, self.cluster.size(), &mut random);
         let (from, until) = (self.recorder.now(), Instant::now() + Duration::from_millis(step.length_ms));
         let hit = self.install(step.fault, aimed, &mut random).await?;
         let led = leaders.led_by(&hit.targets, TOPIC);
