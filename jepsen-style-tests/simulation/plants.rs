@@ -81,10 +81,7 @@ fn finder(plant: Plant) -> Finder {
         Plant::ProducersNotSaved => Seeds { within: 4, says: "StatesDiffer" },
         Plant::SequenceNotChecked => Seeds { within: 8, says: "Twice" },
         Plant::LogStartNotSaved => Seeds { within: 4, says: "StatesDiffer" },
-        Plant::PurgesWhatIsKept => Test {
-            name: "partition::tests::scripts::trims_and_checkpoints",
-            because: "the first four seeds do not show it; how many it takes has not been measured",
-        },
+        Plant::PurgesWhatIsKept => Seeds { within: 4, says: "partition" },
         Plant::ClockOfTheReplica => Seeds { within: 4, says: "StatesDiffer" },
         Plant::CommitAckedEarly => Seeds { within: 16, says: "Lost" },
         Plant::CommitOfOldEpoch => Test {
