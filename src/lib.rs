@@ -95,6 +95,10 @@ pub mod record;
 mod replicated;
 #[cfg(all(feature = "server", feature = "internals"))]
 pub mod replicated;
+#[cfg(all(feature = "server", not(feature = "internals")))]
+mod rolling;
+#[cfg(all(feature = "server", feature = "internals"))]
+pub mod rolling;
 #[cfg(not(feature = "internals"))]
 mod seam;
 #[cfg(feature = "internals")]

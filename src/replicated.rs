@@ -8,6 +8,7 @@
 use bytes::Bytes;
 
 use crate::formats::FEATURE_LEVEL;
+use crate::rolling::Mixer;
 use crate::types::{EntryPosition, Offset, WallMs};
 
 /// Where a group's Raft snapshot is taken.
@@ -63,6 +64,17 @@ pub trait Replicated: Send + Sync + Sized + 'static {
             return Err(StateDecodeError::Malformed(format!("it is said to be of {said}, and knows of later ones")));
         }
         Ok(state)
+    }
+
+    /// Mixes a command into the hash by which replicas are compared. Asked for each entry that is applied, so what is
+    /// large and has a checksum of its own stands there by its checksum; of what has none every byte counts.
+    fn mix(command: &Bytes, mixer: &mut Mixer) {
+        mixer.bytes(command);
+    }
+
+    /// What `mix` took on trust, for a command that was read from disk: says what is wrong with it.
+    fn check_checksums(_command: &Bytes) -> Result<(), String> {
+        Ok(())
     }
 
     /// The complete state, with a format version in front.

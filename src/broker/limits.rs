@@ -202,3 +202,13 @@ pub const STALL_CHECK_EVERY: Duration = Duration::from_millis(100);
 pub const STALL_TRANSFER_WITHIN: Duration = Duration::from_secs(1);
 /// How many of these run at once. Many, since those whose core waits for the disk take all their time.
 pub const STALL_TRANSFERS_MAX: usize = 256;
+
+/// Bytes that one request reads again from disk to verify them, or one larger entry: a step that is soon done.
+pub const REREAD_STEP_BYTES: usize = 1024 * 1024;
+/// Bytes a second that a node reads again at most, for all who verify it: a part of what a disk can do, so that records
+/// come and go meanwhile.
+pub const REREAD_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
+/// How long a request waits while others verify this node, before it says UNAVAILABLE.
+pub const VERIFY_TURN_WITHIN: Duration = Duration::from_secs(5);
+/// What a broker that met damage while it was verified has to say so, before it stops.
+pub const DAMAGE_TOLD_WITHIN: Duration = Duration::from_millis(500);

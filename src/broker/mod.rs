@@ -37,6 +37,7 @@ mod tasks;
 pub(crate) mod tests;
 mod topics;
 mod upkeep;
+mod verify;
 
 use std::sync::Arc;
 
@@ -73,7 +74,7 @@ pub use produce::Waiting;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub use replica::appender::benched::{LedPartition, PlannedEntry};
-pub use requests::here::{ActiveProducer, DirectoryView, ReplicaSize};
+pub use requests::here::{ActiveProducer, DirectoryView, HashReplicaRequest, ReplicaHash, ReplicaSize, RereadHash};
 pub use requests::reads::{
     FetchManyRequest, FetchRequest, Fetched, FoundOffset, OffsetAt, PartitionFetch, PartitionRead,
 };
@@ -221,6 +222,11 @@ impl Broker {
     /// What the replicas on this broker keep.
     pub fn directory(&self) -> DirectoryView {
         self.parts.topics.directory()
+    }
+
+    /// What this broker's own replica is compared by with those of others.
+    pub async fn hash_replica(&self, _: &Caller, request: HashReplicaRequest) -> Result<ReplicaHash, AdminError> {
+        self.parts.verifies.hash(request).await
     }
 
     /// How this broker was set up.

@@ -18,6 +18,7 @@ use super::{
     replicas::Replicas,
     topics::{Topics, producer_ids::ProducerIds},
     upkeep::retention::Retention,
+    verify::Verifies,
 };
 
 /// All parts of one broker.
@@ -41,4 +42,5 @@ pub struct Parts {
     pub groups: Arc<Groups>,
     pub views: Views,
     pub consoles: Arc<Consoles>,
+    pub verifies: Verifies,
 }

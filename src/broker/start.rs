@@ -38,6 +38,7 @@ use super::{
     tasks::Tasks,
     topics::{Topics, producer_ids::ProducerIds},
     upkeep::{self, clock::ClockView, majorities::Unserved, retention::Retention},
+    verify::Verifies,
 };
 use crate::{
     metrics::Metrics,
@@ -146,6 +147,7 @@ fn assemble(node: Arc<Node>, past: Past, free_bytes: FreeBytes, metrics: &Metric
         topics: Topics::new(Arc::clone(&metadata), Arc::clone(&replicas), Arc::clone(&disk), Arc::clone(&notes)),
         producer_ids: Arc::new(ProducerIds::new(Arc::clone(&metadata))),
         groups: Arc::new(Groups::new(Arc::clone(&metadata), Arc::new(lag), metrics.groups())),
+        verifies: Verifies::new(Arc::clone(&node), Arc::clone(&replicas)),
         node,
         metadata,
         replicas,

@@ -545,6 +545,13 @@ impl v1::cluster_server::Cluster for Fake {
         Err(Status::unimplemented("fake"))
     }
 
+    async fn hash_replica(
+        &self,
+        _: Request<v1::HashReplicaRequest>,
+    ) -> Result<Response<v1::HashReplicaResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
     async fn raise_feature_level(
         &self,
         _: Request<v1::RaiseFeatureLevelRequest>,

@@ -5,10 +5,10 @@ use std::{future::Future, sync::Arc};
 use crate::{
     broker::{
         AddPartitionsRequest, AdminError, AlterTopicRequest, Broker, Caller, ClusterView, CreateTopicRequest,
-        DeleteTopicRequest, FeatureLevelRaised, FetchError, FetchRequest, Fetched, FoundOffset, HealthReport,
-        LeaderNow, OffsetAt, PartitionRead, ProduceBudget, ProduceError, ProduceRequest, ProducerIdentity,
-        RaiseFeatureLevelRequest, Readiness, Receipt, TopicDescription, TopicSummary, TopicsWanted,
-        TransferLeaderRequest, TrimRequest, Waiting,
+        DeleteTopicRequest, FeatureLevelRaised, FetchError, FetchRequest, Fetched, FoundOffset, HashReplicaRequest,
+        HealthReport, LeaderNow, OffsetAt, PartitionRead, ProduceBudget, ProduceError, ProduceRequest,
+        ProducerIdentity, RaiseFeatureLevelRequest, Readiness, Receipt, ReplicaHash, TopicDescription, TopicSummary,
+        TopicsWanted, TransferLeaderRequest, TrimRequest, Waiting,
         groups::{
             CommitRequest, CommittedOffsets, GroupDescription, GroupError, GroupSummary, HeartbeatAnswer,
             HeartbeatRequest, Leaver,
@@ -92,6 +92,11 @@ pub trait Backend: Clone + Send + Sync + Unpin + 'static {
         caller: &Caller,
         request: RaiseFeatureLevelRequest,
     ) -> impl Future<Output = Result<FeatureLevelRaised, AdminError>> + Send;
+    fn hash_replica(
+        &self,
+        caller: &Caller,
+        request: HashReplicaRequest,
+    ) -> impl Future<Output = Result<ReplicaHash, AdminError>> + Send;
     fn transfer_leader(
         &self,
         caller: &Caller,
@@ -246,6 +251,10 @@ impl Backend for Broker {
         request: RaiseFeatureLevelRequest,
     ) -> Result<FeatureLevelRaised, AdminError> {
         Broker::raise_feature_level(self, caller, request).await
+    }
+
+    async fn hash_replica(&self, caller: &Caller, request: HashReplicaRequest) -> Result<ReplicaHash, AdminError> {
+        Broker::hash_replica(self, caller, request).await
     }
 
     async fn transfer_leader(&self, caller: &Caller, request: TransferLeaderRequest) -> Result<LeaderNow, AdminError> {

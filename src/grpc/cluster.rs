@@ -4,11 +4,11 @@ use tonic::{Request, Response, Status};
 
 use super::{Backend, RequestError, Services, convert, decode, error::CallFailure, limits};
 use crate::{
-    broker::{RaiseFeatureLevelRequest, TopicsWanted, TransferLeaderRequest},
+    broker::{HashReplicaRequest, RaiseFeatureLevelRequest, TopicsWanted, TransferLeaderRequest},
     grpc::backend::CALLER,
     metrics::Api,
     proto::v1::{self, cluster_server::Cluster},
-    types::BrokerId,
+    types::{BrokerId, LogIndex, PartitionId},
 };
 
 #[tonic::async_trait]
@@ -38,6 +38,13 @@ impl<B: Backend> Cluster for Services<B> {
         request: Request<v1::RaiseFeatureLevelRequest>,
     ) -> Result<Response<v1::RaiseFeatureLevelResponse>, Status> {
         self.answer(Api::RaiseFeatureLevel, self.raise(request.into_inner()).await)
+    }
+
+    async fn hash_replica(
+        &self,
+        request: Request<v1::HashReplicaRequest>,
+    ) -> Result<Response<v1::HashReplicaResponse>, Status> {
+        self.answer(Api::HashReplica, self.hash(request.into_inner()).await)
     }
 
     async fn init_producer_id(
@@ -72,16 +79,7 @@ impl<B: Backend> Services<B> {
     }
 
     async fn transfer(&self, request: v1::TransferLeaderRequest) -> Result<v1::TransferLeaderResponse, CallFailure> {
-        let partition = if request.topic.is_empty() {
-            if request.partition != 0 {
-                let detail = format!("partition is {} and topic is empty: the metadata has none", request.partition);
-                return Err(RequestError::invalid(detail).into());
-            }
-            None
-        } else {
-            decode::topic_name(&request.topic)?;
-            Some((request.topic, decode::partition(request.partition)?))
-        };
+        let partition = partition_or_metadata(request.topic, request.partition)?;
         if request.to_broker == Some(0) {
             return Err(RequestError::invalid("to_broker is 0; brokers count from 1").into());
         }
@@ -89,6 +87,24 @@ impl<B: Backend> Services<B> {
         let timeout = decode::call_timeout(request.timeout_ms)?;
         let now = self.backend.transfer_leader(&CALLER, TransferLeaderRequest { partition, to, timeout }).await?;
         Ok(v1::TransferLeaderResponse { leader: now.broker.0, epoch: now.epoch.0 })
+    }
+
+    async fn hash(&self, request: v1::HashReplicaRequest) -> Result<v1::HashReplicaResponse, CallFailure> {
+        let v1::HashReplicaRequest { topic, partition, with_state, reread_from, reread_to } = request;
+        let partition = partition_or_metadata(topic, partition)?;
+        let reread = match (reread_from, reread_to) {
+            (None, None) => None,
+            (from, Some(to)) if from.unwrap_or(0) < to => Some((LogIndex(from.unwrap_or(0)), LogIndex(to))),
+            (from, Some(to)) => {
+                let from = from.unwrap_or(0);
+                return Err(RequestError::invalid(format!("reread_to is {to}, not above reread_from, {from}")).into());
+            }
+            (Some(from), None) => {
+                return Err(RequestError::invalid(format!("reread_from is {from}, without a reread_to")).into());
+            }
+        };
+        let hash = self.backend.hash_replica(&CALLER, HashReplicaRequest { partition, with_state, reread }).await?;
+        Ok(convert::replica_hash(hash))
     }
 
     async fn raise(&self, request: v1::RaiseFeatureLevelRequest) -> Result<v1::RaiseFeatureLevelResponse, CallFailure> {
@@ -101,4 +117,19 @@ impl<B: Backend> Services<B> {
             self.backend.raise_feature_level(&CALLER, RaiseFeatureLevelRequest { to, dry_run, timeout }).await?;
         Ok(v1::RaiseFeatureLevelResponse { from: raised.from, to: raised.to })
     }
+}
+
+/// A partition; without a topic the metadata group, which has none.
+fn partition_or_metadata(topic: String, partition: i32) -> Result<Option<(String, PartitionId)>, RequestError> {
+    if topic.is_empty() {
+        return match partition {
+            0 => Ok(None),
+            _ => {
+                let detail = format!("partition is {partition} and topic is empty: the metadata has none");
+                Err(RequestError::invalid(detail))
+            }
+        };
+    }
+    decode::topic_name(&topic)?;
+    Ok(Some((topic, decode::partition(partition)?)))
 }

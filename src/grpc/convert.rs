@@ -1,14 +1,17 @@
 //! What the broker answers, as the wire says it.
 
+use bytes::Bytes;
+
 use crate::{
     broker::groups::{CommittedOffset, GroupDescription, GroupMember, GroupPartition, GroupSummary, HeartbeatAnswer},
     broker::{
-        BrokerView, ClusterView, HealthReport, LeaderNow, PartitionDescription, PartitionView, Receipt,
-        TopicDescription, TopicSummary, TopicView,
+        BrokerView, ClusterView, HealthReport, LeaderNow, PartitionDescription, PartitionView, Receipt, ReplicaHash,
+        RereadHash, TopicDescription, TopicSummary, TopicView,
     },
     group::{GroupPhase, PartitionSet},
     metadata::ConfigEntry,
     proto::v1,
+    rolling::Mark,
     types::{BrokerId, ms_i64, ms_u32},
 };
 
@@ -215,4 +218,32 @@ fn ids(brokers: Vec<BrokerId>) -> Vec<u64> {
 /// Encodes a count of things that a cluster never has two billion of.
 fn count(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// What a replica is compared by.
+pub fn replica_hash(hash: ReplicaHash) -> v1::HashReplicaResponse {
+    let sum = |sum: u128| Bytes::copy_from_slice(&sum.to_be_bytes());
+    let mark = |mark: Mark| v1::HashMark { next_index: mark.next.0, sum: sum(mark.sum) };
+    let reread = hash.reread.map(|reread| match reread {
+        RereadHash::Damaged(failed) => {
+            let damage = failed.reason().to_string();
+            v1::RereadEntries { damage, ..v1::RereadEntries::default() }
+        }
+        RereadHash::Read(read) => v1::RereadEntries {
+            from: read.from.0,
+            next: read.next.0,
+            sum: sum(read.sum),
+            bytes: read.bytes,
+            wrong: read.wrong.into_iter().map(|(index, problem)| v1::WrongEntry { index: index.0, problem }).collect(),
+            damage: String::new(),
+        },
+    });
+    v1::HashReplicaResponse {
+        broker: hash.broker.0,
+        group: hash.group.0,
+        first_index: hash.log.first.0,
+        marks: hash.log.marks.into_iter().map(mark).collect(),
+        state: hash.log.state.map(sum).unwrap_or_default(),
+        reread,
+    }
 }

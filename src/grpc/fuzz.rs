@@ -81,6 +81,7 @@ async fn call(services: &Services<Fake>, name: &str, bytes: &[u8]) {
         HealthRequest: Cluster::health,
         TransferLeaderRequest: Cluster::transfer_leader,
         RaiseFeatureLevelRequest: Cluster::raise_feature_level,
+        HashReplicaRequest: Cluster::hash_replica,
         InitProducerIdRequest: Cluster::init_producer_id,
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! Leaves out: who proposes and waits (the appender, in `broker`), where batches are kept (`storage`).
 
+mod checked;
 mod command;
 pub mod contracts;
 mod encoding;

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use super::command::{CommandView, TrimView};
-use super::encoding;
 use super::state::{Checkpoint, Partition, Segment};
+use super::{checked, encoding};
 use crate::replicated::{Applied, CannotApply, Replicated, SnapshotAt, StateDecodeError};
+use crate::rolling::Mixer;
 use crate::seam::plant::{self, Plant};
 use crate::types::EntryPosition;
 
@@ -72,6 +73,14 @@ impl Replicated for Partition {
     /// A checkpoint at a later entry than the last one would break an assert when the next is taken.
     fn can_be_after(&self, at: Option<EntryPosition>) -> bool {
         self.checkpoints.last().is_none_or(|last| at.is_some_and(|at| last.position.is_up_to(at)))
+    }
+
+    fn mix(command: &Bytes, mixer: &mut Mixer) {
+        checked::mix(command, mixer);
+    }
+
+    fn check_checksums(command: &Bytes) -> Result<(), String> {
+        checked::check(command)
     }
 
     fn encode(&self) -> Bytes {

@@ -23,6 +23,7 @@ use openraft::{
 use tokio::{sync::watch, time::Instant};
 
 use super::{
+    entry_hash::hash_of_entry,
     reads::{READ_BYTES_MAX, ReadRoom},
     types::{
         Answer, RaftEntry, RaftLogId, RaftStoredMembership, Types, decode_membership, encode_membership,
@@ -31,6 +32,7 @@ use super::{
 };
 use crate::{
     replicated::{CannotApply, Replicated, SnapshotAt},
+    rolling::Rolling,
     seam::{
         aside,
         plant::{self, Plant},
@@ -47,7 +49,7 @@ const STATE_BYTES_INLINE: usize = 256 * 1024;
 
 /// The parts of a replica that the driver writes and others read.
 pub(super) struct Shared<S> {
-    pub state: RwLock<S>,
+    live: RwLock<Live<S>>,
     /// One more than the index of the last entry in `state`, and set under its lock: who reads it after the state
     /// is told of no less. `applied` follows only when a whole batch of entries is applied.
     state_next: AtomicU64,
@@ -59,9 +61,21 @@ pub(super) struct Shared<S> {
     released: watch::Sender<Option<EntryPosition>>,
 }
 
+/// The state machine, and the rolling hash of the entries that made it what it is.
+struct Live<S> {
+    state: S,
+    rolling: Rolling,
+}
+
 impl<S: Replicated> Shared<S> {
     pub fn read<T>(&self, f: impl FnOnce(&S) -> T) -> T {
-        f(&self.state.read().expect("applying does not panic and leave the process alive"))
+        self.read_hashed(|state, _| f(state))
+    }
+
+    /// The state and the hash after one and the same entry.
+    pub fn read_hashed<T>(&self, f: impl FnOnce(&S, &Rolling) -> T) -> T {
+        let live = self.live.read().expect("applying does not panic and leave the process alive");
+        f(&live.state, &live.rolling)
     }
 
     /// One more than the index of the last entry that any state read before holds.
@@ -89,13 +103,26 @@ impl<S: Replicated> Shared<S> {
         self.released.subscribe()
     }
 
-    /// `at`: the last entry that the state holds afterwards, if that changes.
-    fn write<T>(&self, at: Option<EntryPosition>, f: impl FnOnce(&mut S) -> T) -> T {
-        let mut state = self.state.write().expect("applying does not panic and leave the process alive");
-        if let Some(at) = at {
-            self.state_next.store(at.index.0 + 1, Ordering::Release);
-        }
-        f(&mut state)
+    /// What is no entry changes the state.
+    fn write<T>(&self, f: impl FnOnce(&mut S) -> T) -> T {
+        let mut live = self.live.write().expect("applying does not panic and leave the process alive");
+        f(&mut live.state)
+    }
+
+    /// An entry is applied, by `f` if it changes the state.
+    fn write_entry<T>(&self, at: EntryPosition, hash: u128, f: impl FnOnce(&mut S) -> T) -> T {
+        let mut live = self.live.write().expect("applying does not panic and leave the process alive");
+        self.state_next.store(at.index.0 + 1, Ordering::Release);
+        live.rolling.push(at.index, hash);
+        f(&mut live.state)
+    }
+
+    /// A snapshot is installed: what came before its last entry is not known.
+    fn install(&self, at: Option<EntryPosition>, state: S) {
+        let rolling = Rolling::new(after(at));
+        let mut live = self.live.write().expect("applying does not panic and leave the process alive");
+        self.state_next.store(rolling.head().next.0, Ordering::Release);
+        *live = Live { state, rolling };
     }
 }
 
@@ -130,6 +157,7 @@ impl<S: Replicated> Driver<S> {
             }
             None => (fresh, None, RaftStoredMembership::default(), 0),
         };
+        let rolling = Rolling::resume(log.load_rolling().await.map_err(io::Error::other)?.as_ref(), after(applied));
         let snapshot = match S::SNAPSHOT_AT {
             // State from an installed snapshot, or of a replica whose disk was full, learns of its purge point
             // only with the next trim.
@@ -144,7 +172,7 @@ impl<S: Replicated> Driver<S> {
             applied: watch::Sender::new(applied.map(|at| at.index)),
             purge_point: watch::Sender::new(state.purge_point()),
             released: watch::Sender::default(),
-            state: RwLock::new(state),
+            live: RwLock::new(Live { state, rolling }),
         });
         let saved = Saved { at: Instant::now(), position: applied, state_bytes, command_bytes: 0 };
         Ok((Driver { shared: shared.clone(), log, applied, membership, snapshot, saved }, shared))
@@ -171,9 +199,11 @@ impl<S: Replicated> Driver<S> {
     async fn apply_one(&mut self, entry: RaftEntry, responder: Option<ApplyResponder<Types>>) -> io::Result<()> {
         let at = position(&entry.log_id);
         let mut answer = Answer::default();
+        let hash = hash_of_entry::<S>(at, &entry.payload);
         match entry.payload {
-            EntryPayload::Blank => {}
+            EntryPayload::Blank => self.shared.write_entry(at, hash, |_| ()),
             EntryPayload::Membership(membership) => {
+                self.shared.write_entry(at, hash, |_| ());
                 self.membership = RaftStoredMembership::new(Some(entry.log_id), membership);
             }
             EntryPayload::Normal(command) => {
@@ -181,7 +211,7 @@ impl<S: Replicated> Driver<S> {
                     self.checkpoint().await;
                 }
                 let (applied, purge_point) =
-                    self.shared.write(Some(at), |state| (state.apply(at, &command.0), state.purge_point()));
+                    self.shared.write_entry(at, hash, |state| (state.apply(at, &command.0), state.purge_point()));
                 let applied = applied.map_err(|error| self.cannot_apply(at, &error))?;
                 if let Some(point) = applied.index_point {
                     self.log.put_index_point(point.offset, at.index, point.max_timestamp_before);
@@ -212,7 +242,7 @@ impl<S: Replicated> Driver<S> {
     /// Keeps the state before the entry that is about to be applied.
     async fn checkpoint(&mut self) {
         let Some(at) = self.applied else { return };
-        self.shared.write(None, |state| state.checkpoint_taken(at));
+        self.shared.write(|state| state.checkpoint_taken(at));
         let state = match plant::on(Plant::CheckpointBeforeState) {
             true => self.saved_state(self.shared.read(S::encode)),
             false => self.save().await,
@@ -246,7 +276,7 @@ impl<S: Replicated> Driver<S> {
 
     fn save_as(&mut self, state: Bytes) -> SavedState {
         let saved = self.saved_state(state.clone());
-        self.log.save_applied(saved.clone());
+        self.log.save_applied(saved.clone(), self.shared.read_hashed(|_, rolling| rolling.encode()));
         self.saved = Saved { at: Instant::now(), position: self.applied, state_bytes: state.len(), command_bytes: 0 };
         saved
     }
@@ -365,7 +395,7 @@ impl<S: Replicated> RaftStateMachine<Types> for Driver<S> {
         (self.applied, self.snapshot, self.membership) = (at, at, meta.last_membership.clone());
         self.saved = Saved { at: Instant::now(), position: at, state_bytes, command_bytes: 0 };
         let purge_point = state.purge_point();
-        self.shared.write(at, |current| *current = state);
+        self.shared.install(at, state);
         self.shared.purge_point.send_replace(purge_point);
         self.publish();
         Ok(())

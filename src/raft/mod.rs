@@ -17,6 +17,7 @@ pub mod contracts;
 mod contradiction;
 mod departed;
 mod driver;
+mod entry_hash;
 mod errors;
 mod exchange;
 mod greeter;
@@ -26,6 +27,7 @@ mod lanes;
 mod leaders;
 mod link;
 mod links;
+mod log_hash;
 mod log_store;
 #[cfg(feature = "internals")]
 mod look;
@@ -55,6 +57,7 @@ pub use contradiction::{Contradiction, Differs};
 pub use errors::{OpenError, ProposalEnd, ReadError, Refusal, TransferError};
 pub use ground::RaftSettings;
 pub use link::Trouble;
+pub use log_hash::{LogHash, Reread};
 #[cfg(feature = "internals")]
 pub use look::ReplicaLook;
 pub use node::{CallError, NodeDeps, RaftNode};

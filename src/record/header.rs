@@ -261,7 +261,7 @@ fn records_max(codec: Codec, bytes: usize) -> u32 {
 }
 
 /// Checks the CRC of the batch at the front of `bytes`, whose header was read from them.
-pub(super) fn check_crc(header: &BatchHeader, bytes: &[u8]) -> Result<(), BatchError> {
+pub fn check_crc(header: &BatchHeader, bytes: &[u8]) -> Result<(), BatchError> {
     let covered = bytes
         .get(ATTRIBUTES_AT..header.total_bytes())
         .ok_or(BatchError::LengthMismatch { claimed: header.total_bytes() as u64, got: bytes.len() })?;

@@ -22,7 +22,7 @@ pub use batch::{BatchBuilder, EncodeError, Producer};
 pub use compress::{Codec, DECODED_BYTES_MAX_DEFAULT, DecompressError};
 pub use header::{
     BATCH_BYTES_MAX, BATCH_BYTES_MAX_DEFAULT, BATCH_HEADER_BYTES, BATCH_RECORDS_MAX, BatchError, BatchHeader,
-    BatchLimits, NO_PRODUCER, append_patched, append_stamped, validate_batch,
+    BatchLimits, NO_PRODUCER, append_patched, append_stamped, check_crc, validate_batch,
 };
 pub use records::{DecodeError, Record, RecordIter, decode_records, iter_records};
 pub use walk::{Walk, walk};

@@ -15,6 +15,7 @@
 //! applied  'a' | group u64                          applied state
 //! applied  's' | group u64 | index u64              checkpoint
 //! applied  'o' | group u64 | offset i64             point of the sparse index
+//! applied  'x' | group u64                          rolling hash at the applied state
 //! ```
 //! Integers are big-endian, so that byte order is numeric order and a scan comes out in log order;
 //! an offset has its sign bit flipped for the same reason.
@@ -40,6 +41,7 @@ enum Kind {
     Tombstone = b't',
     Vote = b'v',
     WarmUp = b'w',
+    Rolling = b'x',
 }
 
 pub(super) const COMMIT_NO: &[u8] = &[Kind::CommitNo as u8];
@@ -159,6 +161,10 @@ pub(super) fn applied(group: RaftGroupId) -> Vec<u8> {
     of_group(Kind::Applied, group)
 }
 
+pub(super) fn rolling(group: RaftGroupId) -> Vec<u8> {
+    of_group(Kind::Rolling, group)
+}
+
 pub(super) fn checkpoint(group: RaftGroupId, index: LogIndex) -> Vec<u8> {
     numbered(Kind::Checkpoint, group, index.0)
 }
@@ -207,6 +213,7 @@ mod tests {
         assert_eq!(saved_commit(G), small(b"k"));
         assert_eq!(tombstone(G), small(b"t"));
         assert_eq!(applied(G), small(b"a"));
+        assert_eq!(rolling(G), small(b"x"));
         assert_eq!(entry(G, LogIndex(3)), long(b"e", b"\0\0\0\0\0\0\0\x03"));
         assert_eq!(checkpoint(G, LogIndex(3)), long(b"s", b"\0\0\0\0\0\0\0\x03"));
         assert_eq!(point(G, Offset(3)), long(b"o", b"\x80\0\0\0\0\0\0\x03"));
@@ -223,6 +230,7 @@ mod tests {
             ("saved-commit", saved_commit(G)),
             ("tombstone", tombstone(G)),
             ("applied", applied(G)),
+            ("rolling", rolling(G)),
             ("entry", entry(G, LogIndex(3))),
             ("checkpoint", checkpoint(G, LogIndex(3))),
             ("point", point(G, Offset(3))),

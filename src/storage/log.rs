@@ -174,17 +174,23 @@ impl OpenLog {
 
     /// Entries `from..to` that are on disk. Fails the store if they cannot be read.
     async fn scan(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Result<Vec<LogEntry>, StoreFailed> {
+        let read = self.look(from, to, bytes_max).await;
+        read.inspect_err(|failed| self.store.writer.fail(failed.clone()))
+    }
+
+    /// As `scan`, and leaves what an error means to the caller.
+    pub async fn look(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Result<Vec<LogEntry>, StoreFailed> {
         let limit = ScanLimit { pairs: READ_ENTRIES_MAX, bytes: bytes_max };
-        let pairs = self.store.scan(Family::Log, keys::entries(self.id, from, Some(to)), limit, false).await?;
+        let pairs = self.store.look(Family::Log, keys::entries(self.id, from, Some(to)), limit).await?;
         let mut entries: Vec<LogEntry> = Vec::with_capacity(pairs.len());
         for (key, value) in pairs {
-            let (_, index) = keys::read_entry(&key).ok_or_else(|| self.damaged("an entry's key is malformed"))?;
+            let (_, index) = keys::read_entry(&key).ok_or_else(|| self.damage("an entry's key is malformed"))?;
             let entry = formats::read_entry(index, value)
-                .map_err(|error| self.damaged(&format!("entry {index} cannot be read: {error}")))?;
+                .map_err(|error| self.damage(&format!("entry {index} cannot be read: {error}")))?;
             if let Some(last) = entries.last()
                 && last.position.index.0 + 1 != index.0
             {
-                return Err(self.damaged(&format!("no entry between {} and {index}", last.position.index)));
+                return Err(self.damage(&format!("no entry between {} and {index}", last.position.index)));
             }
             entries.push(entry);
         }
@@ -201,9 +207,14 @@ impl OpenLog {
 
     /// Fails the store: its data is not what was written.
     pub fn damaged(&self, what: &str) -> StoreFailed {
-        let failed = StoreFailed::damaged(format!("raft group {}: {what}", self.id));
+        let failed = self.damage(what);
         self.store.writer.fail(failed.clone());
         failed
+    }
+
+    /// Says that its data is not what was written, and leaves the store as it is.
+    pub fn damage(&self, what: &str) -> StoreFailed {
+        StoreFailed::damaged(format!("raft group {}: {what}", self.id))
     }
 }
 

@@ -22,6 +22,7 @@ mod kv;
 mod log;
 mod open;
 mod probe;
+mod reread;
 mod rocks;
 mod rocks_read_only;
 mod rocks_space;

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::{
     Family, ReplicaLog, SavedState, ScanLimit, StoreFailed, WriteBatch, formats, keys,
     log::{State, after, at_most, index},
@@ -64,16 +66,18 @@ struct Point {
 }
 
 impl ReplicaLog {
-    /// Saves the state after the last applied entry; queued unsynced.
+    /// Saves the state after the last applied entry, and the rolling hash there; queued unsynced.
     ///
     /// # Panics
     /// If it is ahead of the log: after a crash openraft would close that hole by purging the log
     /// (SAFETY B1).
-    pub fn save_applied(&self, applied: SavedState) {
+    pub fn save_applied(&self, applied: SavedState, rolling: Bytes) {
         let mut state = self.0.lock();
         self.check_applied(&state, applied.position);
         let mut batch = WriteBatch::default();
         batch.put_parts(Family::Applied, keys::applied(self.0.id), formats::saved_state(&applied));
+        // Beside it and no part of it: older versions read it as it is, and never look for the other.
+        batch.put(Family::Applied, keys::rolling(self.0.id), rolling);
         state.applied = applied.position;
         let number = state.pending.put_applied(applied);
         self.queue_saved(&state, batch, number);
@@ -104,6 +108,12 @@ impl ReplicaLog {
             return Ok(Some(saved.clone()));
         }
         self.load(keys::applied(self.0.id)).await
+    }
+
+    /// The rolling hash that was saved last. Whether it is of the applied state, it says itself: an older version saves
+    /// only that.
+    pub async fn load_rolling(&self) -> Result<Option<Bytes>, StoreFailed> {
+        self.0.store.get(Family::Applied, &keys::rolling(self.0.id)).await
     }
 
     async fn load(&self, key: Vec<u8>) -> Result<Option<SavedState>, StoreFailed> {

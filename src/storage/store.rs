@@ -88,6 +88,17 @@ impl Shared {
         self.kv.scan(family, range, limit, reverse).await.map_err(|error| self.failed(error.into()))
     }
 
+    /// As [`Shared::scan`], forwards, and leaves what an error means to the caller.
+    pub async fn look(
+        &self,
+        family: Family,
+        range: KeyRange,
+        limit: ScanLimit,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreFailed> {
+        self.check()?;
+        self.kv.scan(family, range, limit, false).await.map_err(StoreFailed::from)
+    }
+
     /// Refuses whatever is asked of a store that has failed (SAFETY B9).
     fn check(&self) -> Result<(), StoreFailed> {
         self.writer.failure().map_or(Ok(()), Err)
@@ -221,6 +232,7 @@ impl Store {
         batch.delete_range(Family::Applied, keys::checkpoints(group, LogIndex(0), None));
         batch.delete_range(Family::Applied, keys::points(group, None));
         batch.delete(Family::Applied, keys::applied(group));
+        batch.delete(Family::Applied, keys::rolling(group));
         for key in [keys::replica(group), keys::vote(group), keys::purged(group), keys::saved_commit(group)] {
             batch.delete(Family::State, key);
         }
@@ -240,6 +252,11 @@ impl Store {
             refused.complete();
         }
         Ok(wait_done(wait).await?)
+    }
+
+    /// Ends this store: what was read from it is not what was written (SAFETY B9).
+    pub fn fail(&self, failed: StoreFailed) {
+        self.0.writer.fail(failed);
     }
 
     /// How long the commit under way has taken, if one is (SAFETY M14).

@@ -24,8 +24,9 @@ const SEALS: &[(&str, usize, u64)] = &[
     ("raft/wire/bodies.frozen", 7, 0x786c_64af_7263_a802),
     ("raft/wire/frames.frozen", 1, 0x0234_815b_4a6c_83fa),
     ("record/batches.frozen", 1, 0x5124_c3c2_a0fa_c260),
+    ("rolling/stored.frozen", 1, 0x02d0_2c8a_7207_cd52),
     ("storage/floor.frozen", 1, 0xec5d_3dfb_a15b_3497),
-    ("storage/keys.frozen", 13, 0x7f4c_1151_9408_95b1),
+    ("storage/keys.frozen", 14, 0x344b_2a58_a170_f082),
     ("storage/values.frozen", 15, 0xad84_fd84_668b_1664),
 ];
 

@@ -10,7 +10,7 @@ use super::{
 
 /// Lowest first. A module may use those of lower layers and its own, never those above.
 const LAYERS: &[&[&str]] = &[
-    &["types", "formats", "replicated", "seam", "durable", "config", "metrics", "proto"],
+    &["types", "formats", "replicated", "rolling", "seam", "durable", "config", "metrics", "proto"],
     &["record"],
     &["partition", "group"],
     &["metadata"],
@@ -27,7 +27,7 @@ const LAYERS: &[&[&str]] = &[
 const FACES: &[&str] = &["kafka", "grpc", "http", "client"];
 
 /// State machines: the same calls must give the same state on every replica and in every test.
-const PURE: &[&str] = &["types", "formats", "replicated", "record", "partition", "group", "metadata"];
+const PURE: &[&str] = &["types", "formats", "replicated", "rolling", "record", "partition", "group", "metadata"];
 
 /// Each heavy dependency, and the modules that may say its name.
 const HEAVY: &[(&str, &[&str])] = &[

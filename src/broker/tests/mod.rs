@@ -23,3 +23,4 @@ mod retention;
 pub mod rig;
 mod rules;
 mod stays_alive;
+mod verify;

@@ -14,10 +14,10 @@ use super::super::Backend;
 use crate::{
     broker::{
         AddPartitionsRequest, AdminError, AlterTopicRequest, Caller, ClusterView, CreateTopicRequest,
-        DeleteTopicRequest, FeatureLevelRaised, FetchError, FetchRequest, Fetched, FoundOffset, HealthReport,
-        LeaderNow, OffsetAt, PartitionDescription, ProduceError, ProduceRequest, ProducerIdentity,
-        RaiseFeatureLevelRequest, Readiness, Receipt, TopicDescription, TopicSummary, TopicsWanted,
-        TransferLeaderRequest, TrimRequest, answer_room,
+        DeleteTopicRequest, FeatureLevelRaised, FetchError, FetchRequest, Fetched, FoundOffset, HashReplicaRequest,
+        HealthReport, LeaderNow, OffsetAt, PartitionDescription, ProduceError, ProduceRequest, ProducerIdentity,
+        RaiseFeatureLevelRequest, Readiness, Receipt, ReplicaHash, RereadHash, TopicDescription, TopicSummary,
+        TopicsWanted, TransferLeaderRequest, TrimRequest, answer_room,
         groups::{
             CommitRequest, CommittedOffset, CommittedOffsets, GroupDescription, GroupError, GroupMember,
             GroupPartition, GroupSummary, HeartbeatAnswer, HeartbeatRequest, Leaver,
@@ -27,8 +27,11 @@ use crate::{
     group::{GroupPhase, GroupRefusal, PartitionSet, Subscription},
     metadata::{ConfigEntry, TopicConfig},
     metrics::Metrics,
+    raft::{LogHash, Reread},
     record::{BatchHeader, append_patched},
+    rolling::Mark,
     seam::CpuTurns,
+    storage::StoreFailed,
     types::{
         BrokerId, ClusterId, GroupName, LeaderEpoch, LogIndex, Offset, PartitionId, ProducerEpoch, ProducerId,
         RaftGroupId, TopicId, TopicPartition, WallMs,
@@ -403,6 +406,24 @@ impl Backend for Fake {
             feature_level: 1,
             ..HealthReport::default()
         }
+    }
+
+    /// A replica of two entries, read again as far as asked.
+    async fn hash_replica(&self, _: &Caller, request: HashReplicaRequest) -> Result<ReplicaHash, AdminError> {
+        let mark = |next, sum| Mark { next: LogIndex(next), sum };
+        let log = LogHash {
+            first: LogIndex(1),
+            marks: vec![mark(0, 0), mark(2, 0x0102)],
+            state: request.with_state.then_some(7),
+        };
+        let reread = request.reread.map(|(from, to)| match from.0 {
+            99 => RereadHash::Damaged(StoreFailed::damaged("blob file 17: checksum mismatch")),
+            _ => {
+                let wrong = vec![(LogIndex(1), "its CRC differs".to_string())];
+                RereadHash::Read(Reread { from, next: to, sum: 9, bytes: 5, wrong })
+            }
+        });
+        Ok(ReplicaHash { broker: BrokerId(1), group: RaftGroupId(3), log, reread })
     }
 
     async fn raise_feature_level(

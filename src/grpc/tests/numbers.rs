@@ -31,6 +31,7 @@ enum Ask {
     Offset(v1::ListOffsetRequest),
     Transfer(v1::TransferLeaderRequest),
     Raise(v1::RaiseFeatureLevelRequest),
+    Hash(v1::HashReplicaRequest),
     Consume(v1::ConsumeRequest),
     Produce(v1::ProduceRequest),
     Beat(v1::GroupHeartbeatRequest),
@@ -48,6 +49,7 @@ async fn refusal(channel: Channel, ask: Ask) -> Option<v1::Error> {
         Ask::Offset(request) => topics.list_offset(request).await.map(drop),
         Ask::Transfer(request) => ClusterClient::new(channel).transfer_leader(request).await.map(drop),
         Ask::Raise(request) => ClusterClient::new(channel).raise_feature_level(request).await.map(drop),
+        Ask::Hash(request) => ClusterClient::new(channel).hash_replica(request).await.map(drop),
         Ask::Consume(request) => match ConsumeClient::new(channel).consume(request).await {
             Ok(stream) => soon("an answer", stream.into_inner().message()).await.map(drop),
             Err(status) => Err(status),
@@ -78,6 +80,8 @@ fn topics_and_cluster() -> Vec<(&'static str, Ask, &'static str)> {
     let replicas = |n| Ask::Create(v1::CreateTopicRequest { replication_factor: Some(n), ..create() });
     let create_in = |ms| Ask::Create(v1::CreateTopicRequest { timeout_ms: Some(ms), ..create() });
     let raise = |to, timeout_ms| Ask::Raise(v1::RaiseFeatureLevelRequest { to, timeout_ms, dry_run: true });
+    let hash = || v1::HashReplicaRequest { topic: topic(), ..Default::default() };
+    let reread = |reread_from, reread_to| Ask::Hash(v1::HashReplicaRequest { reread_from, reread_to, ..hash() });
     let transfer_in = |ms| Ask::Transfer(v1::TransferLeaderRequest { timeout_ms: Some(ms), ..transfer() });
     let no_topic = v1::TransferLeaderRequest { topic: String::new(), partition: 3, ..transfer() };
     vec![
@@ -122,6 +126,14 @@ fn topics_and_cluster() -> Vec<(&'static str, Ask, &'static str)> {
         ),
         ("TransferLeaderRequest.timeout_ms", transfer_in(0), "timeout_ms is 0"),
         ("TransferLeaderRequest.timeout_ms", transfer_in(u32::MAX), "timeout_ms is 4294967295"),
+        (
+            "HashReplicaRequest.partition",
+            Ask::Hash(v1::HashReplicaRequest { partition: -1, ..hash() }),
+            "partition is -1",
+        ),
+        ("HashReplicaRequest.reread_from", reread(Some(5), None), "reread_from is 5, without a reread_to"),
+        ("HashReplicaRequest.reread_to", reread(Some(5), Some(5)), "reread_to is 5, not above reread_from, 5"),
+        ("HashReplicaRequest.reread_to", reread(None, Some(0)), "reread_to is 0"),
         ("RaiseFeatureLevelRequest.to", raise(Some(0), None), "to is 0"),
         ("RaiseFeatureLevelRequest.timeout_ms", raise(None, Some(0)), "timeout_ms is 0"),
     ]

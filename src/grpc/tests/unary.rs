@@ -93,6 +93,17 @@ async fn cluster_answers_and_refuses() {
     assert_eq!(health.feature_level, 1);
     let raised = cluster.raise_feature_level(v1::RaiseFeatureLevelRequest::default()).await.unwrap().into_inner();
     assert_eq!((raised.from, raised.to), (1, 2));
+    let asked = v1::HashReplicaRequest { with_state: true, reread_to: Some(2), ..Default::default() };
+    let hash = cluster.hash_replica(asked).await.unwrap().into_inner();
+    let sum = |value: u128| Bytes::copy_from_slice(&value.to_be_bytes());
+    assert_eq!((hash.broker, hash.group, hash.first_index, hash.state), (1, 3, 1, sum(7)));
+    assert_eq!(hash.marks[1], v1::HashMark { next_index: 2, sum: sum(0x0102) });
+    let reread = hash.reread.unwrap();
+    assert_eq!((reread.from, reread.next, reread.sum, reread.bytes, &*reread.damage), (0, 2, sum(9), 5, ""));
+    assert_eq!((reread.wrong[0].index, &*reread.wrong[0].problem), (1, "its CRC differs"));
+    let asked = v1::HashReplicaRequest { reread_from: Some(99), reread_to: Some(100), ..Default::default() };
+    let hash = cluster.hash_replica(asked).await.unwrap().into_inner();
+    assert!(hash.state.is_empty() && hash.reread.unwrap().damage.contains("blob file 17"));
     let too_far = v1::RaiseFeatureLevelRequest { to: Some(9), ..Default::default() };
     let status = cluster.raise_feature_level(too_far).await.unwrap_err();
     assert!(status.message().contains("broker 3 does not support level 9"), "{status}");

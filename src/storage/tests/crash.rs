@@ -91,7 +91,7 @@ impl Worker {
             6 => {
                 if let Some(applied) = self.pick(rng, self.applied, committed).await {
                     self.applied = Some(applied);
-                    self.log.save_applied(saved(applied, "applied"));
+                    self.log.save_applied(saved(applied, "applied"), bytes::Bytes::new());
                 }
             }
             7 => {

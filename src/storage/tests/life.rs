@@ -20,7 +20,7 @@ fn entries_votes_and_positions_are_there_after_opening_again() {
         append(&log, entries(2, 5..8)).await;
         log.save_vote(Bytes::from_static(b"vote")).await.expect("saved");
         log.save_committed(Some(at(2, 6)));
-        log.save_applied(saved(at(2, 5), "applied"));
+        log.save_applied(saved(at(2, 5), "applied"), bytes::Bytes::new());
         log.save_checkpoint(saved(at(1, 2), "checkpoint"));
         log.purge(at(1, 2)).await.expect("purged");
         log.truncate_after(Some(at(2, 6))).await.expect("truncated");
@@ -220,7 +220,7 @@ fn a_group_is_opened_once_and_only_as_its_own_replica() {
         let log = store.open_log(G, R).await.expect("open");
         assert!(matches!(store.open_log(G, R).await, Err(OpenLogError::AlreadyOpen { .. })));
         let done = start_append(&log, entries(1, 0..3));
-        log.save_applied(saved(at(1, 2), "applied"));
+        log.save_applied(saved(at(1, 2), "applied"), bytes::Bytes::new());
         drop(log);
         // What was queued is seen although nobody waited for it.
         let other = ReplicaId(R.0 + 1);
@@ -278,7 +278,7 @@ fn a_log_alone_may_begin_anywhere_and_be_purged_beyond_its_end() {
         assert_eq!((log.purged(), log.last()), (Some(at(1, 20)), Some(at(1, 20))));
         append(&log, entries(1, 21..22)).await;
         assert_eq!(all(&log).await, entries(1, 21..22));
-        log.save_applied(SavedState { position: Some(at(9, 99)), ..saved(at(9, 99), "") });
+        log.save_applied(SavedState { position: Some(at(9, 99)), ..saved(at(9, 99), "") }, bytes::Bytes::new());
         store.flush().await.expect("flushed");
         drop(log);
         store.open_log_alone(G, R).await.expect("open");

@@ -67,7 +67,7 @@ fn unsynced_writes_cause_no_fsync_and_wait_for_one_a_bounded_time() {
         append(&log, entries(1, 0..9)).await;
         let (commits, syncs) = disk.commits();
         log.save_committed(Some(at(1, 3)));
-        log.save_applied(saved_at(2));
+        log.save_applied(saved_at(2), bytes::Bytes::new());
         tokio::time::sleep(UNSYNCED_DELAY_MAX - Duration::from_millis(10)).await;
         assert_eq!(disk.commits(), (commits, syncs), "they wait");
         tokio::time::sleep(Duration::from_millis(20)).await;

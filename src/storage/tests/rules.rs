@@ -152,7 +152,7 @@ fn a_checkpoint_carries_the_applied_state_with_it() {
         append(&log, entries(1, 0..9)).await;
         log.save_checkpoint(saved(at(1, 5), "five"));
         assert_eq!(log.load_applied().await.expect("load"), Some(saved(at(1, 5), "five")));
-        log.save_applied(saved(at(1, 7), "seven"));
+        log.save_applied(saved(at(1, 7), "seven"), bytes::Bytes::new());
         log.save_checkpoint(saved(at(1, 6), "six"));
         assert_eq!(log.load_applied().await.expect("load"), Some(saved(at(1, 7), "seven")));
     });
@@ -164,7 +164,7 @@ async fn ten_entries(failures: &Failures) -> ReplicaLog {
     let log = store.open_log(G, R).await.expect("open");
     append(&log, entries(2, 0..10)).await;
     log.save_committed(Some(at(2, 5)));
-    log.save_applied(saved(at(2, 3), "applied"));
+    log.save_applied(saved(at(2, 3), "applied"), bytes::Bytes::new());
     log.save_checkpoint(saved(at(2, 2), "checkpoint"));
     log
 }
@@ -245,7 +245,7 @@ fn a_deleted_group_takes_the_late_writes_of_its_core_as_nothing() {
 #[test]
 #[should_panic(expected = "ahead of the log")]
 fn applied_state_ahead_of_the_log_is_refused() {
-    refused(async |log| log.save_applied(saved(at(2, 10), "applied")));
+    refused(async |log| log.save_applied(saved(at(2, 10), "applied"), bytes::Bytes::new()));
 }
 
 #[test]
