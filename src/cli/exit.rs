@@ -15,6 +15,8 @@ pub const NOT_FOUND: u8 = 4;
 /// It ended early: what was done until then counts, and stderr says how much that is.
 pub const PARTIAL: u8 = 5;
 pub const UNHEALTHY: u8 = 10;
+/// What was asked about is not known.
+pub const VERDICT_UNKNOWN: u8 = 11;
 /// A fault of this program (EX_SOFTWARE of sysexits.h).
 pub const OUR_FAULT: u8 = 70;
 /// Nobody reads standard output any more: what a shell says of a program that SIGPIPE ended.
@@ -48,6 +50,10 @@ impl Failure {
 
     pub fn unhealthy(message: impl Into<String>) -> Failure {
         Failure { code: UNHEALTHY, message: message.into() }
+    }
+
+    pub fn verdict_unknown(message: impl Into<String>) -> Failure {
+        Failure { code: VERDICT_UNKNOWN, message: message.into() }
     }
 
     /// Whoever read standard output has enough; that needs no words.

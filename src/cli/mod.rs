@@ -32,6 +32,7 @@ mod signals;
 mod terminal;
 mod topic;
 mod units;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,7 @@ Examples:
   flotilla consume orders -g billing                  again elsewhere: the two share the work
   flotilla group describe billing
   flotilla cluster health
+  flotilla verify                                     whether all replicas hold the same
 
 Exit codes: 0 done, 1 failed without effect, 2 usage, or settings that cannot be, 3 outcome unknown, 4 not found, 5 ended
 early (stderr says how much was done), 10 unhealthy or verdict invalid, 11 verdict unknown, 70 a fault of flotilla, 74 a
@@ -88,6 +90,9 @@ enum Command {
     /// Health, brokers and leaderships.
     #[command(subcommand, after_help = cluster::EXAMPLES)]
     Cluster(cluster::ClusterCommand),
+    /// Compare the replicas of every partition.
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(verify::VerifyArgs),
     /// Measure.
     #[command(subcommand, after_help = bench::EXAMPLES)]
     Bench(bench::BenchCommand),
@@ -180,6 +185,7 @@ async fn run(global: Global, command: Command) -> Result<(), Failure> {
         Command::Consume(args) => consume::run(args, &global).await,
         Command::Group(command) => group::run(command, &global).await,
         Command::Cluster(command) => cluster::run(command, &global).await,
+        Command::Verify(args) => verify::run(args, &global).await,
         Command::Bench(command) => bench::run(command, &global).await,
         Command::Server(_)
         | Command::Completion { .. }
@@ -279,6 +285,8 @@ mod tests {
             ("consume t -g g --max-poll-interval -1s", "-1s"),
             ("topic trim t -p 0 --before -1", "-1"),
             ("cluster health --watch --interval 0", "0"),
+            ("verify --wait 0", "0"),
+            ("verify --deep --rate 0", "0"),
             ("bench produce -p 0", "0"),
             ("bench produce --size 0", "0"),
             ("bench produce --duration 0s", "0s"),
@@ -331,6 +339,9 @@ mod tests {
             "cluster health --details",
             "cluster health --format json",
             "cluster health --watch --interval 500ms",
+            "verify",
+            "verify t u --deep --rate 32MiB --wait 1s --format json",
+            "verify -w --interval 10s --metrics 127.0.0.1:0",
             "bench produce -p 16 --size 1KiB --duration 60s --warmup 10s --in-flight 8192 --rate 100 --format json",
             "bench produce -t mine --size 1024 --acks 1",
             "bench consume -p 4 --records 1000 -g g --commit-interval 100ms",

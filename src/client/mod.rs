@@ -92,6 +92,7 @@ mod metadata;
 mod net;
 mod partitioner;
 mod producer;
+mod verify;
 
 pub use crate::record::{Codec, Record};
 pub use crate::types::{
@@ -115,6 +116,7 @@ pub use metadata::{Leader, Metadata};
 pub use net::{Cluster, World};
 pub use partitioner::{Partitioner, murmur2, partition_of_key};
 pub use producer::{Acks, Deliveries, Delivery, Outcome, Producer, ProducerOptions, Receipt, SendError, TopicHandle};
+pub use verify::{Difference, Verdict, VerifiedDisks, VerifiedGroup, Verify, VerifyProgress};
 
 /// The generated messages and stubs of the protocol, for tools that speak it themselves. It changes with the protocol.
 #[doc(hidden)]

@@ -31,6 +31,7 @@ mod retention;
 mod stalled_disk;
 mod subscriptions;
 mod trap;
+mod verify;
 
 use jepsen_style_tests::{checker::Summary, cluster::Cli, readback::summarize_topic, workload::Produced};
 

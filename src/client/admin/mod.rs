@@ -112,6 +112,11 @@ impl Admin {
         Ok(Offset(self.cluster.ask_leader("list offset", self.deadline, call).await?.offset))
     }
 
+    /// How long a call may take.
+    pub(super) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     /// How long a broker may take for a request of this client.
     fn timeout_ms(&self) -> u32 {
         ms_u32(self.deadline.min(REQUEST_TIMEOUT_MAX)).max(1)
