@@ -55,14 +55,23 @@ impl Inspector {
         )?
     }
 
-    /// The whole applied state of a group, as a checkpoint would hold it; and behind it what a checkpoint may have
-    /// left out, which shows once a replica has begun from one.
-    pub fn state(&self, group: RaftGroupId) -> Option<Bytes> {
+    /// The whole applied state of a group, as a checkpoint would hold it, and behind it what a checkpoint may have
+    /// left out, which shows once a replica has begun from one; and whether it is a checkpoint: a state that was taken as
+    /// one knows of that from then on, before the next entry is applied (`Replicated::checkpoint_taken`).
+    pub fn state(&self, group: RaftGroupId) -> Option<(Bytes, bool)> {
         let partition = |state: &Partition| {
             let beside = (state.log_start(), state.next_offset(), state.producer_count());
-            [&state.encode()[..], format!("{beside:?}").as_bytes()].concat().into()
+            let bytes: Bytes = [&state.encode()[..], format!("{beside:?}").as_bytes()].concat().into();
+            (bytes, state.checkpoints().last().map(|checkpoint| checkpoint.position.index))
         };
-        self.of(group, |metadata| metadata.read(Replicated::encode), |of| of.read(partition))
+        self.of(
+            group,
+            |metadata| (metadata.read(Replicated::encode), false),
+            |of| {
+                let (bytes, checkpoint) = of.read(partition);
+                (bytes, checkpoint.is_some_and(|index| LogIndex(index.0 + 1) == of.state_next()))
+            },
+        )
     }
 
     /// The voters of a group, as this broker's replica of it has them.

@@ -70,8 +70,9 @@ pub trait World {
     fn entries(&self, node: u64, group: u64, from: u64, to: u64) -> Vec<EntryId>;
     fn on_disk(&self, node: u64, group: u64, index: u64) -> OnDisk;
     fn voters(&self, node: u64, group: u64) -> Vec<u64>;
-    /// A hash of the whole applied state. None: the node has just gone.
-    fn state(&self, node: u64, group: u64) -> Option<u64>;
+    /// Whether the applied state was just taken as a checkpoint, which it knows of itself, and a hash of all of it.
+    /// None: the node has just gone.
+    fn state(&self, node: u64, group: u64) -> Option<(bool, u64)>;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,8 +179,8 @@ struct GroupMemory {
     leaders: BTreeMap<u64, u64>,
     /// Entries known to be committed, by index, and the term in which that was first seen.
     committed: BTreeMap<u64, (EntryId, u64)>,
-    /// A state's hash by the index of its next entry, and whose it was.
-    states: BTreeMap<u64, (u64, u64)>,
+    /// A state's hash by the index of its next entry, before it was taken as a checkpoint and after, and whose it was.
+    states: BTreeMap<(u64, bool), (u64, u64)>,
 }
 
 #[derive(Default)]
@@ -338,9 +339,9 @@ impl Invariants {
 
     fn check_state(&mut self, seen: &Seen, world: &dyn World) {
         let Seen { node, group, state_next, .. } = *seen;
-        let Some(hash) = world.state(node, group) else { return };
+        let Some((is_checkpoint, hash)) = world.state(node, group) else { return };
         let states = &mut self.groups.entry(group).or_default().states;
-        let (elsewhere, of) = *states.entry(state_next).or_insert((hash, node));
+        let (elsewhere, of) = *states.entry((state_next, is_checkpoint)).or_insert((hash, node));
         if elsewhere != hash {
             self.found.push(Broken::StatesDiffer { group, next: state_next, nodes: (of, node) });
         }

@@ -34,8 +34,8 @@ impl World for Written {
         vec![1, 2, 3]
     }
 
-    fn state(&self, node: u64, _: u64) -> Option<u64> {
-        self.states.get(&node).copied()
+    fn state(&self, node: u64, _: u64) -> Option<(bool, u64)> {
+        self.states.get(&node).map(|hash| (false, *hash))
     }
 }
 

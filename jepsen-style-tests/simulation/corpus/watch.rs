@@ -136,9 +136,9 @@ impl World for Real<'_> {
         voters.unwrap_or_default().into_iter().map(|BrokerId(id)| id).collect()
     }
 
-    fn state(&self, node: u64, group: u64) -> Option<u64> {
-        let state = self.node(node).inspector()?.state(RaftGroupId(group))?;
-        Some(hash_of(&state[..]))
+    fn state(&self, node: u64, group: u64) -> Option<(bool, u64)> {
+        let (state, is_checkpoint) = self.node(node).inspector()?.state(RaftGroupId(group))?;
+        Some((is_checkpoint, hash_of(&state[..])))
     }
 }
 
