@@ -17,6 +17,9 @@ pub const HEIGHT: f64 = 100.0;
 const TIME_TICKS_MAX: u64 = 6;
 /// Steps of a throughput axis, at most.
 const STEPS_MAX: f64 = 4.0;
+/// A throughput axis ends at so many times the throughput without faults: what had to wait comes in a burst after an
+/// outage, beside which everything else would be flat.
+const BURST_MAX: f64 = 3.0;
 /// Lanes and windows that are drawn; tables count all.
 const LANES_MAX: usize = 60;
 pub const WINDOWS_MAX: usize = 2_000;
@@ -90,9 +93,10 @@ pub fn throughput(timeline: &Timeline, axis: Axis, calm: Option<f64>) -> Plot {
     let rates: Vec<Option<f64>> =
         whole_bins(timeline, axis).map(|(_, seconds, acknowledged)| Some(acknowledged as f64 / seconds)).collect();
     let max = rates.iter().flatten().chain(&calm).fold(1.0, |max: f64, rate| max.max(*rate));
+    let max = calm.filter(|calm| *calm >= 1.0).map_or(max, |calm| max.min(calm * BURST_MAX));
     let step = nice_step(max / STEPS_MAX);
     let top = (max / step).ceil() * step;
-    let y = |rate: f64| HEIGHT - rate / top * HEIGHT;
+    let y = |rate: f64| HEIGHT - (rate / top).min(1.0) * HEIGHT;
     let steps = (top / step).round() as u64;
     let y_ticks = (0..=steps).map(|n| Tick { at: format!("{:.1}", y(n as f64 * step)), label: short(n as f64 * step) });
     Plot {
@@ -295,6 +299,14 @@ mod tests {
         assert_eq!(labels(&plot.y_ticks), ["0", "50", "100"]);
         assert_eq!(plot.lines[0].path, "M125.0 0.0h0L375.0 50.0L625.0 100.0L875.0 0.0");
         assert_eq!((plot.lines[0].values.as_str(), plot.level.as_deref()), ("100|50|0.0|100", Some("20.0")));
+    }
+
+    #[test]
+    fn a_burst_is_cut_off_and_still_told() {
+        let plot = throughput(&timeline(&[10, 0, 900, 10]), axis(4), Some(10.0));
+        assert_eq!(labels(&plot.y_ticks), ["0", "10", "20", "30"]);
+        assert!(plot.lines[0].path.contains("L625.0 0.0"), "{}", plot.lines[0].path);
+        assert_eq!(plot.lines[0].values, "10|0.0|900|10");
     }
 
     #[test]

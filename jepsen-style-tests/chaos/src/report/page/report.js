@@ -13,17 +13,22 @@ const windows = [...run.querySelectorAll('rect[data-bins]')].map((rect) => {
 });
 let at = null;
 
-run.querySelector('.how').hidden = false;
+const how = 'Point at the chart, or go along it with the arrow keys, to read values and faults.';
+moment.textContent = how;
+moment.hidden = false;
 
 // Shows a bin, or with null none, and says what is in it.
 function read(bin) {
   at = bin === null || count === 0 ? null : Math.max(0, Math.min(count - 1, bin));
-  for (const hidden of run.querySelectorAll('.cursor, .moment, .when')) hidden.hidden = at === null;
+  for (const hidden of run.querySelectorAll('.cursor, .when')) hidden.hidden = at === null;
   for (const cursor of run.querySelectorAll('.cursor')) cursor.style.left = `${first + (at ?? 0) * step}%`;
   for (const [place, all] of values) {
     place.textContent = at === null ? '' : all[at] ? all[at] + place.dataset.unit : 'none';
   }
-  if (at === null) return '';
+  if (at === null) {
+    moment.textContent = how;
+    return '';
+  }
   const then = windows.filter((window) => window.from <= at && at <= window.to).map((window) => window.says);
   moment.textContent = `${times[at]}: ${then.length ? then.join(' · ') : 'no fault'}`;
   return `${moment.textContent}. ${values.map(([place]) => place.parentElement.textContent.trim()).join(', ')}`;
