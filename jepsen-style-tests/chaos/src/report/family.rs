@@ -49,6 +49,8 @@ const WORDS: &[(Family, &[&str])] = &[
             "drop",
             "packets",
             "flap",
+            "stall",
+            "corrupt",
         ],
     ),
     (Family::Disk, &["fsync", "disk", "full", "hung", "eio", "enospc", "write", "read", "io", "storage"]),
@@ -64,7 +66,6 @@ const WORDS: &[(Family, &[&str])] = &[
             "truncation",
             "wipe",
             "wiped",
-            "corrupt",
             "corruption",
             "damage",
             "rot",
@@ -113,6 +114,15 @@ impl Family {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::Fault;
+
+    #[test]
+    fn every_fault_that_a_run_can_do_has_a_family() {
+        let of_others: Vec<&Fault> =
+            Fault::ALL.iter().filter(|fault| Family::of(fault.name()) == Family::Other).collect();
+        assert!(of_others.is_empty(), "{of_others:?}");
+        assert_eq!([Fault::Corrupt, Fault::Stall].map(|fault| Family::of(fault.name())), [Family::Network; 2]);
+    }
 
     #[test]
     fn a_name_says_what_a_fault_is_done_to() {
