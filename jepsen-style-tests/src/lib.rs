@@ -15,6 +15,7 @@ pub mod consumer;
 pub mod dataset;
 pub mod disk;
 pub mod groups;
+pub mod kafka;
 pub mod knob;
 pub mod network;
 pub mod partitioner;

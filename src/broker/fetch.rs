@@ -1,7 +1,11 @@
 //! Reading: whole batches from an offset, long polls, and offsets by place or time. SAFETY B7 holds:
 //! an offset above the high watermark is out of range only once a majority confirmed that it is.
 
-use std::{cmp::Ordering, ops::Range, sync::Arc};
+use std::{
+    cmp::Ordering,
+    ops::Range,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use tokio::{
     sync::Semaphore,
@@ -87,7 +91,10 @@ impl Fetches {
         if let Some(place) = self.place_now(hosted, offset) {
             return place;
         }
+        let sleeps = self.node.awake.sleeps();
         self.confirm(hosted).await?;
+        // If it wakes just now, the next read asks again.
+        sleeps.inspect(|sleeps| hosted.confirmed_after.store(*sleeps, Relaxed));
         let bounds = hosted.bounds();
         match offset.cmp(&bounds.high_watermark) {
             Ordering::Less if offset < bounds.log_start => Err(out_of_range(hosted, offset, bounds)),
@@ -97,8 +104,12 @@ impl Fetches {
         }
     }
 
-    /// What lies at an offset, unless that is beyond all that is known here: then a majority is to be asked.
+    /// What lies at an offset, unless a majority is to be asked: it is beyond all that is known here, or the process has
+    /// slept since it was last asked, and what is known may be old.
     pub fn place_now(&self, hosted: &PartitionReplica, offset: Offset) -> Option<Result<Place, FetchError>> {
+        if self.node.awake.sleeps() != Some(hosted.confirmed_after.load(Relaxed)) {
+            return None;
+        }
         let bounds = hosted.bounds();
         if offset < bounds.log_start {
             return Some(Err(out_of_range(hosted, offset, bounds)));

@@ -6,6 +6,7 @@
 
 mod active_producers;
 mod answer;
+mod awake;
 mod budget;
 mod caller;
 mod cluster;

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{errors::BrokerFailed, requests::LeaderNow, tasks::Tasks};
+use super::{awake::Awake, errors::BrokerFailed, requests::LeaderNow, tasks::Tasks};
 use crate::{
     config::{Peer, founders, peers_hash, peers_text},
     metadata::{Metadata, RegisterBroker},
@@ -74,6 +74,7 @@ pub struct Node {
     pub raft: RaftNode,
     pub clock: Arc<dyn Clock>,
     pub rng: Arc<Rng>,
+    pub awake: Awake,
     pub probe: RequestProbe,
     pub intake: IntakeProbe,
     /// Set once the metadata group runs here.

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::{
     Broker, answer,
+    awake::Awake,
     budget::{Budget, answer_room},
     cluster::{
         forming::{self, Forming},
@@ -91,6 +92,7 @@ impl Broker {
         })
         .await;
         let node = Arc::new(Node {
+            awake: Awake::new(settings.election_min),
             settings,
             store,
             raft,
@@ -182,6 +184,8 @@ fn spawn_tasks(parts: &Arc<Parts>, replica: Option<ReplicaId>, metrics: Metrics)
             of.fail(failed);
         }
     });
+    let of = Arc::clone(node);
+    tasks.spawn(async move { of.awake.run().await });
     let clock_view = || parts.views.clock_view.clone();
     let ground = Ground { node: Arc::clone(node), disk: Arc::clone(disk), clock_view: clock_view() };
     tasks.spawn(setback::run(Arc::clone(memory)));

@@ -11,16 +11,19 @@
 //! says that it does not lead. *Beyond* the high watermark nobody says "out of range" from what he knows
 //! himself: the leader asks its majority, waits until all that was committed before is applied, and looks
 //! again. Without a confirmation the answer is "not the leader". Look-ups of the end and by time are
-//! confirmed likewise.
+//! confirmed likewise. And a process that has slept for as long as others wait before they choose another leader
+//! serves nothing of a partition before a majority confirmed that it still leads it.
 //!
 //! **Why.** The high watermark that a node knows lags: at a new leader until the first entry of its term is
 //! applied, at a deposed one for ever. Clients answer "out of range" by starting over at the beginning or at
-//! the end. So a wrong one, at any failover, delivers a whole partition twice or skips to its end.
+//! the end. So a wrong one, at any failover, delivers a whole partition twice or skips to its end. One that woke after
+//! 8 s of SIGSTOP answered a fetch in its socket with the high watermark 537 where 4,539 records had been acknowledged: clients
+//! that stop at the end of a partition (`kcat -e`) take that for the end.
 //!
-//! **Kept by** `src/broker/fetch.rs`.
+//! **Kept by** `src/broker/fetch.rs`, `src/broker/awake.rs` (which names its limit).
 //!
 //! **Fails without it:** `b7_beyond_the_high_watermark_is_out_of_range_only_when_confirmed`,
-//! `b7_a_leader_that_is_cut_off_calls_no_offset_out_of_range`.
+//! `b7_a_leader_that_is_cut_off_calls_no_offset_out_of_range`, `a_leader_that_slept_takes_no_old_end_for_the_end`.
 //!
 //! ## B8: a produce is answered after commit and apply, never before
 //!

@@ -7,6 +7,7 @@ mod abuse;
 mod alerts;
 mod commits;
 mod console;
+mod damaged;
 mod forming;
 mod full_disk;
 mod garbage;
@@ -28,8 +29,10 @@ mod replicas;
 mod reported;
 mod restored;
 mod retention;
+mod stale;
 mod stalled_disk;
 mod subscriptions;
+mod swapped;
 mod trap;
 mod verify;
 

@@ -8,7 +8,7 @@ pub mod read;
 pub mod rules;
 pub mod walk;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, atomic::AtomicU64};
 
 use tokio::time::Instant;
 
@@ -32,6 +32,8 @@ pub struct PartitionReplica {
     pub appender: Appender,
     pub cursors: Cursors,
     pub traffic: TopicTraffic,
+    /// After so many sleeps of the process a majority last confirmed that this replica leads.
+    pub confirmed_after: AtomicU64,
     rules: Arc<Mutex<TopicRules>>,
     /// Records taken since the start that were past their retention when they came, and when that was last said.
     outdated: Mutex<(u64, Option<Instant>)>,
@@ -82,6 +84,7 @@ impl PartitionReplica {
             appender,
             cursors: Cursors::default(),
             traffic,
+            confirmed_after: AtomicU64::new(0),
             rules,
             outdated: Mutex::default(),
         }

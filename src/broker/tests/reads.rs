@@ -208,8 +208,10 @@ async fn reading_takes_an_answer_no_longer_however_many_partitions_it_is_of() {
     let turns = &broker.parts.fetches.reads;
     let others = turns.acquire_many(limits::FETCH_READS_MAX as u32 - 1).await.unwrap();
     let last = turns.acquire().await.unwrap();
-    // Whoever waits here waits for nobody outside of this test.
+    // Whoever waits here waits for nobody outside of this test, and the broker beats by this clock too.
     tokio::time::pause();
+    let node = std::sync::Arc::clone(&broker.parts.node);
+    let beating = tokio::spawn(async move { node.awake.run().await });
     let limit = limits::FETCH_READ_WITHIN + Duration::from_millis(100);
     let began = Instant::now();
     let answers = broker.fetch_many(&Caller::ANONYMOUS, many(&all, 1, 0, LONG)).await;
@@ -239,6 +241,7 @@ async fn reading_takes_an_answer_no_longer_however_many_partitions_it_is_of() {
     assert_eq!(counts(&answers), [1, 0, 0, 0, 0], "what was read in time, and no errors beside it");
     let left = answers[1].as_ref().unwrap();
     assert_eq!((left.next_offset, left.high_watermark), (Offset(0), Offset(1)), "it can be asked for again");
+    beating.abort();
     drop(others);
 }
 
