@@ -140,6 +140,7 @@ fn errors_name_key_value_and_rule() {
         (&["--disk-reserve-bytes=0"], "disk_reserve_bytes", "0 B"),
         (&["--log-filter=chatty"], "log_filter", "chatty"),
         (&["--log-filter=off"], "log_filter", "off"),
+        (&["--log-filter=info,fl\u{f6}te=debug"], "log_filter", "info,fl\u{f6}te=debug"),
         (&["--log-filter=info,flotilla=off"], "log_filter", "info,flotilla=off"),
         (&["--worker-threads=0"], "worker_threads", "0"),
         (&["--offsets-retention-ms=999"], "offsets_retention_ms", "999"),

@@ -179,6 +179,10 @@ fn check_reserve(reserve: Option<Size>) -> Result<(), ConfigError> {
 /// It must be a filter, and let our own errors through: "chatty" is one, for a module of that name, and silences
 /// all others.
 fn check_filter(log_filter: &str) -> Result<(), ConfigError> {
+    // The parser cuts text between bytes, and panics within a character.
+    if !log_filter.is_ascii() {
+        return Err(rule("log_filter", log_filter, "is no filter: only ASCII can be in one"));
+    }
     EnvFilter::try_new(log_filter).map_err(|error| rule("log_filter", log_filter, format!("is no filter: {error}")))?;
     // A filter by spans and fields is none of these, and cannot be judged by names.
     let by_names = log_filter.parse::<Targets>();
