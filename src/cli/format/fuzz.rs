@@ -9,8 +9,9 @@ use crate::{
     types::Offset,
 };
 
-/// An empty record is one byte of input, and 150 in memory in a list that is being doubled; in JSON a header is eight.
-const PER_BYTE: usize = 512;
+/// An empty record is one byte of input, and 150 in memory in a list that is being doubled, or a sentence that says what
+/// is wrong with it; in JSON a header is eight.
+const PER_BYTE: usize = 1_024;
 
 const FORMATS: [&str; 10] =
     ["%k:%v\\n", "%v--", "json", "%t/%p/%T %k=%v\\x00", "%%%v\\n", "%T:%v\\r\\n", "%", "%k%v\\n", "value", "%v\\n"];
