@@ -73,7 +73,7 @@ impl Topics {
             true => self.wait_answers(&request.name, deadline).await?,
             false => BTreeMap::new(),
         };
-        let topic = self.known(&request.name)?;
+        let topic = self.metadata.topic(&request.name).await?;
         Ok(with_stats(self.describe_new(&topic, 0), &stats))
     }
 
@@ -118,7 +118,8 @@ impl Topics {
             let groups = self.known_groups(name);
             let (stats, notes) = tokio::join!(self.stats_of(&groups), self.notes.of(&groups));
             // Leaders that are being elected are waited for, a moment; those that are dead are not.
-            let description = self.describe_known(&self.known(name)?);
+            // What is known here may be catching up, and have an older topic's end before this one's beginning.
+            let description = self.describe_known(&self.metadata.topic(name).await?);
             let is_whole = |p: &PartitionDescription| p.leader.is_some() && stats.contains_key(&p.raft_group);
             if description.partitions.iter().all(is_whole) || Instant::now() >= deadline {
                 return Ok(with_stats(TopicDescription { notes, ..description }, &stats));
@@ -157,7 +158,7 @@ impl Topics {
         let changed = self.metadata.change(Change::AlterTopic(wish), limits::ADMIN_TIMEOUT).await;
         let changed = changed.map_err(|failed| failed.into_admin(&what))?;
         self.wait_in_use(&name, self.known_groups(&name), changed.index).await;
-        Ok(self.describe_known(&self.known(&name)?))
+        Ok(self.describe_known(&self.metadata.topic(&name).await?))
     }
 
     pub async fn add(&self, request: AddPartitionsRequest) -> Result<TopicDescription, AdminError> {
@@ -181,7 +182,7 @@ impl Topics {
             }) if have == asked => {}
             Err(failed) => return Err(failed.into_admin(&format!("adding partitions to topic {name:?}"))),
         }
-        Ok(self.describe_new(&self.known(&name)?, have))
+        Ok(self.describe_new(&self.metadata.topic(&name).await?, have))
     }
 
     pub async fn delete(&self, request: DeleteTopicRequest) -> Result<TopicSummary, AdminError> {
@@ -209,10 +210,6 @@ impl Topics {
             let partitions = state.topic(name).into_iter().flat_map(|topic| &topic.partitions);
             partitions.map(|partition| partition.group).collect()
         })
-    }
-
-    fn known(&self, name: &str) -> Result<Topic, AdminError> {
-        self.metadata.known(name).ok_or_else(|| AdminError::UnknownTopic { topic: name.to_string() })
     }
 
     /// A topic whose partitions from number `first` on are new: with notes about where they stand.
