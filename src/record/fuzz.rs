@@ -109,7 +109,7 @@ fn fuzz_walks() {
         assert!(end == bytes.len() || found.last().is_some_and(Result::is_err), "the rest is an error, not left out");
         assert!(walked.next().is_none());
     });
-    linear(|bytes| back_to_batch(bytes), |bytes| assert!(walk(&bytes).all(|batch| batch.is_ok())));
+    linear(back_to_batch, |bytes| assert!(walk(&bytes).all(|batch| batch.is_ok())));
 }
 
 /// Small batches, about so many bytes of them.

@@ -128,7 +128,9 @@ impl Rolling {
                 marks.pop_front();
             }
             marks.push_back(mark);
-            let Some(coarser) = step.checked_mul(RUNG_STEP).filter(|step| mark.next.0 % step == 0) else { return };
+            let Some(coarser) = step.checked_mul(RUNG_STEP).filter(|step| mark.next.0.is_multiple_of(*step)) else {
+                return;
+            };
             (rung, step) = (rung + 1, coarser);
         }
     }

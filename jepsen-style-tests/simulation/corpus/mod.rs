@@ -138,7 +138,7 @@ pub fn run(options: &Options) -> Outcome {
         wrong: vec![],
         panicked: note_panics(),
     };
-    run.to_the_end(sim, &plan)
+    run.run_to_its_end(sim, &plan)
 }
 
 fn simulation<'a>(plan: &Plan, rng: &Rng, nodes: &[Rc<Node>]) -> Sim<'a> {
@@ -159,7 +159,7 @@ fn simulation<'a>(plan: &Plan, rng: &Rng, nodes: &[Rc<Node>]) -> Sim<'a> {
 }
 
 impl Run {
-    fn to_the_end(mut self, mut sim: Sim<'_>, plan: &Plan) -> Outcome {
+    fn run_to_its_end(mut self, mut sim: Sim<'_>, plan: &Plan) -> Outcome {
         // A panic of a node is a finding like any other: the run ends there, and says what it was.
         let ended = catch_unwind(AssertUnwindSafe(|| while !self.step(&mut sim, plan) {}));
         if ended.is_err() {

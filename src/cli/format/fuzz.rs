@@ -27,7 +27,7 @@ const INPUTS: [&str; 6] = [
 
 /// Reads an input in one format, in pieces of several sizes. False: it is no format.
 fn check(format: &str, input: &[u8], steps: &[&[usize]]) -> bool {
-    let options = || ReadOptions { keep_cr: input.len() % 2 == 0, null: Some("NULL".into()) };
+    let options = || ReadOptions { keep_cr: input.len().is_multiple_of(2), null: Some("NULL".into()) };
     // A copy of the format is made with each reading.
     let bytes = input.len() + format.len();
     let Ok(format) = ReadFormat::parse(format, options()) else { return false };

@@ -130,8 +130,7 @@ mod tests {
     #[tokio::test]
     async fn prometheus_reads_what_was_found() {
         let figures = RefCell::new(Figures { acknowledged: 3, ..Figures::default() });
-        let mut unknown = VerifiedGroup::default();
-        unknown.unknown = vec!["broker 2 does not answer".into()];
+        let unknown = VerifiedGroup { unknown: vec!["broker 2 does not answer".into()], ..VerifiedGroup::default() };
         figures.borrow_mut().saw(&[VerifiedGroup::default(), unknown], 100);
         figures.borrow_mut().saw(&[VerifiedGroup::default()], 160);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

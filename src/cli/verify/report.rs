@@ -128,11 +128,14 @@ mod tests {
     use crate::client::{PartitionId, TopicPartition, VerifiedDisks};
 
     fn group() -> VerifiedGroup {
-        let mut group = VerifiedGroup::default();
-        group.partition = Some(TopicPartition::new("t", PartitionId(3)));
-        (group.group, group.replicas) = (7, vec![BrokerId(1), BrokerId(2), BrokerId(3)]);
-        (group.compared, group.is_state_compared) = (Some((0, 95)), true);
-        group
+        VerifiedGroup {
+            partition: Some(TopicPartition::new("t", PartitionId(3))),
+            group: 7,
+            replicas: vec![BrokerId(1), BrokerId(2), BrokerId(3)],
+            compared: Some((0, 95)),
+            is_state_compared: true,
+            ..VerifiedGroup::default()
+        }
     }
 
     fn camps_of_three() -> Vec<Vec<BrokerId>> {
@@ -165,7 +168,8 @@ mod tests {
         let group = group();
         assert_eq!(row(&group), ["t-3", "1,2,3", "0 to 94", "same", "not read", "valid"]);
         assert!(findings(&group).is_empty());
-        assert!(summary(&[group.clone()], false).contains("no disk was read"), "{}", summary(&[group], false));
+        let summary = summary(&[group], false);
+        assert!(summary.contains("no disk was read"), "{summary}");
         let mut group = self::group();
         group.differences = vec![Difference { from: 40, to: 50, camps: camps_of_three() }];
         group.states = camps_of_three();

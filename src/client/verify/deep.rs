@@ -33,6 +33,9 @@ struct Disk {
     unknown: Option<String>,
 }
 
+/// Steps that were told and not shown yet; who reads waits then.
+const STEPS_MAX: usize = 64;
+
 /// Who reads, and where the brokers are.
 pub(super) struct Disks<'a> {
     pub admin: &'a Admin,
@@ -50,7 +53,7 @@ impl Disks<'_> {
         mut progress: impl FnMut(u64),
     ) -> (VerifiedDisks, Vec<String>) {
         let places = pieces(hashes);
-        let (told, mut steps) = mpsc::unbounded_channel();
+        let (told, mut steps) = mpsc::channel(STEPS_MAX);
         let mut reading: FuturesUnordered<_> = hashes
             .keys()
             .map(|broker| {
@@ -76,7 +79,7 @@ impl Disks<'_> {
         group: &VerifiedGroup,
         broker: BrokerId,
         places: &[u64],
-        told: mpsc::UnboundedSender<u64>,
+        told: mpsc::Sender<u64>,
     ) -> Disk {
         let mut disk = Disk::default();
         for piece in places.windows(2) {
@@ -101,7 +104,7 @@ impl Disks<'_> {
                 let wrong = step.wrong.iter().map(|(index, what)| format!("broker {broker}: entry {index}: {what}"));
                 disk.damage.extend(wrong);
                 at = step.next;
-                let _ = told.send(step.bytes);
+                let _ = told.send(step.bytes).await;
             }
             if is_whole {
                 disk.sums.insert(begin, sum);

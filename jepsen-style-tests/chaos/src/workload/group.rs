@@ -190,7 +190,9 @@ impl Member<'_> {
 
     fn gone(&mut self, partitions: &[TopicPartition]) -> Result<(), ChaosError> {
         let revoked: Vec<u32> = partitions.iter().map(|at| at.partition.0 as u32).collect();
-        revoked.iter().for_each(|key| drop(self.held.remove(key)));
+        for key in &revoked {
+            self.held.remove(key);
+        }
         let generation = self.numbers.generation.fetch_add(1, Relaxed) + 1;
         self.rebalance(generation, revoked, vec![])
     }

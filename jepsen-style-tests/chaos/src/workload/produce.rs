@@ -132,7 +132,7 @@ impl Sender {
 
     fn acked(&mut self, ops: &[u64], receipt: &Receipt) -> Result<(), ChaosError> {
         for (offset, op) in (receipt.base_offset.0..).zip(ops) {
-            let leader_epoch = i32::try_from(receipt.epoch.0).ok();
+            let leader_epoch = Some(receipt.epoch.0);
             let sent = Sent { outcome: Outcome::Ok, offset: Some(offset), leader_epoch, ..Sent::default() };
             self.scribe.complete(self.process, *op, Body::Sent(sent))?;
         }

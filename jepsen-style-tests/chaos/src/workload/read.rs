@@ -60,7 +60,7 @@ pub fn runs(run: u32, key: u32, chunk: &Chunk, watermarks: Option<(i64, i64)>) -
     let mut records: Vec<Record> = chunk.records.iter().map(value).collect();
     let last = records.pop();
     let (high_watermark, log_start) = watermarks.unzip();
-    let epoch = i32::try_from(chunk.leader_epoch.0).ok();
+    let epoch = Some(chunk.leader_epoch.0);
     let before = Run { key, records, ..Run::default() };
     let last = Run { key, records: last.into_iter().collect(), high_watermark, log_start, epoch };
     [before, last].into_iter().filter(|run| !run.records.is_empty() || run.high_watermark.is_some()).collect()
