@@ -122,8 +122,9 @@ fn fuzz_views_of_the_cluster() {
         let before = metadata.leader("t", PartitionId(0)).map(|leader| leader.epoch);
         let id = metadata.topic_id("t").to_string();
         bounded(bytes.len(), 512, || metadata.update(answer.clone()));
-        // Of the same topic, no older leader comes back.
-        if metadata.topic_id("t") == id {
+        // Of the same topic, no older leader comes back. (An answer that names it twice may replace it between.)
+        let times = names.iter().filter(|name| *name == "t").count();
+        if metadata.topic_id("t") == id && times < 2 {
             assert!(metadata.leader("t", PartitionId(0)).map(|leader| leader.epoch) >= before);
         }
         for name in names {

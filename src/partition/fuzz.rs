@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A state holds a producer in some 200 bytes, which are some 15 encoded; a vector that is being doubled.
-const STATE_PER_BYTE: usize = 64;
+const STATE_PER_BYTE: usize = 128;
 
 fn producer(sequence: i32) -> Option<Producer> {
     Some(Producer { id: ProducerId(9), epoch: ProducerEpoch(1), base_sequence: Sequence(sequence) })
