@@ -178,8 +178,11 @@ async fn m9_all_sessions_start_in_full_in_a_new_term() {
     // Away and back again: timers of the first term must not go on in the third.
     move_coordinator(&cluster, Some(2)).await;
     move_coordinator(&cluster, Some(1)).await;
-    let state = cluster.broker(3).parts.node.metadata().unwrap();
-    until("it is expired", || async { state.read(|state| state.group(&"g".into()).is_none()) }).await;
+    until("it is expired", || async {
+        let described = cluster.broker(3).describe_group(&Caller::ANONYMOUS, &"g".into()).await;
+        described.is_ok_and(|group| group.members.is_empty())
+    })
+    .await;
     let took = moved.elapsed();
     assert!(took >= SESSION, "expired {took:?} after the change: {} had a session begun before it", member.id);
 }

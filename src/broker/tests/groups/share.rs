@@ -184,7 +184,8 @@ async fn a_group_has_one_protocol_at_a_time() {
     assert!(matches!(refused, Err(GroupError::ProtocolMismatch { .. })), "{refused:?}");
     assert!(member.beat().await.is_ok());
     until("its session is over", || async {
-        cluster.any().list_groups(&Caller::ANONYMOUS).await.is_ok_and(|groups| groups.is_empty())
+        let described = cluster.any().describe_group(&Caller::ANONYMOUS, &"g".into()).await;
+        described.is_ok_and(|group| group.members.is_empty())
     })
     .await;
     let joined = cluster.any().classic_join(&Caller::ANONYMOUS, join).await.unwrap();
