@@ -13,7 +13,7 @@ use super::{
     disk::DiskGuard,
     errors::AdminError,
     limits,
-    metadata_group::{MetadataGroup, change::ChangeFailed},
+    metadata_group::MetadataGroup,
     node::Node,
     notes::Notes,
     replicas::Replicas,
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     metadata::{
-        AddPartitions, AlterTopic, Change, ConfigEntry, CreateTopic, DeleteTopic, Metadata, Refusal, Topic, TopicConfig,
+        AddPartitions, AlterTopic, Change, ConfigEntry, CreateTopic, DeleteTopic, Metadata, Topic, TopicConfig,
     },
     types::{PartitionId, RaftGroupId, TopicId, ms_u64},
 };
@@ -173,15 +173,8 @@ impl Topics {
             let topic = metadata.read(|state| state.check_add_partitions(&wish, &dead)).map_err(AdminError::from)?;
             return Ok(self.describe_new(&topic, have));
         }
-        match self.metadata.change(Change::AddPartitions(wish), limits::ADMIN_TIMEOUT).await {
-            Ok(_) => {}
-            // An earlier try of ours did it.
-            Err(ChangeFailed::Refused {
-                refusal: Refusal::PartitionsNotMore { have, asked, .. },
-                after_unknown: true,
-            }) if have == asked => {}
-            Err(failed) => return Err(failed.into_admin(&format!("adding partitions to topic {name:?}"))),
-        }
+        let added = self.metadata.change(Change::AddPartitions(wish), limits::ADMIN_TIMEOUT).await;
+        added.map_err(|failed| failed.into_admin(&format!("adding partitions to topic {name:?}")))?;
         Ok(self.describe_new(&self.metadata.topic(&name).await?, have))
     }
 
@@ -195,12 +188,10 @@ impl Topics {
             return Ok(summary(&topic));
         }
         let wish = DeleteTopic { name: name.clone(), topic_id: topic.id };
-        match self.metadata.change(Change::DeleteTopic(wish), limits::ADMIN_TIMEOUT).await {
-            Ok(_) => {}
-            // An earlier try of ours did it: the id is that of no other topic.
-            Err(ChangeFailed::Refused { refusal: Refusal::UnknownTopic { .. }, after_unknown: true }) => {}
-            Err(failed) => return Err(failed.into_admin(&format!("deleting topic {name:?}"))),
-        }
+        // If it is gone after a try without an answer, that try may have done it, and so may somebody else: two must not both
+        // be told that they deleted one topic.
+        let deleted = self.metadata.change(Change::DeleteTopic(wish), limits::ADMIN_TIMEOUT).await;
+        deleted.map_err(|failed| failed.into_admin(&format!("deleting topic {name:?}")))?;
         Ok(summary(&topic))
     }
 
