@@ -30,10 +30,10 @@ use crate::{
     options::Options,
     probe::{self, Machine},
     progress, report,
-    run::{Run, Span, Unavailable},
+    run::{Run, Span, Throughput, Unavailable},
     schedule::{self, Schedule, Wanted},
     tally::Tally,
-    verdict::{self, Outcome, Throughput},
+    verdict::{self, Outcome},
     workload::{self, Context, Stage, TOPIC, Workload},
 };
 
@@ -240,7 +240,7 @@ impl Live {
             finale.read_all(plan.options.partitions).await
         };
         let seen = tokio::select! {
-            seen = reading => seen?,
+            seen = reading => self.or_noted(seen)?.unwrap_or_default(),
             ended = self.nemesis.watch_processes() => return Err(ended.err().unwrap_or_else(|| ChaosError::Broken("the watch over processes".into()))),
         };
         let mut stops = JoinSet::new();
@@ -260,7 +260,22 @@ impl Live {
             }
         }
         self.note_panics()?;
-        finale.dump_all(seen).await
+        let dumped = finale.dump_all(seen).await;
+        self.or_noted(dumped).map(drop)
+    }
+
+    /// A cluster that does not come back once everything is healed, or does not tell what it has, is no fault of the harness:
+    /// it is written down as what the run found.
+    fn or_noted<T>(&self, ended: Result<T, ChaosError>) -> Result<Option<T>, ChaosError> {
+        match ended {
+            Ok(ended) => Ok(Some(ended)),
+            Err(error) if error.is_of_the_cluster() => {
+                let (at, node, what) = (self.recorder.now(), "cluster".to_string(), error.to_string());
+                self.nemesis.note(&Line::NodeFailure { at, node, what, expected: false })?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// A panic is never explained by a fault.
@@ -278,6 +293,7 @@ impl Live {
 
     fn conclude(self, plan: &Plan, stretches: Vec<Stretch>, main: Span, began_ms: i64) -> Result<Done, ChaosError> {
         let calm = verdict::calm(main, &stretches);
+        let throughput = Throughput::of(&self.tally, &calm, &stretches);
         let run = Run {
             seed: plan.options.seed,
             command: plan.options.command(),
@@ -294,27 +310,20 @@ impl Live {
                 .filter(|stretch| stretch.spares_majority())
                 .map(|stretch| Span { from: stretch.from, to: stretch.to })
                 .collect(),
+            throughput,
         };
         run.write(&plan.dir).map_err(ChaosError::file("cannot write run.json in", &plan.dir))?;
         let meta = self.meta(plan);
         self.recorder.finish(&meta).map_err(ChaosError::file("cannot write meta.json in", &plan.dir))?;
         eprintln!("checking");
-        let throughput = Throughput::of(&self.tally, &calm, &stretches);
         let report = verdict::with_throughput(logcheck::check(&plan.dir)?, throughput);
         // A run without a page is still a run.
         let page = report::write(&plan.dir, &report);
         let page = page.map_or_else(|error| format!("none: {error}"), |path| path.display().to_string());
         let reports = [("the history".to_string(), report)];
         let nemesis = logcheck::nemesis::Nemesis::read(&logcheck::files::nemesis_path(&plan.dir))?;
-        let outcome = Outcome {
-            run: &run,
-            reports: &reports,
-            nemesis: &nemesis,
-            throughput,
-            page,
-            tally: &self.tally,
-            dir: &plan.dir,
-        };
+        let outcome =
+            Outcome { run: &run, reports: &reports, nemesis: &nemesis, page, tally: &self.tally, dir: &plan.dir };
         let done = Done { exit_code: outcome.exit_code(), table: outcome.table(), dir: plan.dir.clone() };
         let is_kept = plan.options.keep || done.exit_code != 0;
         tidy(self, &plan.dir, is_kept);

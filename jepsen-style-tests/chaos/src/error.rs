@@ -24,6 +24,8 @@ pub enum ChaosError {
     Late { what: String, waited: Duration, last: String, logs: PathBuf },
     #[error("{what}: {error}")]
     Client { what: String, error: ClientError },
+    #[error("the log of {node} cannot be dumped: {said}")]
+    Dump { node: String, said: String },
     #[error("the history cannot be checked: {0}")]
     History(#[from] BadFile),
     #[error("a part of the harness ended early: {0}; please report it with this line")]
@@ -45,6 +47,21 @@ impl ChaosError {
         move |error| ChaosError::Client { what, error }
     }
 
+    /// Whether this says something of the cluster, rather than of the harness or of the machine.
+    pub fn is_of_the_cluster(&self) -> bool {
+        match self {
+            ChaosError::Late { .. } | ChaosError::Client { .. } | ChaosError::Dump { .. } => true,
+            ChaosError::Usage(_)
+            | ChaosError::NoBinary { .. }
+            | ChaosError::DirTaken(_)
+            | ChaosError::File { .. }
+            | ChaosError::Program { .. }
+            | ChaosError::History(_)
+            | ChaosError::Broken(_)
+            | ChaosError::Interrupted => false,
+        }
+    }
+
     /// What the process ends with: 2 for a command line that makes no sense, 130 after Ctrl-C, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -54,6 +71,7 @@ impl ChaosError {
             | ChaosError::Program { .. }
             | ChaosError::Late { .. }
             | ChaosError::Client { .. }
+            | ChaosError::Dump { .. }
             | ChaosError::History(_)
             | ChaosError::Broken(_) => 1,
         }

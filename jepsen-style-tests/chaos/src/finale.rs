@@ -112,8 +112,7 @@ impl Finale {
         let output = output.map_err(|error| ChaosError::Program { program: program(), error })?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
-            let error = std::io::Error::other(format!("{} of n{id}: {said}", output.status));
-            return Err(ChaosError::Program { program: program(), error });
+            return Err(ChaosError::Dump { node: self.cluster.node(id).name(), said });
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }

@@ -25,6 +25,18 @@ pub struct Run {
     /// Stretches with faults that left a majority alone; if a run does not say, a report goes by whom they hit.
     #[serde(default)]
     pub one_hit: Vec<Span>,
+    #[serde(default)]
+    pub throughput: Throughput,
+}
+
+/// Acknowledged records in a second, with and without faults. None: there was no such time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Throughput {
+    pub calm: Option<f64>,
+    /// While at most a minority was hit.
+    pub one_hit: Option<f64>,
+    /// The run had such faults, so both must have been measured.
+    pub is_expected: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -110,8 +110,9 @@ impl Tally {
     }
 
     /// How long the partition was without acknowledgements after something began at `at` that was over by `until`: until
-    /// the first one by a later leader, if there came one; else the longest silence.
-    pub fn recovery(&self, partition: u32, at: u64, until: u64) -> Option<Duration> {
+    /// the first one by a later leader, if there came one; else the longest silence. From `next` on it is the silence of
+    /// something else.
+    pub fn recovery(&self, partition: u32, at: u64, until: u64, next: u64) -> Option<Duration> {
         let counts = self.counts();
         let acks = counts.acks.get(partition as usize)?;
         let begins = acks.partition_point(|ack| ack.at < at);
@@ -126,7 +127,7 @@ impl Tally {
         let within = led_on.count();
         let mut last = at;
         let silences = after.iter().take(within + 1).map(|ack| {
-            let silence = ack.at - last.min(ack.at);
+            let silence = ack.at.min(next).saturating_sub(last);
             last = ack.at;
             silence
         });
@@ -163,7 +164,7 @@ mod tests {
         }
         ack(0, 1_003, 1);
         ack(0, 2_500, 2);
-        let took = |partition, at: u64, until: u64| tally.recovery(partition, at * MS, until * MS);
+        let took = |partition, at: u64, until: u64| tally.recovery(partition, at * MS, until * MS, u64::MAX);
         assert_eq!(took(0, 1_001, 5_000), Some(Duration::from_millis(1_499)));
         assert_eq!(took(0, 500, 900), Some(Duration::from_millis(10)));
         for ms in [0, 10, 400, 410, 900] {

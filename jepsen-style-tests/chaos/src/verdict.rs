@@ -10,7 +10,7 @@ use logcheck::{
 use crate::{
     nemesis::Stretch,
     progress::grouped,
-    run::{Recovery, Run, Span},
+    run::{Recovery, Run, Span, Throughput},
     schedule::SETTLE_MS,
     tally::Tally,
 };
@@ -21,25 +21,18 @@ const THROUGHPUT_KEPT: f64 = 0.5;
 const RECOVERY_MAX_NS: u64 = 20_000_000_000;
 const NS_PER_MS: u64 = 1_000_000;
 
-/// Throughput with and without faults.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Throughput {
-    /// Records in a second without faults.
-    pub calm: Option<f64>,
-    /// While at most one node was hit.
-    pub one_hit: Option<f64>,
-}
-
 impl Throughput {
     pub fn of(tally: &Tally, calm: &[Span], stretches: &[Stretch]) -> Throughput {
         let spared = stretches.iter().filter(|stretch| stretch.spares_majority());
         let spans: Vec<Span> = spared.map(|stretch| Span { from: stretch.from, to: stretch.to }).collect();
-        Throughput { calm: tally.rate(calm), one_hit: tally.rate(&spans) }
+        Throughput { calm: tally.rate(calm), one_hit: tally.rate(&spans), is_expected: !spans.is_empty() }
     }
 
     /// Why it is less than expected, if it is.
     pub fn fails(&self) -> Option<String> {
-        let (calm, hit) = (self.calm?, self.one_hit?);
+        let (Some(calm), Some(hit)) = (self.calm, self.one_hit) else {
+            return self.is_expected.then(|| "there was no calm time to compare with: let the run be longer".into());
+        };
         (hit < calm * THROUGHPUT_KEPT).then(|| {
             format!(
                 "throughput while one node was hit was {hit:.0} records/s, less than {:.0} % of the {calm:.0} without faults",
@@ -72,14 +65,20 @@ pub fn calm(main: Span, stretches: &[Stretch]) -> Vec<Span> {
 
 /// How long partitions whose leaders were hit were without acknowledgements: of each fault the longest.
 pub fn recoveries(tally: &Tally, stretches: &[Stretch]) -> Vec<Recovery> {
-    let windows = stretches.iter().flat_map(|stretch| &stretch.windows);
-    let recovery = |window: &crate::nemesis::Window| {
-        let until = window.to + RECOVERY_MAX_NS;
-        let took =
-            window.partitions.iter().filter_map(|partition| tally.recovery(*partition, window.from, until)).max()?;
-        Some(Recovery { fault: window.fault.to_string(), at: window.from, took_ms: took.as_millis() as u64 })
-    };
-    windows.filter_map(recovery).collect()
+    let mut found = vec![];
+    for (at, stretch) in stretches.iter().enumerate() {
+        // What the next fault does is not this one's.
+        let next = stretches.get(at + 1).map_or(u64::MAX, |next| next.from);
+        for window in &stretch.windows {
+            let until = next.min(window.to + RECOVERY_MAX_NS);
+            let of = |partition: &u32| tally.recovery(*partition, window.from, until, next);
+            if let Some(took) = window.partitions.iter().filter_map(of).max() {
+                let (fault, took_ms) = (window.fault.to_string(), took.as_millis() as u64);
+                found.push(Recovery { fault, at: window.from, took_ms });
+            }
+        }
+    }
+    found
 }
 
 /// Everything that the table shows.
@@ -88,7 +87,6 @@ pub struct Outcome<'a> {
     /// What the checker says of each history, by name.
     pub reports: &'a [(String, Report)],
     pub nemesis: &'a Nemesis,
-    pub throughput: Throughput,
     pub tally: &'a Tally,
     pub dir: &'a Path,
     /// The page, or why there is none.
@@ -161,7 +159,7 @@ impl Outcome<'_> {
             "\nrecords   {sent} sent: {acked} acknowledged, {unknown} unknown, {failed} refused; {read} read"
         );
         let rate = |rate: Option<f64>| rate.map_or("none".into(), |rate| format!("{} records/s", grouped(rate as u64)));
-        let Throughput { calm, one_hit } = self.throughput;
+        let Throughput { calm, one_hit, .. } = self.run.throughput;
         let share = calm.zip(one_hit).map(|(calm, hit)| format!(" ({:.0} %)", 100.0 * hit / calm.max(1.0)));
         let share = share.unwrap_or_default();
         let _ =
@@ -207,5 +205,41 @@ impl Outcome<'_> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use logcheck::nemesis::Done;
+
+    use super::*;
+    use crate::{fault::Fault, nemesis::Window, tally::Ack};
+
+    fn stretch(fault: Fault, from_ms: u64, to_ms: u64) -> Stretch {
+        let (from, to) = (from_ms * NS_PER_MS, to_ms * NS_PER_MS);
+        let window = Window { fault, from, to, partitions: vec![0], has_led: true, outcome: Done::Installed };
+        Stretch { from, to, windows: vec![window] }
+    }
+
+    #[test]
+    fn what_the_next_fault_stops_is_not_laid_to_the_one_before() {
+        let tally = Tally::new(1);
+        let ack = |ms: u64, epoch| tally.acked(0, Ack { at: ms * NS_PER_MS, epoch }, 1);
+        (0..12_000).step_by(100).for_each(|ms| ack(ms, 1));
+        (14_000..20_000).step_by(100).for_each(|ms| ack(ms, 2));
+        let found =
+            recoveries(&tally, &[stretch(Fault::FsyncSlow, 1_000, 6_000), stretch(Fault::Kill, 11_950, 17_000)]);
+        let took: Vec<u64> = found.iter().map(|recovery| recovery.took_ms).collect();
+        assert_eq!(took, [100, 2_050]);
+    }
+
+    #[test]
+    fn throughput_that_could_not_be_measured_is_not_taken_for_kept() {
+        let none = Throughput::default();
+        assert_eq!(none.fails(), None, "no fault of a minority was there");
+        assert!(Throughput { one_hit: Some(9.0), is_expected: true, ..none }.fails().is_some());
+        let kept = Throughput { calm: Some(10.0), one_hit: Some(5.0), is_expected: true };
+        assert_eq!(kept.fails(), None);
+        assert!(Throughput { one_hit: Some(4.9), ..kept }.fails().is_some());
     }
 }

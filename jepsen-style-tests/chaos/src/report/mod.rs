@@ -39,7 +39,10 @@ use self::{
     measure::Plan,
     page::{AnomalyShown, Page, Parts},
 };
-use crate::run::{Run, Span};
+use crate::{
+    run::{Run, Span},
+    verdict,
+};
 
 /// The name of the report in a run's directory.
 pub const FILE: &str = "report.html";
@@ -65,7 +68,8 @@ pub enum ReportError {
 
 /// Checks the history in a run's directory, and writes its report there. Gives back the verdict and the report's path.
 pub fn check_and_write(dir: &Path) -> Result<(Report, PathBuf), ReportError> {
-    let verdict = logcheck::check(dir)?;
+    let throughput = read_run(dir)?.map(|run| run.throughput).unwrap_or_default();
+    let verdict = verdict::with_throughput(logcheck::check(dir)?, throughput);
     let path = write(dir, &verdict)?;
     Ok((verdict, path))
 }
