@@ -129,6 +129,8 @@ mod consumer_tests;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod fake_cluster;
+#[cfg(test)]
 mod fake_coordinator;
 #[cfg(test)]
 mod fake_groups;
