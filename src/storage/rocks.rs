@@ -55,6 +55,9 @@ const CLOSE_MAX: Duration = Duration::from_secs(5);
 /// others.
 const READERS_MAX: usize = 16;
 
+/// What an operation takes in a batch besides its value: its key, and how long both are.
+const OP_BYTES: usize = 64;
+
 /// Values from this size on go to blob files, so that compaction does not rewrite them.
 const BLOB_BYTES_MIN: u64 = 512;
 /// What collecting garbage reads at a time.
@@ -461,7 +464,9 @@ fn write(
     scratch: &mut Vec<u8>,
 ) -> Result<(), KvError> {
     let db = &inner.db;
-    let mut out = rocksdb::WriteBatch::default();
+    // All at once: a batch that grows copies what it has, again and again.
+    let capacity = batch.value_bytes + batch.ops.len() * OP_BYTES;
+    let mut out = rocksdb::WriteBatch::with_capacity_bytes(capacity);
     let mut deletions = 0;
     for op in &batch.ops {
         match op {
