@@ -42,6 +42,10 @@ pub struct Coordinator {
     pub refuse: Option<ErrorCode>,
     /// So many commits are yet to be accepted and not answered.
     pub drop_answers: u32,
+    /// Commits wait before anything is done.
+    pub holds_commits: bool,
+    /// How many of them wait.
+    pub held_commits: u32,
     /// So many joins are yet to be done and not answered.
     pub drop_joins: u32,
     /// Nothing is answered any more once a commit was fenced.
@@ -190,6 +194,11 @@ impl Coordinator {
         let member = self.members.get_mut(member).expect("it is a member");
         member.epoch += 1;
         member.assigned.values_mut().for_each(|since| *since = member.epoch);
+    }
+
+    /// Has heard of every member just now, as a new coordinator has it.
+    pub fn start_sessions_anew(&mut self) {
+        self.members.values_mut().for_each(|member| member.seen = Instant::now());
     }
 
     /// Forgets a member, as at the end of its session.

@@ -1,7 +1,11 @@
 //! The Groups service of the fake brokers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use tokio::time::sleep;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -63,6 +67,11 @@ impl v1::groups_server::Groups for Fake {
         request: Request<v1::CommitOffsetsRequest>,
     ) -> Result<Response<v1::CommitOffsetsResponse>, Status> {
         self.admit().await?;
+        self.lock().groups.held_commits += 1;
+        while self.lock().groups.holds_commits {
+            sleep(Duration::from_millis(1)).await;
+        }
+        self.lock().groups.held_commits -= 1;
         let mut s = self.lock();
         let ids: BTreeMap<_, _> = s.topics.keys().map(|name| (name.clone(), s.topic_id(name))).collect();
         let topic_id = |name: &str| ids.get(name).cloned().unwrap_or_default();

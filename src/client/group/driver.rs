@@ -2,13 +2,14 @@
 //! the clock. What follows from an answer, `core` says.
 //!
 //! Promises: one beat, one commit and one question for offsets at a time, so that answers come in the order of what
-//! they answer; a commit by hand is answered within the patience. At its end all its tasks end.
+//! they answer; where a partition begins is asked after the last commit of it has ended; a commit by hand is answered
+//! within the patience. At its end all its tasks end.
 
 mod closing;
 mod commits;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -106,6 +107,8 @@ pub(super) struct Driver {
     is_beating: bool,
     is_asking: bool,
     is_committing: bool,
+    /// What the commit under way is of.
+    committing: BTreeSet<TopicPartition>,
     /// The first is the one under way, if `is_by_hand`.
     by_hand: VecDeque<ByHand>,
     is_by_hand: bool,
@@ -124,6 +127,7 @@ impl Driver {
             is_beating: false,
             is_asking: false,
             is_committing: false,
+            committing: BTreeSet::new(),
             by_hand: VecDeque::new(),
             is_by_hand: false,
             join_as: None,
@@ -191,7 +195,9 @@ impl Driver {
             }
         }
         if !self.is_asking {
-            let asked = core.unknown(now);
+            // Not while a commit of it is under way: that may be done after the answer, and the answer tells of the one before.
+            let mut asked = core.unknown(now);
+            asked.retain(|(_, at)| !self.committing.contains(at));
             if !asked.is_empty() {
                 self.is_asking = true;
                 let calls = self.calls.clone();
@@ -276,6 +282,7 @@ impl Driver {
             }
             Event::Committed { membership, dues, result } => {
                 self.is_committing = false;
+                self.committing.clear();
                 self.on_committed(membership, &dues, result, now, jitter);
             }
         }

@@ -53,6 +53,7 @@ impl Driver {
 
     fn commit(&mut self, membership: u64, who: Identity, dues: Vec<Due>) {
         let calls = self.calls.clone();
+        self.committing = dues.iter().map(|due| due.offset.at.clone()).collect();
         self.running
             .spawn(async move { Event::Committed { membership, result: calls.commit(&who, &dues).await, dues } });
     }
