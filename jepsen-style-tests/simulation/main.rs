@@ -13,6 +13,9 @@
 //!     cargo test --test simulation -- --seed 7 --trace             the trace itself, on standard error
 //!     cargo test --test simulation -- --seeds 100..200 --jobs 2    many seeds, two at once
 //!
+//! In the profile of daily work a seed takes three seconds of a core, in `--profile sim` a third of one: same asserts, same
+//! traces, and a build of its own.
+//!
 //! `--plant NAME` plants a bug that must be found, and with `--until-found` the first seed that finds it ends the run.
 //! `--crash leader|all --seed N` and `--stall --seed N` run the fixed scenarios. Exit code 3: something is wrong.
 
