@@ -35,7 +35,8 @@ use std::{
     env,
     ops::Range,
     process::{Command, ExitCode, Output},
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 use args::{Asked, parse};
@@ -58,6 +59,7 @@ const CASES: &[Case] = &[
     ("plans_differ_and_cover_everything", corpus::plans_differ_and_cover_everything),
     ("shapes_cut_what_they_say", corpus::shapes_cut_what_they_say),
     ("figures_are_read_back", corpus::figures_are_read_back),
+    ("seeds_that_once_failed", seeds_that_once_failed),
     ("acknowledged_records_survive_the_leaders_crash", survives_the_leaders_crash),
     ("one_seed_gives_one_trace_in_two_processes", one_seed_gives_one_trace),
     ("acknowledged_records_survive_a_power_cut_of_all_nodes", survives_a_power_cut),
@@ -96,8 +98,21 @@ fn main() -> ExitCode {
     }
 }
 
+/// In any profile, beside anything else: a step that takes so long never ends.
+const SEED_TAKES_MAX: Duration = Duration::from_secs(300);
+
+/// A seed whose nodes go round in circles within one simulated moment is a finding like any other.
+fn watch_over(seed: u64) {
+    thread::spawn(move || {
+        thread::sleep(SEED_TAKES_MAX);
+        println!("seed {seed}\nwrong: it has not ended after {} real seconds", SEED_TAKES_MAX.as_secs());
+        std::process::exit(ANOMALY.into());
+    });
+}
+
 /// One seed of the corpus.
 fn run_seed(options: &corpus::Options) -> ExitCode {
+    watch_over(options.seed);
     let outcome = corpus::run(options);
     print!("{outcome}");
     for wrong in &outcome.wrong {
@@ -201,6 +216,15 @@ fn survives_the_leaders_crash() {
     let any = |what: &str| printed.iter().flatten().any(|printed| !printed.contains(what));
     assert!(any(" 0 commits lost"), "no crash of any seed lost anything");
     assert!(any(" cut for 0 ms"), "no seed cut a link");
+}
+
+/// Each found something that was mended, in the product or here. (A seed's schedule changes with how schedules are drawn.)
+///
+/// - 239, 411: the watcher of a replica that led, was not ready, and whose core ended span.
+/// - 334: a disk failed in the very step in which the power of all nodes went, and the error of it was not forgiven.
+fn seeds_that_once_failed() {
+    let failed: Vec<u64> = [239, 334, 411].into_iter().filter(|seed| pass(&args_of(*seed, &[])).is_none()).collect();
+    assert!(failed.is_empty(), "seeds {failed:?} failed");
 }
 
 fn one_seed_gives_one_trace() {

@@ -71,32 +71,37 @@ pub(super) async fn watch_status<S: Replicated>(group: Arc<RunningReplica<S>>) {
         }
         if status.leads && !status.ready {
             become_ready(&group, status.term).await;
-            // Whatever came of it, look again; a failed try waits a little.
-            let _ = timeout(READY_RETRY, metrics.changed()).await;
-            continue;
         }
-        let changed = match candidate {
-            true => match timeout(election_timeout(&group.ground), metrics.changed()).await {
+        let changed = if status.leads && !status.ready {
+            // Whatever came of it, look again; a failed try waits a little.
+            timeout(READY_RETRY, metrics.changed()).await.unwrap_or(Ok(()))
+        } else if candidate {
+            match timeout(election_timeout(&group.ground), metrics.changed()).await {
                 Ok(changed) => changed,
                 Err(_) => {
                     Replica(group.clone()).campaign_again().await;
-                    continue;
+                    Ok(())
                 }
-            },
-            false => metrics.changed().await,
+            }
+        } else {
+            metrics.changed().await
         };
         if changed.is_err() {
-            let failure = failure(&group);
-            if let Some(reason) = &failure {
-                tracing::error!(group = %group.spec.group, reason = &**reason, "a replica has stopped");
-            }
-            group.status.send_if_modified(|status| {
-                status.become_next(Status { stopped: true, failure, ..Status::default() });
-                true
-            });
-            return;
+            return note_end(&group);
         }
     }
+}
+
+/// The core has ended.
+fn note_end<S: Replicated>(group: &RunningReplica<S>) {
+    let failure = failure(group);
+    if let Some(reason) = &failure {
+        tracing::error!(group = %group.spec.group, reason = &**reason, "a replica has stopped");
+    }
+    group.status.send_if_modified(|status| {
+        status.become_next(Status { stopped: true, failure, ..Status::default() });
+        true
+    });
 }
 
 /// Why the core ended, unless it was told to.

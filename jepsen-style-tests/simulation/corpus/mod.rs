@@ -193,6 +193,9 @@ impl Run {
         self.watch.look();
         let phase = self.load.known.borrow().phase;
         let at_ms = self.time.now_ms() - self.load.known.borrow().running_ms;
+        // First: a node that is to exit is down when faults choose theirs.
+        let for_good = self.faults.exit_processes(sim, &mut self.watch, at_ms, errors);
+        self.wrong.extend(for_good.into_iter().map(|what| format!("a node stops for good: {what}")));
         match phase {
             Phase::Forming => {}
             Phase::Running if at_ms > plan.load_ms => {
@@ -204,8 +207,6 @@ impl Run {
                 self.faults.tick(sim, &mut self.watch, at_ms);
             }
         }
-        let for_good = self.faults.exit_processes(sim, &mut self.watch, at_ms, errors);
-        self.wrong.extend(for_good.into_iter().map(|what| format!("a node stops for good: {what}")));
         self.take_found();
         is_over || !self.wrong.is_empty()
     }
