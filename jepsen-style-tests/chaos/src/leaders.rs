@@ -75,6 +75,11 @@ impl Watch {
         self.0.lock().expect("nobody panics with the leaders").groups = groups;
     }
 
+    /// Somebody was given a partition: the next look will tell the same.
+    pub fn moved(&self, partition: u32, leader: u8) {
+        self.0.lock().expect("nobody panics with the leaders").partitions.insert(partition, leader);
+    }
+
     /// Runs until it is dropped.
     pub async fn run(self, cluster: Arc<Cluster>, topic: String) {
         let admin = cluster.admin();

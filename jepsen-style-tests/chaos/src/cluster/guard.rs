@@ -15,7 +15,9 @@ for file in "$0"/n*/pid; do
     pid=$(cat "$file" 2>/dev/null) || continue
     if tr '\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null | grep -qF "$0/"; then kill -KILL "$pid"; fi
 done
-for data in "$0"/n*/data; do
+# Not "$0"/n*/data: nothing can be found out about a mount whose file system has died, not even that it is there.
+for node in "$0"/n*; do
+    data="$node/data"
     if grep -qF " $data " /proc/mounts; then umount -l "$data" 2>/dev/null || fusermount3 -uz "$data" 2>/dev/null; fi
 done
 "#;
@@ -39,5 +41,33 @@ impl Drop for Guard {
     fn drop(&mut self) {
         drop(self.0.stdin.take());
         let _ = self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::process::CommandExt};
+
+    use super::*;
+
+    #[test]
+    fn processes_of_its_directory_are_ended_and_no_others() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let node = dir.path().join("n1");
+        fs::create_dir_all(&node).expect("made");
+        let named = |arg: &std::path::Path| {
+            let mut sleeper = Command::new("sh");
+            sleeper.arg0(arg.join("x")).arg("-c").arg("read line").stdin(Stdio::piped());
+            sleeper.spawn().expect("started")
+        };
+        let (mut ours, mut other) = (named(dir.path()), named(Path::new("/elsewhere")));
+        fs::write(node.join("pid"), ours.id().to_string()).expect("written");
+        fs::create_dir(dir.path().join("n2")).expect("made");
+        fs::write(dir.path().join("n2/pid"), other.id().to_string()).expect("written");
+        drop(Guard::over(dir.path()).expect("started"));
+        assert!(!ours.wait().expect("it has ended").success(), "it was killed");
+        assert!(other.try_wait().expect("it can be asked").is_none(), "its command line names another directory");
+        other.kill().expect("it runs");
+        other.wait().expect("it ends");
     }
 }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use flotilla::client::{BrokerId, PartitionId, TopicPartition};
 use logcheck::{
     nemesis::{Done, Fault as Noted, Line},
     recorder::Recorder,
@@ -102,12 +103,28 @@ impl Nemesis {
                 // A node that is gone has no links to worsen: the second is for another one.
                 let first = self.aimed(one);
                 let second = self.leaders.now().beside(first, self.cluster.size());
+                self.let_lead(second).await;
                 let (one, other) = tokio::join!(self.step(one, first), self.step(other, second));
                 vec![one?, other?]
             }
             _ => vec![],
         };
         Ok(Stretch { from, to: self.recorder.now(), windows })
+    }
+
+    /// Gives a partition to a node that leads none, as it is after all others were restarted: a fault is to hit a leader. If it
+    /// cannot be given, the check says that nobody was hit.
+    async fn let_lead(&self, node: u8) {
+        let leaders = self.leaders.now();
+        let Some(&partition) = leaders.partitions.keys().next() else { return };
+        if !leaders.partitions_of(&[node]).is_empty() {
+            return;
+        }
+        let at = TopicPartition::new(TOPIC, PartitionId(partition as i32));
+        let admin = self.cluster.admin();
+        if admin.transfer_leader(at).to(BrokerId(node.into())).send().await.is_ok() {
+            self.leaders.moved(partition, node);
+        }
     }
 
     /// The node that a fault is for.
