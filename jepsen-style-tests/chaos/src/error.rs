@@ -30,7 +30,7 @@ pub enum ChaosError {
     History(#[from] BadFile),
     #[error("a part of the harness ended early: {0}; please report it with this line")]
     Broken(String),
-    #[error("interrupted")]
+    #[error("interrupted: the brokers have ended, and nothing is said of what they promised")]
     Interrupted,
 }
 

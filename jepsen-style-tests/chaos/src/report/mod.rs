@@ -56,6 +56,12 @@ const NEAR: usize = 6;
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
+    #[error(
+        "{} has no meta.json, which a run writes last: one that was interrupted leaves what it recorded and the brokers' logs, \
+         and no verdict",
+        .0.display()
+    )]
+    Unfinished(PathBuf),
     #[error(transparent)]
     History(#[from] BadFile),
     #[error("{path}: {error}")]
@@ -68,6 +74,10 @@ pub enum ReportError {
 
 /// Checks the history in a run's directory, and writes its report there. Gives back the verdict and the report's path.
 pub fn check_and_write(dir: &Path) -> Result<(Report, PathBuf), ReportError> {
+    // Written last.
+    if !files::meta_path(dir).exists() {
+        return Err(ReportError::Unfinished(dir.to_path_buf()));
+    }
     let throughput = read_run(dir)?.map(|run| run.throughput).unwrap_or_default();
     let verdict = verdict::with_throughput(logcheck::check(dir)?, throughput);
     let path = write(dir, &verdict)?;
