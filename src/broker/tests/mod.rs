@@ -1,6 +1,7 @@
 //! Whole brokers in one process: simulated disks, loopback sockets, one runtime a node so that
 //! dropping it is a SIGKILL.
 
+mod beside;
 mod cluster;
 mod console;
 pub mod cut;
