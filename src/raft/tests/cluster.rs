@@ -410,10 +410,8 @@ impl Member for Hearing {
     }
 }
 
-/// SAFETY M1: a freshly elected leader has a majority's votes; whether it holds all that was committed
-/// in its state it knows only once an entry of its own term is. Here none can be.
-#[tokio::test]
-async fn m1_a_fresh_leader_is_not_ready_before_an_entry_of_its_term_is_committed() {
+/// Without its leader, and with a new one that two elected: nobody hears what it says. Who would.
+async fn with_an_unheard_leader() -> (Cluster, Replica<Journal>, Vec<(RaftNode, Arc<dyn Member>)>) {
     let mut cluster = Cluster::new().await;
     let last = cluster.write(1).await;
     for id in 1..=3 {
@@ -440,6 +438,14 @@ async fn m1_a_fresh_leader_is_not_ready_before_an_entry_of_its_term_is_committed
     .await
     .expect("the votes of two make a leader");
     // As long as a whole round takes: one that does not count on it would be ready by now.
+    (cluster, leader, hearing)
+}
+
+/// SAFETY M1: a freshly elected leader has a majority's votes; whether it holds all that was committed
+/// in its state it knows only once an entry of its own term is. Here none can be.
+#[tokio::test]
+async fn m1_a_fresh_leader_is_not_ready_before_an_entry_of_its_term_is_committed() {
+    let (cluster, leader, hearing) = with_an_unheard_leader().await;
     timeout(WITHIN, leader.read_index()).await.expect("a round has a deadline").expect_err("nobody answers");
     assert!(!leader.status().borrow().ready, "ready without a committed entry: {:?}", leader.status().borrow());
     for (raft, member) in hearing {
@@ -450,6 +456,16 @@ async fn m1_a_fresh_leader_is_not_ready_before_an_entry_of_its_term_is_committed
 }
 
 /// SAFETY M12: a term that no sequence of elections could have reached changes nothing.
+/// It asks for its readiness again and again: once the core has ended every try fails at once, and nobody would be told.
+#[tokio::test]
+async fn the_end_of_a_core_is_noticed_while_its_leader_is_not_ready() {
+    let (_cluster, leader, _hearing) = with_an_unheard_leader().await;
+    leader.break_core().await;
+    let mut status = leader.status();
+    timeout(WITHIN, status.wait_for(|status| status.stopped)).await.expect("it is noticed").expect("watched");
+    assert!(leader.status().borrow().failure.is_some(), "and why: {:?}", leader.status().borrow());
+}
+
 #[tokio::test]
 async fn m12_a_vote_with_an_impossible_term_changes_nothing() {
     let cluster = Cluster::new().await;
