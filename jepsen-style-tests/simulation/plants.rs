@@ -126,7 +126,7 @@ pub fn all_are_found() {
 fn all_found(plants: &[Plant]) {
     let next = AtomicUsize::new(0);
     let work = || {
-        let mut missed = vec![];
+        let mut rows = vec![];
         while let Some(&plant) = plants.get(next.fetch_add(1, Ordering::Relaxed)) {
             let began = Instant::now();
             let found = match finder(plant) {
@@ -138,15 +138,35 @@ fn all_found(plants: &[Plant]) {
                 Ok(by) => println!("{}: found in {took_s:.1} s by {by}", plant.name()),
                 Err(why) => println!("{}: NOT found in {took_s:.1} s: {why}", plant.name()),
             }
-            missed.extend(found.is_err().then_some(plant.name()));
+            rows.push((plant, found, took_s));
         }
-        missed
+        rows
     };
-    let missed = thread::scope(|scope| {
+    let rows: Vec<_> = thread::scope(|scope| {
         let workers: Vec<_> = (0..JOBS).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("it does not panic")).collect::<Vec<_>>()
+        workers.into_iter().flat_map(|worker| worker.join().expect("it does not panic")).collect()
     });
+    print_found(&rows);
+    let missed = rows.iter().filter(|(_, found, _)| found.is_err()).map(|(plant, ..)| plant.name());
+    let missed: Vec<&str> = missed.collect();
     assert!(missed.is_empty(), "not found within their budgets: {missed:?}");
+}
+
+/// As a table for README.md: what each took of what it may take.
+fn print_found(rows: &[(Plant, Result<String, String>, f64)]) {
+    println!("\n| Bug | Found by | Seconds | Budget |\n|---|---|---|---|");
+    for (plant, found, took_s) in rows {
+        let budget = match finder(*plant) {
+            Seeds { within, .. } => format!("{within} seeds"),
+            Test { .. } => "one test".to_string(),
+        };
+        // What the finding says is above; here only who found it.
+        let by = match found {
+            Ok(by) => by.split_once(": ").map_or(by.as_str(), |(by, _)| by),
+            Err(_) => "nobody",
+        };
+        println!("| `{}` | {by} | {took_s:.1} | {budget} |", plant.name());
+    }
 }
 
 /// Whatever the first seed says that finds something; other words than before are a hint and no failure.
