@@ -55,6 +55,7 @@ type Case = (&'static str, fn());
 const CASES: &[Case] = &[
     ("checker_rejects_planted_histories", checker::rejects_planted_histories),
     ("commits_reject_planted_histories", corpus::commits_reject_planted_histories),
+    ("generations_reject_what_is_wrong", corpus::generations_reject_what_is_wrong),
     ("invariants_reject_planted_worlds", corpus::invariants_reject_planted_worlds),
     ("plans_differ_and_cover_everything", corpus::plans_differ_and_cover_everything),
     ("shapes_cut_what_they_say", corpus::shapes_cut_what_they_say),

@@ -12,7 +12,15 @@ use std::{
     time::Instant,
 };
 
-use crate::{ANOMALY, DOUBTFUL, args::Many, corpus::Report, report, simulate};
+use crate::{
+    ANOMALY, DOUBTFUL,
+    args::Many,
+    corpus::{Reach, Report},
+    report, simulate,
+};
+
+/// So many seeds come to everything that there is to come to.
+const REACHES_ALL: u64 = 200;
 
 /// Of all seeds, how many may prove little.
 const VACUOUS_PERCENT_MAX: u64 = 10;
@@ -20,6 +28,7 @@ const VACUOUS_PERCENT_MAX: u64 = 10;
 #[derive(Default)]
 struct Sum {
     report: Report,
+    reach: Reach,
     ran: u64,
     vacuous: BTreeMap<u64, String>,
     failed: BTreeMap<u64, String>,
@@ -37,14 +46,18 @@ pub fn run(many: &Many) -> ExitCode {
         return print_found(&sum, took_s);
     }
     let too_vacuous = sum.vacuous.len() as u64 * 100 > sum.ran * VACUOUS_PERCENT_MAX;
-    let is_ok = sum.failed.is_empty() && !too_vacuous;
+    let missed = if sum.ran >= REACHES_ALL { sum.reach.missed() } else { vec![] };
+    let is_ok = sum.failed.is_empty() && !too_vacuous && missed.is_empty();
     for (seed, why) in &sum.vacuous {
         println!("seed {seed} proves little: {why}");
     }
     if too_vacuous {
         println!("more than {VACUOUS_PERCENT_MAX} % of the seeds prove little");
     }
-    let failed = sum.failed.len() as u64 + u64::from(too_vacuous);
+    for name in &missed {
+        println!("no seed reached: {name}");
+    }
+    let failed = (sum.failed.len() + missed.len()) as u64 + u64::from(too_vacuous);
     println!(
         "\ntest result: {}. {} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out; finished in {took_s:.2}s\n",
         if is_ok { "ok" } else { "FAILED" },
@@ -80,6 +93,7 @@ impl Sum {
         let printed = String::from_utf8_lossy(&output.stdout);
         if let Some(report) = Report::read(&printed) {
             self.report.add(&report);
+            self.reach.add(&report);
         }
         let first = |mark: &str| printed.lines().find_map(|line| line.strip_prefix(mark)).map(str::to_string);
         match output.status.code() {
@@ -120,6 +134,7 @@ fn print_figures(sum: &Sum, took_s: f64, cpu_s: f64) {
     ];
     let counts: Vec<String> = names.iter().map(|name| format!("{} {name}", report.of(name))).collect();
     println!("{}", counts.join(", "));
+    println!("{}", sum.reach);
     println!(
         "{} seeds, {} failed, {} prove little; {simulated_s:.0} simulated s in {took_s:.0} s, {:.1} to one; {:.2} CPU s a seed",
         sum.ran,

@@ -69,6 +69,7 @@ pub struct Node {
     pub clock: NodeClock,
     pub trace: Trace,
     pub seed: u64,
+    metadata_snapshot_every: u64,
     /// Processes started so far: no two of them draw the same numbers.
     pub started: AtomicU64,
     /// Why the process must exit, as its store or its broker said.
@@ -96,10 +97,15 @@ impl Node {
             clock: NodeClock::new(time),
             trace: trace.clone(),
             seed: rng.u64(),
+            metadata_snapshot_every: BrokerSettings::METADATA_SNAPSHOT_EVERY,
             started: AtomicU64::default(),
             exits: Arc::default(),
             inspector: RefCell::default(),
         }
+    }
+
+    pub fn with_metadata_snapshots(self, every: u64) -> Node {
+        Node { metadata_snapshot_every: every, ..self }
     }
 
     /// Looks into the broker that runs here. None: none does.
@@ -139,7 +145,8 @@ fn peer_address(id: u64) -> String {
     format!("{}:7071", name(id))
 }
 
-fn settings(id: u64, nodes: u64) -> BrokerSettings {
+fn settings(node: &Node) -> BrokerSettings {
+    let (id, nodes) = (node.id, node.of);
     BrokerSettings {
         broker: BrokerId(id),
         peers: (1..=nodes).map(|id| Peer { id: BrokerId(id), address: peer_address(id) }).collect(),
@@ -162,6 +169,7 @@ fn settings(id: u64, nodes: u64) -> BrokerSettings {
         },
         warn_after: BrokerSettings::WARN_AFTER,
         feature_level: FEATURE_LEVEL,
+        metadata_snapshot_every: node.metadata_snapshot_every,
     }
 }
 
@@ -186,7 +194,7 @@ async fn run(node: Rc<Node>) -> turmoil::Result {
     });
     let store = Store::open(kv, StoreOptions::default(), WriterProbe::default(), on_failure).await?;
     let deps = BrokerDeps {
-        settings: settings(id, node.of),
+        settings: settings(&node),
         store,
         net: Arc::new(SimNet),
         peer_listener: SimNet.bind(&peer_address(id)).await?,

@@ -186,12 +186,14 @@ struct Noted {
     lines: u64,
     /// What nodes logged as an error.
     errors: Vec<String>,
+    /// Replicas of the metadata that began again from a snapshot of others.
+    metadata_snapshots: u64,
     prints: bool,
 }
 
 impl Trace {
     pub fn new(time: SimTime, prints: bool) -> Trace {
-        let noted = Noted { hash: FNV_START, lines: 0, errors: vec![], prints };
+        let noted = Noted { hash: FNV_START, lines: 0, errors: vec![], metadata_snapshots: 0, prints };
         Trace { time, noted: Arc::new(Mutex::new(noted)) }
     }
 
@@ -209,6 +211,10 @@ impl Trace {
     pub fn sum(&self) -> (u64, u64) {
         let noted = self.lock();
         (noted.hash, noted.lines)
+    }
+
+    pub fn metadata_snapshots(&self) -> u64 {
+        self.lock().metadata_snapshots
     }
 
     pub fn errors(&self) -> Vec<String> {
@@ -257,6 +263,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
         let name = outermost.and_then(|span| span.extensions().get::<NodeName>().map(|name| name.0.clone()));
         let (level, target) = (event.metadata().level(), event.metadata().target());
         self.0.note(name.as_deref().unwrap_or("-"), format_args!("{level} {target}{}", text.0));
+        if text.0.starts_with(" message=begins again from a snapshot group=0 ") {
+            self.0.lock().metadata_snapshots += 1;
+        }
         if *level == Level::ERROR {
             self.0.lock().errors.push(format!("{}{}", name.unwrap_or_default(), text.0));
         }

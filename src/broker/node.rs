@@ -15,7 +15,7 @@ use crate::{
     metadata::{Metadata, RegisterBroker},
     metrics::{IntakeProbe, RequestProbe},
     partition::Partition,
-    raft::{RaftNode, Replica},
+    raft::{RaftNode, RaftSettings, Replica},
     seam::{Clock, Rng},
     storage::{Identity, Store, StoreError},
     types::{BrokerId, ClusterId, RaftGroupId, StorageId},
@@ -60,11 +60,15 @@ pub struct BrokerSettings {
     /// The highest feature level that it supports: [`FEATURE_LEVEL`](crate::formats::FEATURE_LEVEL), and less only in
     /// tests of clusters whose brokers are of different versions.
     pub feature_level: u32,
+    /// Applied metadata entries between two snapshots of it: fewer than [`BrokerSettings::METADATA_SNAPSHOT_EVERY`] only
+    /// in tests, which would not come to one.
+    pub metadata_snapshot_every: u64,
 }
 
 impl BrokerSettings {
     /// A wait that takes this long is a warning: somebody should look.
     pub const WARN_AFTER: Duration = Duration::from_secs(30);
+    pub const METADATA_SNAPSHOT_EVERY: u64 = RaftSettings::METADATA_SNAPSHOT_EVERY;
 }
 
 /// Held by every part; holds none.

@@ -170,6 +170,7 @@ fn raft_settings(settings: &BrokerSettings, cluster: Option<ClusterId>) -> RaftS
         heartbeat: settings.heartbeat,
         election_min: settings.election_min,
         election_max: settings.election_max,
+        metadata_snapshot_every: settings.metadata_snapshot_every,
     }
 }
 

@@ -398,6 +398,7 @@ impl<S: Replicated> RaftStateMachine<Types> for Driver<S> {
         self.shared.install(at, state);
         self.shared.purge_point.send_replace(purge_point);
         self.publish();
+        tracing::info!(group = %self.log.group(), ?at, state_bytes, "begins again from a snapshot");
         Ok(())
     }
 

@@ -34,6 +34,12 @@ pub struct RaftSettings {
     pub heartbeat: Duration,
     pub election_min: Duration,
     pub election_max: Duration,
+    /// Applied metadata entries between two snapshots of it; a tenth of them stay in the log below one.
+    pub metadata_snapshot_every: u64,
+}
+
+impl RaftSettings {
+    pub const METADATA_SNAPSHOT_EVERY: u64 = 10_000;
 }
 
 pub(super) struct Ground {

@@ -50,9 +50,6 @@ use crate::{
     types::{BrokerId, ClusterId, LogIndex, RaftGroupId, ReplicaId},
 };
 
-/// Applied metadata entries between two snapshots, and how many stay in the log below one.
-const METADATA_SNAPSHOT_EVERY: u64 = 10_000;
-const METADATA_ENTRIES_KEPT: u64 = 1_000;
 /// Queues into and out of one group's core: full ones hold their senders, so these bound memory.
 const CORE_QUEUE: u64 = 1_024;
 const APPLY_QUEUE: u64 = 128;
@@ -366,7 +363,10 @@ fn config<S: Replicated>(settings: &RaftSettings) -> Config {
     // Partitions purge by their own command only; metadata snapshots its full state (SAFETY M8).
     let (snapshot_policy, kept) = match S::SNAPSHOT_AT {
         SnapshotAt::PurgePoint => (SnapshotPolicy::Never, u64::MAX),
-        SnapshotAt::LastApplied => (SnapshotPolicy::LogsSinceLast(METADATA_SNAPSHOT_EVERY), METADATA_ENTRIES_KEPT),
+        SnapshotAt::LastApplied => {
+            let every = settings.metadata_snapshot_every;
+            (SnapshotPolicy::LogsSinceLast(every), every / 10)
+        }
     };
     Config {
         cluster_name: "flotilla".into(),

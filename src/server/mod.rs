@@ -181,6 +181,7 @@ fn broker_settings(config: &ServerConfig, addresses: &Addresses, room: Room) -> 
         },
         warn_after: BrokerSettings::WARN_AFTER,
         feature_level: FEATURE_LEVEL,
+        metadata_snapshot_every: BrokerSettings::METADATA_SNAPSHOT_EVERY,
     }
 }
 

@@ -16,6 +16,7 @@ use flotilla::{
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
+    classic::Generations,
     commits::Commits,
     schedule::Plan,
     watch::{Witness, committed},
@@ -59,6 +60,7 @@ pub struct Known {
     /// Partitions that are there as far as is known.
     pub places: BTreeMap<i32, Place>,
     pub commits: Commits,
+    pub generations: Generations,
     /// Where trims were asked to begin, by partition: the farthest that was tried, and that was acknowledged.
     pub trims: BTreeMap<i32, (i64, i64)>,
     /// How many partitions were learned of: each has a number of its own.

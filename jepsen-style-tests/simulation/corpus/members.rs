@@ -15,6 +15,7 @@ use flotilla::{
 use tokio::time::{Instant, sleep};
 
 use super::{
+    classic::CLASSICS,
     commits::{Commit, Read},
     known::{Load, TOPIC},
 };
@@ -123,7 +124,7 @@ impl Load {
     }
 
     /// Whether any answer came that leaves no doubt.
-    async fn commit(
+    pub async fn commit(
         &self,
         group: &str,
         member: MemberId,
@@ -142,7 +143,13 @@ impl Load {
         let offsets = places.iter().map(offset).collect();
         let request = CommitRequest { group: group.into(), member, instance: None, epoch, offsets, sequence };
         let note = format!("{group} by {:?} in epoch {epoch}: {places:?}", request.member);
-        let commit = move |broker: Broker| async move { broker.commit_offsets(&Caller::ANONYMOUS, request).await };
+        let is_classic = group == CLASSICS;
+        let commit = move |broker: Broker| async move {
+            match is_classic {
+                true => broker.classic_commit(&Caller::ANONYMOUS, request).await,
+                false => broker.commit_offsets(&Caller::ANONYMOUS, request).await,
+            }
+        };
         let answer = self.ask(self.any_node(), "a commit", commit).await;
         self.note(format_args!("commit of {note}: {answer:?}"));
         let ended = self.moment();
@@ -152,7 +159,8 @@ impl Load {
                 matches!(&answer, Some(Ok(refused)) if refused.iter().all(|(at, _)| at.partition.0 != *partition));
             let commit = Commit { value: *place, began, acked: is_acked.then_some(ended) };
             known.commits.commit((group.to_string(), *partition), commit);
-            *known.counts.entry("offset commits").or_default() += u64::from(is_acked);
+            let count = if is_classic { "classic commits" } else { "offset commits" };
+            *known.counts.entry(count).or_default() += u64::from(is_acked);
         }
         match answer {
             Some(Ok(_)) => true,
@@ -212,10 +220,14 @@ impl Load {
     pub async fn read_all_committed(&self) {
         let alone = (0..=self.alone.get()).map(alone);
         for group in alone.chain([READERS.to_string()]) {
-            for partition in 0..self.plan.partitions {
-                let read = || async { self.read_committed(&group, partition).await.is_some() };
-                self.until("committed offsets can be read", read).await;
-            }
+            self.read_all_committed_of(&group).await;
+        }
+    }
+
+    pub async fn read_all_committed_of(&self, group: &str) {
+        for partition in 0..self.plan.partitions {
+            let read = || async { self.read_committed(group, partition).await.is_some() };
+            self.until("committed offsets can be read", read).await;
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod admin;
 mod appends;
+mod classic;
 mod commits;
 mod faults;
 mod invariants;
@@ -35,10 +36,11 @@ use flotilla::{
 };
 use turmoil::Sim;
 
+pub use classic::generations_reject_what_is_wrong;
 pub use commits::commits_reject_planted_histories;
 pub use links::shapes_cut_what_they_say;
 pub use planted::invariants_reject_planted_worlds;
-pub use report::{Outcome, Report, figures_are_read_back};
+pub use report::{Outcome, Reach, Report, figures_are_read_back};
 pub use schedule::plans_differ_and_cover_everything;
 
 use crate::{
@@ -114,8 +116,7 @@ pub fn run(options: &Options) -> Outcome {
     trace.subscribe();
     trace.note("plan", format_args!("{plan}"));
     let rng = Rng::seeded(options.seed);
-    let nodes: Vec<Rc<Node>> =
-        (1..=plan.nodes).map(|id| Rc::new(Node::new(id, plan.nodes, &rng, &time, &trace))).collect();
+    let nodes: Vec<Rc<Node>> = (1..=plan.nodes).map(|id| Rc::new(node_of(&plan, id, &rng, &time, &trace))).collect();
     let mut sim = simulation(&plan, &rng, &nodes);
     let load = Rc::new(Load {
         plan: plan.clone(),
@@ -139,6 +140,14 @@ pub fn run(options: &Options) -> Outcome {
         panicked: note_panics(),
     };
     run.run_to_its_end(sim, &plan)
+}
+
+fn node_of(plan: &Plan, id: u64, rng: &Rng, time: &SimTime, trace: &Trace) -> Node {
+    let node = Node::new(id, plan.nodes, rng, time, trace);
+    match plan.metadata_snapshot_every {
+        0 => node,
+        every => node.with_metadata_snapshots(every),
+    }
 }
 
 fn simulation<'a>(plan: &Plan, rng: &Rng, nodes: &[Rc<Node>]) -> Sim<'a> {
@@ -277,6 +286,9 @@ impl Load {
             tasks.push(tokio::task::spawn_local(Rc::clone(&self).commit_alone()));
             tasks.push(tokio::task::spawn_local(Rc::clone(&self).watch_commits()));
         }
+        for _ in 0..self.plan.classics {
+            tasks.push(tokio::task::spawn_local(Rc::clone(&self).be_classic()));
+        }
         if self.plan.trims {
             tasks.push(tokio::task::spawn_local(Rc::clone(&self).trim_all()));
         }
@@ -323,6 +335,9 @@ impl Load {
         }
         if self.plan.members > 0 {
             self.read_all_committed().await;
+        }
+        if self.plan.classics > 0 {
+            self.read_all_committed_of(classic::CLASSICS).await;
         }
         self.note(format_args!("all is read, within {PATIENCE:?} each"));
         tokio::time::sleep(SETTLE).await; // The last commits are saved without being asked for.

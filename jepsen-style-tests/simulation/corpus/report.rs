@@ -30,6 +30,50 @@ pub struct Report(pub BTreeMap<String, u64>);
 
 const MARK: &str = "figures:";
 
+/// What some of many seeds must come to, beside the kinds of fault: figures of the report.
+const REACHES: &[&str] = &[
+    "acked as retries",
+    "beats",
+    "classic beats",
+    "classic commits",
+    "classic joins",
+    "classic syncs",
+    "commits lost",
+    "exits",
+    "metadata snapshots installed",
+    "offset commits",
+    "offset reads",
+    "producer ids",
+    "topics created",
+    "topics deleted",
+    "transfers",
+    "trims",
+];
+
+/// How many seeds came to each of these.
+#[derive(Clone, Debug, Default)]
+pub struct Reach(BTreeMap<&'static str, u64>);
+
+impl Reach {
+    pub fn add(&mut self, report: &Report) {
+        for name in REACHES.iter().chain(&KINDS) {
+            *self.0.entry(name).or_default() += u64::from(report.of(name) > 0);
+        }
+    }
+
+    pub fn missed(&self) -> Vec<&'static str> {
+        let all = REACHES.iter().chain(&KINDS).copied();
+        all.filter(|name| self.0.get(name).is_none_or(|seeds| *seeds == 0)).collect()
+    }
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs: Vec<String> = self.0.iter().map(|(name, seeds)| format!("{name} {seeds}")).collect();
+        write!(f, "seeds that reached: {}", pairs.join(", "))
+    }
+}
+
 impl Report {
     pub fn add(&mut self, other: &Report) {
         for (name, figure) in &other.0 {
@@ -104,6 +148,7 @@ pub fn outcome(
         figures.insert(name.to_string(), figure);
     };
     put("simulated ms", simulated_ms);
+    put("metadata snapshots installed", trace.metadata_snapshots());
     put("crashes", done.crashes);
     put("commits lost", done.commits_lost);
     put("exits", done.exits);
@@ -137,4 +182,12 @@ pub fn figures_are_read_back() {
     let mut twice = report.clone();
     twice.add(&report);
     assert_eq!(twice.of("acked"), 10);
+    let mut reach = Reach::default();
+    let all = REACHES.iter().chain(&KINDS).map(|name| ((*name).to_string(), 1)).collect();
+    reach.add(&Report(all));
+    reach.add(&report);
+    assert_eq!(reach.missed(), [""; 0]);
+    let mut little = Reach::default();
+    little.add(&report);
+    assert!(little.missed().contains(&"classic syncs") && !reach.to_string().contains("classic syncs 0"));
 }

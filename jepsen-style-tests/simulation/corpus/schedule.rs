@@ -26,6 +26,10 @@ pub struct Plan {
     pub segment_ms: u64,
     /// Members of the consumer group; none: there is no group.
     pub members: u64,
+    /// Members of the group that speaks Kafka's classic protocol.
+    pub classics: u64,
+    /// Metadata is snapshotted after so many entries, and its log kept as short; 0: as in production, so never.
+    pub metadata_snapshot_every: u64,
     pub trims: bool,
     /// Topics come and go beside the one that stays.
     pub churns_topics: bool,
@@ -153,6 +157,10 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Plan { nodes, partitions, workers, members, load_ms, .. } = self;
         writeln!(f, "{nodes} nodes, {partitions} partitions, {workers} producers, {members} members, {load_ms} ms")?;
+        if self.classics > 0 || self.metadata_snapshot_every > 0 {
+            let (classics, every) = (self.classics, self.metadata_snapshot_every);
+            writeln!(f, "  {classics} classic members, metadata snapshots every {every} entries")?;
+        }
         for Step { at_ms, lasts_ms, fault } in &self.steps {
             writeln!(f, "  at {at_ms:>5} ms for {lasts_ms:>4} ms: {fault:?}")?;
         }
@@ -179,6 +187,9 @@ pub fn plan(seed: u64) -> Plan {
         load_ms,
         segment_ms: 500 + rng.below(3_000),
         members: rng.below(4),
+        // By the number, not drawn: these came later, and the plans of the other seeds stay as they were.
+        classics: if seed.is_multiple_of(4) { 1 + seed / 4 % 3 } else { 0 },
+        metadata_snapshot_every: if seed % 4 == 1 || seed.is_multiple_of(8) { 10 + seed % 31 } else { 0 },
         trims: rng.below(2) == 0,
         churns_topics: rng.below(2) == 0,
         transfer_ms: [0, 0, 1_000, 4_000][rng.below(4) as usize],
@@ -272,6 +283,9 @@ pub fn plans_differ_and_cover_everything() {
     for partitions in 1..=8 {
         assert!(plans.iter().any(|plan| plan.partitions == partitions), "no plan has {partitions} partitions");
     }
+    let (classic, snapshots) = (|plan: &Plan| plan.classics > 0, |plan: &Plan| plan.metadata_snapshot_every > 0);
+    assert!(plans.iter().any(|plan| classic(plan) && snapshots(plan)), "no plan has both");
+    assert!(plans.iter().any(|plan| !classic(plan) && !snapshots(plan)), "every plan has one of the two");
     for (seed, plan) in plans.iter().enumerate() {
         assert!(plan.steps.is_sorted_by_key(|step| step.at_ms), "seed {seed}: {plan}");
         assert!(plan.steps.iter().any(|step| matches!(step.fault, Fault::Crash { .. })), "seed {seed}: {plan}");

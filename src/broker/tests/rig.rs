@@ -418,6 +418,7 @@ fn settings(
         groups,
         warn_after: BrokerSettings::WARN_AFTER,
         feature_level: FEATURE_LEVEL,
+        metadata_snapshot_every: BrokerSettings::METADATA_SNAPSHOT_EVERY,
     }
 }
 

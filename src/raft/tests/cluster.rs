@@ -88,6 +88,7 @@ pub async fn start_node(id: u64, kv: Arc<dyn Kv>, knobs: Knobs) -> (RaftNode, St
             heartbeat: knobs.heartbeat,
             election_min: knobs.elections[0],
             election_max: knobs.elections[1],
+            metadata_snapshot_every: RaftSettings::METADATA_SNAPSHOT_EVERY,
         },
         listen,
         on_call: Arc::new(|_, request| {
@@ -437,7 +438,6 @@ async fn with_an_unheard_leader() -> (Cluster, Replica<Journal>, Vec<(RaftNode, 
     })
     .await
     .expect("the votes of two make a leader");
-    // As long as a whole round takes: one that does not count on it would be ready by now.
     (cluster, leader, hearing)
 }
 
@@ -446,6 +446,7 @@ async fn with_an_unheard_leader() -> (Cluster, Replica<Journal>, Vec<(RaftNode, 
 #[tokio::test]
 async fn m1_a_fresh_leader_is_not_ready_before_an_entry_of_its_term_is_committed() {
     let (cluster, leader, hearing) = with_an_unheard_leader().await;
+    // As long as a whole round takes: one that does not count on it would be ready by now.
     timeout(WITHIN, leader.read_index()).await.expect("a round has a deadline").expect_err("nobody answers");
     assert!(!leader.status().borrow().ready, "ready without a committed entry: {:?}", leader.status().borrow());
     for (raft, member) in hearing {
@@ -455,7 +456,6 @@ async fn m1_a_fresh_leader_is_not_ready_before_an_entry_of_its_term_is_committed
     assert_eq!(cluster.numbers(cluster.leader().await), [1, 2]);
 }
 
-/// SAFETY M12: a term that no sequence of elections could have reached changes nothing.
 /// It asks for its readiness again and again: once the core has ended every try fails at once, and nobody would be told.
 #[tokio::test]
 async fn the_end_of_a_core_is_noticed_while_its_leader_is_not_ready() {
@@ -466,6 +466,7 @@ async fn the_end_of_a_core_is_noticed_while_its_leader_is_not_ready() {
     assert!(leader.status().borrow().failure.is_some(), "and why: {:?}", leader.status().borrow());
 }
 
+/// SAFETY M12: a term that no sequence of elections could have reached changes nothing.
 #[tokio::test]
 async fn m12_a_vote_with_an_impossible_term_changes_nothing() {
     let cluster = Cluster::new().await;
