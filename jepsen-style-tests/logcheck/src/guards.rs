@@ -1,8 +1,9 @@
 //! A run that shows nothing is no success, and a harness that errs proves nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    event::Which,
     facts::{Facts, Kind},
     load,
     meta::Meta,
@@ -19,6 +20,7 @@ pub fn check(facts: &Facts, meta: &Meta, nemesis: &Nemesis) -> Vec<Guard> {
         guard("enough was done, and worked", Verdict::Unknown, enough(facts, meta)),
         guard("faults were installed, and hit leaders", Verdict::Unknown, faults(meta, nemesis)),
         guard("every key was read to its end", Verdict::Unknown, final_reads(facts, meta)),
+        guard("the log start moved", Verdict::Unknown, trims(facts, meta)),
         guard("replicas' logs were dumped", Verdict::Unknown, replicas(facts, meta)),
     ]
 }
@@ -127,6 +129,21 @@ fn final_reads(facts: &Facts, meta: &Meta) -> Vec<String> {
     let short: Vec<u32> = (0..facts.keys as u32).filter(|key| !ends.reached_end(*key)).collect();
     let Some(first) = short.first() else { return vec![] };
     vec![format!("{} keys were not read to their end in the final phase, the first {}", short.len(), meta.key(*first))]
+}
+
+/// A run with retention that saw nothing go has shown nothing of it.
+fn trims(facts: &Facts, meta: &Meta) -> Vec<String> {
+    let seen = trims_seen(facts);
+    let wanted = meta.expects.trims;
+    if seen < wanted { vec![format!("the log start was seen to move {seen} times, not {wanted}")] } else { vec![] }
+}
+
+/// How many log starts above 0 were seen, over all keys.
+pub fn trims_seen(facts: &Facts) -> u64 {
+    let marks = facts.marks.iter().map(|mark| (mark.key, mark.log_start));
+    let earliest = facts.listed.iter().filter(|listed| listed.which == Which::Earliest);
+    let starts = marks.chain(earliest.map(|listed| (listed.key, listed.offset)));
+    starts.filter(|(_, start)| *start > 0).collect::<BTreeSet<_>>().len() as u64
 }
 
 fn replicas(facts: &Facts, meta: &Meta) -> Vec<String> {

@@ -94,6 +94,8 @@ pub struct Expects {
     pub fault_free: bool,
     /// Every replica's log was to be dumped after the run.
     pub replicas: bool,
+    /// How often the log start must have been seen to move, over all keys.
+    pub trims: u64,
     /// Not every key is read to its end in the final phase. Then nothing is said of what was not read.
     pub no_final_reads: bool,
 }

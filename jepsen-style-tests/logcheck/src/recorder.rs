@@ -47,6 +47,13 @@ impl Recorder {
         Ok(Recorder { dir: dir.into(), run, began: Instant::now(), values: Arc::default() })
     }
 
+    /// A second history of the same run, in a directory of its own, by the same clock.
+    pub fn beside(&self, dir: &Path) -> io::Result<Recorder> {
+        fs::create_dir_all(dir)?;
+        fs::create_dir(files::history_dir(dir))?;
+        Ok(Recorder { dir: dir.into(), ..self.clone() })
+    }
+
     /// Nanoseconds since the run began.
     pub fn now(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)

@@ -4,7 +4,8 @@
 //! - `hw-regression`: a fetch names a lower high watermark than an answer before it. Also: a fetch is told that its
 //!   position is out of range, though that offset had been acknowledged before, and is not below the log start.
 //! - `leo-regression`: the same of the latest offset, as ListOffsets gives it.
-//! - `log-start-regression`: the same of the log start, in fetches and as the earliest offset.
+//! - `log-start-regression`: the same of the log start, in fetches and as the earliest offset. Whoever is told that an
+//!   offset is out of range that had been acknowledged is told that the log start is above it.
 
 use super::{
     Rule,
@@ -25,6 +26,9 @@ pub fn check(facts: &Facts, meta: &Meta, sheet: &mut Sheet) {
     regressions(facts, meta, Rule::LeoRegression, "latest offset", listed(facts, Which::Latest), sheet);
     let mut starts = answers(facts, |mark| mark.log_start);
     starts.extend(listed(facts, Which::Earliest));
+    if meta.promises.retention {
+        starts.extend(denied(facts));
+    }
     regressions(facts, meta, Rule::LogStartRegression, "log start", starts, sheet);
     out_of_range(facts, meta, sheet);
 }
@@ -61,6 +65,24 @@ fn listed(facts: &Facts, which: Which) -> Vec<Answer> {
         op: (l.process, l.op),
     };
     listed.map(answer).collect()
+}
+
+/// What was denied although it had been acknowledged before can only have been trimmed.
+fn denied(facts: &Facts) -> Vec<Answer> {
+    let refused = (0u32..).zip(&facts.polls).filter(|(_, poll)| poll.error == OUT_OF_RANGE);
+    let shown = refused.filter_map(|(who, poll)| match poll.source {
+        Source::Fetch { key, position } => Some(Shown { at: poll.invoked, value: position, key, who }),
+        Source::Assigned | Source::Group => None,
+    });
+    let mut found = vec![];
+    floors(facts.keys, acknowledged(facts), shown.collect(), |shown, known| {
+        let poll = &facts.polls[shown.who as usize];
+        let (invoked, returned, op) = (poll.invoked, poll.returned, (poll.process, poll.op));
+        if shown.value <= known.value {
+            found.push(Answer { invoked, returned, value: shown.value.saturating_add(1), key: shown.key, op });
+        }
+    });
+    found
 }
 
 fn regressions(facts: &Facts, meta: &Meta, rule: Rule, what: &str, answers: Vec<Answer>, sheet: &mut Sheet) {

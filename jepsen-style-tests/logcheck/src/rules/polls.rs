@@ -8,7 +8,8 @@
 //!   Invalid for what a process has assigned itself, told for subscriptions, where the group may have moved it (Jepsen).
 //! - `int-poll-skip`, `int-nonmonotonic-poll`: the same within one poll, unless the key was rebalanced during it.
 //!
-//! Below the log start of a run with `retention` nothing is missed.
+//! Below the log start of a run with `retention` nothing is missed by a consumer that goes forward by itself. A fetch that
+//! names its position is to be told that it is out of range: if it leaves out what is gone and says nothing, that is a skip.
 
 use std::collections::HashMap;
 
@@ -152,7 +153,8 @@ fn expectation(
         }
     };
     // What may be gone at the front is not left out by who comes too late for it.
-    let start = if meta.promises.retention { order.rank(facts.log_starts[run.key as usize]) } else { 0 };
+    let may_jump = meta.promises.retention && !matches!(poll.source, Source::Fetch { .. });
+    let start = if may_jump { order.rank(facts.log_starts[run.key as usize]) } else { 0 };
     let first = order.rank(run.base);
     Some((if first > expected && first <= start { first } else { expected }, severity, how))
 }

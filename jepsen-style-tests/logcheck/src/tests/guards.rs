@@ -2,7 +2,7 @@
 
 use super::tale::{Tale, tale};
 use crate::{
-    event::{From, Outcome, Phase, Sent},
+    event::{Body, From, Outcome, Phase, Sent, Which},
     meta::Meta,
     nemesis::{Done, Fault, Line},
     report::Verdict,
@@ -78,6 +78,24 @@ fn too_little_was_done() {
     nothing.send(1, 0, 10);
     nothing.read(2, &[]);
     is(&nothing, Verdict::Unknown);
+}
+
+#[test]
+fn nothing_was_trimmed_in_a_run_that_was_to_show_it() {
+    let trimmed = |starts: &[i64], trims| {
+        let mut tale = fine();
+        tale.meta.promises.retention = true;
+        tale.meta.expects.trims = trims;
+        for &offset in starts {
+            let listed = Body::Listed { outcome: Outcome::Ok, error: 0, offset };
+            tale.did(4, Body::ListOffsets { key: 0, which: Which::Earliest }, listed);
+        }
+        tale
+    };
+    is(&trimmed(&[0, 1], 1), Verdict::Valid);
+    is(&trimmed(&[0, 1, 1], 2), Verdict::Unknown);
+    is(&trimmed(&[0], 1), Verdict::Unknown);
+    is(&trimmed(&[0], 0), Verdict::Valid);
 }
 
 fn kills(count: u64) -> std::collections::BTreeMap<String, u64> {

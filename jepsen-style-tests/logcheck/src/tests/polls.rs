@@ -219,5 +219,35 @@ fn an_acknowledged_offset_that_is_out_of_range() {
     assert_eq!(refused(5, None), [] as [&str; 0]);
     // Below the log start it may be.
     assert_eq!(refused(2, Some(4)), [] as [&str; 0]);
-    assert_eq!(refused(4, Some(4)), ["hw-regression"]);
+    assert_eq!(refused(4, Some(4)), ["hw-regression", "log-start-regression"]);
+}
+
+#[test]
+fn who_was_denied_an_offset_knows_that_the_log_starts_above_it() {
+    let denied = |position, earliest| {
+        let mut tale = five();
+        tale.meta.promises.retention = true;
+        let op = tale.poll(3, From::Fetch { key: 0, position });
+        tale.put(3, op, Body::Polled(Polled { outcome: Outcome::Fail, error: 1, runs: vec![] }));
+        for offset in [earliest, 4] {
+            let listed = Body::Listed { outcome: Outcome::Ok, error: 0, offset };
+            tale.did(4, Body::ListOffsets { key: 0, which: Which::Earliest }, listed);
+        }
+        tale.broken()
+    };
+    assert_eq!(denied(2, 2), ["log-start-regression"]);
+    assert_eq!(denied(2, 3), [] as [&str; 0]);
+}
+
+#[test]
+fn a_fetch_is_told_that_its_position_is_gone() {
+    // Both read what the log has, and the first was never told that it lacks something.
+    let fetched = |position| {
+        let mut tale = five();
+        tale.meta.promises.retention = true;
+        tale.fetch(3, 0, position, vec![marked((0, 3, &[13, 14]), 5, 3)]);
+        tale.broken()
+    };
+    assert_eq!(fetched(2), ["poll-skip"]);
+    assert_eq!(fetched(3), [] as [&str; 0]);
 }
