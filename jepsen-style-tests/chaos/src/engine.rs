@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use flotilla::client::{Admin, Cluster as Client};
+use flotilla::client::{Admin, Cluster as Client, Gaps};
 use logcheck::{
     meta::{Expects, Harness, Meta, Promises},
     nemesis::Line,
@@ -32,6 +32,7 @@ use crate::{
     progress, report,
     run::{Run, Span, Throughput, Unavailable},
     schedule::{self, Schedule, Wanted},
+    short,
     tally::Tally,
     verdict::{self, Outcome},
     workload::{self, Context, Stage, TOPIC, Workload},
@@ -140,33 +141,42 @@ pub async fn run(plan: Plan) -> Result<Done, ChaosError> {
     };
     let cluster = Arc::new(Cluster::start(settings).await?);
     cluster.wait_healthy(HEALTHY_MAX).await?;
-    create(&cluster.client()?, plan.options.partitions, plan.options.nodes).await?;
+    create(&cluster.client()?, &plan).await?;
 
-    let live = Live::new(&plan, cluster, recorder, number);
+    let live = Live::new(&plan, cluster, recorder, number)?;
     let (stretches, main) = live.load(&plan).await?;
     eprintln!("healing, reading everything, comparing the replicas' logs");
     live.finale(&plan).await?;
     live.conclude(&plan, stretches, main, began_ms)
 }
 
-async fn create(client: &Client, partitions: u32, nodes: u8) -> Result<(), ChaosError> {
+async fn create(client: &Client, plan: &Plan) -> Result<(), ChaosError> {
+    let Options { partitions, nodes, .. } = plan.options;
     let admin = Admin::new(client.clone(), CREATE_MAX);
     // The log is the ground truth: nothing of it may go.
     let create = admin.create_topic(TOPIC).partitions(partitions as i32).replicas(i32::from(nodes)).wait(true);
-    create.send().await.map(drop).map_err(ChaosError::client("creating the main topic"))
+    create.send().await.map_err(ChaosError::client("creating the main topic"))?;
+    match plan.workloads.contains(&Workload::Retention) {
+        true => workload::retention::create(&admin, nodes).await,
+        false => Ok(()),
+    }
 }
 
 /// A run that goes on.
 struct Live {
     cluster: Arc<Cluster>,
     recorder: Recorder,
+    /// Of the topic that keeps next to nothing.
+    short: Option<Recorder>,
     number: u32,
     tally: Arc<Tally>,
     nemesis: Nemesis,
 }
 
 impl Live {
-    fn new(plan: &Plan, cluster: Arc<Cluster>, recorder: Recorder, number: u32) -> Live {
+    fn new(plan: &Plan, cluster: Arc<Cluster>, recorder: Recorder, number: u32) -> Result<Live, ChaosError> {
+        let has_short = plan.workloads.contains(&Workload::Retention);
+        let short = has_short.then(|| short::create(&recorder, &plan.dir)).transpose()?;
         let nemesis = Nemesis {
             cluster: cluster.clone(),
             recorder: recorder.clone(),
@@ -174,7 +184,8 @@ impl Live {
             current: Arc::new(Mutex::new(vec![])),
             history: plan.dir.clone(),
         };
-        Live { cluster, recorder, number, tally: Arc::new(Tally::new(plan.options.partitions)), nemesis }
+        let tally = Arc::new(Tally::new(plan.options.partitions));
+        Ok(Live { cluster, recorder, short, number, tally, nemesis })
     }
 
     /// Clients and faults, until the time is over and all clients have come to their end.
@@ -184,11 +195,13 @@ impl Live {
             cluster: self.cluster.clone(),
             recorder: self.recorder.clone(),
             run: self.number,
+            topic: TOPIC,
             tally: self.tally.clone(),
             partitions: plan.options.partitions,
             rate: plan.options.rate,
             stage: watched,
             history: plan.dir.clone(),
+            short: self.short.clone(),
         };
         let mut clients = JoinSet::new();
         workload::start(&context, &plan.workloads, &mut clients);
@@ -233,13 +246,21 @@ impl Live {
             cluster: self.cluster.clone(),
             recorder: self.recorder.clone(),
             run: self.number,
+            topic: TOPIC,
+            gaps: Gaps::Fail,
             history: plan.dir.clone(),
         };
+        let short = self.short.as_ref().map(|recorder| short::finale(&finale, recorder));
         let reading = async {
             self.cluster.wait_healthy(HEALTHY_MAX).await?;
-            finale.read_all(plan.options.partitions).await
+            let seen = finale.read_all(plan.options.partitions).await?;
+            let of_short = match &short {
+                Some(short) => short.read_all(workload::retention::PARTITIONS).await?,
+                None => vec![],
+            };
+            Ok((seen, of_short))
         };
-        let seen = tokio::select! {
+        let (seen, of_short) = tokio::select! {
             seen = reading => self.or_noted(seen)?.unwrap_or_default(),
             ended = self.nemesis.watch_processes() => return Err(ended.err().unwrap_or_else(|| ChaosError::Broken("the watch over processes".into()))),
         };
@@ -260,8 +281,14 @@ impl Live {
             }
         }
         self.note_panics()?;
-        let dumped = finale.dump_all(seen).await;
-        self.or_noted(dumped).map(drop)
+        let dumping = async {
+            finale.dump_all(seen).await?;
+            match &short {
+                Some(short) => short.dump_all(of_short).await,
+                None => Ok(()),
+            }
+        };
+        self.or_noted(dumping.await).map(drop)
     }
 
     /// A cluster that does not come back once everything is healed, or does not tell what it has, is no fault of the harness:
@@ -316,14 +343,21 @@ impl Live {
         let meta = self.meta(plan);
         self.recorder.finish(&meta).map_err(ChaosError::file("cannot write meta.json in", &plan.dir))?;
         eprintln!("checking");
-        let report = verdict::with_throughput(logcheck::check(&plan.dir)?, throughput);
+        let mut report = verdict::with_throughput(logcheck::check(&plan.dir)?, throughput);
+        let short =
+            self.short.as_ref().map(|recorder| short::conclude(recorder, &meta, &run, &plan.dir)).transpose()?;
+        if let Some(short) = &short {
+            report = short::with_short(report, short);
+        }
         // A run without a page is still a run.
         let page = report::write(&plan.dir, &report);
         let page = page.map_or_else(|error| format!("none: {error}"), |path| path.display().to_string());
-        let reports = [("the history".to_string(), report)];
+        let short = short.map(|short| (format!("the history of {}", workload::retention::TOPIC), short));
+        let reports: Vec<_> = [("the history".to_string(), report)].into_iter().chain(short).collect();
         let nemesis = logcheck::nemesis::Nemesis::read(&logcheck::files::nemesis_path(&plan.dir))?;
-        let outcome =
-            Outcome { run: &run, reports: &reports, nemesis: &nemesis, page, tally: &self.tally, dir: &plan.dir };
+        let trims = self.short.as_ref().map(|_| short::trims(&plan.dir)).transpose()?;
+        let (tally, dir, snapshots) = (self.tally.as_ref(), plan.dir.as_path(), self.cluster.snapshots());
+        let outcome = Outcome { run: &run, reports: &reports, nemesis: &nemesis, page, tally, dir, trims, snapshots };
         let done = Done { exit_code: outcome.exit_code(), table: outcome.table(), dir: plan.dir.clone() };
         let is_kept = plan.options.keep || done.exit_code != 0;
         tidy(self, &plan.dir, is_kept);

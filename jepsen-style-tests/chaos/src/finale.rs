@@ -2,17 +2,18 @@
 
 use std::{collections::BTreeMap, process::Command, sync::Arc, time::Duration};
 
-use flotilla::client::{ConsumeOptions, Consumer, PartitionId, TopicPartition};
+use flotilla::client::{ConsumeOptions, Consumer, Gaps, PartitionId, TopicPartition};
 use logcheck::{
     event::{Body, Entry, From, Outcome, Phase, Poll, Polled, Replica},
     recorder::{Recorder, Worker},
+    rules::polls::OUT_OF_RANGE,
 };
 use serde::Deserialize;
 
 use crate::{
     cluster::Cluster,
     error::ChaosError,
-    workload::{TOPIC, process, read},
+    workload::{process, read},
 };
 
 /// How long a partition may take to find a leader that serves it.
@@ -26,6 +27,9 @@ pub struct Finale {
     pub cluster: Arc<Cluster>,
     pub recorder: Recorder,
     pub run: u32,
+    pub topic: &'static str,
+    /// What is read may be trimmed at that moment.
+    pub gaps: Gaps,
     pub history: std::path::PathBuf,
 }
 
@@ -47,8 +51,9 @@ impl Finale {
         let mut worker = self.worker("final")?;
         let mut all = vec![];
         for key in 0..partitions {
-            let at = TopicPartition::new(TOPIC, PartitionId(key as i32));
-            let options = ConsumeOptions { stop_at_end: true, patience: PATIENCE, ..ConsumeOptions::default() };
+            let at = TopicPartition::new(self.topic, PartitionId(key as i32));
+            let options =
+                ConsumeOptions { stop_at_end: true, patience: PATIENCE, gaps: self.gaps, ..ConsumeOptions::default() };
             let what = || format!("the final read of {at}");
             let mut consumer =
                 Consumer::open(&client, at.clone(), options).await.map_err(ChaosError::client(what()))?;
@@ -65,6 +70,11 @@ impl Finale {
                     }
                     Err(error) => return Err(ChaosError::Client { what: what(), error }),
                 };
+                if chunk.notice.is_some() {
+                    let polled = Polled { outcome: Outcome::Fail, error: OUT_OF_RANGE, runs: vec![] };
+                    worker.complete(process, op, Body::Polled(polled)).map_err(self.failed())?;
+                    continue;
+                }
                 let runs = read::runs(self.run, key, &chunk, Some((chunk.high_watermark.0, chunk.log_start.0)));
                 let records = runs.iter().flat_map(|run| &run.records);
                 seen.extend(records.map(|record| (record.offset, record.value)));
@@ -87,7 +97,7 @@ impl Finale {
             for line in text.lines() {
                 let dumped: Dumped = serde_json::from_str(line)
                     .map_err(|error| ChaosError::Broken(format!("dump-log of {}: {error}: {line}", node.name())))?;
-                if dumped.topic == TOPIC {
+                if dumped.topic == self.topic {
                     logs.entry(dumped.partition).or_default().push(dumped);
                 }
             }

@@ -21,6 +21,7 @@ pub mod proxy;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod short;
 pub mod tally;
 pub mod verdict;
 pub mod workload;

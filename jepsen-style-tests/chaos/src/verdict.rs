@@ -13,6 +13,7 @@ use crate::{
     run::{Recovery, Run, Span, Throughput},
     schedule::SETTLE_MS,
     tally::Tally,
+    workload::retention,
 };
 
 /// Of the throughput without faults, so much is expected while at most one node is hit.
@@ -89,6 +90,10 @@ pub struct Outcome<'a> {
     pub nemesis: &'a Nemesis,
     pub tally: &'a Tally,
     pub dir: &'a Path,
+    /// How often the log start of the topic that keeps next to nothing was seen to move, if there is one.
+    pub trims: Option<u64>,
+    /// How often a replica took a snapshot in the place of entries.
+    pub snapshots: u64,
     /// The page, or why there is none.
     pub page: String,
 }
@@ -158,6 +163,15 @@ impl Outcome<'_> {
             out,
             "\nrecords   {sent} sent: {acked} acknowledged, {unknown} unknown, {failed} refused; {read} read"
         );
+        if let Some(trims) = self.trims {
+            let _ = writeln!(
+                out,
+                "trims     {} moves of the log start of {} seen, {} snapshots taken by replicas",
+                grouped(trims),
+                retention::TOPIC,
+                grouped(self.snapshots)
+            );
+        }
         let rate = |rate: Option<f64>| rate.map_or("none".into(), |rate| format!("{} records/s", grouped(rate as u64)));
         let Throughput { calm, one_hit, .. } = self.run.throughput;
         let share = calm.zip(one_hit).map(|(calm, hit)| format!(" ({:.0} %)", 100.0 * hit / calm.max(1.0)));

@@ -26,6 +26,10 @@ use crate::{error::ChaosError, proxy::Links};
 const DISK_MEMORY_BYTES: u64 = 4 << 30;
 /// Small logs, so that they are flushed and recycled within a run.
 const WAL_BYTES_MAX: &str = "16MiB";
+/// Also says when a replica is given a snapshot, and when it has no need of it.
+const LOG_FILTER: &str = "info,openraft::engine::handler::following_handler=info";
+const SNAPSHOT_GIVEN: &str = "install full snapshot";
+const SNAPSHOT_NOT_NEEDED: &str = "No need to install snapshot";
 /// How long a call of the harness's own may take, where it is made again.
 const CALL_MAX: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(200);
@@ -102,6 +106,17 @@ impl Cluster {
             cluster.start_node(node)?;
         }
         Ok(cluster)
+    }
+
+    /// How many snapshots replicas took in the place of entries, by what nodes say in their logs.
+    pub fn snapshots(&self) -> u64 {
+        let taken = |node: &Arc<Node>| {
+            let bytes = fs::read(node.log()).unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes);
+            let said = |what| text.matches(what).count() as u64;
+            said(SNAPSHOT_GIVEN).saturating_sub(said(SNAPSHOT_NOT_NEEDED))
+        };
+        self.nodes.iter().map(taken).sum()
     }
 
     pub fn size(&self) -> u8 {
@@ -183,6 +198,7 @@ fn config(node: &Node, all: &[Arc<Node>], overrides: &[String]) -> String {
     format!(
         "id = {}\ndata_dir = {:?}\npeers = [{}]\npeer_override = [{}]\nclient_bind = \"{client}\"\n\
          peer_bind = \"{peer}\"\nhttp_bind = \"{http}\"\nkafka_bind = \"\"\nwal_bytes_max = \"{WAL_BYTES_MAX}\"\n\
+         log_filter = \"{LOG_FILTER}\"\n\
          clock_file = {:?}\n",
         node.id,
         node.data_dir().display().to_string(),

@@ -10,7 +10,7 @@ use super::{
     measure::Measured,
     words,
 };
-use crate::run::Recovery;
+use crate::{run::Recovery, short, workload::retention};
 
 /// One of the key figures.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +100,12 @@ fn valid(report: &Report, faults: &Faults) -> Sentence {
 
 fn invalid(report: &Report) -> Sentence {
     let broken: Vec<&RuleResult> = report.rules.iter().filter(|result| result.fatal > 0).collect();
-    let (head, text) = if broken.is_empty() {
+    let (head, text) = if let Some(short) = short_broken(report).filter(|_| broken.is_empty()) {
+        (
+            "Invalid: the history of a topic of its own is",
+            format!("What is wrong with that of {}: {short}.", retention::TOPIC),
+        )
+    } else if broken.is_empty() {
         let wrong = first_failure(report, Verdict::Invalid);
         ("Invalid: the test itself went wrong", format!("So it says nothing about the cluster. {wrong}"))
     } else {
@@ -117,6 +122,12 @@ fn invalid(report: &Report) -> Sentence {
         (head, format!("{}What must not be, and was: {told}.", lost.unwrap_or_default()))
     };
     Sentence { class: "bad", head: head.into(), text }
+}
+
+/// What went wrong in the history of the topic that keeps next to nothing.
+fn short_broken(report: &Report) -> Option<&String> {
+    let guards = report.guards.iter().filter(|guard| guard.name == short::GUARD && guard.verdict == Verdict::Invalid);
+    guards.flat_map(|guard| guard.fails.first()).next()
 }
 
 fn is_are(number: u64, one: &str) -> String {

@@ -41,7 +41,8 @@ use self::{
 };
 use crate::{
     run::{Run, Span},
-    verdict,
+    short, verdict,
+    workload::retention,
 };
 
 /// The name of the report in a run's directory.
@@ -79,7 +80,13 @@ pub fn check_and_write(dir: &Path) -> Result<(Report, PathBuf), ReportError> {
         return Err(ReportError::Unfinished(dir.to_path_buf()));
     }
     let throughput = read_run(dir)?.map(|run| run.throughput).unwrap_or_default();
-    let verdict = verdict::with_throughput(logcheck::check(dir)?, throughput);
+    let mut verdict = verdict::with_throughput(logcheck::check(dir)?, throughput);
+    let own = retention::dir(dir);
+    if own.exists() {
+        let checked = logcheck::check(&own)?;
+        write(&own, &checked)?;
+        verdict = short::with_short(verdict, &checked);
+    }
     let path = write(dir, &verdict)?;
     Ok((verdict, path))
 }

@@ -5,6 +5,7 @@ pub mod group;
 pub mod offsets;
 pub mod produce;
 pub mod read;
+pub mod retention;
 pub mod topics;
 
 use std::{fmt, io, path::PathBuf, str::FromStr, sync::Arc};
@@ -47,6 +48,7 @@ workloads! {
     Group "w2" "a group whose members come, read, commit, and leave or are killed";
     Offsets "w4" "the first and last offsets of partitions, asked for over and over";
     Topics "w5" "topics that are created, deleted and described by two at once";
+    Retention "w8" "a topic that keeps next to nothing: its log start moves all the time; its history is in retention/";
 }
 
 impl fmt::Display for Workload {
@@ -79,12 +81,16 @@ pub struct Context {
     pub cluster: Arc<Cluster>,
     pub recorder: Recorder,
     pub run: u32,
+    /// What is sent to and read.
+    pub topic: &'static str,
     pub tally: Arc<Tally>,
     pub partitions: u32,
     /// Records in a second, of all producers together.
     pub rate: u32,
     pub stage: watch::Receiver<Stage>,
     pub history: PathBuf,
+    /// The history of the topic that keeps next to nothing, if there is one.
+    pub short: Option<Recorder>,
 }
 
 impl Context {
@@ -170,6 +176,11 @@ pub fn start(context: &Context, workloads: &[Workload], tasks: &mut JoinSet<Resu
                     tasks.spawn(topics::run(context.clone(), number, began));
                 }
             }
+            Workload::Retention => {
+                if let Some(recorder) = &context.short {
+                    retention::start(&retention::context(context, recorder), tasks);
+                }
+            }
         }
     }
 }
@@ -181,6 +192,7 @@ pub mod process {
     pub const OFFSETS: u32 = 2_000;
     pub const OPERATORS: u32 = 3_000;
     pub const COMMITS: u32 = 4_000;
+    pub const TRIMMER: u32 = 5_000;
     pub const MEMBERS: u32 = 100_000;
     pub const FINAL: u32 = 9_000;
     pub const DUMPS: u32 = 9_500;

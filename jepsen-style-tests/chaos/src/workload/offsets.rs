@@ -6,7 +6,7 @@ use flotilla::client::{Admin, OffsetAt, PartitionId, TopicPartition};
 use logcheck::event::{Body, Outcome, Which};
 use tokio::time::sleep;
 
-use super::{Context, TOPIC, errors, process};
+use super::{Context, errors, process};
 use crate::error::ChaosError;
 
 /// So many ask at once, each of a cluster connection of its own.
@@ -26,7 +26,7 @@ pub async fn run(context: Context, number: u32) -> Result<(), ChaosError> {
             _ => (Which::Latest, OffsetAt::Latest),
         };
         let op = scribe.begin(process, Body::ListOffsets { key, which })?;
-        let partition = TopicPartition::new(TOPIC, PartitionId(key as i32));
+        let partition = TopicPartition::new(context.topic, PartitionId(key as i32));
         let asked = tokio::select! {
             asked = admin.offset_at(&partition, at) => asked,
             () = context.ending() => break,
