@@ -2,11 +2,12 @@
 
 mod guard;
 pub mod node;
+mod ports;
 
 use std::{
     collections::BTreeMap,
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -19,6 +20,7 @@ use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 use self::{
     guard::Guard,
     node::{Addresses, Node},
+    ports::Ports,
 };
 use crate::{error::ChaosError, proxy::Links};
 
@@ -71,9 +73,9 @@ impl Cluster {
         fs::create_dir_all(dir).map_err(ChaosError::file("cannot make", dir))?;
         let settings = Settings { dir: dir.canonicalize().map_err(ChaosError::file("cannot find", dir))?, ..settings };
         let guard = Guard::over(&settings.dir)?;
-        let mut nodes = vec![];
+        let (mut nodes, mut ports) = (vec![], Ports::of_this_machine());
         for id in 1..=settings.nodes {
-            let addresses = Addresses { client: free().await?, peer: free().await?, http: free().await? };
+            let addresses = Addresses { client: ports.free()?, peer: ports.free()?, http: ports.free()? };
             nodes.push(Arc::new(Node::new(id, settings.dir.join(format!("n{id}")), addresses)));
         }
         let mut disks = BTreeMap::new();
@@ -184,11 +186,6 @@ fn no_port(error: std::io::Error) -> ChaosError {
 
 async fn listen() -> Result<TcpListener, ChaosError> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(no_port)
-}
-
-/// An address that was free a moment ago.
-async fn free() -> Result<SocketAddr, ChaosError> {
-    listen().await?.local_addr().map_err(no_port)
 }
 
 fn config(node: &Node, all: &[Arc<Node>], overrides: &[String]) -> String {
