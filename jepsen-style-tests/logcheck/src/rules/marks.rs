@@ -41,6 +41,8 @@ struct Answer {
     value: i64,
     key: u32,
     op: (u32, u64),
+    /// The end is said to be there or beyond.
+    is_least: bool,
 }
 
 fn answers(facts: &Facts, of: impl Fn(&crate::facts::Mark) -> i64) -> Vec<Answer> {
@@ -49,7 +51,7 @@ fn answers(facts: &Facts, of: impl Fn(&crate::facts::Mark) -> i64) -> Vec<Answer
     for poll in polls {
         for mark in facts.marks_of(poll).iter().filter(|mark| of(mark) != NOWHERE) {
             let (invoked, returned, op) = (poll.invoked, poll.returned, (poll.process, poll.op));
-            found.push(Answer { invoked, returned, value: of(mark), key: mark.key, op });
+            found.push(Answer { invoked, returned, value: of(mark), key: mark.key, op, is_least: false });
         }
     }
     found
@@ -63,6 +65,7 @@ fn listed(facts: &Facts, which: Which) -> Vec<Answer> {
         value: l.offset,
         key: l.key,
         op: (l.process, l.op),
+        is_least: false,
     };
     listed.map(answer).collect()
 }
@@ -79,7 +82,8 @@ fn denied(facts: &Facts) -> Vec<Answer> {
         let poll = &facts.polls[shown.who as usize];
         let (invoked, returned, op) = (poll.invoked, poll.returned, (poll.process, poll.op));
         if shown.value <= known.value {
-            found.push(Answer { invoked, returned, value: shown.value.saturating_add(1), key: shown.key, op });
+            let value = shown.value.saturating_add(1);
+            found.push(Answer { invoked, returned, value, key: shown.key, op, is_least: true });
         }
     });
     found
@@ -93,7 +97,8 @@ fn regressions(facts: &Facts, meta: &Meta, rule: Rule, what: &str, answers: Vec<
     let known = |(who, a): (u32, &Answer)| Known { at: a.returned, value: a.value, key: a.key, who };
     let shown = |(who, a): (u32, &Answer)| Shown { at: a.invoked, value: a.value, key: a.key, who };
     let knowns = (0..).zip(&answers).map(known).collect();
-    let showns = (0..).zip(&answers).map(shown).collect();
+    // It goes back on nothing: whoever says that it is beyond an offset may be told so of an older one later.
+    let showns = (0..).zip(&answers).filter(|(_, answer)| !answer.is_least).map(shown).collect();
     floors(facts.keys, knowns, showns, |shown, known| {
         if shown.value < known.value {
             sheet.add(rule, Severity::Fatal, || {

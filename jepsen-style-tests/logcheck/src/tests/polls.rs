@@ -239,6 +239,20 @@ fn who_was_denied_an_offset_knows_that_the_log_starts_above_it() {
     assert_eq!(denied(2, 3), [] as [&str; 0]);
 }
 
+/// It says where the log does not begin, not where it does.
+#[test]
+fn who_is_denied_an_old_offset_after_others_is_told_nothing_that_went_back() {
+    let mut tale = five();
+    tale.meta.promises.retention = true;
+    for position in [3, 0] {
+        let op = tale.poll(3, From::Fetch { key: 0, position });
+        tale.put(3, op, Body::Polled(Polled { outcome: Outcome::Fail, error: 1, runs: vec![] }));
+    }
+    let listed = Body::Listed { outcome: Outcome::Ok, error: 0, offset: 4 };
+    tale.did(4, Body::ListOffsets { key: 0, which: Which::Earliest }, listed);
+    tale.is_fine();
+}
+
 #[test]
 fn a_fetch_is_told_that_its_position_is_gone() {
     // Both read what the log has, and the first was never told that it lacks something.
