@@ -51,6 +51,18 @@ workloads! {
     Retention "w8" "a topic that keeps next to nothing: its log start moves all the time; its history is in retention/";
 }
 
+impl Workload {
+    /// Whether `all` means it, too. The topic that keeps next to nothing is asked for by name: of the first two runs of it one
+    /// reader was told a lower high watermark than another before, which is not understood, and what a dump says of an
+    /// entry that is trimmed in its middle is taken for all of it.
+    pub fn is_in_all(self) -> bool {
+        match self {
+            Workload::Records | Workload::Group | Workload::Offsets | Workload::Topics => true,
+            Workload::Retention => false,
+        }
+    }
+}
+
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
