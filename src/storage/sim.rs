@@ -315,6 +315,12 @@ impl SimDisk {
         Some(formats::read_position(value).expect("written by this program"))
     }
 
+    /// Whether a group was deleted here, and no crash can undo that.
+    pub fn durably_deleted(&self, group: RaftGroupId) -> bool {
+        let disk = self.lock();
+        disk.durable.families.get(&Family::State).is_some_and(|state| state.contains_key(&keys::tombstone(group)))
+    }
+
     /// Commits that a crash might lose now, one that is under way among them.
     pub fn unsynced(&self) -> usize {
         self.lock().unsynced.len()

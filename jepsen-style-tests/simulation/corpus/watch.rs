@@ -173,6 +173,8 @@ fn on_disk(disk: &SimDisk, group: RaftGroupId, index: LogIndex) -> OnDisk {
     match disk.durable_entry(group, index) {
         Some(entry) => OnDisk::Entry(entry_id(&entry)),
         None if disk.durable_purged(group).is_some_and(|purged| purged.index >= index) => OnDisk::Purged,
+        // Its topic was deleted, and a majority of the metadata has that: the rest may go on for a moment.
+        None if disk.durably_deleted(group) => OnDisk::Purged,
         None => OnDisk::Nothing,
     }
 }
