@@ -52,9 +52,9 @@ workloads! {
 }
 
 impl Workload {
-    /// Whether `all` means it, too. The topic that keeps next to nothing is asked for by name: of the first two runs of it one
-    /// reader was told a lower high watermark than another before, which is not understood, and what a dump says of an
-    /// entry that is trimmed in its middle is taken for all of it.
+    /// Whether `all` means it, too. The topic that keeps next to nothing is asked for by name, since its history still takes two
+    /// things for more than they say: the ends that a page names, which of a leader that is not ready yet may be older than
+    /// those told before, and a dump of an entry that is trimmed in its middle.
     pub fn is_in_all(self) -> bool {
         match self {
             Workload::Records | Workload::Group | Workload::Offsets | Workload::Topics => true,
