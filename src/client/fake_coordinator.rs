@@ -46,6 +46,10 @@ pub struct Coordinator {
     pub holds_commits: bool,
     /// How many of them wait.
     pub held_commits: u32,
+    /// Where partitions begin is read, and told once this is over.
+    pub holds_offsets: bool,
+    /// How many have read it so.
+    pub held_offsets: u32,
     /// So many joins are yet to be done and not answered.
     pub drop_joins: u32,
     /// Nothing is answered any more once a commit was fenced.

@@ -90,18 +90,25 @@ impl v1::groups_server::Groups for Fake {
         self.admit().await?;
         let request = request.into_inner();
         let wanted: BTreeSet<_> = partitions(&request.partitions).collect();
-        let s = self.lock();
-        let found = s.groups.offsets.iter().filter(|(at, _)| wanted.is_empty() || wanted.contains(at));
-        let found = found.map(|(at, offset)| v1::CommittedOffset {
-            topic: at.topic.clone(),
-            partition: at.partition.0,
-            offset: *offset,
-            metadata: s.groups.metadata.get(at).cloned().unwrap_or_default(),
-            ..Default::default()
-        });
-        let names: BTreeSet<_> = wanted.iter().map(|at| &at.topic).collect();
-        let topics = names.into_iter().map(|name| v1::TopicIdentity { name: name.clone(), id: s.topic_id(name) });
-        Ok(Response::new(v1::FetchOffsetsResponse { offsets: found.collect(), topics: topics.collect() }))
+        let told = {
+            let s = self.lock();
+            let found = s.groups.offsets.iter().filter(|(at, _)| wanted.is_empty() || wanted.contains(at));
+            let found = found.map(|(at, offset)| v1::CommittedOffset {
+                topic: at.topic.clone(),
+                partition: at.partition.0,
+                offset: *offset,
+                metadata: s.groups.metadata.get(at).cloned().unwrap_or_default(),
+                ..Default::default()
+            });
+            let names: BTreeSet<_> = wanted.iter().map(|at| &at.topic).collect();
+            let topics = names.into_iter().map(|name| v1::TopicIdentity { name: name.clone(), id: s.topic_id(name) });
+            v1::FetchOffsetsResponse { offsets: found.collect(), topics: topics.collect() }
+        };
+        self.lock().groups.held_offsets += 1;
+        while self.lock().groups.holds_offsets {
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(Response::new(told))
     }
 
     async fn list_groups(&self, _: Request<v1::ListGroupsRequest>) -> Result<Response<v1::ListGroupsResponse>, Status> {

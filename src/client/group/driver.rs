@@ -2,7 +2,7 @@
 //! the clock. What follows from an answer, `core` says.
 //!
 //! Promises: one beat, one commit and one question for offsets at a time, so that answers come in the order of what
-//! they answer; where a partition begins is asked after the last commit of it has ended; a commit by hand is answered
+//! they answer; where a partition begins is asked between two commits of it, not beside one; a commit by hand is answered
 //! within the patience. At its end all its tasks end.
 
 mod closing;
@@ -105,10 +105,10 @@ pub(super) struct Driver {
     readers: JoinSet<()>,
     by_number: HashMap<u64, AbortHandle>,
     is_beating: bool,
-    is_asking: bool,
-    is_committing: bool,
+    /// What the question under way is of, but for what a commit began of since: the answer may tell of the one before.
+    asking: Option<BTreeSet<TopicPartition>>,
     /// What the commit under way is of.
-    committing: BTreeSet<TopicPartition>,
+    committing: Option<BTreeSet<TopicPartition>>,
     /// The first is the one under way, if `is_by_hand`.
     by_hand: VecDeque<ByHand>,
     is_by_hand: bool,
@@ -125,9 +125,8 @@ impl Driver {
             readers: JoinSet::new(),
             by_number: HashMap::new(),
             is_beating: false,
-            is_asking: false,
-            is_committing: false,
-            committing: BTreeSet::new(),
+            asking: None,
+            committing: None,
             by_hand: VecDeque::new(),
             is_by_hand: false,
             join_as: None,
@@ -194,14 +193,16 @@ impl Driver {
                 wake = wake.min(core.next_beat());
             }
         }
-        if !self.is_asking {
+        if self.asking.is_none() {
             // Not while a commit of it is under way: that may be done after the answer, and the answer tells of the one before.
+            let is_committing =
+                |at: &TopicPartition| self.committing.as_ref().is_some_and(|committing| committing.contains(at));
             let mut asked = core.unknown(now);
-            asked.retain(|(_, at)| !self.committing.contains(at));
+            asked.retain(|(_, at)| !is_committing(at));
             if !asked.is_empty() {
-                self.is_asking = true;
                 let calls = self.calls.clone();
                 let of: Vec<_> = asked.iter().map(|(_, at)| at.clone()).collect();
+                self.asking = Some(of.iter().cloned().collect());
                 self.running.spawn(async move { Event::Offsets { asked, result: calls.committed(&of).await } });
             } else if let Some(retry) = core.fetch_retry() {
                 wake = wake.min(retry);
@@ -269,8 +270,9 @@ impl Driver {
                     }
                 }
             }
-            Event::Offsets { asked, result } => {
-                self.is_asking = false;
+            Event::Offsets { mut asked, result } => {
+                let asking = self.asking.take().unwrap_or_default();
+                asked.retain(|(_, at)| asking.contains(at));
                 match result {
                     Ok(found) => {
                         let mut core = shared.lock();
@@ -281,8 +283,7 @@ impl Driver {
                 }
             }
             Event::Committed { membership, dues, result } => {
-                self.is_committing = false;
-                self.committing.clear();
+                self.committing = None;
                 self.on_committed(membership, &dues, result, now, jitter);
             }
         }

@@ -132,6 +132,25 @@ async fn a_commit_without_an_answer_is_in_doubt_when_its_member_is_expelled() {
     assert_eq!(fake.lock().groups.offsets[&at(0)], 10, "it was done");
 }
 
+/// An application may keep its offsets itself, and commit them as soon as it hears of a partition: before anybody knows
+/// what was committed of it.
+#[tokio::test]
+async fn what_is_committed_while_its_beginning_is_asked_for_is_where_it_begins() {
+    let fake = Fake::start(1, 1, 1).await;
+    produce(&fake, "t", 0..10).await;
+    fake.lock().groups.holds_offsets = true;
+    let mut member = Member::open(&fake, GroupOptions { auto_commit: None, ..options() });
+    member.until("assigned", |seen| !seen.held.is_empty()).await;
+    while fake.lock().groups.held_offsets == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let kept = vec![OffsetToCommit::new(at(0), Offset(5))];
+    member.consumer.commit_offsets(kept).await.expect("it holds the partition");
+    fake.lock().groups.holds_offsets = false;
+    member.until("the last", |seen| seen.values.contains(&9)).await;
+    assert_eq!(member.seen.values, (5..10).collect::<Vec<_>>());
+}
+
 /// A member whose session ended, and who is the same member to its coordinator still, gets its partitions back. It must
 /// not ask where they begin while a commit of theirs is under way: it would be told of the one before, and read again what
 /// was committed in the end (found by `flotilla chaos --seed 3`: links that stalled for longer than a session).

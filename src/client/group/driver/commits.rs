@@ -19,7 +19,7 @@ use crate::{
 impl Driver {
     /// Starts a commit if one is due. Returns when one will be.
     pub(super) fn step_commits(&mut self, core: &mut Core<Permits>, now: Now) -> Option<Now> {
-        if self.is_committing {
+        if self.committing.is_some() {
             return None;
         }
         let who = identity(core);
@@ -37,7 +37,7 @@ impl Driver {
             if first.next > now {
                 return Some(first.next);
             }
-            (self.is_committing, self.is_by_hand) = (true, true);
+            self.is_by_hand = true;
             let dues = first.dues.clone();
             self.commit(core.membership(), who, dues);
             return None;
@@ -46,14 +46,18 @@ impl Driver {
         if dues.is_empty() {
             return core.next_due();
         }
-        (self.is_committing, self.is_by_hand) = (true, false);
+        self.is_by_hand = false;
         self.commit(core.membership(), who, dues);
         None
     }
 
     fn commit(&mut self, membership: u64, who: Identity, dues: Vec<Due>) {
         let calls = self.calls.clone();
-        self.committing = dues.iter().map(|due| due.offset.at.clone()).collect();
+        let of: BTreeSet<_> = dues.iter().map(|due| due.offset.at.clone()).collect();
+        if let Some(asking) = &mut self.asking {
+            asking.retain(|at| !of.contains(at));
+        }
+        self.committing = Some(of);
         self.running
             .spawn(async move { Event::Committed { membership, result: calls.commit(&who, &dues).await, dues } });
     }
