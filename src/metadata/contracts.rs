@@ -75,7 +75,7 @@
 //! ## M11: a deletion leaves a tombstone, and a namesake is another topic
 //!
 //! A topic is its name *and* its id. Deleting one is a metadata entry that names the groups; each broker then
-//! stops the replica first and deletes its data after, in one batch that leaves a tombstone. A group with a
+//! stops the replica first, with the task that applies its entries, and deletes its data after, in one batch that leaves a tombstone. A group with a
 //! tombstone is not opened again. Groups are made by applied metadata and by nothing else, and data that
 //! metadata does not know is kept and reported: only the positive word of a deletion removes anything. A
 //! tombstone goes once the metadata log here is purged past the entry of the deletion, since from then on
@@ -92,7 +92,8 @@
 //! `src/broker/upkeep/tombstones.rs`, `src/metadata/apply.rs` (name and id), `src/broker/groups/namesakes.rs`.
 //!
 //! **Fails without it:** `a_deleted_group_leaves_a_tombstone_and_nothing_else`,
-//! `a_deleted_group_takes_the_late_writes_of_its_core_as_nothing`,
+//! `a_deleted_group_takes_the_late_writes_of_its_core_as_nothing`, `m11_a_closed_replica_has_applied_its_last`,
+//! `entries_of_a_deleted_log_are_not_taken_for_none`,
 //! `topics_are_made_changed_and_deleted_from_any_broker`,
 //! `m11_a_tombstone_goes_when_the_log_is_purged_past_its_deletion_and_not_before`,
 //! `m11_a_tombstone_stays_until_the_log_of_metadata_is_purged_past_the_deletion`,

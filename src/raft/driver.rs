@@ -21,6 +21,7 @@ use openraft::{
     storage::{ApplyResponder, EntryResponder, RaftStateMachine},
 };
 use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     entry_hash::hash_of_entry,
@@ -54,6 +55,8 @@ pub(super) struct Shared<S> {
     /// is told of no less. `applied` follows only when a whole batch of entries is applied.
     state_next: AtomicU64,
     pub applied: watch::Sender<Option<LogIndex>>,
+    /// Cancelled once the driver is gone: nothing is applied any more.
+    pub ended: CancellationToken,
     /// The state machine's purge point, for the task that purges.
     pub purge_point: watch::Sender<Option<EntryPosition>>,
     /// A later checkpoint that the log may be purged up to although no trim that says so was applied here.
@@ -134,6 +137,7 @@ pub(super) struct Driver<S: Replicated> {
     /// Position of the snapshot that `get_current_snapshot` gives. Never goes back (SAFETY M5).
     snapshot: Option<EntryPosition>,
     saved: Saved,
+    _ended: DropGuard,
 }
 
 /// What was last queued as applied state.
@@ -170,12 +174,14 @@ impl<S: Replicated> Driver<S> {
         let shared = Arc::new(Shared {
             state_next: AtomicU64::new(applied.map_or(0, |at| at.index.0 + 1)),
             applied: watch::Sender::new(applied.map(|at| at.index)),
+            ended: CancellationToken::new(),
             purge_point: watch::Sender::new(state.purge_point()),
             released: watch::Sender::default(),
             live: RwLock::new(Live { state, rolling }),
         });
         let saved = Saved { at: Instant::now(), position: applied, state_bytes, command_bytes: 0 };
-        Ok((Driver { shared: shared.clone(), log, applied, membership, snapshot, saved }, shared))
+        let ended = shared.ended.clone().drop_guard();
+        Ok((Driver { shared: shared.clone(), log, applied, membership, snapshot, saved, _ended: ended }, shared))
     }
 
     /// Applies what was committed and not yet applied when this replica stopped, a little at a time. openraft

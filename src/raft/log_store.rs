@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use futures_util::{Stream, stream};
 use openraft::{
     LogState, OptionalSend, RaftLogReader,
     storage::{IOFlushed, RaftLogStorage},
@@ -56,6 +57,22 @@ impl RaftLogReader<Types> for LogStore {
     ) -> io::Result<Vec<RaftEntry>> {
         let (from, to) = bounds(&range);
         entries(self.log.read_all(from, to).await.map_err(io::Error::other)?)
+    }
+
+    /// What is committed and to be applied. openraft takes what comes for all there is, and what does not come for applied: of a
+    /// log that was deleted, which reads as empty, comes an error.
+    async fn entries_stream<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = io::Result<RaftEntry>> + OptionalSend {
+        let read = self.try_get_log_entries(range).await;
+        // After the read: what was deleted before is not missed.
+        let (entries, error) = match read {
+            Ok(_) if self.log.is_deleted() => (vec![], Some(io::Error::other("the log was deleted"))),
+            Ok(entries) => (entries, None),
+            Err(error) => (vec![], Some(error)),
+        };
+        stream::iter(entries.into_iter().map(Ok).chain(error.map(Err)))
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<RaftEntry>> {

@@ -114,6 +114,9 @@ impl<S: Replicated> Member for RaftMember<S> {
             if let Err(e) = self.0.raft.shutdown().await {
                 tracing::warn!(error = %e, "raft core did not stop cleanly");
             }
+            // The core's end is not that of the task which applies: that goes on with what was committed. Who deletes the log
+            // next must not take it away from below (SAFETY M11).
+            self.0.shared.ended.cancelled().await;
         })
     }
 

@@ -28,6 +28,8 @@ use crate::{
 const READY_RETRY: Duration = Duration::from_millis(10);
 /// How often leaders look whether a majority still answers them.
 const QUORUM_CHECK_EVERY: Duration = Duration::from_millis(250);
+/// A purge that was refused is tried again this soon.
+const PURGE_RETRY: Duration = Duration::from_millis(100);
 /// A snapshot that is not there after this long is asked for again.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -166,6 +168,8 @@ pub(super) async fn purge_as_allowed<S: Replicated>(group: Arc<RunningReplica<S>
                         return;
                     }
                     tracing::warn!(group = %group.spec.group, %point, reason, "purge is late");
+                    // A core that has ended refuses at once, until the watcher has noticed.
+                    tokio::time::sleep(PURGE_RETRY).await;
                 }
             }
         }

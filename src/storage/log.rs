@@ -247,6 +247,11 @@ impl ReplicaLog {
         self.0.lock().purged
     }
 
+    /// Whether the group was deleted: it reads as empty then, and takes writes as nothing.
+    pub fn is_deleted(&self) -> bool {
+        self.0.lock().is_deleted
+    }
+
     /// The last entry; the purge point if there is none.
     pub fn last(&self) -> Option<EntryPosition> {
         self.0.lock().last

@@ -466,6 +466,37 @@ async fn the_end_of_a_core_is_noticed_while_its_leader_is_not_ready() {
     assert!(leader.status().borrow().failure.is_some(), "and why: {:?}", leader.status().borrow());
 }
 
+/// SAFETY M11: whoever closes a replica may delete its log next, so nothing of it may be applied any more (seed 2984 of the
+/// corpus: a task went on applying what was being deleted, and openraft's own assert ended the process).
+#[tokio::test(flavor = "multi_thread")]
+async fn m11_a_closed_replica_has_applied_its_last() {
+    let cluster = Cluster::new().await;
+    let first = cluster.write(1).await;
+    let leader = cluster.leader().await;
+    let node = &cluster.nodes[&leader];
+    let (term, group) = (node.group.status().borrow().term, node.group.0.clone());
+    // Whoever reads the state keeps it from being changed.
+    let (reading, begun) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let read = group.clone();
+    let reader = std::thread::spawn(move || {
+        read.shared.read(|_| {
+            reading.send(()).expect("it is waited for");
+            released.recv().expect("it is released");
+        });
+    });
+    begun.recv().expect("it reads");
+    drop(node.group.propose(term, Bytes::copy_from_slice(&2u64.to_be_bytes())).await);
+    // The leader had it committed before them.
+    cluster.wait_applied(leader % 3 + 1, LogIndex(first.0 + 1)).await;
+    let mut closing = std::pin::pin!(node.raft.close(GROUP));
+    timeout(Duration::from_millis(300), &mut closing).await.expect_err("it is applying still");
+    release.send(()).expect("it reads");
+    timeout(WITHIN, closing).await.expect("nothing holds it up any more");
+    assert!(group.shared.ended.is_cancelled(), "it goes on after its end");
+    reader.join().expect("no panic");
+}
+
 /// SAFETY M12: a term that no sequence of elections could have reached changes nothing.
 #[tokio::test]
 async fn m12_a_vote_with_an_impossible_term_changes_nothing() {
