@@ -63,31 +63,34 @@ async fn both_told<T: Send + 'static>(seed: u64, ask: fn(Broker) -> Asking<T>) -
     [first_told.await.unwrap(), second_told.await.unwrap()]
 }
 
+/// Why the second may not say that it did it: it does not know.
+async fn told_second<T: std::fmt::Debug + Send + 'static>(seed: u64, ask: fn(Broker) -> Asking<T>) -> AdminError {
+    let [first, second] = both_told(seed, ask).await;
+    assert!(first.is_ok(), "{first:?}");
+    let Err(error) = second else { panic!("both did it: {first:?}, {second:?}") };
+    assert_eq!(error.effect(), Effect::Unknown, "{error:?}");
+    error
+}
+
 /// Chaos runs saw both told that they had deleted it.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_who_delete_one_topic_are_not_both_told_that_they_did() {
-    let delete = |broker: Broker| -> Asking<_> {
+    let error = told_second(9_100, |broker| {
         let request = DeleteTopicRequest { name: NAME.into(), ..DeleteTopicRequest::default() };
         Box::pin(async move { broker.delete_topic(&Caller::ANONYMOUS, request).await })
-    };
-    let [first, second] = both_told(9_100, delete).await;
-    assert!(first.is_ok(), "{first:?}");
-    let Err(error) = second else { panic!("both deleted it: {first:?}, {second:?}") };
-    assert_eq!(error.effect(), Effect::Unknown, "{error:?}");
+    });
+    let error = error.await;
     let expected = matches!(error, AdminError::RefusedAfterUnknown { refusal: Refusal::UnknownTopic { .. }, .. });
     assert!(expected, "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_who_add_partitions_are_not_both_told_that_they_did() {
-    let add = |broker: Broker| -> Asking<_> {
+    let error = told_second(9_200, |broker| {
         let request = AddPartitionsRequest { name: NAME.into(), partitions: 3, dry_run: false };
         Box::pin(async move { broker.add_partitions(&Caller::ANONYMOUS, request).await })
-    };
-    let [first, second] = both_told(9_200, add).await;
-    assert!(first.is_ok(), "{first:?}");
-    let Err(error) = second else { panic!("both added them: {first:?}, {second:?}") };
-    assert_eq!(error.effect(), Effect::Unknown, "{error:?}");
+    });
+    let error = error.await;
     let expected = matches!(error, AdminError::RefusedAfterUnknown { refusal: Refusal::PartitionsNotMore { .. }, .. });
     assert!(expected, "{error:?}");
 }
