@@ -24,4 +24,5 @@ pub mod readback;
 pub mod reading;
 pub mod scrape;
 pub mod skew;
+pub mod wal;
 pub mod workload;
