@@ -29,10 +29,9 @@ use crate::{
     nemesis::{Nemesis, Stretch},
     options::Options,
     probe::{self, Machine},
-    progress, report,
+    progress, report, retention_history,
     run::{Run, Span, Throughput, Unavailable},
     schedule::{self, Schedule, Wanted},
-    short,
     tally::Tally,
     verdict::{self, Outcome},
     workload::{self, Context, Stage, TOPIC, Workload},
@@ -176,7 +175,7 @@ struct Live {
 impl Live {
     fn new(plan: &Plan, cluster: Arc<Cluster>, recorder: Recorder, number: u32) -> Result<Live, ChaosError> {
         let has_short = plan.workloads.contains(&Workload::Retention);
-        let short = has_short.then(|| short::create(&recorder, &plan.dir)).transpose()?;
+        let short = has_short.then(|| retention_history::create(&recorder, &plan.dir)).transpose()?;
         let nemesis = Nemesis {
             cluster: cluster.clone(),
             recorder: recorder.clone(),
@@ -250,7 +249,7 @@ impl Live {
             gaps: Gaps::Fail,
             history: plan.dir.clone(),
         };
-        let short = self.short.as_ref().map(|recorder| short::finale(&finale, recorder));
+        let short = self.short.as_ref().map(|recorder| retention_history::finale(&finale, recorder));
         let reading = async {
             self.cluster.wait_healthy(HEALTHY_MAX).await?;
             let seen = finale.read_all(plan.options.partitions).await?;
@@ -344,10 +343,13 @@ impl Live {
         self.recorder.finish(&meta).map_err(ChaosError::file("cannot write meta.json in", &plan.dir))?;
         eprintln!("checking");
         let mut report = verdict::with_throughput(logcheck::check(&plan.dir)?, throughput);
-        let short =
-            self.short.as_ref().map(|recorder| short::conclude(recorder, &meta, &run, &plan.dir)).transpose()?;
+        let short = self
+            .short
+            .as_ref()
+            .map(|recorder| retention_history::conclude(recorder, &meta, &run, &plan.dir))
+            .transpose()?;
         if let Some(short) = &short {
-            report = short::with_short(report, short);
+            report = retention_history::with_short(report, short);
         }
         // A run without a page is still a run.
         let page = report::write(&plan.dir, &report);
@@ -355,7 +357,7 @@ impl Live {
         let short = short.map(|short| (format!("the history of {}", workload::retention::TOPIC), short));
         let reports: Vec<_> = [("the history".to_string(), report)].into_iter().chain(short).collect();
         let nemesis = logcheck::nemesis::Nemesis::read(&logcheck::files::nemesis_path(&plan.dir))?;
-        let trims = self.short.as_ref().map(|_| short::trims(&plan.dir)).transpose()?;
+        let trims = self.short.as_ref().map(|_| retention_history::trims(&plan.dir)).transpose()?;
         let (tally, dir, snapshots) = (self.tally.as_ref(), plan.dir.as_path(), self.cluster.snapshots());
         let outcome = Outcome { run: &run, reports: &reports, nemesis: &nemesis, page, tally, dir, trims, snapshots };
         let done = Done { exit_code: outcome.exit_code(), table: outcome.table(), dir: plan.dir.clone() };

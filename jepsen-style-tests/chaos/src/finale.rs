@@ -158,6 +158,8 @@ fn replica(node: u8, key: u32, log: &[Dumped], seen: &Seen) -> Vec<Body> {
             }
             _ => 0..0,
         };
+        // Of an entry that the log start lies in, the rest is left: it begins there.
+        let base_offset = seen.range(offsets.clone()).next().map(|(offset, _)| *offset).or(entry.base_offset);
         let values = seen.range(offsets).map(|(_, value)| *value).collect();
         let crc = u64::from_str_radix(&entry.crc, 16).unwrap_or(u64::MAX);
         let kind: u64 = entry.kind.bytes().map(u64::from).sum();
@@ -167,7 +169,7 @@ fn replica(node: u8, key: u32, log: &[Dumped], seen: &Seen) -> Vec<Body> {
             index: entry.index,
             term: entry.term,
             hash: kind << 32 | crc,
-            base_offset: entry.base_offset.unwrap_or(-1),
+            base_offset: base_offset.unwrap_or(-1),
             values,
         }));
     }
@@ -180,9 +182,23 @@ fn replica(node: u8, key: u32, log: &[Dumped], seen: &Seen) -> Vec<Body> {
 mod tests {
     use super::*;
 
+    fn dumped(line: &str) -> Dumped {
+        serde_json::from_str(line).expect("a line of dump-log")
+    }
+
+    #[test]
+    fn an_entry_that_the_log_start_lies_in_has_what_is_left_of_it() {
+        let log = [dumped(
+            r#"{"topic":"t","partition":0,"group":3,"index":9,"term":2,"kind":"append","base_offset":5,"count":3,"crc":"0000000a"}"#,
+        )];
+        let seen = [(6, 16), (7, 17), (8, 18)].into_iter().collect();
+        let bodies = replica(1, 0, &log, &seen);
+        let Some(Body::Entry(entry)) = bodies.first() else { panic!("no entry: {bodies:?}") };
+        assert_eq!((entry.base_offset, &entry.values[..]), (6, &[16, 17][..]));
+    }
+
     #[test]
     fn a_dead_entry_has_no_values() {
-        let dumped = |line: &str| serde_json::from_str::<Dumped>(line).expect("a line of dump-log");
         let log = [
             dumped(r#"{"topic":"t","partition":0,"group":3,"index":0,"term":1,"kind":"blank","crc":"00000000"}"#),
             dumped(

@@ -10,7 +10,7 @@ use super::{
     measure::Measured,
     words,
 };
-use crate::{run::Recovery, short, workload::retention};
+use crate::{retention_history, run::Recovery, workload::retention};
 
 /// One of the key figures.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +126,10 @@ fn invalid(report: &Report) -> Sentence {
 
 /// What went wrong in the history of the topic that keeps next to nothing.
 fn short_broken(report: &Report) -> Option<&String> {
-    let guards = report.guards.iter().filter(|guard| guard.name == short::GUARD && guard.verdict == Verdict::Invalid);
+    let guards = report
+        .guards
+        .iter()
+        .filter(|guard| guard.name == retention_history::GUARD && guard.verdict == Verdict::Invalid);
     guards.flat_map(|guard| guard.fails.first()).next()
 }
 

@@ -40,8 +40,9 @@ use self::{
     page::{AnomalyShown, Page, Parts},
 };
 use crate::{
+    retention_history,
     run::{Run, Span},
-    short, verdict,
+    verdict,
     workload::retention,
 };
 
@@ -85,7 +86,7 @@ pub fn check_and_write(dir: &Path) -> Result<(Report, PathBuf), ReportError> {
     if own.exists() {
         let checked = logcheck::check(&own)?;
         write(&own, &checked)?;
-        verdict = short::with_short(verdict, &checked);
+        verdict = retention_history::with_short(verdict, &checked);
     }
     let path = write(dir, &verdict)?;
     Ok((verdict, path))

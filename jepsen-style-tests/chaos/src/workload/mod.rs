@@ -51,18 +51,6 @@ workloads! {
     Retention "w8" "a topic that keeps next to nothing: its log start moves all the time; its history is in retention/";
 }
 
-impl Workload {
-    /// Whether `all` means it, too. The topic that keeps next to nothing is asked for by name, since its history still takes two
-    /// things for more than they say: the ends that a page names, which of a leader that is not ready yet may be older than
-    /// those told before, and a dump of an entry that is trimmed in its middle.
-    pub fn is_in_all(self) -> bool {
-        match self {
-            Workload::Records | Workload::Group | Workload::Offsets | Workload::Topics => true,
-            Workload::Retention => false,
-        }
-    }
-}
-
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

@@ -5,8 +5,10 @@
 //! deletes records. Only the size is limited, not the age: so a clock that is set wrong stops nothing, and when the load
 //! has ended something is left to read and to compare.
 //!
-//! Whoever polls here opens a reader for it, so that the answer is made after the poll began, and its high watermark and
-//! log start say something of that moment.
+//! Whoever polls here names its position, and opens a reader for it, so that the answer is made after the poll began. The ends
+//! that an answer names are left out: a leader that is not ready yet serves what it has applied and may have more
+//! (SAFETY B7), so that what it says of the ends may be older than what was told before. Who asks for an end is told
+//! the present one.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -163,8 +165,7 @@ impl Reader {
         if chunk.notice.is_some() {
             return Polled { outcome: Outcome::Fail, error: OUT_OF_RANGE, runs: vec![] };
         }
-        let marks = Some((chunk.high_watermark.0, chunk.log_start.0));
-        Polled { outcome: Outcome::Ok, error: 0, runs: read::runs(self.context.run, self.key, chunk, marks) }
+        Polled { outcome: Outcome::Ok, error: 0, runs: read::runs(self.context.run, self.key, chunk, None) }
     }
 
     /// Where the log begins, or the same position again if nobody says.
