@@ -29,7 +29,9 @@ use crate::{
     nemesis::{Nemesis, Stretch},
     options::Options,
     probe::{self, Machine},
-    progress, report, retention_history,
+    progress,
+    progressed::{self, Progress},
+    report, retention_history,
     run::{Run, Span, Throughput, Unavailable},
     schedule::{self, Schedule, Wanted},
     tally::Tally,
@@ -77,10 +79,7 @@ impl Plan {
             why: "there is no time for it in so short a run".into(),
         };
         unavailable.extend(schedule.left_out.iter().map(no_room));
-        let dir = options
-            .dir
-            .clone()
-            .unwrap_or_else(|| PathBuf::from(format!("chaos-{}-{}", options.seed, now_ms() / 1_000)));
+        let dir = dir(&options);
         if dir.join("hist").exists() || dir.join("nodes").exists() {
             return Err(ChaosError::DirTaken(dir));
         }
@@ -102,6 +101,12 @@ impl Plan {
             ..Expects::default()
         }
     }
+}
+
+/// Where a run's files go: a new directory, if none was named.
+pub fn dir(options: &Options) -> PathBuf {
+    let new = || PathBuf::from(format!("chaos-{}-{}", options.seed, now_ms() / 1_000));
+    options.dir.clone().unwrap_or_else(new)
 }
 
 fn now_ms() -> i64 {
@@ -169,6 +174,7 @@ struct Live {
     short: Option<Recorder>,
     number: u32,
     tally: Arc<Tally>,
+    progress: Arc<Progress>,
     nemesis: Nemesis,
 }
 
@@ -184,7 +190,7 @@ impl Live {
             history: plan.dir.clone(),
         };
         let tally = Arc::new(Tally::new(plan.options.partitions));
-        Ok(Live { cluster, recorder, short, number, tally, nemesis })
+        Ok(Live { cluster, recorder, short, number, tally, progress: Arc::default(), nemesis })
     }
 
     /// Clients and faults, until the time is over and all clients have come to their end.
@@ -196,6 +202,8 @@ impl Live {
             run: self.number,
             topic: TOPIC,
             tally: self.tally.clone(),
+            progress: self.progress.clone(),
+            workload: Workload::Records,
             partitions: plan.options.partitions,
             rate: plan.options.rate,
             stage: watched,
@@ -337,12 +345,14 @@ impl Live {
                 .map(|stretch| Span { from: stretch.from, to: stretch.to })
                 .collect(),
             throughput,
+            silences_ms: self.progress.silences(&plan.workloads, &stretches),
         };
         run.write(&plan.dir).map_err(ChaosError::file("cannot write run.json in", &plan.dir))?;
         let meta = self.meta(plan);
         self.recorder.finish(&meta).map_err(ChaosError::file("cannot write meta.json in", &plan.dir))?;
         eprintln!("checking");
         let mut report = verdict::with_throughput(logcheck::check(&plan.dir)?, throughput);
+        report = progressed::with_progress(report, &run.silences_ms);
         let short = self
             .short
             .as_ref()

@@ -17,6 +17,7 @@ pub mod nemesis;
 pub mod options;
 pub mod probe;
 pub mod progress;
+pub mod progressed;
 pub mod proxy;
 pub mod report;
 pub mod retention_history;

@@ -1,6 +1,6 @@
 //! `run.json`: what a run says of itself beyond its history. Times are nanoseconds of the history's clock.
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,9 @@ pub struct Run {
     pub one_hit: Vec<Span>,
     #[serde(default)]
     pub throughput: Throughput,
+    /// For how many milliseconds nothing of what clients do ended well, at most, while a majority was left alone.
+    #[serde(default)]
+    pub silences_ms: BTreeMap<String, u64>,
 }
 
 /// Acknowledged records in a second, with and without faults. None: there was no such time.

@@ -186,6 +186,10 @@ impl Outcome<'_> {
             let [p50, p99, most] = [at(50), at(99), at(100)].map(grouped);
             let _ = writeln!(out, "recovery  p50 {p50} ms, p99 {p99} ms, longest {most} ms, of {}", took.len());
         }
+        if let Some((what, ms)) = self.run.silences_ms.iter().max_by_key(|(_, ms)| **ms) {
+            let ms = grouped(*ms);
+            let _ = writeln!(out, "progress  longest silence while a majority was left alone: {what}, {ms} ms");
+        }
         let ended = |expected: bool| {
             let of = |line: &&Line| matches!(line, Line::NodeFailure { expected: is, .. } if *is == expected);
             self.nemesis.lines.iter().filter(of).count()

@@ -40,7 +40,7 @@ use self::{
     page::{AnomalyShown, Page, Parts},
 };
 use crate::{
-    retention_history,
+    progressed, retention_history,
     run::{Run, Span},
     verdict,
     workload::retention,
@@ -80,8 +80,9 @@ pub fn check_and_write(dir: &Path) -> Result<(Report, PathBuf), ReportError> {
     if !files::meta_path(dir).exists() {
         return Err(ReportError::Unfinished(dir.to_path_buf()));
     }
-    let throughput = read_run(dir)?.map(|run| run.throughput).unwrap_or_default();
-    let mut verdict = verdict::with_throughput(logcheck::check(dir)?, throughput);
+    let run = read_run(dir)?.unwrap_or_default();
+    let verdict = verdict::with_throughput(logcheck::check(dir)?, run.throughput);
+    let mut verdict = progressed::with_progress(verdict, &run.silences_ms);
     let own = retention::dir(dir);
     if own.exists() {
         let checked = logcheck::check(&own)?;

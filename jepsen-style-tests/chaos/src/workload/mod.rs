@@ -17,7 +17,7 @@ use logcheck::{
 };
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
-use crate::{cluster::Cluster, error::ChaosError, tally::Tally};
+use crate::{cluster::Cluster, error::ChaosError, progressed::Progress, tally::Tally};
 
 /// What is acknowledged here must be there at the end.
 pub const TOPIC: &str = "chaos";
@@ -84,6 +84,9 @@ pub struct Context {
     /// What is sent to and read.
     pub topic: &'static str,
     pub tally: Arc<Tally>,
+    pub progress: Arc<Progress>,
+    /// What the client is one of.
+    pub workload: Workload,
     pub partitions: u32,
     /// Records in a second, of all producers together.
     pub rate: u32,
@@ -98,7 +101,9 @@ impl Context {
     pub fn worker(&self, name: &str) -> Result<Scribe, ChaosError> {
         let worker =
             self.recorder.worker(name).map_err(ChaosError::file("cannot write the history below", &self.history))?;
-        Ok(Scribe { worker, stage: self.stage.clone(), history: self.history.clone() })
+        let (recorder, progress) = (self.recorder.clone(), self.progress.clone());
+        let (stage, history) = (self.stage.clone(), self.history.clone());
+        Ok(Scribe { worker, stage, history, recorder, progress, workload: self.workload })
     }
 
     pub fn client(&self) -> Result<Client, ChaosError> {
@@ -118,6 +123,9 @@ pub struct Scribe {
     worker: Worker,
     stage: watch::Receiver<Stage>,
     history: PathBuf,
+    recorder: Recorder,
+    progress: Arc<Progress>,
+    workload: Workload,
 }
 
 impl Scribe {
@@ -128,6 +136,7 @@ impl Scribe {
     }
 
     pub fn complete(&mut self, process: u32, op: u64, body: logcheck::event::Body) -> Result<(), ChaosError> {
+        self.progress.ended(self.workload, &body, self.recorder.now());
         self.worker.complete(process, op, body).map_err(self.failed())
     }
 
@@ -149,6 +158,7 @@ impl Scribe {
 /// Starts the clients of these workloads.
 pub fn start(context: &Context, workloads: &[Workload], tasks: &mut JoinSet<Result<(), ChaosError>>) {
     for workload in workloads {
+        let context = &Context { workload: *workload, ..context.clone() };
         match workload {
             Workload::Records => {
                 for number in 0..produce::PRODUCERS {
