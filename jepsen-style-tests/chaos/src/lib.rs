@@ -13,6 +13,7 @@ pub mod error;
 pub mod fault;
 pub mod finale;
 pub mod leaders;
+pub mod matrix;
 pub mod nemesis;
 pub mod options;
 pub mod probe;

@@ -4,9 +4,10 @@ use std::{io::Write, path::Path, process::ExitCode};
 
 use clap::Parser;
 use flotilla_chaos::{
-    engine::{self, Done, Plan},
+    engine::{self, Plan},
     error::ChaosError,
     fault::Fault,
+    matrix,
     options::{Command, Options},
     probe::Machine,
     progress, report,
@@ -36,9 +37,9 @@ fn main() -> ExitCode {
         Err(error) => Err(ChaosError::Program { program: "the runtime".into(), error }),
     };
     match done {
-        Ok(done) => {
-            say(&done.table);
-            ExitCode::from(done.exit_code)
+        Ok((exit_code, table)) => {
+            say(&table);
+            ExitCode::from(exit_code)
         }
         Err(error) => {
             progress::end_line();
@@ -48,10 +49,17 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(options: Options) -> Result<Done, ChaosError> {
-    let plan = Plan::of(options)?;
+async fn run(options: Options) -> Result<(u8, String), ChaosError> {
+    let run = async {
+        if options.matrix {
+            let dir = engine::dir(&options);
+            let outcome = matrix::run(options, &dir).await?;
+            return Ok((outcome.exit_code(), outcome.table(&dir)));
+        }
+        engine::run(Plan::of(options)?).await.map(|done| (done.exit_code, done.table))
+    };
     tokio::select! {
-        done = engine::run(plan) => done,
+        done = run => done,
         // What runs is dropped by this, and with it processes and mounts.
         () = interrupted() => Err(ChaosError::Interrupted),
     }

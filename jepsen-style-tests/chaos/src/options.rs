@@ -28,6 +28,10 @@ pub struct Options {
     /// Everything that is left to chance in the schedule comes from it: equal seeds, equal schedules.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub seed: u64,
+    /// Each fault with each workload alone, on a cluster of its own, for --seconds each (60 if it is not given): a table
+    /// says how each ended, and only what was not valid is kept.
+    #[arg(long, conflicts_with = "minutes")]
+    pub matrix: bool,
     /// Which faults, by name, with commas between; or all, or none.
     #[arg(long, default_value = "all", value_name = "NAMES", value_delimiter = ',')]
     pub faults: Vec<String>,
@@ -65,6 +69,8 @@ pub enum Command {
 }
 
 const SECONDS_MIN: u64 = 20;
+/// How long a cell of the matrix lasts.
+const CELL_SECONDS: u64 = 60;
 const SECONDS_MAX: u64 = 24 * 3_600;
 const PARTITIONS_MAX: u32 = 256;
 const RATE_MAX: u32 = 200_000;
@@ -111,6 +117,27 @@ impl Options {
         wanted.sort_unstable();
         wanted.dedup();
         Ok(wanted)
+    }
+
+    /// The cells of the matrix, by fault.
+    pub fn cells(&self) -> Result<Vec<(Fault, Workload)>, ChaosError> {
+        let (mut faults, workloads) = (self.kinds()?, self.workloads()?);
+        faults.sort_unstable();
+        faults.dedup();
+        let of = |fault: Fault| workloads.iter().map(move |workload| (fault, *workload));
+        Ok(faults.into_iter().flat_map(of).collect())
+    }
+
+    /// The run that is one cell of the matrix.
+    pub fn of_cell(&self, fault: Fault, workload: Workload, dir: PathBuf) -> Options {
+        Options {
+            matrix: false,
+            seconds: Some(self.seconds.unwrap_or(CELL_SECONDS)),
+            faults: vec![fault.to_string()],
+            workload: vec![workload.to_string()],
+            dir: Some(dir),
+            ..self.clone()
+        }
     }
 
     /// The command that repeats the run.
@@ -166,6 +193,23 @@ mod tests {
                 "{words}"
             );
         }
+    }
+
+    #[test]
+    fn each_fault_meets_each_workload_once() {
+        let options = parse("--matrix --faults kill,pause,kill --workload w4,w2 --nodes 5");
+        let cells = options.cells().expect("they exist");
+        assert_eq!(cells.len(), 2 * 3, "w1 is always on, and comes alone too: {cells:?}");
+        assert_eq!(cells[0], (Fault::Kill, Workload::Records));
+        let run = options.of_cell(Fault::Pause, Workload::Offsets, "there".into());
+        assert_eq!(run.kinds().expect("they exist"), [Fault::Pause]);
+        assert_eq!(run.workloads().expect("they exist"), [Workload::Records, Workload::Offsets]);
+        assert_eq!((run.span_seconds().expect("in range"), run.nodes, run.matrix), (60, 5, false));
+        assert_eq!(
+            parse(&run.command()["flotilla-chaos".len()..]).command(),
+            run.command(),
+            "it can be repeated alone"
+        );
     }
 
     #[test]
