@@ -209,6 +209,11 @@ pub enum AdminResult {
         partitions: u32,
         config: u64,
     },
+    /// It was so at some time before this answer: whoever gave it remembers, and may be behind.
+    Remembered {
+        partitions: u32,
+        config: u64,
+    },
     /// It had no effect, and says nothing about the topic.
     Refused,
     #[default]

@@ -64,6 +64,48 @@ fn calls_at_once_may_go_either_way() {
 }
 
 #[test]
+fn what_is_remembered_was_so_once() {
+    use AdminResult::{AlreadyExists, Done, Info, NotFound, Refused};
+    const REMEMBERED: AdminResult = AdminResult::Remembered { partitions: 3, config: 7 };
+    const OTHER: AdminCall = AdminCall::Create { partitions: 3, config: 8 };
+    const TOLD: (AdminCall, AdminResult) = (AdminCall::Describe, REMEMBERED);
+    let bad: [&[(AdminCall, AdminResult)]; 6] = [
+        &[TOLD],
+        // It will be so, and is not yet.
+        &[TOLD, (CREATE, Done)],
+        &[(OTHER, Done), TOLD],
+        &[(CREATE, Refused), TOLD],
+        // It cannot have been so: another was there from before that was asked until after.
+        &[(OTHER, Done), (CREATE, AlreadyExists), TOLD],
+        &[
+            (CREATE, Done),
+            (AdminCall::AddPartitions { partitions: 4 }, Done),
+            (AdminCall::Describe, AdminResult::Remembered { partitions: 4, config: 8 }),
+        ],
+    ];
+    for told in bad {
+        assert_eq!(calls(told).broken(), ["metadata-linearizability"], "{told:?}");
+    }
+    let fine: [&[(AdminCall, AdminResult)]; 5] = [
+        &[(CREATE, Done), TOLD],
+        // It is old.
+        &[(CREATE, Done), (AdminCall::Delete, Done), TOLD],
+        &[(CREATE, Done), (AdminCall::Delete, Done), (AdminCall::Describe, NotFound), (OTHER, Done), TOLD],
+        &[(CREATE, Info), TOLD],
+        // Two who remember may be behind by different spans.
+        &[
+            (CREATE, Done),
+            (AdminCall::AlterConfig { config: 8 }, Done),
+            (AdminCall::Describe, AdminResult::Remembered { partitions: 3, config: 8 }),
+            TOLD,
+        ],
+    ];
+    for told in fine {
+        assert_eq!(calls(told).broken(), [] as [&str; 0], "{told:?}");
+    }
+}
+
+#[test]
 fn topics_are_told_apart() {
     let mut fine = calls(&[(CREATE, AdminResult::Done)]);
     fine.did(3, Body::Admin { topic: 1, call: CREATE }, Body::Administered { result: AdminResult::Done, error: 0 });

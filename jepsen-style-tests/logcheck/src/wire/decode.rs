@@ -305,6 +305,7 @@ fn administered(from: &mut Reader) -> Result<AdminResult> {
         3 => AdminResult::Described { partitions: from.small("partitions")?, config: from.number("config")? },
         4 => AdminResult::Refused,
         5 => AdminResult::Info,
+        6 => AdminResult::Remembered { partitions: from.small("partitions")?, config: from.number("config")? },
         other => return Err(range("admin result", other)),
     })
 }

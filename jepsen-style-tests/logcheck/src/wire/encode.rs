@@ -276,6 +276,11 @@ fn put_administered(out: &mut Vec<u8>, result: &AdminResult, error: i16) {
         }
         AdminResult::Refused => out.push(4),
         AdminResult::Info => out.push(5),
+        AdminResult::Remembered { partitions, config } => {
+            out.push(6);
+            put(out, u64::from(partitions));
+            put(out, config);
+        }
     }
 }
 
