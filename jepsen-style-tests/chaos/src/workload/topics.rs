@@ -1,11 +1,11 @@
 //! W5: topics are created, deleted and described by two who do not know of each other.
 //!
-//! A broker describes a topic that it knows from memory, which may be old, so such an answer is recorded as saying nothing.
+//! A broker describes a topic that it knows from memory, which may be old: such an answer must have been true at some time.
 //! That there is no such topic it says only of fresh metadata: such an answer is held against what was acknowledged.
 
 use std::time::Duration;
 
-use flotilla::client::{Admin, ClientError, Effect, ErrorCode};
+use flotilla::client::{Admin, ClientError, Effect, ErrorCode, TopicDescription};
 use logcheck::event::{AdminCall, AdminResult, Body};
 use tokio::time::{Instant, sleep};
 
@@ -55,12 +55,18 @@ async fn ask(admin: &Admin, topic: u32, call: AdminCall) -> (AdminResult, i16) {
             create.replicas(3).send().await.map(|_| AdminResult::Done)
         }
         AdminCall::Delete => admin.delete_topic(name).send().await.map(|_| AdminResult::Done),
-        _ => admin.describe_topic(&name).await.map(|_| AdminResult::Info),
+        _ => admin.describe_topic(&name).await.map(|topic| remembered(&topic)),
     };
     match done {
         Ok(result) => (result, 0),
         Err(error) => (refusal(&error), errors::code(&error)),
     }
+}
+
+/// Every topic of this workload is made with the setting, so one that shows none was never made: no creation has a 0.
+fn remembered(topic: &TopicDescription) -> AdminResult {
+    let config = topic.configs.get(CONFIG).and_then(|value| value.parse().ok()).unwrap_or(0);
+    AdminResult::Remembered { partitions: topic.partitions.len() as u32, config }
 }
 
 fn refusal(error: &ClientError) -> AdminResult {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::{
     check,
     dump::{Filter, dump},
-    event::{Body, Event, Phase, Poll, Polled, Seek, Send, Sent},
+    event::{AdminCall, AdminResult, Body, Event, Phase, Poll, Polled, Seek, Send, Sent},
     files::{self, BadFile, Ended, Events},
     generate::Plan,
     mutate::History,
@@ -51,6 +51,21 @@ fn what_is_written_comes_back() {
     let kinds: std::collections::HashSet<_> =
         history.workers.iter().flatten().map(|event| std::mem::discriminant(&event.body)).collect();
     assert_eq!(kinds.len(), 24, "all but one that leaves a group");
+}
+
+/// No generated history has one: its operators are told by brokers that are not behind.
+#[test]
+fn what_was_answered_from_memory_comes_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let recorder = Recorder::create(dir.path(), 1).expect("a recorder");
+    let mut worker = recorder.worker("topics").expect("a worker");
+    let result = AdminResult::Remembered { partitions: 3, config: 3_600_001 };
+    let op = worker.begin(1, Body::Admin { topic: 0, call: AdminCall::Describe }).expect("written");
+    worker.complete(1, op, Body::Administered { result, error: 0 }).expect("written");
+    worker.finish().expect("written");
+    let path = files::list(dir.path()).expect("the files").remove(0);
+    let (events, _) = read(&path).expect("a file");
+    assert_eq!(events[1].body, Body::Administered { result, error: 0 });
 }
 
 /// The format is a promise: these literals change only with the version in the magic.
