@@ -130,6 +130,8 @@ pub const CUT_OFF_PATIENCE: Duration = Duration::from_secs(2);
 pub const CHANGE_RETRY: Duration = Duration::from_millis(50);
 /// Admin requests that name no deadline.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// A topic that is deleted and made anew while somebody changes it by its name is looked up so often.
+pub const NAMESAKES_TRIED_MAX: u32 = 3;
 /// A producer id when none is at hand: a client that waited longer would rather ask another broker.
 pub const PRODUCER_IDS_WITHIN: Duration = Duration::from_secs(5);
 /// Leadership transfers that name no deadline.

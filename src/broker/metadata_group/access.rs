@@ -102,9 +102,14 @@ impl MetadataGroup {
 
     /// A topic; an unknown one is looked for in fresh metadata before it is called unknown.
     pub async fn topic(&self, name: &str) -> Result<Topic, AdminError> {
-        if let Some(topic) = self.known(name) {
-            return Ok(topic);
+        match self.known(name) {
+            Some(topic) => Ok(topic),
+            None => self.topic_now(name).await,
         }
+    }
+
+    /// A topic as the metadata has it now, if the leader answers: what is known here may be an earlier one of that name.
+    pub async fn topic_now(&self, name: &str) -> Result<Topic, AdminError> {
         let is_fresh = self.refresh().await;
         match self.known(name) {
             Some(topic) => Ok(topic),

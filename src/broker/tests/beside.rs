@@ -7,7 +7,8 @@ use futures_util::{future::BoxFuture, poll};
 use super::rig::{Cluster, until};
 use crate::{
     broker::{
-        AddPartitionsRequest, AdminError, Broker, Caller, CreateTopicRequest, DeleteTopicRequest, Effect, node::Node,
+        AddPartitionsRequest, AdminError, AlterTopicRequest, Broker, Caller, CreateTopicRequest, DeleteTopicRequest,
+        Effect, node::Node,
     },
     metadata::Refusal,
     storage::SimFault,
@@ -124,4 +125,79 @@ async fn a_late_copy_of_the_metadata_does_not_deny_a_topic_while_its_leaders_are
     assert!(matches!(described, Err(AdminError::Unavailable { .. })), "a new one was acknowledged: {described:?}");
     cluster.cuts.mend();
     until("it is found", || async { asked.describe_topic(&Caller::ANONYMOUS, NAME).await.is_ok() }).await;
+}
+
+/// Somebody asks a broker that is cut off and knows an earlier topic of the name; the one that there is now came after it. What
+/// it was told, and who can be asked about it.
+async fn told_late<T: Send + 'static>(seed: u64, ask: fn(Broker) -> Asking<T>) -> (Cluster, Result<T, AdminError>) {
+    let cluster = Box::pin(Cluster::start(3, seed)).await;
+    Box::pin(cluster.create(NAME, 1)).await;
+    let (leader, late, _) = leader_and_others(&cluster).await;
+    let before = applied(&cluster, leader);
+    until("it knows the topic", || async { applied(&cluster, late) >= before }).await;
+    cluster.cuts.isolate(late, 1..=3);
+    let is_cut_off = || async { (1..=3).all(|id| id == late || !node(&cluster, late).is_alive(BrokerId(id))) };
+    until("it reaches nobody", is_cut_off).await;
+    let other = cluster.broker(leader);
+    let delete = DeleteTopicRequest { name: NAME.into(), ..DeleteTopicRequest::default() };
+    other.delete_topic(&Caller::ANONYMOUS, delete).await.unwrap();
+    let anew = CreateTopicRequest { name: NAME.into(), partitions: Some(1), ..CreateTopicRequest::default() };
+    other.create_topic(&Caller::ANONYMOUS, anew).await.unwrap();
+    let mut asking = ask(cluster.broker(late));
+    assert!(poll!(&mut asking).is_pending(), "it has looked the topic up, and finds no leader");
+    cluster.cuts.mend();
+    let told = asking.await;
+    (cluster, told)
+}
+
+/// A run of chaos on five nodes saw that there was no such topic, long after it had been created.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_knows_an_earlier_topic_deletes_the_one_there_is() {
+    let (cluster, told) = told_late(9_400, |broker| {
+        let request = DeleteTopicRequest { name: NAME.into(), ..DeleteTopicRequest::default() };
+        Box::pin(async move { broker.delete_topic(&Caller::ANONYMOUS, request).await })
+    })
+    .await;
+    told.expect("there is one");
+    let (leader, ..) = leader_and_others(&cluster).await;
+    let described = cluster.broker(leader).describe_topic(&Caller::ANONYMOUS, NAME).await;
+    assert!(matches!(described, Err(AdminError::UnknownTopic { .. })), "{described:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_knows_an_earlier_topic_adds_partitions_to_the_one_there_is() {
+    let (_cluster, told) = told_late(9_500, |broker| {
+        let request = AddPartitionsRequest { name: NAME.into(), partitions: 3, dry_run: false };
+        Box::pin(async move { broker.add_partitions(&Caller::ANONYMOUS, request).await })
+    })
+    .await;
+    assert_eq!(told.expect("there is one").partitions.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_knows_an_earlier_topic_alters_the_one_there_is() {
+    let (_cluster, told) = told_late(9_600, |broker| {
+        let set = [("retention.ms".to_string(), "3600000".to_string())].into();
+        let request = AlterTopicRequest { name: NAME.into(), set, ..AlterTopicRequest::default() };
+        Box::pin(async move { broker.alter_topic(&Caller::ANONYMOUS, request).await })
+    })
+    .await;
+    let configs = told.expect("there is one").configs;
+    assert!(configs.iter().any(|entry| entry.value == "3600000"), "{configs:?}");
+}
+
+/// Who names an id means that topic and no other, whatever else has its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_named_by_an_id_that_is_gone_is_unknown() {
+    let cluster = Cluster::start(3, 9_700).await;
+    cluster.create(NAME, 1).await;
+    let (leader, ..) = leader_and_others(&cluster).await;
+    let broker = cluster.broker(leader);
+    let gone = broker.describe_topic(&Caller::ANONYMOUS, NAME).await.unwrap().id;
+    let delete = |topic_id| DeleteTopicRequest { name: NAME.into(), topic_id, dry_run: false };
+    broker.delete_topic(&Caller::ANONYMOUS, delete(Some(gone))).await.unwrap();
+    cluster.create(NAME, 1).await;
+    let told = broker.delete_topic(&Caller::ANONYMOUS, delete(Some(gone))).await;
+    assert!(matches!(told, Err(AdminError::UnknownTopic { .. })), "{told:?}");
+    broker.describe_topic(&Caller::ANONYMOUS, NAME).await.expect("the new one stays");
 }

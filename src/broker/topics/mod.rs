@@ -13,7 +13,10 @@ use super::{
     disk::DiskGuard,
     errors::AdminError,
     limits,
-    metadata_group::MetadataGroup,
+    metadata_group::{
+        MetadataGroup,
+        change::{ChangeFailed, Changed},
+    },
     node::Node,
     notes::Notes,
     replicas::Replicas,
@@ -24,7 +27,7 @@ use super::{
 };
 use crate::{
     metadata::{
-        AddPartitions, AlterTopic, Change, ConfigEntry, CreateTopic, DeleteTopic, Metadata, Topic, TopicConfig,
+        AddPartitions, AlterTopic, Change, ConfigEntry, CreateTopic, DeleteTopic, Metadata, Refusal, Topic, TopicConfig,
     },
     types::{PartitionId, RaftGroupId, TopicId, ms_u64},
 };
@@ -144,55 +147,94 @@ impl Topics {
 
     pub async fn alter(&self, request: AlterTopicRequest) -> Result<TopicDescription, AdminError> {
         let AlterTopicRequest { name, set, mut unset, replaces, dry_run } = request;
-        let topic_id = self.metadata.topic(&name).await?.id;
+        let fresh = if dry_run { Some(self.metadata.refreshed().await?) } else { None };
+        let topic = self.named(&name, None).await?;
         if replaces {
             unset = self.node.metadata().map_or(Vec::new(), |metadata| metadata.read(Metadata::config_keys));
         }
-        let wish = AlterTopic { name: name.clone(), topic_id, set, unset };
-        if dry_run {
-            let topic =
-                self.metadata.refreshed().await?.read(|state| state.check_alter(&wish)).map_err(AdminError::from)?;
+        let wish = |topic: &Topic| AlterTopic {
+            name: topic.name.clone(),
+            topic_id: topic.id,
+            set: set.clone(),
+            unset: unset.clone(),
+        };
+        if let Some(metadata) = fresh {
+            let topic = metadata.read(|state| state.check_alter(&wish(&topic))).map_err(AdminError::from)?;
             return Ok(self.describe_known(&topic));
         }
         let what = format!("the change of topic {name:?}");
-        let changed = self.metadata.change(Change::AlterTopic(wish), limits::ADMIN_TIMEOUT).await;
-        let changed = changed.map_err(|failed| failed.into_admin(&what))?;
+        let (_, changed) = self.change_named(topic, None, &what, |topic| Change::AlterTopic(wish(topic))).await?;
         self.wait_in_use(&name, self.known_groups(&name), changed.index).await;
         Ok(self.describe_known(&self.metadata.topic(&name).await?))
     }
 
     pub async fn add(&self, request: AddPartitionsRequest) -> Result<TopicDescription, AdminError> {
         let AddPartitionsRequest { name, partitions, dry_run } = request;
-        let topic = self.metadata.topic(&name).await?;
-        let (topic_id, have) = (topic.id, topic.partitions.len());
+        let fresh = if dry_run { Some(self.metadata.refreshed().await?) } else { None };
+        let topic = self.named(&name, None).await?;
         let partitions = number("partitions", Some(partitions))?;
-        let wish = AddPartitions { name: name.clone(), topic_id, partitions };
-        if dry_run {
-            let metadata = self.metadata.refreshed().await?;
-            let dead = self.node.dead_brokers();
-            let topic = metadata.read(|state| state.check_add_partitions(&wish, &dead)).map_err(AdminError::from)?;
-            return Ok(self.describe_new(&topic, have));
+        let wish = |topic: &Topic| AddPartitions { name: topic.name.clone(), topic_id: topic.id, partitions };
+        if let Some(metadata) = fresh {
+            let (dead, have) = (self.node.dead_brokers(), topic.partitions.len());
+            let checked = metadata.read(|state| state.check_add_partitions(&wish(&topic), &dead));
+            return Ok(self.describe_new(&checked.map_err(AdminError::from)?, have));
         }
-        let added = self.metadata.change(Change::AddPartitions(wish), limits::ADMIN_TIMEOUT).await;
-        added.map_err(|failed| failed.into_admin(&format!("adding partitions to topic {name:?}")))?;
-        Ok(self.describe_new(&self.metadata.topic(&name).await?, have))
+        let what = format!("adding partitions to topic {name:?}");
+        let (before, _) = self.change_named(topic, None, &what, |topic| Change::AddPartitions(wish(topic))).await?;
+        Ok(self.describe_new(&self.metadata.topic(&name).await?, before.partitions.len()))
     }
 
     pub async fn delete(&self, request: DeleteTopicRequest) -> Result<TopicSummary, AdminError> {
         let DeleteTopicRequest { name, topic_id, dry_run } = request;
-        let topic = self.metadata.topic(&name).await?;
-        if topic_id.is_some_and(|meant| meant != topic.id) {
-            return Err(AdminError::UnknownTopic { topic: name });
-        }
         if dry_run {
-            return Ok(summary(&topic));
+            self.metadata.refreshed().await?;
+            return Ok(summary(&self.named(&name, topic_id).await?));
         }
-        let wish = DeleteTopic { name: name.clone(), topic_id: topic.id };
-        // If it is gone after a try without an answer, that try may have done it, and so may somebody else: two must not both
-        // be told that they deleted one topic.
-        let deleted = self.metadata.change(Change::DeleteTopic(wish), limits::ADMIN_TIMEOUT).await;
-        deleted.map_err(|failed| failed.into_admin(&format!("deleting topic {name:?}")))?;
-        Ok(summary(&topic))
+        let topic = self.named(&name, topic_id).await?;
+        let wish = |topic: &Topic| DeleteTopic { name: topic.name.clone(), topic_id: topic.id };
+        let what = format!("deleting topic {name:?}");
+        let (deleted, _) = self.change_named(topic, topic_id, &what, |topic| Change::DeleteTopic(wish(topic))).await?;
+        Ok(summary(&deleted))
+    }
+
+    /// The topic of this name, and of this id if one is meant.
+    async fn named(&self, name: &str, meant: Option<TopicId>) -> Result<Topic, AdminError> {
+        let is_meant = |topic: &Topic| meant.is_none_or(|meant| meant == topic.id);
+        if let Some(known) = self.metadata.known(name).filter(is_meant) {
+            return Ok(known);
+        }
+        let topic = self.metadata.topic_now(name).await?;
+        if is_meant(&topic) { Ok(topic) } else { Err(AdminError::UnknownTopic { topic: topic.name }) }
+    }
+
+    /// Changes a topic. If there is none of its id any more, a copy of the metadata that is late had an earlier one: what has the
+    /// name now is changed, unless an id is meant. Gives what was changed, as it was.
+    ///
+    /// If it is gone after a try without an answer, that try may have done it, and so may somebody else: two must not both be
+    /// told that they deleted one topic.
+    async fn change_named(
+        &self,
+        mut topic: Topic,
+        meant: Option<TopicId>,
+        what: &str,
+        change: impl Fn(&Topic) -> Change,
+    ) -> Result<(Topic, Changed), AdminError> {
+        let deadline = Instant::now() + limits::ADMIN_TIMEOUT;
+        for _ in 0..limits::NAMESAKES_TRIED_MAX {
+            let within = deadline.saturating_duration_since(Instant::now());
+            match self.metadata.change(change(&topic), within).await {
+                Err(ChangeFailed::Refused { refusal: Refusal::UnknownTopic { .. }, after_unknown: false }) => {
+                    if meant.is_some() {
+                        return Err(AdminError::UnknownTopic { topic: topic.name });
+                    }
+                    topic = self.metadata.topic_now(&topic.name).await?;
+                }
+                ended => return ended.map(|changed| (topic, changed)).map_err(|failed| failed.into_admin(what)),
+            }
+        }
+        Err(AdminError::Unavailable {
+            reason: format!("topic {:?} was deleted and made anew again and again", topic.name),
+        })
     }
 
     fn known_groups(&self, name: &str) -> Vec<RaftGroupId> {
