@@ -212,9 +212,7 @@ impl Live {
         };
         let mut clients = JoinSet::new();
         workload::start(&context, &plan.workloads, &mut clients);
-        if plan.workloads.contains(&Workload::Group) {
-            self.nemesis.leaders.groups(vec![workload::group::GROUP.into()]);
-        }
+        self.nemesis.leaders.groups(workload::groups(&plan.workloads));
         let mut helpers = JoinSet::new();
         helpers.spawn(self.nemesis.leaders.clone().run(self.cluster.clone(), TOPIC.into()));
         helpers.spawn(progress::show(self.tally.clone(), self.nemesis.current.clone(), plan.span));

@@ -24,6 +24,8 @@ pub enum ChaosError {
     Late { what: String, waited: Duration, last: String, logs: PathBuf },
     #[error("{what}: {error}")]
     Client { what: String, error: ClientError },
+    #[error("{what}: librdkafka says: {error}")]
+    Kafka { what: String, error: String },
     #[error("the log of {node} cannot be dumped: {said}")]
     Dump { node: String, said: String },
     #[error("the history cannot be checked: {0}")]
@@ -56,6 +58,7 @@ impl ChaosError {
             | ChaosError::DirTaken(_)
             | ChaosError::File { .. }
             | ChaosError::Program { .. }
+            | ChaosError::Kafka { .. }
             | ChaosError::History(_)
             | ChaosError::Broken(_)
             | ChaosError::Interrupted => false,
@@ -71,6 +74,7 @@ impl ChaosError {
             | ChaosError::Program { .. }
             | ChaosError::Late { .. }
             | ChaosError::Client { .. }
+            | ChaosError::Kafka { .. }
             | ChaosError::Dump { .. }
             | ChaosError::History(_)
             | ChaosError::Broken(_) => 1,

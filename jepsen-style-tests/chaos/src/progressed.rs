@@ -49,8 +49,8 @@ impl Deed {
 
     fn all_of(workload: Workload) -> &'static [Deed] {
         match workload {
-            Workload::Records => &[Deed::Sends, Deed::Reads],
-            Workload::Group => &[Deed::Reads, Deed::Commits],
+            Workload::Records | Workload::KafkaRecords => &[Deed::Sends, Deed::Reads],
+            Workload::Group | Workload::KafkaGroup => &[Deed::Reads, Deed::Commits],
             Workload::Offsets => &[Deed::Offsets],
             Workload::Topics => &[Deed::Topics],
             Workload::Retention => &[Deed::Sends, Deed::Reads, Deed::Offsets],

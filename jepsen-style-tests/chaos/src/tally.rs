@@ -60,15 +60,21 @@ impl Tally {
         self.sent.fetch_add(records, Ordering::Relaxed);
     }
 
-    /// A batch of the main topic was acknowledged.
-    pub fn acked(&self, partition: u32, ack: Ack, records: u64) {
+    /// Records of the main topic were acknowledged, and nobody says by which leader.
+    pub fn acked_by_others(&self, at: u64, records: u64) {
         self.acked.fetch_add(records, Ordering::Relaxed);
         let mut counts = self.counts();
-        let bucket = (ack.at / BUCKET_NS) as usize;
+        let bucket = (at / BUCKET_NS) as usize;
         if counts.buckets.len() <= bucket {
             counts.buckets.resize(bucket + 1, 0);
         }
         counts.buckets[bucket] += records as u32;
+    }
+
+    /// A batch of the main topic was acknowledged.
+    pub fn acked(&self, partition: u32, ack: Ack, records: u64) {
+        self.acked_by_others(ack.at, records);
+        let mut counts = self.counts();
         if let Some(acks) = counts.acks.get_mut(partition as usize) {
             acks.push(ack);
         }

@@ -73,7 +73,8 @@ impl Cluster {
         let guard = Guard::over(&settings.dir)?;
         let (mut nodes, mut ports) = (vec![], Ports::of_this_machine());
         for id in 1..=settings.nodes {
-            let addresses = Addresses { client: ports.free()?, peer: ports.free()?, http: ports.free()? };
+            let addresses =
+                Addresses { client: ports.free()?, peer: ports.free()?, http: ports.free()?, kafka: ports.free()? };
             nodes.push(Arc::new(Node::new(id, settings.dir.join(format!("n{id}")), addresses)));
         }
         let mut disks = BTreeMap::new();
@@ -149,6 +150,12 @@ impl Cluster {
         Client::new(addresses).map_err(ChaosError::client("the nodes' addresses"))
     }
 
+    /// What Kafka clients begin with.
+    pub fn kafka_servers(&self) -> String {
+        let all: Vec<String> = self.nodes.iter().map(|node| node.addresses.kafka.to_string()).collect();
+        all.join(",")
+    }
+
     /// Calls of the harness's own, each of which takes a few seconds at most.
     pub fn admin(&self) -> Admin {
         Admin::new(self.client.clone(), CALL_MAX)
@@ -187,10 +194,10 @@ async fn listen() -> Result<TcpListener, ChaosError> {
 fn config(node: &Node, all: &[Arc<Node>], overrides: &[String]) -> String {
     let peers: Vec<String> =
         all.iter().map(|peer| format!("{:?}", format!("{}@{}", peer.id, peer.addresses.peer))).collect();
-    let Addresses { client, peer, http } = node.addresses;
+    let Addresses { client, peer, http, kafka } = node.addresses;
     format!(
         "id = {}\ndata_dir = {:?}\npeers = [{}]\npeer_override = [{}]\nclient_bind = \"{client}\"\n\
-         peer_bind = \"{peer}\"\nhttp_bind = \"{http}\"\nkafka_bind = \"\"\nwal_bytes_max = \"{WAL_BYTES_MAX}\"\n\
+         peer_bind = \"{peer}\"\nhttp_bind = \"{http}\"\nkafka_bind = \"{kafka}\"\nwal_bytes_max = \"{WAL_BYTES_MAX}\"\n\
          clock_file = {:?}\n",
         node.id,
         node.data_dir().display().to_string(),

@@ -21,6 +21,7 @@ pub struct Addresses {
     pub client: SocketAddr,
     pub peer: SocketAddr,
     pub http: SocketAddr,
+    pub kafka: SocketAddr,
 }
 
 #[derive(Debug)]

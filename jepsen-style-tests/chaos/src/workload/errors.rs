@@ -12,6 +12,8 @@ const DEADLINE: i16 = CLIENT_ERRORS + 3;
 /// The broker is starting, stopping, or cannot reach others.
 const UNAVAILABLE: i16 = CLIENT_ERRORS + 4;
 const OTHER: i16 = CLIENT_ERRORS + 5;
+/// Whatever librdkafka says by itself: that it waited in vain, that it has no connection.
+pub const KAFKA_CLIENT: i16 = CLIENT_ERRORS + 6;
 /// Kafka's: the server has a fault. Nothing explains it.
 const UNKNOWN_SERVER_ERROR: i16 = -1;
 

@@ -28,7 +28,7 @@ use crate::error::ChaosError;
 
 pub const GROUP: &str = "chaos-readers";
 /// The group's number in histories.
-const NUMBER: u32 = 0;
+pub const NUMBER: u32 = 0;
 pub const MEMBERS: u32 = 3;
 const SESSION: Duration = Duration::from_secs(6);
 const REBALANCE_MAX: Duration = Duration::from_secs(10);
@@ -48,11 +48,25 @@ pub struct Numbers {
     life: AtomicU32,
 }
 
+impl Numbers {
+    pub fn generation(&self) -> i32 {
+        self.generation.fetch_add(1, Relaxed) + 1
+    }
+
+    pub fn commit(&self) -> u64 {
+        self.commit.fetch_add(1, Relaxed)
+    }
+
+    pub fn life(&self) -> u32 {
+        self.life.fetch_add(1, Relaxed)
+    }
+}
+
 /// One place in the group, filled by one member after the other until the run ends.
 pub async fn run(context: Context, place: u32, numbers: Arc<Numbers>) -> Result<(), ChaosError> {
     let mut random = fastrand::Rng::with_seed(u64::from(place));
     while *context.stage.borrow() != Stage::Ending {
-        let life = numbers.life.fetch_add(1, Relaxed);
+        let life = numbers.life();
         let (own, numbers, random_seed) = (context.clone(), numbers.clone(), random.u64(..));
         let lived = tokio::task::spawn_blocking(move || live(own, life, numbers, random_seed)).await;
         lived.map_err(|error| ChaosError::Broken(error.to_string()))??;
@@ -179,7 +193,7 @@ impl Member<'_> {
     }
 
     fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<(), ChaosError> {
-        let generation = self.numbers.generation.fetch_add(1, Relaxed) + 1;
+        let generation = self.numbers.generation();
         let assigned: Vec<u32> = partitions.iter().map(|at| at.partition.0 as u32).collect();
         for key in &assigned {
             let held = Held { generation, next: None, committed: None, committed_at: Instant::now() };
@@ -193,7 +207,7 @@ impl Member<'_> {
         for key in &revoked {
             self.held.remove(key);
         }
-        let generation = self.numbers.generation.fetch_add(1, Relaxed) + 1;
+        let generation = self.numbers.generation();
         self.rebalance(generation, revoked, vec![])
     }
 
@@ -217,7 +231,7 @@ impl Member<'_> {
         let Some(held) = self.held.get_mut(&key) else { return Ok(()) };
         let Some(offset) = held.next.filter(|next| held.committed != Some(*next)) else { return Ok(()) };
         (held.committed, held.committed_at) = (Some(offset), Instant::now());
-        let (id, generation) = (self.numbers.commit.fetch_add(1, Relaxed), held.generation);
+        let (id, generation) = (self.numbers.commit(), held.generation);
         let commit = Commit { group: NUMBER, key, offset, generation, member: self.life, id };
         let op = self.scribe.begin(self.process, Body::Commit(commit))?;
         let mut wanted = OffsetToCommit::new(at.clone(), Offset(offset));
@@ -231,18 +245,18 @@ impl Member<'_> {
     }
 }
 
-/// Asks what the group has committed until the run ends.
-pub async fn ask(context: Context) -> Result<(), ChaosError> {
+/// Asks what a group has committed until the run ends.
+pub async fn ask(context: Context, name: &str, group: u32) -> Result<(), ChaosError> {
     let admin = Admin::new(context.client()?, CALL_MAX);
-    let mut scribe = context.worker("commits")?;
-    let process = process::COMMITS;
+    let mut scribe = context.worker(&format!("commits-{group}"))?;
+    let process = process::COMMITS + group;
     loop {
         let mut ops = vec![];
         for key in 0..context.partitions {
-            ops.push((key, scribe.begin(process, Body::FetchCommit { group: NUMBER, key })?));
+            ops.push((key, scribe.begin(process, Body::FetchCommit { group, key })?));
         }
         let asked = tokio::select! {
-            asked = admin.committed_offsets(GROUP) => asked,
+            asked = admin.committed_offsets(name) => asked,
             () = context.ending() => break,
         };
         for (key, op) in ops {

@@ -2,6 +2,7 @@
 
 mod errors;
 pub mod group;
+pub mod kafka;
 pub mod offsets;
 pub mod produce;
 pub mod read;
@@ -48,6 +49,8 @@ workloads! {
     Group "w2" "a group whose members come, read, commit, and leave or are killed";
     Offsets "w4" "the first and last offsets of partitions, asked for over and over";
     Topics "w5" "topics that are created, deleted and described by two at once";
+    KafkaRecords "k1" "what w1 does, by librdkafka through the brokers' Kafka listeners: a producer, and a reader of all partitions";
+    KafkaGroup "k2" "a group of librdkafka's consumers, whose members come, read, commit and leave";
     Retention "w8" "a topic that keeps next to nothing: its log start moves all the time; its history is in retention/";
 }
 
@@ -173,7 +176,19 @@ pub fn start(context: &Context, workloads: &[Workload], tasks: &mut JoinSet<Resu
                 for place in 0..group::MEMBERS {
                     tasks.spawn(group::run(context.clone(), place, numbers.clone()));
                 }
-                tasks.spawn(group::ask(context.clone()));
+                tasks.spawn(group::ask(context.clone(), group::GROUP, group::NUMBER));
+            }
+            Workload::KafkaRecords => {
+                tasks.spawn(kafka::produce::run(context.clone()));
+                tasks.spawn(kafka::read::run(context.clone()));
+            }
+            Workload::KafkaGroup => {
+                let numbers = Arc::new(group::Numbers::default());
+                for place in 0..kafka::group::MEMBERS {
+                    tasks.spawn(kafka::group::run(context.clone(), place, numbers.clone()));
+                }
+                // By the other protocol: what one commits, the other tells.
+                tasks.spawn(group::ask(context.clone(), kafka::group::GROUP, kafka::group::NUMBER));
             }
             Workload::Offsets => {
                 for number in 0..offsets::ASKERS {
@@ -195,6 +210,12 @@ pub fn start(context: &Context, workloads: &[Workload], tasks: &mut JoinSet<Resu
     }
 }
 
+/// The groups that these workloads have.
+pub fn groups(workloads: &[Workload]) -> Vec<String> {
+    let all = [(Workload::Group, group::GROUP), (Workload::KafkaGroup, kafka::group::GROUP)];
+    all.iter().filter(|(workload, _)| workloads.contains(workload)).map(|(_, group)| group.to_string()).collect()
+}
+
 /// Processes of histories, apart for each kind of client.
 pub mod process {
     pub const PRODUCERS: u32 = 100;
@@ -203,6 +224,9 @@ pub mod process {
     pub const OPERATORS: u32 = 3_000;
     pub const COMMITS: u32 = 4_000;
     pub const TRIMMER: u32 = 5_000;
+    pub const KAFKA_PRODUCER: u32 = 6_000;
+    pub const KAFKA_READER: u32 = 6_001;
+    pub const KAFKA_MEMBERS: u32 = 200_000;
     pub const MEMBERS: u32 = 100_000;
     pub const FINAL: u32 = 9_000;
     pub const DUMPS: u32 = 9_500;
@@ -210,5 +234,5 @@ pub mod process {
 
 /// Errors that a run may see beside those that the checker takes for granted.
 pub fn modelled_errors() -> Vec<i16> {
-    vec![errors::REFUSED, errors::DISK_FULL]
+    vec![errors::REFUSED, errors::DISK_FULL, errors::KAFKA_CLIENT]
 }
