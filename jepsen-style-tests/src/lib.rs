@@ -24,5 +24,4 @@ pub mod readback;
 pub mod reading;
 pub mod scrape;
 pub mod skew;
-pub mod wal;
 pub mod workload;

@@ -2,7 +2,7 @@
 //! as they would be found after a power cut; SIGKILL loses nothing that the kernel has, a cut here loses all that was not synced.
 //!
 //! [`Mounted`] mounts a disk, [`Power`] is its switch; README.md has the model and what is left out. All decisions are in
-//! [`disk`] and below it: pure, and repeated by a seed. `mount.rs` only translates.
+//! [`disk`] and below it: pure, and repeated by a seed. `mount.rs` only translates. [`wal`] is for whoever damages what is on a disk.
 
 pub mod content;
 pub mod control;
@@ -15,6 +15,7 @@ mod mount;
 mod power;
 pub mod ranges;
 pub mod tree;
+pub mod wal;
 
 pub use disk::Options;
 pub use fate::{Cut, TAILS, Tail, Unit};

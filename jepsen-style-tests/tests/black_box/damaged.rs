@@ -15,9 +15,9 @@ use jepsen_style_tests::{
     disk::Load,
     knob::knob,
     random::Random,
-    wal::live_bytes,
     workload::{Plan, numbered},
 };
+use powerfs::wal::live_bytes;
 
 use crate::check_topic;
 
