@@ -84,12 +84,24 @@ faults! {
     FsyncSlow "fsync-slow" Disks Mild 4..12 "each sync of one node's disk takes 20 to 200 ms";
     DiskHung "disk-hung" Disks Node 4..20 "syncs of one node's disk hang";
     DiskFull "disk-full" Disks Node 4..12 "one node's disk is full";
+    Damage "damage" Nothing Node 6..12 "a file of a killed node is damaged; if it counts the node stays out until its directory is put back";
+    Wipe "wipe" Nothing Node 6..12 "a killed node's directory is emptied; the node stays out until its directory is put back";
 }
 
 impl Fault {
     /// Whether a mild fault may be installed beside it. What is about to be copied or taken away as a whole stays alone.
     pub fn may_overlap(self) -> bool {
-        self.reach() != Reach::Cluster
+        self.reach() != Reach::Cluster && !self.takes_files()
+    }
+
+    /// Whether `--faults all` has it, or it must be named.
+    pub fn is_in_all(self) -> bool {
+        !self.takes_files()
+    }
+
+    /// Whether what a node had promised is gone with it, so that all others must be whole meanwhile.
+    pub fn takes_files(self) -> bool {
+        matches!(self, Fault::Damage | Fault::Wipe)
     }
 }
 

@@ -24,6 +24,7 @@ pub mod report;
 pub mod retention_history;
 pub mod run;
 pub mod schedule;
+mod strike;
 pub mod tally;
 pub mod verdict;
 pub mod workload;

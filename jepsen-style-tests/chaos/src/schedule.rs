@@ -239,6 +239,8 @@ mod tests {
                 end = slot.at_ms + slot.length_ms() + SETTLE_MS;
                 let heavy = slot.steps.iter().filter(|step| step.fault.reach() != Reach::Mild).count();
                 assert!(heavy <= 1 && slot.steps.len() <= 2, "seed {seed}: {slot:?}");
+                let takes_files = slot.steps.iter().any(|step| step.fault.takes_files());
+                assert!(!takes_files || slot.steps.len() == 1, "seed {seed}: {slot:?}");
                 for step in &slot.steps {
                     let (least, most) = step.fault.seconds();
                     assert!((least * 1_000..=most * 1_000).contains(&step.length_ms), "seed {seed}: {step:?}");

@@ -97,8 +97,10 @@ impl Cluster {
                 overrides.push(format!("{:?}", format!("{}={at}", peer.id)));
             }
             node.set_clock("0")?;
-            let text = config(node, &nodes, &overrides);
+            let text = config(node, node.addresses, &nodes, &overrides);
             fs::write(node.config(), text).map_err(ChaosError::file("cannot write", node.config()))?;
+            let text = alone_config(node, &nodes, &mut ports)?;
+            fs::write(node.alone_config(), text).map_err(ChaosError::file("cannot write", node.alone_config()))?;
         }
         let addresses = nodes.iter().map(|node| node.addresses.client.to_string()).collect();
         let client = Client::new(addresses).map_err(ChaosError::client("the nodes' addresses"))?;
@@ -137,6 +139,11 @@ impl Cluster {
 
     pub fn node(&self, id: u8) -> &Arc<Node> {
         &self.nodes[usize::from(id) - 1]
+    }
+
+    /// Whether a node is out for the rest of the run.
+    pub fn has_given_up(&self) -> bool {
+        self.nodes.iter().any(|node| node.is_given_up())
     }
 
     /// The switch of a node's disk, if it has one of ours.
@@ -191,10 +198,20 @@ async fn listen() -> Result<TcpListener, ChaosError> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(no_port)
 }
 
-fn config(node: &Node, all: &[Arc<Node>], overrides: &[String]) -> String {
+/// Nobody reaches a node that is started with it, and it reaches nobody: at the addresses of its peers nobody listens.
+fn alone_config(node: &Node, all: &[Arc<Node>], ports: &mut Ports) -> Result<String, ChaosError> {
+    let own = Addresses { client: ports.free()?, peer: ports.free()?, http: ports.free()?, kafka: ports.free()? };
+    let mut overrides = vec![];
+    for peer in all.iter().filter(|peer| peer.id != node.id) {
+        overrides.push(format!("{:?}", format!("{}={}", peer.id, ports.free()?)));
+    }
+    Ok(config(node, own, all, &overrides))
+}
+
+fn config(node: &Node, own: Addresses, all: &[Arc<Node>], overrides: &[String]) -> String {
     let peers: Vec<String> =
         all.iter().map(|peer| format!("{:?}", format!("{}@{}", peer.id, peer.addresses.peer))).collect();
-    let Addresses { client, peer, http, kafka } = node.addresses;
+    let Addresses { client, peer, http, kafka } = own;
     format!(
         "id = {}\ndata_dir = {:?}\npeers = [{}]\npeer_override = [{}]\nclient_bind = \"{client}\"\n\
          peer_bind = \"{peer}\"\nhttp_bind = \"{http}\"\nkafka_bind = \"{kafka}\"\nwal_bytes_max = \"{WAL_BYTES_MAX}\"\n\
@@ -205,4 +222,33 @@ fn config(node: &Node, all: &[Arc<Node>], overrides: &[String]) -> String {
         overrides.join(", "),
         node.clock().display().to_string(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What it wrote down, and nobody heard of, is thrown away with its directory.
+    #[test]
+    fn a_node_that_is_alone_shares_no_address_with_the_cluster() {
+        let mut ports = Ports::of_this_machine();
+        let mut free = || ports.free().expect("a port");
+        let mut addresses = || Addresses { client: free(), peer: free(), http: free(), kafka: free() };
+        let nodes: Vec<_> = (1..=3).map(|id| Arc::new(Node::new(id, format!("n{id}").into(), addresses()))).collect();
+        let alone = alone_config(&nodes[1], &nodes, &mut ports).expect("ports");
+        let lines = |name: &str| alone.lines().filter(|line| line.starts_with(name)).collect::<String>();
+        let bound = lines("client_bind") + &lines("peer_bind") + &lines("http_bind") + &lines("kafka_bind");
+        let overridden = lines("peer_override");
+        assert!(
+            overridden.contains("\"1=") && overridden.contains("\"3="),
+            "each peer is looked for elsewhere: {alone}"
+        );
+        for Addresses { client, peer, http, kafka } in nodes.iter().map(|node| node.addresses) {
+            let known = [client, peer, http, kafka].map(|address| format!(":{}\"", address.port()));
+            assert!(
+                known.iter().all(|known| !bound.contains(known) && !overridden.contains(known)),
+                "{known:?}: {alone}"
+            );
+        }
+    }
 }

@@ -39,6 +39,8 @@ struct Process {
     /// Whether it is meant to run: a process that ends meanwhile has ended by itself.
     is_wanted: bool,
     is_paused: bool,
+    /// Whether its directory is not what it had last, so that it must not run again.
+    is_given_up: bool,
     /// A fault that explains it if the process ends by itself, and until when.
     excuse: Option<(String, Option<Instant>)>,
 }
@@ -68,6 +70,11 @@ impl Node {
         self.dir.join("flotilla.toml")
     }
 
+    /// Like [`Node::config`], with addresses that nobody knows, and none of its peers.
+    pub fn alone_config(&self) -> PathBuf {
+        self.dir.join("alone.toml")
+    }
+
     pub fn log(&self) -> PathBuf {
         self.dir.join("log")
     }
@@ -93,18 +100,53 @@ impl Node {
         self.process().child.as_ref().map(Child::id)
     }
 
-    /// Starts the process, unless it runs.
+    /// Starts the process, unless it runs, or must not run again.
     pub fn start(&self, binary: &Path) -> Result<(), ChaosError> {
         let mut process = self.process();
-        process.is_wanted = true;
-        if process.child.is_some() {
+        if process.is_given_up {
             return Ok(());
         }
+        process.is_wanted = true;
+        if process.child.is_none() {
+            process.child = Some(self.spawn(binary, &self.config())?);
+            process.is_paused = false;
+        }
+        Ok(())
+    }
+
+    /// Starts the process without wanting it to go on: whoever tries it looks after it.
+    pub fn try_start(&self, binary: &Path, is_alone: bool) -> Result<(), ChaosError> {
+        let config = if is_alone { self.alone_config() } else { self.config() };
+        let mut process = self.process();
+        process.is_wanted = false;
+        process.child = Some(self.spawn(binary, &config)?);
+        process.is_paused = false;
+        Ok(())
+    }
+
+    /// How a process that was tried has ended, if it has.
+    pub fn tried(&self) -> Option<ExitStatus> {
+        let mut process = self.process();
+        let status = process.child.as_mut()?.try_wait().ok()??;
+        process.child = None;
+        Some(status)
+    }
+
+    /// It stays out for the rest of the run.
+    pub fn give_up(&self) {
+        self.process().is_given_up = true;
+    }
+
+    pub fn is_given_up(&self) -> bool {
+        self.process().is_given_up
+    }
+
+    fn spawn(&self, binary: &Path, config: &Path) -> Result<Child, ChaosError> {
         let log = File::options().create(true).append(true).open(self.log());
         let log = log.map_err(ChaosError::file("cannot write", self.log()))?;
         let errors = log.try_clone().map_err(ChaosError::file("cannot write", self.log()))?;
         let mut command = Command::new(binary);
-        command.arg("server").arg("--config").arg(self.config());
+        command.arg("server").arg("--config").arg(config);
         // The environment goes before the file, and is not the cluster's, but for a bug that is to be found.
         let is_setting = |name: &str| name.starts_with("FLOTILLA_") && name != "FLOTILLA_PLANT";
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(&name.to_string_lossy())) {
@@ -116,9 +158,7 @@ impl Node {
         let child = spawned.map_err(|error| ChaosError::Program { program: binary.display().to_string(), error })?;
         // Whoever cleans up after a harness that was killed goes by these.
         let _ = fs::write(self.dir.join("pid"), child.id().to_string());
-        process.child = Some(child);
-        process.is_paused = false;
-        Ok(())
+        Ok(child)
     }
 
     /// SIGKILL, and waits for the end.
@@ -238,4 +278,23 @@ impl Drop for Node {
 fn signal(name: &str, pid: u32) -> bool {
     let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
     sent.is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_was_given_up_is_never_started_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        let addresses = Addresses { client: nowhere, peer: nowhere, http: nowhere, kafka: nowhere };
+        let node = Node::new(1, dir.path().into(), addresses);
+        node.start(Path::new("/bin/true")).expect("that is there");
+        assert!(node.is_running());
+        node.kill();
+        node.give_up();
+        node.start(Path::new("/bin/true")).expect("it need not be there");
+        assert!(!node.is_running() && !node.is_missing() && node.is_given_up());
+    }
 }

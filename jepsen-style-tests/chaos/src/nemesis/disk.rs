@@ -30,7 +30,7 @@ impl Nemesis {
         cut_all(&self.powers(&targets), Cut::new(tail, random.u64(..)));
         targets.iter().for_each(|id| self.cluster.node(*id).strike());
         targets.iter().for_each(|id| self.cluster.node(*id).kill());
-        Hit { targets, detail: tail.to_string() }
+        Hit::told(&targets, tail.to_string())
     }
 
     pub(super) fn power_on(&self, hit: &Hit) -> Result<(), ChaosError> {
@@ -56,7 +56,7 @@ impl Nemesis {
             Fault::FsyncSlow => format!("{} ms", slow.as_millis()),
             _ => String::new(),
         };
-        Hit { targets: vec![aimed], detail }
+        Hit::told(&[aimed], detail)
     }
 
     pub(super) async fn fill_disk(&self, aimed: u8, random: &mut fastrand::Rng) -> Result<Hit, ChaosError> {
@@ -66,7 +66,7 @@ impl Nemesis {
         self.powers(&[aimed])
             .iter()
             .for_each(|power| power.set_faults(|faults| faults.full_at_bytes = Some(used + left)));
-        Ok(Hit { targets: vec![aimed], detail: format!("{} KiB left", left >> 10) })
+        Ok(Hit::told(&[aimed], format!("{} KiB left", left >> 10)))
     }
 
     /// What lies on a node's disk.

@@ -65,7 +65,7 @@ impl Nemesis {
             _ => weather.bytes_per_second = Some(NARROW_BYTES_PER_SECOND),
         };
         self.flows_of(aimed).iter().for_each(|flow| flow.change(worsen));
-        Hit { targets: vec![aimed], detail }
+        Hit::told(&[aimed], detail)
     }
 
     pub(super) fn mend_links(&self, fault: Fault, hit: &Hit) {

@@ -1,5 +1,6 @@
 //! Does to the cluster what the schedule says, and writes down what was done, to whom, and what they led.
 
+mod damage;
 mod disk;
 mod links;
 mod process;
@@ -24,6 +25,9 @@ use crate::{
     schedule::{SETTLE_MS, Schedule, Slot, Step},
     workload::TOPIC,
 };
+
+/// How long a cluster may take to be whole again around a fault that takes a node's files. Until then there is no second one.
+const WHOLE_MAX: Duration = Duration::from_secs(60);
 
 /// What was done: the frame in which throughput and recovery are measured.
 #[derive(Clone, Debug)]
@@ -67,11 +71,17 @@ struct Hit {
     targets: Vec<u8>,
     /// More about it, for people: which tail, how long.
     detail: String,
+    /// A node that was started after it has to say that something is wrong.
+    must_be_noticed: bool,
 }
 
 impl Hit {
     fn of(targets: &[u8]) -> Hit {
-        Hit { targets: targets.to_vec(), detail: String::new() }
+        Hit::told(targets, String::new())
+    }
+
+    fn told(targets: &[u8], detail: String) -> Hit {
+        Hit { targets: targets.to_vec(), detail, must_be_noticed: false }
     }
 }
 
@@ -83,7 +93,8 @@ impl Nemesis {
         for slot in &schedule.slots {
             // What took longer than planned moves what comes after it.
             let at = (began + Duration::from_millis(slot.at_ms)).max(Instant::now());
-            if at >= began + span {
+            // With one node out for good, the next fault could take the majority.
+            if at >= began + span || self.cluster.has_given_up() {
                 break;
             }
             sleep_until(at).await;
@@ -96,6 +107,10 @@ impl Nemesis {
     }
 
     async fn slot(&self, slot: &Slot) -> Result<Stretch, ChaosError> {
+        let takes_files = slot.steps.iter().any(|step| step.fault.takes_files());
+        if takes_files && self.cluster.wait_healthy(WHOLE_MAX).await.is_err() {
+            return self.skip(slot);
+        }
         let from = self.recorder.now();
         let windows = match slot.steps.as_slice() {
             [one] => vec![self.step(one, self.aimed(one)).await?],
@@ -110,6 +125,16 @@ impl Nemesis {
             _ => vec![],
         };
         Ok(Stretch { from, to: self.recorder.now(), windows })
+    }
+
+    /// A node that has not caught up is as good as one whose files are gone, and there must not be two.
+    fn skip(&self, slot: &Slot) -> Result<Stretch, ChaosError> {
+        let at = self.recorder.now();
+        for step in &slot.steps {
+            let (fault, targets, led) = (step.fault.to_string(), vec![], vec![]);
+            self.note(&Line::Start(Noted { at, fault, targets, outcome: Done::Skipped, led }))?;
+        }
+        Ok(Stretch { from: at, to: at, windows: vec![] })
     }
 
     /// Gives a partition to a node that leads none, as it is after all others were restarted: a fault is to hit a leader. If it
@@ -141,16 +166,13 @@ impl Nemesis {
         let led = leaders.led_by(&hit.targets, TOPIC);
         let name =
             if hit.detail.is_empty() { step.fault.to_string() } else { format!("{} ({})", step.fault, hit.detail) };
+        // Where there was nobody to do it to, it was not done.
+        let outcome = if hit.targets.is_empty() { Done::Skipped } else { Done::Installed };
         let targets: Vec<String> = hit.targets.iter().map(|id| format!("n{id}")).collect();
         let shown = format!("{name} {}", targets.join(" "));
         self.current().push(shown.clone());
-        let noted = |at, led: Vec<String>| Noted {
-            at,
-            fault: step.fault.to_string(),
-            targets: targets.clone(),
-            outcome: Done::Installed,
-            led,
-        };
+        let noted =
+            |at, led: Vec<String>| Noted { at, fault: step.fault.to_string(), targets: targets.clone(), outcome, led };
         self.note(&Line::Start(noted(from, led.clone())))?;
         self.meanwhile(step.fault, &hit, until, &mut random).await?;
         self.heal(step.fault, &hit).await?;
@@ -158,7 +180,7 @@ impl Nemesis {
         self.note(&Line::Stop(noted(to, vec![])))?;
         self.current().retain(|current| *current != shown);
         let partitions = leaders.partitions_of(&hit.targets);
-        Ok(Window { fault: step.fault, from, to, partitions, has_led: !led.is_empty(), outcome: Done::Installed })
+        Ok(Window { fault: step.fault, from, to, partitions, has_led: !led.is_empty(), outcome })
     }
 
     async fn install(&self, fault: Fault, aimed: u8, random: &mut fastrand::Rng) -> Result<Hit, ChaosError> {
@@ -180,6 +202,7 @@ impl Nemesis {
             Fault::PowerCut | Fault::PowerCutAll => Ok(self.cut_power(fault, aimed, random)),
             Fault::FsyncError | Fault::FsyncSlow | Fault::DiskHung => Ok(self.worsen_disk(fault, aimed, random)),
             Fault::DiskFull => self.fill_disk(aimed, random).await,
+            Fault::Damage | Fault::Wipe => self.spoil(fault, aimed, random).await,
         }
     }
 
@@ -196,6 +219,7 @@ impl Nemesis {
             Fault::Reset => self.reset_links(hit, until, random).await,
             Fault::Corrupt => self.corrupt_links(hit, until, random).await,
             Fault::ClockSkew => self.skew_clock(hit, until, random).await?,
+            Fault::Damage | Fault::Wipe => self.try_spoilt(fault, hit, until).await?,
             _ => {}
         }
         sleep_until(until).await;
@@ -209,7 +233,8 @@ impl Nemesis {
                 hit.targets.iter().for_each(|id| self.cluster.node(*id).resume());
                 Ok(())
             }
-            Fault::RollingRestart | Fault::Reset => Ok(()),
+            // What was damaged was put back when it was seen what came of it.
+            Fault::RollingRestart | Fault::Reset | Fault::Damage | Fault::Wipe => Ok(()),
             Fault::PartitionOne
             | Fault::PartitionHalves
             | Fault::PartitionBridge

@@ -75,7 +75,7 @@ impl Nemesis {
             _ => ("stopped".to_string(), "stopped"),
         };
         self.cluster.node(aimed).set_clock(&text)?;
-        Ok(Hit { targets: vec![aimed], detail: detail.into() })
+        Ok(Hit::told(&[aimed], detail.into()))
     }
 
     /// The clock runs at another rate.
