@@ -94,11 +94,6 @@ impl Fault {
         self.reach() != Reach::Cluster && !self.takes_files()
     }
 
-    /// Whether `--faults all` has it, or it must be named.
-    pub fn is_in_all(self) -> bool {
-        !self.takes_files()
-    }
-
     /// Whether what a node had promised is gone with it, so that all others must be whole meanwhile.
     pub fn takes_files(self) -> bool {
         matches!(self, Fault::Damage | Fault::Wipe)

@@ -113,8 +113,7 @@ fn list(options: &Options) -> ExitCode {
     let mut out = String::from("faults\n");
     for fault in Fault::ALL {
         let lacks = machine.lacks(*fault).map(|why| format!(" (NOT AVAILABLE: {why})")).unwrap_or_default();
-        let named = if fault.is_in_all() { "" } else { " (not in all)" };
-        out += &format!("  {fault:<18} {}{named}{lacks}\n", fault.says());
+        out += &format!("  {fault:<18} {}{lacks}\n", fault.says());
     }
     out += "workloads\n";
     for workload in Workload::ALL {

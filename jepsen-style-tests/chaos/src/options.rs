@@ -32,7 +32,7 @@ pub struct Options {
     /// says how each ended, and only what was not valid is kept.
     #[arg(long, conflicts_with = "minutes")]
     pub matrix: bool,
-    /// Which faults, by name, with commas between; or none. all: every one but damage and wipe, which can be named beside it.
+    /// Which faults, by name, with commas between; or all, or none.
     #[arg(long, default_value = "all", value_name = "NAMES", value_delimiter = ',')]
     pub faults: Vec<String>,
     /// What clients do, by name, with commas between; or all.
@@ -97,17 +97,11 @@ impl Options {
 
     /// The faults that were asked for, available or not.
     pub fn kinds(&self) -> Result<Vec<Fault>, ChaosError> {
-        if self.faults == ["none"] {
-            return Ok(vec![]);
+        match self.faults.as_slice() {
+            [all] if all == "all" => Ok(Fault::ALL.to_vec()),
+            [none] if none == "none" => Ok(vec![]),
+            names => names.iter().map(|name| name.parse().map_err(ChaosError::Usage)).collect(),
         }
-        let mut kinds = vec![];
-        for name in &self.faults {
-            match name.as_str() {
-                "all" => kinds.extend(Fault::ALL.iter().filter(|fault| fault.is_in_all())),
-                name => kinds.push(name.parse().map_err(ChaosError::Usage)?),
-            }
-        }
-        Ok(kinds)
     }
 
     /// The workloads that were asked for, and the one that is always on.
@@ -216,18 +210,6 @@ mod tests {
             run.command(),
             "it can be repeated alone"
         );
-    }
-
-    /// They copy whole directories, and nobody gets that without having asked for it.
-    #[test]
-    fn what_takes_a_nodes_files_is_named() {
-        let kinds = |words: &str| parse(words).kinds().expect("they exist");
-        let all = kinds("");
-        assert!(!all.contains(&Fault::Damage) && !all.contains(&Fault::Wipe), "{all:?}");
-        assert_eq!(all.len() + 2, Fault::ALL.len());
-        assert_eq!(kinds("--faults all,damage,wipe"), [&all[..], &[Fault::Damage, Fault::Wipe]].concat());
-        assert_eq!(kinds("--faults wipe"), [Fault::Wipe]);
-        assert_eq!(kinds("--faults none"), []);
     }
 
     #[test]
