@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use flotilla::client::{Admin, Cluster as Client, Gaps};
+use flotilla::client::{Admin, Gaps};
 use logcheck::{
     meta::{Expects, Harness, Meta, Promises},
     nemesis::Line,
@@ -26,6 +26,7 @@ use crate::{
     fault::Fault,
     finale::Finale,
     leaders::Watch,
+    names::Names,
     nemesis::{Nemesis, Stretch},
     options::Options,
     probe::{self, Machine},
@@ -33,10 +34,11 @@ use crate::{
     progressed::{self, Progress},
     report, retention_history,
     run::{Run, Span, Throughput, Unavailable},
+    running::{self, Compared},
     schedule::{self, Schedule, Wanted},
     tally::Tally,
     verdict::{self, Outcome},
-    workload::{self, Context, Stage, TOPIC, Workload},
+    workload::{self, Context, Stage, Workload},
 };
 
 /// For what takes seconds on an idle machine.
@@ -53,7 +55,8 @@ pub struct Plan {
     pub schedule: Schedule,
     pub workloads: Vec<Workload>,
     pub unavailable: Vec<Unavailable>,
-    binary: PathBuf,
+    /// None: the brokers run already.
+    binary: Option<PathBuf>,
     machine: Machine,
     dir: PathBuf,
     span: Duration,
@@ -63,9 +66,11 @@ impl Plan {
     /// Decides what is done, and touches nothing.
     pub fn of(options: Options) -> Result<Plan, ChaosError> {
         options.validate()?;
-        let machine = Machine::look(options.nodes);
-        let binary = probe::binary(options.flotilla.as_deref())?;
-        let mut unavailable = vec![];
+        let machine = Machine::look(&options);
+        let binary = (!machine.is_running).then(|| probe::binary(options.flotilla.as_deref())).transpose()?;
+        let lacking =
+            Workload::ALL.iter().filter_map(|workload| Some((workload.to_string(), options.lacks(*workload)?)));
+        let mut unavailable: Vec<Unavailable> = lacking.map(|(fault, why)| Unavailable { fault, why }).collect();
         let mut kinds = options.kinds()?;
         kinds.retain(|fault| {
             let lacks = machine.lacks(*fault);
@@ -97,7 +102,8 @@ impl Plan {
             leaders_hit: faults.clone(),
             fault_free: faults.is_empty(),
             faults,
-            replicas: true,
+            // Those of others are compared by what they have applied.
+            replicas: !self.machine.is_running,
             ..Expects::default()
         }
     }
@@ -127,41 +133,45 @@ pub async fn run(plan: Plan) -> Result<Done, ChaosError> {
     let number = began_ms as u32;
     let recorder =
         Recorder::create(&plan.dir, number).map_err(ChaosError::file("cannot write the history below", &plan.dir))?;
-    eprintln!(
-        "{} nodes of {}, seed {}, files in {}",
-        plan.options.nodes,
-        plan.binary.display(),
-        plan.options.seed,
-        plan.dir.display()
-    );
-    for unavailable in &plan.unavailable {
-        eprintln!("not available: {}: {}", unavailable.fault, unavailable.why);
-    }
-    let settings = Settings {
-        nodes: plan.options.nodes,
-        binary: plan.binary.clone(),
-        dir: plan.dir.join("nodes"),
-        has_disks: plan.machine.no_disks.is_none(),
+    let brokers = match &plan.binary {
+        Some(binary) => format!("{} nodes of {}", plan.options.nodes, binary.display()),
+        None => format!("the cluster at {}", plan.options.brokers.join(", ")),
     };
-    let cluster = Arc::new(Cluster::start(settings).await?);
+    eprintln!("{brokers}, seed {}, files in {}", plan.options.seed, plan.dir.display());
+    for (names, why) in Unavailable::by_reason(&plan.unavailable) {
+        eprintln!("not available: {names}: {why}");
+    }
+    let (cluster, names) = open(&plan, number).await?;
     cluster.wait_healthy(HEALTHY_MAX).await?;
-    create(&cluster.client()?, &plan).await?;
+    create(&cluster, &names, &plan).await?;
 
-    let live = Live::new(&plan, cluster, recorder, number)?;
+    let live = Live::new(&plan, cluster, recorder, (number, names))?;
     let (stretches, main) = live.load(&plan).await?;
     eprintln!("healing, reading everything, comparing the replicas' logs");
-    live.finale(&plan).await?;
-    live.conclude(&plan, stretches, main, began_ms)
+    let compared = live.finale(&plan).await?;
+    live.conclude(&plan, stretches, (main, compared), began_ms).await
 }
 
-async fn create(client: &Client, plan: &Plan) -> Result<(), ChaosError> {
-    let Options { partitions, nodes, .. } = plan.options;
-    let admin = Admin::new(client.clone(), CREATE_MAX);
+/// The cluster that is worked on, and what things are called on it.
+async fn open(plan: &Plan, number: u32) -> Result<(Arc<Cluster>, Names), ChaosError> {
+    let (options, dir) = (&plan.options, plan.dir.join("nodes"));
+    let Some(binary) = plan.binary.clone() else {
+        let kafka = options.kafka_brokers.as_deref().unwrap_or_default();
+        let cluster = Cluster::running(&options.brokers, kafka, dir).await?;
+        return Ok((Arc::new(cluster), Names::on_running_cluster(options.seed, number)));
+    };
+    let settings = Settings { nodes: options.nodes, binary, dir, has_disks: plan.machine.no_disks.is_none() };
+    Ok((Arc::new(Cluster::start(settings).await?), Names::on_own_cluster()))
+}
+
+async fn create(cluster: &Cluster, names: &Names, plan: &Plan) -> Result<(), ChaosError> {
+    let (partitions, replicas) = (plan.options.partitions as i32, cluster.replicas());
+    let admin = Admin::new(cluster.client()?, CREATE_MAX);
     // The log is the ground truth: nothing of it may go.
-    let create = admin.create_topic(TOPIC).partitions(partitions as i32).replicas(i32::from(nodes)).wait(true);
+    let create = admin.create_topic(&*names.topic).partitions(partitions).replicas(replicas).wait(true);
     create.send().await.map_err(ChaosError::client("creating the main topic"))?;
     match plan.workloads.contains(&Workload::Retention) {
-        true => workload::retention::create(&admin, nodes).await,
+        true => workload::retention::create(&admin, &names.short, replicas).await,
         false => Ok(()),
     }
 }
@@ -173,24 +183,32 @@ struct Live {
     /// Of the topic that keeps next to nothing.
     short: Option<Recorder>,
     number: u32,
+    names: Arc<Names>,
     tally: Arc<Tally>,
     progress: Arc<Progress>,
     nemesis: Nemesis,
 }
 
 impl Live {
-    fn new(plan: &Plan, cluster: Arc<Cluster>, recorder: Recorder, number: u32) -> Result<Live, ChaosError> {
+    fn new(
+        plan: &Plan,
+        cluster: Arc<Cluster>,
+        recorder: Recorder,
+        (number, names): (u32, Names),
+    ) -> Result<Live, ChaosError> {
         let has_short = plan.workloads.contains(&Workload::Retention);
         let short = has_short.then(|| retention_history::create(&recorder, &plan.dir)).transpose()?;
         let nemesis = Nemesis {
             cluster: cluster.clone(),
+            topic: names.topic.clone(),
             recorder: recorder.clone(),
             leaders: Watch::default(),
             current: Arc::new(Mutex::new(vec![])),
             history: plan.dir.clone(),
         };
         let tally = Arc::new(Tally::new(plan.options.partitions));
-        Ok(Live { cluster, recorder, short, number, tally, progress: Arc::default(), nemesis })
+        let (names, progress) = (Arc::new(names), Arc::default());
+        Ok(Live { cluster, recorder, short, number, names, tally, progress, nemesis })
     }
 
     /// Clients and faults, until the time is over and all clients have come to their end.
@@ -200,7 +218,8 @@ impl Live {
             cluster: self.cluster.clone(),
             recorder: self.recorder.clone(),
             run: self.number,
-            topic: TOPIC,
+            names: self.names.clone(),
+            topic: self.names.topic.clone(),
             tally: self.tally.clone(),
             progress: self.progress.clone(),
             workload: Workload::Records,
@@ -212,9 +231,9 @@ impl Live {
         };
         let mut clients = JoinSet::new();
         workload::start(&context, &plan.workloads, &mut clients);
-        self.nemesis.leaders.groups(workload::groups(&plan.workloads));
+        self.nemesis.leaders.groups(workload::groups(&plan.workloads, &self.names));
         let mut helpers = JoinSet::new();
-        helpers.spawn(self.nemesis.leaders.clone().run(self.cluster.clone(), TOPIC.into()));
+        helpers.spawn(self.nemesis.leaders.clone().run(self.cluster.clone(), self.names.topic.to_string()));
         helpers.spawn(progress::show(self.tally.clone(), self.nemesis.current.clone(), plan.span));
 
         sleep(WARM_UP).await;
@@ -246,16 +265,16 @@ impl Live {
     }
 
     /// Everything is healed, started, read and stopped, and the logs are dumped.
-    async fn finale(&self, plan: &Plan) -> Result<(), ChaosError> {
+    async fn finale(&self, plan: &Plan) -> Result<Compared, ChaosError> {
         let finale = Finale {
             cluster: self.cluster.clone(),
             recorder: self.recorder.clone(),
             run: self.number,
-            topic: TOPIC,
+            topic: self.names.topic.clone(),
             gaps: Gaps::Fail,
             history: plan.dir.clone(),
         };
-        let short = self.short.as_ref().map(|recorder| retention_history::finale(&finale, recorder));
+        let short = self.short.as_ref().map(|recorder| retention_history::finale(&finale, recorder, &self.names));
         let reading = async {
             // With a node out for good it never would be; why it is out is written down, and the others must have everything.
             if !self.cluster.has_given_up() {
@@ -272,6 +291,26 @@ impl Live {
             seen = reading => self.or_noted(seen)?.unwrap_or_default(),
             ended = self.nemesis.watch_processes() => return Err(ended.err().unwrap_or_else(|| ChaosError::Broken("the watch over processes".into()))),
         };
+        if !self.cluster.is_own() {
+            let topics: Vec<&str> =
+                [&*self.names.topic].into_iter().chain(self.short.as_ref().map(|_| &*self.names.short)).collect();
+            let compared = running::compare(&self.cluster, &topics).await;
+            return Ok(self.or_noted(compared)?.unwrap_or_default());
+        }
+        self.stop_all().await?;
+        self.note_panics()?;
+        let dumping = async {
+            finale.dump_all(seen).await?;
+            match &short {
+                Some(short) => short.dump_all(of_short).await,
+                None => Ok(()),
+            }
+        };
+        self.or_noted(dumping.await)?;
+        Ok(Compared::default())
+    }
+
+    async fn stop_all(&self) -> Result<(), ChaosError> {
         let mut stops = JoinSet::new();
         for node in self.cluster.nodes().iter().cloned() {
             stops.spawn_blocking(move || (node.stop(), node));
@@ -288,15 +327,7 @@ impl Live {
                 })?;
             }
         }
-        self.note_panics()?;
-        let dumping = async {
-            finale.dump_all(seen).await?;
-            match &short {
-                Some(short) => short.dump_all(of_short).await,
-                None => Ok(()),
-            }
-        };
-        self.or_noted(dumping.await).map(drop)
+        Ok(())
     }
 
     /// A cluster that does not come back once everything is healed, or does not tell what it has, is no fault of the harness:
@@ -326,7 +357,13 @@ impl Live {
         Ok(())
     }
 
-    fn conclude(self, plan: &Plan, stretches: Vec<Stretch>, main: Span, began_ms: i64) -> Result<Done, ChaosError> {
+    async fn conclude(
+        self,
+        plan: &Plan,
+        stretches: Vec<Stretch>,
+        (main, compared): (Span, Compared),
+        began_ms: i64,
+    ) -> Result<Done, ChaosError> {
         let calm = verdict::calm(main, &stretches);
         let throughput = Throughput::of(&self.tally, &calm, &stretches);
         let run = Run {
@@ -335,7 +372,7 @@ impl Live {
             version: env!("CARGO_PKG_VERSION").into(),
             began_ms,
             main,
-            nodes: self.cluster.nodes().iter().map(|node| node.name()).collect(),
+            nodes: self.cluster.ids().iter().map(|id| format!("n{id}")).collect(),
             workloads: plan.workloads.iter().map(|workload| workload.to_string()).collect(),
             unavailable: plan.unavailable.clone(),
             recoveries: verdict::recoveries(&self.tally, &stretches),
@@ -347,6 +384,7 @@ impl Live {
                 .collect(),
             throughput,
             silences_ms: self.progress.silences(&plan.workloads, &stretches),
+            compared,
         };
         run.write(&plan.dir).map_err(ChaosError::file("cannot write run.json in", &plan.dir))?;
         let meta = self.meta(plan);
@@ -354,10 +392,13 @@ impl Live {
         eprintln!("checking");
         let mut report = verdict::with_throughput(logcheck::check(&plan.dir)?, throughput);
         report = progressed::with_progress(report, &run.silences_ms);
+        if !self.cluster.is_own() {
+            report = running::with_compared(report, &run.compared);
+        }
         let short = self
             .short
             .as_ref()
-            .map(|recorder| retention_history::conclude(recorder, &meta, &run, &plan.dir))
+            .map(|recorder| retention_history::conclude(recorder, &meta, &run, &self.names, &plan.dir))
             .transpose()?;
         if let Some(short) = &short {
             report = retention_history::with_short(report, short);
@@ -365,7 +406,7 @@ impl Live {
         // A run without a page is still a run.
         let page = report::write(&plan.dir, &report);
         let page = page.map_or_else(|error| format!("none: {error}"), |path| path.display().to_string());
-        let short = short.map(|short| (format!("the history of {}", workload::retention::TOPIC), short));
+        let short = short.map(|short| ("the history of w8".to_string(), short));
         let reports: Vec<_> = [("the history".to_string(), report)].into_iter().chain(short).collect();
         let nemesis = logcheck::nemesis::Nemesis::read(&logcheck::files::nemesis_path(&plan.dir))?;
         let trims = self.short.as_ref().map(|_| retention_history::trims(&plan.dir)).transpose()?;
@@ -373,12 +414,25 @@ impl Live {
         let outcome = Outcome { run: &run, reports: &reports, nemesis: &nemesis, page, tally, dir, trims, snapshots };
         let done = Done { exit_code: outcome.exit_code(), table: outcome.table(), dir: plan.dir.clone() };
         let is_kept = plan.options.keep || done.exit_code != 0;
+        if !self.cluster.is_own() && !is_kept {
+            self.take_away().await;
+        }
         tidy(self, &plan.dir, is_kept);
         Ok(done)
     }
 
+    /// Who cannot be freed of the run's topics is told, and it changes nothing of what was found.
+    async fn take_away(&self) {
+        match running::take_away(&self.cluster, &self.names).await {
+            Ok(left) => left.iter().for_each(|left| eprintln!("not deleted: {left}")),
+            Err(error) => {
+                eprintln!("the run's topics and groups, which begin with {}, stay: {error}", self.names.topic)
+            }
+        }
+    }
+
     fn meta(&self, plan: &Plan) -> Meta {
-        let keys = (0..plan.options.partitions).map(|partition| format!("{TOPIC}-{partition}")).collect();
+        let keys = (0..plan.options.partitions).map(|partition| format!("{}-{partition}", self.names.topic)).collect();
         Meta {
             format: 1,
             run: self.number,

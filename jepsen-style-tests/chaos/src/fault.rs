@@ -6,6 +6,8 @@ use std::{fmt, str::FromStr};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     Nothing,
+    /// Brokers of our own, to do something to.
+    Brokers,
     /// Disks of our own, whose power can be cut.
     Disks,
     /// At least five nodes.
@@ -59,33 +61,34 @@ macro_rules! faults {
 }
 
 faults! {
-    Kill "kill" Nothing Node 4..12 "SIGKILL to one node, which starts again later";
-    KillMajority "kill-majority" Nothing Cluster 2..8 "SIGKILL to a majority at once";
-    KillAll "kill-all" Nothing Cluster 1..5 "SIGKILL to all nodes at once";
-    Pause "pause" Nothing Node 4..30 "SIGSTOP to one node, and SIGCONT later";
-    Restart "restart" Nothing Node 3..8 "SIGTERM to one node, which hands over and starts again";
-    RollingRestart "rolling-restart" Nothing Node 10..20 "a graceful restart of one node after the other";
-    PartitionOne "partition-one" Nothing Node 4..12 "one node and all others do not hear each other";
-    PartitionHalves "partition-halves" Nothing Node 4..12 "the larger half keeps the target; the smaller is cut off";
-    PartitionBridge "partition-bridge" Nothing Node 4..12 "one node hears all others, and those do not hear each other";
+    Kill "kill" Brokers Node 4..12 "SIGKILL to one node, which starts again later";
+    KillMajority "kill-majority" Brokers Cluster 2..8 "SIGKILL to a majority at once";
+    KillAll "kill-all" Brokers Cluster 1..5 "SIGKILL to all nodes at once";
+    Pause "pause" Brokers Node 4..30 "SIGSTOP to one node, and SIGCONT later";
+    Restart "restart" Brokers Node 3..8 "SIGTERM to one node, which hands over and starts again";
+    RollingRestart "rolling-restart" Brokers Node 10..20 "a graceful restart of one node after the other";
+    PartitionOne "partition-one" Brokers Node 4..12 "one node and all others do not hear each other";
+    PartitionHalves "partition-halves" Brokers Node 4..12 "the larger half keeps the target; the smaller is cut off";
+    PartitionBridge "partition-bridge" Brokers Node 4..12 "one node hears all others, and those do not hear each other";
     PartitionRing "partition-ring" FiveNodes Cluster 4..12 "each node hears two neighbours only";
-    CutOutgoing "cut-outgoing" Nothing Node 4..12 "what one node sends to others vanishes, what they send arrives";
-    CutIncoming "cut-incoming" Nothing Node 4..12 "what others send to one node vanishes, what it sends arrives";
-    Delay "delay" Nothing Mild 4..12 "what one node sends and gets comes 50 to 200 ms later, and jitters";
-    Stall "stall" Nothing Mild 4..12 "chunks stall on one node's links as if packets were lost";
-    Bandwidth "bandwidth" Nothing Mild 4..12 "one node's links carry 2 Mbit/s each way";
-    Reset "reset" Nothing Mild 3..8 "one node's connections to others are reset again and again";
-    Corrupt "corrupt" Nothing Mild 3..8 "bits of what one node sends and gets are turned over on the way";
-    ClockJump "clock-jump" Nothing Mild 4..12 "one node's wall clock is half an hour off, or stands still, and jumps back";
-    ClockSkew "clock-skew" Nothing Mild 4..12 "one node's wall clock runs a fifth too fast or too slow, and is set right";
+    CutOutgoing "cut-outgoing" Brokers Node 4..12 "what one node sends to others vanishes, what they send arrives";
+    CutIncoming "cut-incoming" Brokers Node 4..12 "what others send to one node vanishes, what it sends arrives";
+    Delay "delay" Brokers Mild 4..12 "what one node sends and gets comes 50 to 200 ms later, and jitters";
+    Stall "stall" Brokers Mild 4..12 "chunks stall on one node's links as if packets were lost";
+    Bandwidth "bandwidth" Brokers Mild 4..12 "one node's links carry 2 Mbit/s each way";
+    Reset "reset" Brokers Mild 3..8 "one node's connections to others are reset again and again";
+    Corrupt "corrupt" Brokers Mild 3..8 "bits of what one node sends and gets are turned over on the way";
+    ClockJump "clock-jump" Brokers Mild 4..12 "one node's wall clock is half an hour off, or stands still, and jumps back";
+    ClockSkew "clock-skew" Brokers Mild 4..12 "one node's wall clock runs a fifth too fast or too slow, and is set right";
     PowerCut "power-cut" Disks Node 4..12 "one node's power goes, and with it what was not synced";
     PowerCutAll "power-cut-all" Disks Cluster 1..5 "the power of all nodes goes at one moment";
     FsyncError "fsync-error" Disks Node 4..10 "syncs of one node's disk fail, once or for a while";
     FsyncSlow "fsync-slow" Disks Mild 4..12 "each sync of one node's disk takes 20 to 200 ms";
     DiskHung "disk-hung" Disks Node 4..20 "syncs of one node's disk hang";
     DiskFull "disk-full" Disks Node 4..12 "one node's disk is full";
-    Damage "damage" Nothing Node 6..12 "a file of a killed node is damaged; if it counts the node stays out until its directory is put back";
-    Wipe "wipe" Nothing Node 6..12 "a killed node's directory is emptied; the node stays out until its directory is put back";
+    Transfer "transfer" Nothing Mild 4..12 "what one node leads is handed to others, and on, again and again";
+    Damage "damage" Brokers Node 6..12 "a file of a killed node is damaged; if it counts the node stays out until its directory is put back";
+    Wipe "wipe" Brokers Node 6..12 "a killed node's directory is emptied; the node stays out until its directory is put back";
 }
 
 impl Fault {

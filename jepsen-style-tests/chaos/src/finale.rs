@@ -27,7 +27,7 @@ pub struct Finale {
     pub cluster: Arc<Cluster>,
     pub recorder: Recorder,
     pub run: u32,
-    pub topic: &'static str,
+    pub topic: Arc<str>,
     /// What is read may be trimmed at that moment.
     pub gaps: Gaps,
     pub history: std::path::PathBuf,
@@ -51,7 +51,7 @@ impl Finale {
         let mut worker = self.worker("final")?;
         let mut all = vec![];
         for key in 0..partitions {
-            let at = TopicPartition::new(self.topic, PartitionId(key as i32));
+            let at = TopicPartition::new(&*self.topic, PartitionId(key as i32));
             let options =
                 ConsumeOptions { stop_at_end: true, patience: PATIENCE, gaps: self.gaps, ..ConsumeOptions::default() };
             let what = || format!("the final read of {at}");
@@ -98,7 +98,7 @@ impl Finale {
             for line in text.lines() {
                 let dumped: Dumped = serde_json::from_str(line)
                     .map_err(|error| ChaosError::Broken(format!("dump-log of {}: {error}: {line}", node.name())))?;
-                if dumped.topic == self.topic {
+                if dumped.topic == *self.topic {
                     logs.entry(dumped.partition).or_default().push(dumped);
                 }
             }

@@ -41,13 +41,13 @@ impl Leaders {
     }
 
     /// Of all nodes but one, that which leads the most partitions.
-    pub fn beside(&self, other: u8, nodes: u8) -> u8 {
+    pub fn beside(&self, other: u8, nodes: &[u8]) -> u8 {
         let leads = |id: &u8| self.partitions.values().filter(|leader| *leader == id).count();
-        (1..=nodes).filter(|id| *id != other).max_by_key(leads).unwrap_or(other)
+        nodes.iter().copied().filter(|id| *id != other).max_by_key(leads).unwrap_or(other)
     }
 
     /// The node that is aimed at; any, if nobody is known to be meant.
-    pub fn aimed(&self, aim: Aim, nodes: u8, random: &mut fastrand::Rng) -> u8 {
+    pub fn aimed(&self, aim: Aim, nodes: &[u8], random: &mut fastrand::Rng) -> u8 {
         let most = || {
             let mut counts: BTreeMap<u8, usize> = BTreeMap::new();
             self.partitions.values().for_each(|leader| *counts.entry(*leader).or_default() += 1);
@@ -58,7 +58,7 @@ impl Leaders {
             Aim::MetadataLeader | Aim::Coordinator => self.metadata,
             Aim::Anybody => None,
         };
-        meant.unwrap_or_else(|| random.u8(1..=nodes))
+        meant.or_else(|| random.choice(nodes).copied()).unwrap_or(0)
     }
 }
 
@@ -113,14 +113,14 @@ mod tests {
         let partitions = [(0, 1), (1, 3), (2, 3), (3, 2)].into_iter().collect();
         let leaders = Leaders { partitions, metadata: Some(2), groups: vec!["g".into()] };
         let mut random = fastrand::Rng::with_seed(1);
-        assert_eq!(leaders.aimed(Aim::PartitionLeader, 3, &mut random), 3);
-        assert_eq!(leaders.aimed(Aim::MetadataLeader, 3, &mut random), 2);
-        assert_eq!(leaders.aimed(Aim::Coordinator, 3, &mut random), 2);
-        assert!((1..=3).contains(&leaders.aimed(Aim::Anybody, 3, &mut random)));
-        assert!((1..=3).contains(&Leaders::default().aimed(Aim::PartitionLeader, 3, &mut random)));
+        assert_eq!(leaders.aimed(Aim::PartitionLeader, &[1, 2, 3], &mut random), 3);
+        assert_eq!(leaders.aimed(Aim::MetadataLeader, &[1, 2, 3], &mut random), 2);
+        assert_eq!(leaders.aimed(Aim::Coordinator, &[1, 2, 3], &mut random), 2);
+        assert!((1..=3).contains(&leaders.aimed(Aim::Anybody, &[1, 2, 3], &mut random)));
+        assert!((1..=3).contains(&Leaders::default().aimed(Aim::PartitionLeader, &[1, 2, 3], &mut random)));
         assert_eq!(leaders.led_by(&[2, 3], "t"), ["t-1", "t-2", "t-3", "metadata", "group g"]);
         assert_eq!(leaders.partitions_of(&[1]), [0]);
-        assert_eq!([leaders.beside(1, 3), leaders.beside(2, 3)], [3, 3]);
-        assert_ne!(leaders.beside(3, 3), 3);
+        assert_eq!([leaders.beside(1, &[1, 2, 3]), leaders.beside(2, &[1, 2, 3])], [3, 3]);
+        assert_ne!(leaders.beside(3, &[1, 2, 3]), 3);
     }
 }

@@ -109,7 +109,7 @@ fn report_again(dir: &Path) -> ExitCode {
 }
 
 fn list(options: &Options) -> ExitCode {
-    let machine = Machine::look(options.nodes);
+    let machine = Machine::look(options);
     let mut out = String::from("faults\n");
     for fault in Fault::ALL {
         let lacks = machine.lacks(*fault).map(|why| format!(" (NOT AVAILABLE: {why})")).unwrap_or_default();

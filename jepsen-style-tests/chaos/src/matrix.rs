@@ -118,8 +118,8 @@ impl Outcome {
                 let _ = write!(out, " {ended:<8}");
             }
         }
-        for lacks in &self.unavailable {
-            let _ = write!(out, "\n{:<18} not done: {}", lacks.fault, lacks.why);
+        for (names, why) in Unavailable::by_reason(&self.unavailable) {
+            let _ = write!(out, "\nnot done: {names}: {why}");
         }
         let valid = self.ended.values().filter(|ended| **ended == Ended::Valid).count();
         let _ = writeln!(out, "\n\n{valid} of {} cells valid", self.ended.len());
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(
             lines[3..],
             [
-                "power-cut          not done: there is no FUSE here",
+                "not done: power-cut: there is no FUSE here",
                 "",
                 "2 of 3 cells valid",
                 "reports   of the others are below there"

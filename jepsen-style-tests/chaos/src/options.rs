@@ -44,6 +44,13 @@ pub struct Options {
     /// How many brokers: 3 or 5.
     #[arg(long, default_value_t = 3, value_name = "N")]
     pub nodes: u8,
+    /// Work on a cluster that runs, reached at these addresses (HOST:PORT, with commas between): in topics and groups of the
+    /// run's own, with the faults that need no hand on a broker, while you do to it what you like.
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',', conflicts_with_all = ["nodes", "flotilla", "matrix"])]
+    pub brokers: Vec<String>,
+    /// Where that cluster speaks Kafka's protocol, for k1 and k2.
+    #[arg(long, value_name = "ADDRESSES", requires = "brokers")]
+    pub kafka_brokers: Option<String>,
     /// How many partitions the main topic has.
     #[arg(long, default_value_t = 6, value_name = "N")]
     pub partitions: u32,
@@ -53,7 +60,7 @@ pub struct Options {
     /// The broker's binary [default: FLOTILLA_BIN, else flotilla beside this program, else from PATH]
     #[arg(long, value_name = "FILE")]
     pub flotilla: Option<PathBuf>,
-    /// Keep the brokers' files also if the verdict is valid.
+    /// Keep the brokers' files, or the topics on a cluster that runs, also if the verdict is valid.
     #[arg(long)]
     pub keep: bool,
     /// List faults and workloads, with what is not available here and why, and end.
@@ -104,15 +111,24 @@ impl Options {
         }
     }
 
+    /// Why a workload is not available, if so.
+    pub fn lacks(&self, workload: Workload) -> Option<String> {
+        let is_missing = workload.needs_kafka() && !self.brokers.is_empty() && self.kafka_brokers.is_none();
+        is_missing.then(|| "it needs --kafka-brokers".into())
+    }
+
     /// The workloads that were asked for, and the one that is always on.
     pub fn workloads(&self) -> Result<Vec<Workload>, ChaosError> {
         let mut wanted = match self.workload.as_slice() {
-            [all] if all == "all" => Workload::ALL.to_vec(),
+            [all] if all == "all" => Workload::ALL.iter().copied().filter(|all| self.lacks(*all).is_none()).collect(),
             names => {
                 let parsed: Result<Vec<Workload>, String> = names.iter().map(|name| name.parse()).collect();
                 parsed.map_err(ChaosError::Usage)?
             }
         };
+        if let Some((workload, why)) = wanted.iter().find_map(|workload| Some((workload, self.lacks(*workload)?))) {
+            return Err(ChaosError::Usage(format!("--workload {workload}: {why}")));
+        }
         wanted.push(Workload::Records);
         wanted.sort_unstable();
         wanted.dedup();
@@ -146,13 +162,17 @@ impl Options {
             Some(seconds) => format!("--seconds {seconds}"),
             None => format!("--minutes {}", self.minutes),
         };
+        let cluster = match (self.brokers.join(","), &self.kafka_brokers) {
+            (none, _) if none.is_empty() => format!("--nodes {}", self.nodes),
+            (brokers, None) => format!("--brokers {brokers}"),
+            (brokers, Some(kafka)) => format!("--brokers {brokers} --kafka-brokers {kafka}"),
+        };
         format!(
-            "flotilla-chaos {time} --seed {} --faults {} --workload {} --rate {} --nodes {} --partitions {}",
+            "flotilla-chaos {time} --seed {} --faults {} --workload {} --rate {} {cluster} --partitions {}",
             self.seed,
             self.faults.join(","),
             self.workload.join(","),
             self.rate,
-            self.nodes,
             self.partitions
         )
     }
@@ -210,6 +230,23 @@ mod tests {
             run.command(),
             "it can be repeated alone"
         );
+    }
+
+    #[test]
+    fn on_a_cluster_that_runs_kafka_clients_have_to_be_told_where() {
+        let kinds = |words: &str| parse(words).workloads();
+        assert!(kinds("").expect("all").contains(&Workload::KafkaGroup), "the brokers of the run's own speak it");
+        assert!(!kinds("--brokers a:1").expect("all others").contains(&Workload::KafkaRecords));
+        assert!(kinds("--brokers a:1 --kafka-brokers b:2").expect("all").contains(&Workload::KafkaRecords));
+        let error = parse("--brokers a:1 --workload w2,k1").validate().expect_err("it cannot be done");
+        assert!(error.to_string().contains("k1"), "{error}");
+        let options = parse("--brokers a:1,b:2 --kafka-brokers c:3 --seconds 60");
+        let again = parse(options.command().strip_prefix("flotilla-chaos").expect("its name"));
+        assert_eq!((again.brokers, again.kafka_brokers), (options.brokers, options.kafka_brokers));
+        for words in ["--brokers a:1 --nodes 3", "--brokers a:1 --matrix", "--kafka-brokers b:2"] {
+            let parsed = Options::try_parse_from(["flotilla-chaos"].into_iter().chain(words.split(' ')));
+            assert!(parsed.is_err(), "{words}");
+        }
     }
 
     #[test]

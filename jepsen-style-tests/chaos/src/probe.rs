@@ -8,6 +8,7 @@ use std::{
 use crate::{
     error::ChaosError,
     fault::{Fault, Need},
+    options::Options,
 };
 
 /// What faults may need and a machine may lack.
@@ -16,17 +17,21 @@ pub struct Machine {
     /// Why there are no disks of our own, if so.
     pub no_disks: Option<String>,
     pub nodes: u8,
+    /// The brokers are somebody else's.
+    pub is_running: bool,
 }
 
 impl Machine {
-    pub fn look(nodes: u8) -> Machine {
-        Machine { no_disks: powerfs::unavailable(), nodes }
+    pub fn look(options: &Options) -> Machine {
+        Machine { no_disks: powerfs::unavailable(), nodes: options.nodes, is_running: !options.brokers.is_empty() }
     }
 
     /// Why a fault is not available here, if so.
     pub fn lacks(&self, fault: Fault) -> Option<String> {
         match fault.need() {
             Need::Nothing => None,
+            _ if self.is_running => Some("it needs brokers of the run's own, without --brokers".into()),
+            Need::Brokers => None,
             Need::Disks => self.no_disks.clone(),
             Need::FiveNodes => (self.nodes < 5).then(|| format!("it needs --nodes 5, there are {}", self.nodes)),
         }

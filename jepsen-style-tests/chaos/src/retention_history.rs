@@ -16,13 +16,14 @@ use logcheck::{
 use crate::{
     error::ChaosError,
     finale::Finale,
+    names::Names,
     report,
     run::Run,
-    workload::retention::{self, PARTITIONS, TOPIC, TRIMS_MIN},
+    workload::retention::{self, PARTITIONS, TRIMS_MIN},
 };
 
 /// The guard of the run's report that says what became of this history.
-pub const GUARD: &str = "chaos-short's history, told in retention/report.html, is valid";
+pub const GUARD: &str = "w8's history, told in retention/report.html, is valid";
 const SHOWN_MAX: usize = 3;
 
 pub fn create(recorder: &Recorder, run: &Path) -> Result<Recorder, ChaosError> {
@@ -31,19 +32,19 @@ pub fn create(recorder: &Recorder, run: &Path) -> Result<Recorder, ChaosError> {
 }
 
 /// The end of it, as of the main topic.
-pub fn finale(of: &Finale, recorder: &Recorder) -> Finale {
+pub fn finale(of: &Finale, recorder: &Recorder, names: &Names) -> Finale {
     Finale {
         cluster: of.cluster.clone(),
         recorder: recorder.clone(),
         run: of.run,
-        topic: TOPIC,
+        topic: names.short.clone(),
         gaps: Gaps::Tell,
         history: retention::dir(&of.history),
     }
 }
 
 /// Ends it like the run's, whose `meta` and `run.json` these are, and checks it.
-pub fn conclude(recorder: &Recorder, meta: &Meta, run: &Run, dir: &Path) -> Result<Report, ChaosError> {
+pub fn conclude(recorder: &Recorder, meta: &Meta, run: &Run, names: &Names, dir: &Path) -> Result<Report, ChaosError> {
     let own = retention::dir(dir);
     let failed = || ChaosError::file("cannot write the history below", &own);
     let nemesis = Nemesis::read(&files::nemesis_path(dir))?;
@@ -51,7 +52,7 @@ pub fn conclude(recorder: &Recorder, meta: &Meta, run: &Run, dir: &Path) -> Resu
         recorder.nemesis(line).map_err(failed())?;
     }
     run.write(&own).map_err(failed())?;
-    recorder.finish(&of_short(meta)).map_err(failed())?;
+    recorder.finish(&of_short(meta, names)).map_err(failed())?;
     let report = logcheck::check(&own)?;
     // A history without a page is still one.
     if let Err(error) = report::write(&own, &report) {
@@ -60,9 +61,9 @@ pub fn conclude(recorder: &Recorder, meta: &Meta, run: &Run, dir: &Path) -> Resu
     Ok(report)
 }
 
-fn of_short(meta: &Meta) -> Meta {
+fn of_short(meta: &Meta, names: &Names) -> Meta {
     Meta {
-        keys: (0..PARTITIONS).map(|partition| format!("{TOPIC}-{partition}")).collect(),
+        keys: (0..PARTITIONS).map(|partition| format!("{}-{partition}", names.short)).collect(),
         promises: Promises { retention: true, ..meta.promises.clone() },
         expects: Expects {
             fault_free: meta.expects.fault_free,

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
+use crate::running::Compared;
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     pub seed: u64,
@@ -30,6 +32,9 @@ pub struct Run {
     /// For how many milliseconds nothing of what clients do ended well, at most, while a majority was left alone.
     #[serde(default)]
     pub silences_ms: BTreeMap<String, u64>,
+    /// On a cluster that runs: what comparing its replicas found.
+    #[serde(default)]
+    pub compared: Compared,
 }
 
 /// Acknowledged records in a second, with and without faults. None: there was no such time.
@@ -54,6 +59,20 @@ pub struct Unavailable {
     pub why: String,
 }
 
+impl Unavailable {
+    /// The names that share a reason, with commas between, and the reason.
+    pub fn by_reason(all: &[Unavailable]) -> Vec<(String, &str)> {
+        let mut reasons: Vec<(String, &str)> = vec![];
+        for Unavailable { fault, why } in all {
+            match reasons.iter_mut().find(|(_, known)| known == why) {
+                Some((names, _)) => *names += &format!(", {fault}"),
+                None => reasons.push((fault.clone(), why)),
+            }
+        }
+        reasons
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovery {
     pub fault: String,
@@ -68,5 +87,18 @@ impl Run {
 
     pub fn write(&self, dir: &Path) -> io::Result<()> {
         fs::write(dir.join("run.json"), serde_json::to_string_pretty(self).map_err(io::Error::other)? + "\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_that_many_share_is_said_once() {
+        let lacks = |fault: &str, why: &str| Unavailable { fault: fault.into(), why: why.into() };
+        let all = [lacks("kill", "no brokers"), lacks("power-cut", "no FUSE"), lacks("pause", "no brokers")];
+        let reasons = Unavailable::by_reason(&all);
+        assert_eq!(reasons, [("kill, pause".to_string(), "no brokers"), ("power-cut".to_string(), "no FUSE")]);
     }
 }

@@ -8,12 +8,12 @@ use logcheck::{
 };
 
 use crate::{
+    fault::Fault,
     nemesis::Stretch,
     progress::grouped,
-    run::{Recovery, Run, Span, Throughput},
+    run::{Recovery, Run, Span, Throughput, Unavailable},
     schedule::SETTLE_MS,
     tally::Tally,
-    workload::retention,
 };
 
 /// Of the throughput without faults, so much is expected while at most one node is hit.
@@ -70,7 +70,8 @@ pub fn recoveries(tally: &Tally, stretches: &[Stretch]) -> Vec<Recovery> {
     for (at, stretch) in stretches.iter().enumerate() {
         // What the next fault does is not this one's.
         let next = stretches.get(at + 1).map_or(u64::MAX, |next| next.from);
-        for window in &stretch.windows {
+        // What is handed over need not recover, and may be handed over late.
+        for window in stretch.windows.iter().filter(|window| window.fault != Fault::Transfer) {
             let until = next.min(window.to + RECOVERY_MAX_NS);
             let of = |partition: &u32| tally.recovery(*partition, window.from, until, next);
             if let Some(took) = window.partitions.iter().filter_map(of).max() {
@@ -152,8 +153,8 @@ impl Outcome<'_> {
             let longest = longest.map_or("-".into(), |ms| format!("{} ms at most", grouped(*ms)));
             let _ = writeln!(out, "{fault:<18} {count:>9} {led:>10}  {longest}");
         }
-        for unavailable in &self.run.unavailable {
-            let _ = writeln!(out, "{:<18} not done: {}", unavailable.fault, unavailable.why);
+        for (names, why) in Unavailable::by_reason(&self.run.unavailable) {
+            let _ = writeln!(out, "not done: {names}: {why}");
         }
     }
 
@@ -166,9 +167,8 @@ impl Outcome<'_> {
         if let Some(trims) = self.trims {
             let _ = writeln!(
                 out,
-                "trims     {} moves of the log start of {} seen, {} snapshots taken by replicas",
+                "trims     {} moves of log starts seen by w8, {} snapshots taken by replicas",
                 grouped(trims),
-                retention::TOPIC,
                 grouped(self.snapshots)
             );
         }
@@ -231,7 +231,7 @@ mod tests {
     use logcheck::nemesis::Done;
 
     use super::*;
-    use crate::{fault::Fault, nemesis::Window, tally::Ack};
+    use crate::{nemesis::Window, tally::Ack};
 
     fn stretch(fault: Fault, from_ms: u64, to_ms: u64) -> Stretch {
         let (from, to) = (from_ms * NS_PER_MS, to_ms * NS_PER_MS);

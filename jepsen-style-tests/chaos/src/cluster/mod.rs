@@ -33,6 +33,10 @@ const SNAPSHOT_TAKEN: &str = "begins again from a snapshot";
 /// How long a call of the harness's own may take, where it is made again.
 const CALL_MAX: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(200);
+/// How long a cluster that runs may take to answer first.
+const REACHED_MAX: Duration = Duration::from_secs(15);
+/// What topics on a cluster that runs get, if it has as many brokers.
+const REPLICAS_RUNNING: i32 = 3;
 
 /// How a cluster is made.
 #[derive(Clone, Debug)]
@@ -53,8 +57,18 @@ pub struct Cluster {
     pub links: Links,
     client: Client,
     settings: Settings,
+    /// That of somebody else, which was there before and stays.
+    running: Option<Running>,
     _proxies: JoinSet<()>,
-    _guard: Guard,
+    _guard: Option<Guard>,
+}
+
+/// A cluster that is not ours.
+#[derive(Clone, Debug)]
+struct Running {
+    brokers: Vec<String>,
+    kafka_brokers: String,
+    ids: Vec<u8>,
 }
 
 impl Drop for Cluster {
@@ -104,11 +118,48 @@ impl Cluster {
         }
         let addresses = nodes.iter().map(|node| node.addresses.client.to_string()).collect();
         let client = Client::new(addresses).map_err(ChaosError::client("the nodes' addresses"))?;
-        let cluster = Cluster { nodes, disks, links, client, settings, _proxies: proxies, _guard: guard };
+        let (running, guard) = (None, Some(guard));
+        let cluster = Cluster { nodes, disks, links, client, settings, running, _proxies: proxies, _guard: guard };
         for node in &cluster.nodes {
             cluster.start_node(node)?;
         }
         Ok(cluster)
+    }
+
+    /// A cluster that runs: nothing is done to its brokers, and nothing of theirs lies in `dir`.
+    pub async fn running(brokers: &[String], kafka_brokers: &str, dir: PathBuf) -> Result<Cluster, ChaosError> {
+        let client = Client::new(brokers.to_vec()).map_err(ChaosError::client("the addresses of --brokers"))?;
+        let described = Admin::new(client.clone(), REACHED_MAX).describe_cluster().send().await;
+        let found = described.map_err(ChaosError::client("reaching the cluster of --brokers"))?.brokers;
+        // Leaders with greater numbers are not aimed at.
+        let ids = found.iter().filter_map(|broker| u8::try_from(broker.id.0).ok()).collect();
+        let running = Running { brokers: brokers.to_vec(), kafka_brokers: kafka_brokers.into(), ids };
+        Ok(Cluster {
+            nodes: vec![],
+            disks: BTreeMap::new(),
+            links: Links::between(0),
+            client,
+            settings: Settings { nodes: 0, binary: PathBuf::new(), dir, has_disks: false },
+            running: Some(running),
+            _proxies: JoinSet::new(),
+            _guard: None,
+        })
+    }
+
+    /// Whether its brokers are ours, to stop them and to look into their files.
+    pub fn is_own(&self) -> bool {
+        self.running.is_none()
+    }
+
+    /// The numbers of its brokers.
+    pub fn ids(&self) -> Vec<u8> {
+        self.running.as_ref().map_or_else(|| (1..=self.settings.nodes).collect(), |running| running.ids.clone())
+    }
+
+    /// How many replicas topics get.
+    pub fn replicas(&self) -> i32 {
+        let brokers = self.ids().len() as i32;
+        if self.is_own() { brokers } else { brokers.min(REPLICAS_RUNNING) }
     }
 
     /// How many snapshots replicas took in the place of entries, by what nodes say in their logs.
@@ -153,12 +204,16 @@ impl Cluster {
 
     /// Connections and knowledge of their own, for one client.
     pub fn client(&self) -> Result<Client, ChaosError> {
-        let addresses = self.nodes.iter().map(|node| node.addresses.client.to_string()).collect();
+        let own = || self.nodes.iter().map(|node| node.addresses.client.to_string()).collect();
+        let addresses = self.running.as_ref().map_or_else(own, |running| running.brokers.clone());
         Client::new(addresses).map_err(ChaosError::client("the nodes' addresses"))
     }
 
     /// What Kafka clients begin with.
-    pub fn kafka_servers(&self) -> String {
+    pub fn kafka_brokers(&self) -> String {
+        if let Some(running) = &self.running {
+            return running.kafka_brokers.clone();
+        }
         let all: Vec<String> = self.nodes.iter().map(|node| node.addresses.kafka.to_string()).collect();
         all.join(",")
     }
@@ -172,13 +227,18 @@ impl Cluster {
         node.start(&self.settings.binary)
     }
 
+    /// How many others have is theirs to say.
+    fn is_whole(&self, brokers: i32) -> bool {
+        !self.is_own() || brokers == i32::from(self.size())
+    }
+
     /// Waits until `cluster health` would be content.
     pub async fn wait_healthy(&self, within: Duration) -> Result<(), ChaosError> {
         let (began, admin) = (Instant::now(), self.admin());
         let mut last = "no answer".to_string();
         while began.elapsed() < within {
             match admin.health().send().await {
-                Ok(health) if health.is_healthy && health.brokers == i32::from(self.size()) => return Ok(()),
+                Ok(health) if health.is_healthy && self.is_whole(health.brokers) => return Ok(()),
                 Ok(health) if health.problems.is_empty() => last = format!("{} brokers are registered", health.brokers),
                 Ok(health) => last = health.problems.join("; "),
                 Err(error) => last = error.to_string(),

@@ -4,6 +4,7 @@ mod damage;
 mod disk;
 mod links;
 mod process;
+mod transfer;
 
 use std::{
     sync::{Arc, Mutex},
@@ -23,7 +24,6 @@ use crate::{
     fault::{Fault, Reach},
     leaders::Watch,
     schedule::{SETTLE_MS, Schedule, Slot, Step},
-    workload::TOPIC,
 };
 
 /// How long a cluster may take to be whole again around a fault that takes a node's files. Until then there is no second one.
@@ -59,6 +59,8 @@ impl Stretch {
 #[derive(Clone)]
 pub struct Nemesis {
     pub cluster: Arc<Cluster>,
+    /// The main topic.
+    pub topic: Arc<str>,
     pub recorder: Recorder,
     pub leaders: Watch,
     /// What is wrong at the moment, for whoever watches.
@@ -117,7 +119,7 @@ impl Nemesis {
             [one, other] => {
                 // A node that is gone has no links to worsen: the second is for another one.
                 let first = self.aimed(one);
-                let second = self.leaders.now().beside(first, self.cluster.size());
+                let second = self.leaders.now().beside(first, &self.cluster.ids());
                 self.let_lead(second).await;
                 let (one, other) = tokio::join!(self.step(one, first), self.step(other, second));
                 vec![one?, other?]
@@ -145,7 +147,7 @@ impl Nemesis {
         if !leaders.partitions_of(&[node]).is_empty() {
             return;
         }
-        let at = TopicPartition::new(TOPIC, PartitionId(partition as i32));
+        let at = TopicPartition::new(&*self.topic, PartitionId(partition as i32));
         let admin = self.cluster.admin();
         if admin.transfer_leader(at).to(BrokerId(node.into())).send().await.is_ok() {
             self.leaders.moved(partition, node);
@@ -155,7 +157,7 @@ impl Nemesis {
     /// The node that a fault is for.
     fn aimed(&self, step: &Step) -> u8 {
         let mut random = fastrand::Rng::with_seed(step.seed);
-        self.leaders.now().aimed(step.aim, self.cluster.size(), &mut random)
+        self.leaders.now().aimed(step.aim, &self.cluster.ids(), &mut random)
     }
 
     async fn step(&self, step: &Step, aimed: u8) -> Result<Window, ChaosError> {
@@ -163,7 +165,7 @@ impl Nemesis {
         let mut random = fastrand::Rng::with_seed(step.seed);
         let (from, until) = (self.recorder.now(), Instant::now() + Duration::from_millis(step.length_ms));
         let hit = self.install(step.fault, aimed, &mut random).await?;
-        let led = leaders.led_by(&hit.targets, TOPIC);
+        let led = leaders.led_by(&hit.targets, &self.topic);
         let name =
             if hit.detail.is_empty() { step.fault.to_string() } else { format!("{} ({})", step.fault, hit.detail) };
         // Where there was nobody to do it to, it was not done.
@@ -203,6 +205,7 @@ impl Nemesis {
             Fault::FsyncError | Fault::FsyncSlow | Fault::DiskHung => Ok(self.worsen_disk(fault, aimed, random)),
             Fault::DiskFull => self.fill_disk(aimed, random).await,
             Fault::Damage | Fault::Wipe => self.spoil(fault, aimed, random).await,
+            Fault::Transfer => Ok(Hit::of(&[aimed])),
         }
     }
 
@@ -220,6 +223,7 @@ impl Nemesis {
             Fault::Corrupt => self.corrupt_links(hit, until, random).await,
             Fault::ClockSkew => self.skew_clock(hit, until, random).await?,
             Fault::Damage | Fault::Wipe => self.try_spoilt(fault, hit, until).await?,
+            Fault::Transfer => self.transfer(hit, until, random).await,
             _ => {}
         }
         sleep_until(until).await;
@@ -234,7 +238,7 @@ impl Nemesis {
                 Ok(())
             }
             // What was damaged was put back when it was seen what came of it.
-            Fault::RollingRestart | Fault::Reset | Fault::Damage | Fault::Wipe => Ok(()),
+            Fault::RollingRestart | Fault::Reset | Fault::Damage | Fault::Wipe | Fault::Transfer => Ok(()),
             Fault::PartitionOne
             | Fault::PartitionHalves
             | Fault::PartitionBridge
@@ -260,12 +264,13 @@ impl Nemesis {
     }
 
     fn all(&self) -> Vec<u8> {
-        (1..=self.cluster.size()).collect()
+        self.cluster.ids()
     }
 
     /// The aimed one and so many others.
     fn with_others(&self, aimed: u8, count: usize, random: &mut fastrand::Rng) -> Vec<u8> {
-        let mut others: Vec<u8> = (1..=self.cluster.size()).filter(|id| *id != aimed).collect();
+        let mut others = self.cluster.ids();
+        others.retain(|id| *id != aimed);
         random.shuffle(&mut others);
         let mut targets: Vec<u8> = [aimed].into_iter().chain(others.into_iter().take(count)).collect();
         targets.sort_unstable();

@@ -72,7 +72,10 @@ const WORDS: &[(Family, &[&str])] = &[
             "garbage",
         ],
     ),
-    (Family::Process, &["kill", "pause", "stop", "restart", "rolling", "crash", "freeze", "graceful", "process"]),
+    (
+        Family::Process,
+        &["kill", "pause", "stop", "restart", "rolling", "crash", "freeze", "graceful", "process", "transfer"],
+    ),
 ];
 
 impl Family {
@@ -127,13 +130,13 @@ mod tests {
     #[test]
     fn a_name_says_what_a_fault_is_done_to() {
         let families = [
-            (Family::Process, "kill pause graceful-restart rolling-restart"),
+            (Family::Process, "kill pause graceful-restart rolling-restart transfer"),
             (Family::Network, "partition-one one-way-in delay loss bandwidth reset corrupt-frames bridge ring"),
             (Family::Clock, "clock-jump clock-skew"),
             (Family::Disk, "fsync-error slow-fsync hung-disk full-disk"),
             (Family::Power, "power-loss power-cut-torn"),
             (Family::Damage, "bit-flip truncate wipe"),
-            (Family::Other, "killer <script> transfer"),
+            (Family::Other, "killer <script> meteor"),
         ];
         for (family, names) in families {
             for name in names.split(' ') {

@@ -10,7 +10,7 @@ use super::{
     measure::Measured,
     words,
 };
-use crate::{retention_history, run::Recovery, workload::retention};
+use crate::{retention_history, run::Recovery};
 
 /// One of the key figures.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,10 +101,7 @@ fn valid(report: &Report, faults: &Faults) -> Sentence {
 fn invalid(report: &Report) -> Sentence {
     let broken: Vec<&RuleResult> = report.rules.iter().filter(|result| result.fatal > 0).collect();
     let (head, text) = if let Some(short) = short_broken(report).filter(|_| broken.is_empty()) {
-        (
-            "Invalid: the history of a topic of its own is",
-            format!("What is wrong with that of {}: {short}.", retention::TOPIC),
-        )
+        ("Invalid: the history of a topic of its own is", format!("What is wrong with that of w8: {short}."))
     } else if broken.is_empty() {
         let wrong = first_failure(report, Verdict::Invalid);
         ("Invalid: the test itself went wrong", format!("So it says nothing about the cluster. {wrong}"))

@@ -42,7 +42,7 @@ use self::{
 use crate::{
     progressed, retention_history,
     run::{Run, Span},
-    verdict,
+    running, verdict,
     workload::retention,
 };
 
@@ -82,7 +82,8 @@ pub fn check_and_write(dir: &Path) -> Result<(Report, PathBuf), ReportError> {
     }
     let run = read_run(dir)?.unwrap_or_default();
     let verdict = verdict::with_throughput(logcheck::check(dir)?, run.throughput);
-    let mut verdict = progressed::with_progress(verdict, &run.silences_ms);
+    let verdict = progressed::with_progress(verdict, &run.silences_ms);
+    let mut verdict = running::with_compared(verdict, &run.compared);
     let own = retention::dir(dir);
     if own.exists() {
         let checked = logcheck::check(&own)?;

@@ -23,10 +23,9 @@ use logcheck::{
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Context, Scribe, Stage, TOPIC, errors, process};
+use super::{Context, Scribe, Stage, errors, process};
 use crate::error::ChaosError;
 
-pub const GROUP: &str = "chaos-readers";
 /// The group's number in histories.
 pub const NUMBER: u32 = 0;
 pub const MEMBERS: u32 = 3;
@@ -88,13 +87,13 @@ fn live(context: Context, life: u32, numbers: Arc<Numbers>, seed: u64) -> Result
     let mut scribe = context.worker(&format!("member-{life}"))?;
     let left: Result<Option<GroupConsumer>, ChaosError> = runtime.block_on(async {
         let options = GroupOptions {
-            topics: vec![TOPIC.into()],
+            topics: vec![context.topic.to_string()],
             client_id: format!("member-{life}"),
             session_timeout: SESSION,
             rebalance_timeout: REBALANCE_MAX,
             auto_commit: None,
             records_max: RECORDS_MAX,
-            ..GroupOptions::new(GROUP)
+            ..GroupOptions::new(&*context.names.group)
         };
         let consumer =
             GroupConsumer::open(&context.client()?, options).map_err(ChaosError::client("joining a group"))?;
@@ -246,7 +245,7 @@ impl Member<'_> {
 }
 
 /// Asks what a group has committed until the run ends.
-pub async fn ask(context: Context, name: &str, group: u32) -> Result<(), ChaosError> {
+pub async fn ask(context: Context, name: Arc<str>, group: u32) -> Result<(), ChaosError> {
     let admin = Admin::new(context.client()?, CALL_MAX);
     let mut scribe = context.worker(&format!("commits-{group}"))?;
     let process = process::COMMITS + group;
@@ -256,11 +255,11 @@ pub async fn ask(context: Context, name: &str, group: u32) -> Result<(), ChaosEr
             ops.push((key, scribe.begin(process, Body::FetchCommit { group, key })?));
         }
         let asked = tokio::select! {
-            asked = admin.committed_offsets(name) => asked,
+            asked = admin.committed_offsets(&*name) => asked,
             () = context.ending() => break,
         };
         for (key, op) in ops {
-            let at = TopicPartition::new(TOPIC, PartitionId(key as i32));
+            let at = TopicPartition::new(&*context.topic, PartitionId(key as i32));
             let body = match &asked {
                 Ok(offsets) => {
                     let found = offsets.iter().find(|found| found.at == at);

@@ -18,10 +18,7 @@ use logcheck::{
 };
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
-use crate::{cluster::Cluster, error::ChaosError, progressed::Progress, tally::Tally};
-
-/// What is acknowledged here must be there at the end.
-pub const TOPIC: &str = "chaos";
+use crate::{cluster::Cluster, error::ChaosError, names::Names, progressed::Progress, tally::Tally};
 
 macro_rules! workloads {
     ($($workload:ident $name:literal $says:literal;)+) => {
@@ -54,6 +51,12 @@ workloads! {
     Retention "w8" "a topic that keeps next to nothing: its log start moves all the time; its history is in retention/";
 }
 
+impl Workload {
+    pub fn needs_kafka(self) -> bool {
+        matches!(self, Workload::KafkaRecords | Workload::KafkaGroup)
+    }
+}
+
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
@@ -84,8 +87,9 @@ pub struct Context {
     pub cluster: Arc<Cluster>,
     pub recorder: Recorder,
     pub run: u32,
+    pub names: Arc<Names>,
     /// What is sent to and read.
-    pub topic: &'static str,
+    pub topic: Arc<str>,
     pub tally: Arc<Tally>,
     pub progress: Arc<Progress>,
     /// What the client is one of.
@@ -176,7 +180,7 @@ pub fn start(context: &Context, workloads: &[Workload], tasks: &mut JoinSet<Resu
                 for place in 0..group::MEMBERS {
                     tasks.spawn(group::run(context.clone(), place, numbers.clone()));
                 }
-                tasks.spawn(group::ask(context.clone(), group::GROUP, group::NUMBER));
+                tasks.spawn(group::ask(context.clone(), context.names.group.clone(), group::NUMBER));
             }
             Workload::KafkaRecords => {
                 tasks.spawn(kafka::produce::run(context.clone()));
@@ -188,7 +192,7 @@ pub fn start(context: &Context, workloads: &[Workload], tasks: &mut JoinSet<Resu
                     tasks.spawn(kafka::group::run(context.clone(), place, numbers.clone()));
                 }
                 // By the other protocol: what one commits, the other tells.
-                tasks.spawn(group::ask(context.clone(), kafka::group::GROUP, kafka::group::NUMBER));
+                tasks.spawn(group::ask(context.clone(), context.names.kafka_group.clone(), kafka::group::NUMBER));
             }
             Workload::Offsets => {
                 for number in 0..offsets::ASKERS {
@@ -211,8 +215,8 @@ pub fn start(context: &Context, workloads: &[Workload], tasks: &mut JoinSet<Resu
 }
 
 /// The groups that these workloads have.
-pub fn groups(workloads: &[Workload]) -> Vec<String> {
-    let all = [(Workload::Group, group::GROUP), (Workload::KafkaGroup, kafka::group::GROUP)];
+pub fn groups(workloads: &[Workload], names: &Names) -> Vec<String> {
+    let all = [(Workload::Group, &names.group), (Workload::KafkaGroup, &names.kafka_group)];
     all.iter().filter(|(workload, _)| workloads.contains(workload)).map(|(_, group)| group.to_string()).collect()
 }
 

@@ -26,7 +26,7 @@ pub async fn run(context: Context, number: u32) -> Result<(), ChaosError> {
             _ => (Which::Latest, OffsetAt::Latest),
         };
         let op = scribe.begin(process, Body::ListOffsets { key, which })?;
-        let partition = TopicPartition::new(context.topic, PartitionId(key as i32));
+        let partition = TopicPartition::new(&*context.topic, PartitionId(key as i32));
         let asked = tokio::select! {
             asked = admin.offset_at(&partition, at) => asked,
             () = context.ending() => break,

@@ -44,7 +44,7 @@ pub async fn run(context: Context, number: u32) -> Result<(), ChaosError> {
     let scribe = context.worker(&format!("producer-{number}"))?;
     let opened = Producer::open(&client, ProducerOptions::default()).await;
     let (producer, mut deliveries) = opened.map_err(ChaosError::client("opening a producer"))?;
-    let topic = producer.topic(context.topic, TOPIC_WAIT).await.map_err(ChaosError::client("looking the topic up"))?;
+    let topic = producer.topic(&context.topic, TOPIC_WAIT).await.map_err(ChaosError::client("looking the topic up"))?;
     let random = fastrand::Rng::with_seed(u64::from(number));
     let (process, is_keyed) = (process::PRODUCERS + number, number == 0);
     let rate = f64::from(context.rate) / f64::from(PRODUCERS);

@@ -10,7 +10,7 @@ use logcheck::{
     rules::polls::OUT_OF_RANGE,
 };
 
-use super::{Context, TOPIC, errors, process};
+use super::{Context, errors, process};
 use crate::error::ChaosError;
 
 /// Reads a partition until the run ends.
@@ -18,7 +18,7 @@ pub async fn run(context: Context, partition: u32) -> Result<(), ChaosError> {
     let client = context.client()?;
     let mut scribe = context.worker(&format!("reader-{partition}"))?;
     let process = process::READERS + partition;
-    let at = TopicPartition::new(TOPIC, PartitionId(partition as i32));
+    let at = TopicPartition::new(&*context.topic, PartitionId(partition as i32));
     let opened = Consumer::open(&client, at, ConsumeOptions::default()).await;
     let mut consumer = opened.map_err(ChaosError::client("opening a reader"))?;
     scribe.note(process, Body::Assign { keys: vec![partition], seek: Seek::Beginning })?;

@@ -26,7 +26,6 @@ use tokio::{task::JoinSet, time::sleep};
 use super::{Context, Scribe, errors, offsets, process, produce, read};
 use crate::{error::ChaosError, tally::Tally};
 
-pub const TOPIC: &str = "chaos-short";
 pub const PARTITIONS: u32 = 2;
 /// The directory of its history, below the run's.
 pub const DIR: &str = "retention";
@@ -51,8 +50,8 @@ pub fn dir(run: &Path) -> std::path::PathBuf {
     run.join(DIR)
 }
 
-pub async fn create(admin: &Admin, nodes: u8) -> Result<(), ChaosError> {
-    let mut create = admin.create_topic(TOPIC).partitions(PARTITIONS as i32).replicas(i32::from(nodes)).wait(true);
+pub async fn create(admin: &Admin, name: &str, replicas: i32) -> Result<(), ChaosError> {
+    let mut create = admin.create_topic(name).partitions(PARTITIONS as i32).replicas(replicas).wait(true);
     for (name, value) in CONFIGS {
         create = create.config(name, value);
     }
@@ -63,7 +62,7 @@ pub async fn create(admin: &Admin, nodes: u8) -> Result<(), ChaosError> {
 pub fn context(of: &Context, recorder: &Recorder) -> Context {
     Context {
         recorder: recorder.clone(),
-        topic: TOPIC,
+        topic: of.names.short.clone(),
         tally: Arc::new(Tally::new(PARTITIONS)),
         partitions: PARTITIONS,
         rate: RATE,
@@ -132,7 +131,7 @@ async fn poll(context: Context, key: u32, is_late: bool) -> Result<(), ChaosErro
 
 impl Reader {
     fn at(&self) -> TopicPartition {
-        TopicPartition::new(self.context.topic, PartitionId(self.key as i32))
+        TopicPartition::new(&*self.context.topic, PartitionId(self.key as i32))
     }
 
     /// One poll. The late reader has its client go on where records are, the other one asks where that is.
@@ -193,7 +192,7 @@ async fn trim(context: Context) -> Result<(), ChaosError> {
     let mut random = fastrand::Rng::with_seed(0);
     loop {
         for key in 0..PARTITIONS {
-            let at = TopicPartition::new(TOPIC, PartitionId(key as i32));
+            let at = TopicPartition::new(&*context.topic, PartitionId(key as i32));
             let left = random.i64(0..LEFT_MAX);
             let done = async {
                 let end = admin.offset_at(&at, OffsetAt::Latest).await?;

@@ -38,7 +38,7 @@ pub async fn run(context: Context, number: u32, began: Instant) -> Result<(), Ch
         };
         let op = scribe.begin(process, Body::Admin { topic, call })?;
         let (result, error) = tokio::select! {
-            done = ask(&admin, topic, call) => done,
+            done = ask(&admin, &context, topic, call) => done,
             () = context.ending() => break,
         };
         scribe.complete(process, op, Body::Administered { result, error })?;
@@ -47,12 +47,12 @@ pub async fn run(context: Context, number: u32, began: Instant) -> Result<(), Ch
     scribe.finish()
 }
 
-async fn ask(admin: &Admin, topic: u32, call: AdminCall) -> (AdminResult, i16) {
-    let name = format!("churn-{topic}");
+async fn ask(admin: &Admin, context: &Context, topic: u32, call: AdminCall) -> (AdminResult, i16) {
+    let name = format!("{}-{topic}", context.names.churn);
     let done = match call {
         AdminCall::Create { partitions, config } => {
             let create = admin.create_topic(name).partitions(partitions as i32).config(CONFIG, config.to_string());
-            create.replicas(3).send().await.map(|_| AdminResult::Done)
+            create.replicas(context.cluster.replicas().min(3)).send().await.map(|_| AdminResult::Done)
         }
         AdminCall::Delete => admin.delete_topic(name).send().await.map(|_| AdminResult::Done),
         _ => admin.describe_topic(&name).await.map(|topic| remembered(&topic)),

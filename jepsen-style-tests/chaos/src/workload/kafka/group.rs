@@ -21,7 +21,6 @@ use crate::{
     workload::{Context, Scribe, group::Numbers, process},
 };
 
-pub const GROUP: &str = "chaos-kafka-readers";
 /// The group's number in histories.
 pub const NUMBER: u32 = 1;
 pub const MEMBERS: u32 = 3;
@@ -52,7 +51,10 @@ pub async fn run(context: Context, place: u32, numbers: Arc<Numbers>) -> Result<
 fn live(context: Context, numbers: Arc<Numbers>, long: Duration) -> Result<(), ChaosError> {
     let life = numbers.life();
     let mut config = config(&context, &format!("kafka-member-{life}"));
-    config.set("group.id", GROUP).set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
+    config
+        .set("group.id", &*context.names.kafka_group)
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "earliest");
     config.set("session.timeout.ms", SESSION_MS).set("heartbeat.interval.ms", HEARTBEAT_MS);
     config.set("max.poll.interval.ms", POLL_INTERVAL_MS);
     let mut scribe = context.worker(&format!("kafka-member-{life}"))?;
@@ -63,7 +65,7 @@ fn live(context: Context, numbers: Arc<Numbers>, long: Duration) -> Result<(), C
     let shared = Shared(Arc::new(Mutex::new(Watched { member, failed: None })));
     let consumer: BaseConsumer<Shared> =
         config.create_with_context(shared.clone()).map_err(cannot_open("a member of a group"))?;
-    consumer.subscribe(&[context.topic]).map_err(cannot_open("a member of a group"))?;
+    consumer.subscribe(&[&context.topic]).map_err(cannot_open("a member of a group"))?;
     let end = Instant::now() + long;
     while Instant::now() < end && !is_ending(&context) {
         shared.lock().member.begin()?;
@@ -247,7 +249,7 @@ impl Member {
         let commit = Commit { group: NUMBER, key, offset, generation, member: self.life, id };
         let op = self.scribe.begin(self.process, Body::Commit(commit))?;
         let committed =
-            wanted(self.context.topic, key, offset, id).and_then(|wanted| consumer.commit(&wanted, CommitMode::Sync));
+            wanted(&self.context.topic, key, offset, id).and_then(|wanted| consumer.commit(&wanted, CommitMode::Sync));
         let (outcome, error) = match committed {
             Ok(()) => (Outcome::Ok, 0),
             Err(error) => (Outcome::Info, code(&error)),

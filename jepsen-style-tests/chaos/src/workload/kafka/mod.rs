@@ -29,7 +29,7 @@ const SOCKET_TIMEOUT_MS: &str = "5000";
 /// What all clients have in common.
 fn config(context: &Context, name: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", context.cluster.kafka_servers());
+    config.set("bootstrap.servers", context.cluster.kafka_brokers());
     config.set("client.id", name);
     config.set("socket.timeout.ms", SOCKET_TIMEOUT_MS);
     // They are asked for by number, so a broker that came back is found soon.

@@ -112,7 +112,7 @@ impl Sender {
         self.context.tally.sent(1);
         let bytes = payload::make(self.context.run, key, value, RECORD_BYTES);
         let record: BaseRecord<'_, [u8], [u8], usize> =
-            BaseRecord::with_opaque_to(self.context.topic, op as usize).partition(key as i32).payload(&bytes);
+            BaseRecord::with_opaque_to(&self.context.topic, op as usize).partition(key as i32).payload(&bytes);
         match self.producer.send(record) {
             Ok(()) => Ok(()),
             // Its queue is full, so it was not even begun.

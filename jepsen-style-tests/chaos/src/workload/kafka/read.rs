@@ -28,7 +28,7 @@ pub async fn run(context: Context) -> Result<(), ChaosError> {
         let consumer: BaseConsumer = config.create().map_err(cannot_open("a Kafka consumer"))?;
         let mut all = TopicPartitionList::new();
         for key in 0..context.partitions {
-            let added = all.add_partition_offset(context.topic, key as i32, Offset::Beginning);
+            let added = all.add_partition_offset(&context.topic, key as i32, Offset::Beginning);
             added.map_err(cannot_open("a Kafka consumer"))?;
         }
         consumer.assign(&all).map_err(cannot_open("a Kafka consumer"))?;
