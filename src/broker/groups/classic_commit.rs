@@ -1,8 +1,13 @@
 //! OffsetCommit as Kafka takes it: of any size, in the order in which it came, and by Kafka's rules of who may.
 //!
 //! Promises: a member's commits are applied in the order of the calls ([`turns`](super::turns)); what one entry cannot
-//! hold goes in several, one after the other, and each offset that is not committed is named. Leaves out: judging
-//! members and partitions, which `apply` does.
+//! hold goes in several, one after the other, and each offset that is not committed is named. Only the coordinator takes
+//! them, if Kafka's clients can find it. Leaves out: judging members and partitions, which `apply` does.
+//!
+//! **Why only the coordinator.** A broker that stood still finds in its sockets what its clients have meanwhile sent to its
+//! successor, with what came after it. Such a commit carries no number; passed on, or tried again in a later term, it
+//! would take back what was acknowledged since. (A run of chaos with librdkafka saw that: a leader paused for four
+//! seconds.) Kafka's brokers refuse it alike.
 
 use super::{classic_rules, limits, part::Groups, turns::Turn};
 use crate::{
@@ -33,10 +38,11 @@ impl Groups {
         let (offsets, mut refused) = without_long_metadata(&commit.group, &commit.member, &mut commit.offsets);
         let mut pieces = pieces(offsets).into_iter();
         turn.wait().await;
+        let is_passed_on = !self.is_coordinator_found_by_kafka();
         let mut is_first = true;
         while let Some(offsets) = pieces.next() {
             let places: Vec<TopicPartition> = offsets.iter().map(|offset| offset.at.clone()).collect();
-            match self.commit_offsets(CommitRequest { offsets, ..commit.clone() }).await {
+            match self.commit(CommitRequest { offsets, ..commit.clone() }, is_passed_on).await {
                 Ok(more) => refused.extend(more),
                 Err(error) => {
                     if error.effect() == Effect::None {

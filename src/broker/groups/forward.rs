@@ -14,6 +14,7 @@ use crate::{
         },
         requests::groups::GroupError,
     },
+    metadata::Metadata,
     types::{METADATA_GROUP, ms_u32, ms_u64},
 };
 
@@ -60,6 +61,24 @@ impl Groups {
             Ok(_) | Err(NoAnswer::Unknown) => GroupAttempt::Unknown,
             Err(NoAnswer::NotDone) => GroupAttempt::NotDone,
         }
+    }
+
+    /// Answered if this broker coordinates now: not passed on, and tried once.
+    pub async fn ask_here(&self, call: GroupCall) -> Result<GroupReply, GroupError> {
+        let (started, what) = (Instant::now(), call.what());
+        let waited_ms = || ms_u64(started.elapsed());
+        match self.coordinate(call, limits::TRY_WITHIN).await {
+            GroupAttempt::Answered(answered) => answered,
+            GroupAttempt::NotDone => Err(GroupError::NoCoordinator { waited_ms: waited_ms() }),
+            GroupAttempt::Unknown => Err(GroupError::OutcomeUnknown { what, waited_ms: waited_ms() }),
+        }
+    }
+
+    /// Whether Kafka's clients find the coordinator themselves. While nobody is known to be it, they look for one.
+    pub fn is_coordinator_found_by_kafka(&self) -> bool {
+        let Some(leader) = self.node.raft.leader_of(METADATA_GROUP) else { return true };
+        let address = |metadata: &Metadata| metadata.kafka_address(leader.broker).is_some();
+        self.node.metadata().is_some_and(|metadata| metadata.read(address))
     }
 
     /// Answers as the coordinator, if this broker is it now.

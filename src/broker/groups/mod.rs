@@ -85,10 +85,21 @@ impl Groups {
     /// A client that gives up before [`GroupError::OutcomeUnknown`] or another answer comes (5 s at most)
     /// must not commit again at once: its first commit may be applied after the second.
     pub async fn commit_offsets(&self, commit: CommitRequest) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
+        self.commit(commit, true).await
+    }
+
+    /// `is_passed_on`: to the coordinator, if that is another broker.
+    async fn commit(
+        &self,
+        commit: CommitRequest,
+        is_passed_on: bool,
+    ) -> Result<Vec<(TopicPartition, GroupError)>, GroupError> {
         reads::check_count(commit.offsets.len())?;
         let (group, member) = (commit.group.clone(), commit.member.clone());
         let places: Vec<TopicPartition> = commit.offsets.iter().map(|offset| offset.at.clone()).collect();
-        match self.ask_coordinator(GroupCall::Commit(commit)).await? {
+        let call = GroupCall::Commit(commit);
+        let reply = if is_passed_on { self.ask_coordinator(call).await? } else { self.ask_here(call).await? };
+        match reply {
             GroupReply::Refused(refused) => {
                 Ok(refusals::named(refused, &places, Subject { group: &group, member: &member }))
             }

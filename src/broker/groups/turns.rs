@@ -1,10 +1,11 @@
 //! Turns of commits that carry no number of their own, as Kafka's do: a member's commits go to the coordinator in the
-//! order in which they came here, each when the one before is settled. So no repetition of one, no forwarding and no
-//! change of the coordinator lets it be applied after a later one and take that back.
+//! order in which they came here, each when the one before is settled. So no repetition of one and no forwarding lets
+//! it be applied after a later one and take that back.
 //!
 //! Promises: a turn is taken when it is asked for, before anything is waited for; who drops one lets the next go; after
 //! a commit that nobody can tell the fate of, the next waits until that one can have no effect any more. What waits is
-//! bounded. Leaves out: commits of one member through two brokers at once, which no client sends.
+//! bounded. Leaves out: commits of one member through two brokers at once, of which only the coordinator takes any
+//! (`classic_commit`).
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -1,7 +1,7 @@
 //! FindCoordinator: who takes the requests of a consumer group.
 //!
-//! The metadata leader coordinates every group, and every broker passes on to it what it is asked. So the leader is
-//! named if it is known and has a Kafka listener, and else whoever answers this.
+//! The metadata leader coordinates every group. It is named if it is known and has a Kafka listener; else whoever answers this
+//! is, since then every broker passes on to the leader what it is asked. (Commits are passed on only then.)
 
 use super::super::{
     call::KafkaApi,

@@ -96,7 +96,8 @@ async fn states_are_told_apart_as_kafka_tells_them() {
         offsets: vec![offset(place("t", 0), 1)],
         ..CommitRequest::default()
     };
-    assert_eq!(broker.classic_commit(ANY, commit).await, Ok(vec![]));
+    let coordinating = cluster.broker(coordinator(&cluster).await);
+    assert_eq!(coordinating.classic_commit(ANY, commit).await, Ok(vec![]));
     let leaver = crate::broker::groups::Leaver { member: joined.member, instance: None };
     broker.group_leave(ANY, &"g".into(), vec![leaver]).await.unwrap();
     let listed = broker.list_groups(ANY).await.unwrap();
@@ -174,7 +175,8 @@ async fn what_consumers_own_is_read_from_their_assignments() {
     let (member, epoch) = (leader.member.clone(), leader.generation);
     let offsets = vec![offset(place("t", 0), 1), offset(place("v", 0), 1)];
     let commit = CommitRequest { group: "g".into(), member, epoch, offsets, ..CommitRequest::default() };
-    assert_eq!(broker.classic_commit(ANY, commit).await, Ok(vec![]));
+    let coordinating = cluster.broker(coordinator(&cluster).await);
+    assert_eq!(coordinating.classic_commit(ANY, commit).await, Ok(vec![]));
     let refused = broker.delete_offsets(ANY, &"g".into(), vec![place("t", 0), place("v", 0)]).await.unwrap();
     let [(at, GroupError::OffsetRefused { refusal: OffsetRefusal::InUse, .. })] = &refused[..] else {
         panic!("{refused:?}")
