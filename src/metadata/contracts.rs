@@ -75,7 +75,9 @@
 //! ## M11: a deletion leaves a tombstone, and a namesake is another topic
 //!
 //! A topic is its name *and* its id. Deleting one is a metadata entry that names the groups; each broker then
-//! stops the replica first, with the task that applies its entries, and deletes its data after, in one batch that leaves a tombstone. A group with a
+//! stops the replica first, with the task that applies its entries, and deletes its data after, in one batch that
+//! leaves a tombstone. (Stopping waits for two seconds at most; a task that goes on is told that its log was
+//! deleted.) A group with a
 //! tombstone is not opened again. Groups are made by applied metadata and by nothing else, and data that
 //! metadata does not know is kept and reported: only the positive word of a deletion removes anything. A
 //! tombstone goes once the metadata log here is purged past the entry of the deletion, since from then on

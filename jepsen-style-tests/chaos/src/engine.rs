@@ -68,8 +68,9 @@ impl Plan {
         options.validate()?;
         let machine = Machine::look(&options);
         let binary = (!machine.is_running).then(|| probe::binary(options.flotilla.as_deref())).transpose()?;
-        let lacking =
-            Workload::ALL.iter().filter_map(|workload| Some((workload.to_string(), options.lacks(*workload)?)));
+        let is_all = options.workload.iter().any(|name| name == "all");
+        let wanted = Workload::ALL.iter().filter(|_| is_all);
+        let lacking = wanted.filter_map(|workload| Some((workload.to_string(), options.lacks(*workload)?)));
         let mut unavailable: Vec<Unavailable> = lacking.map(|(fault, why)| Unavailable { fault, why }).collect();
         let mut kinds = options.kinds()?;
         kinds.retain(|fault| {
@@ -94,10 +95,8 @@ impl Plan {
 
     /// How often each fault is to be installed, and to hit a leader.
     fn expects(&self) -> Expects {
-        let once = |_: &str| 1;
         let steps = self.schedule.slots.iter().flat_map(|slot| &slot.steps);
-        let faults: BTreeMap<String, u64> =
-            steps.map(|step| (step.fault.to_string(), once(step.fault.name()))).collect();
+        let faults: BTreeMap<String, u64> = steps.map(|step| (step.fault.to_string(), 1)).collect();
         Expects {
             leaders_hit: faults.clone(),
             fault_free: faults.is_empty(),
@@ -158,7 +157,12 @@ async fn open(plan: &Plan, number: u32) -> Result<(Arc<Cluster>, Names), ChaosEr
     let Some(binary) = plan.binary.clone() else {
         let kafka = options.kafka_brokers.as_deref().unwrap_or_default();
         let cluster = Cluster::running(&options.brokers, kafka, dir).await?;
-        return Ok((Arc::new(cluster), Names::on_running_cluster(options.seed, number)));
+        let names = Names::on_running_cluster(options.seed, number);
+        eprintln!(
+            "topics and groups of this run begin with {}: delete them if it does not come to its end",
+            names.topic
+        );
+        return Ok((Arc::new(cluster), names));
     };
     let settings = Settings { nodes: options.nodes, binary, dir, has_disks: plan.machine.no_disks.is_none() };
     Ok((Arc::new(Cluster::start(settings).await?), Names::on_own_cluster()))
@@ -383,7 +387,12 @@ impl Live {
                 .map(|stretch| Span { from: stretch.from, to: stretch.to })
                 .collect(),
             throughput,
-            silences_ms: self.progress.silences(&plan.workloads, &stretches),
+            // What else is done to a cluster that is not ours nobody tells.
+            silences_ms: match self.cluster.is_own() {
+                true => self.progress.silences(&plan.workloads, &stretches),
+                false => BTreeMap::new(),
+            },
+            never: self.progress.never(&plan.workloads),
             compared,
         };
         run.write(&plan.dir).map_err(ChaosError::file("cannot write run.json in", &plan.dir))?;
@@ -391,7 +400,7 @@ impl Live {
         self.recorder.finish(&meta).map_err(ChaosError::file("cannot write meta.json in", &plan.dir))?;
         eprintln!("checking");
         let mut report = verdict::with_throughput(logcheck::check(&plan.dir)?, throughput);
-        report = progressed::with_progress(report, &run.silences_ms);
+        report = progressed::with_progress(report, &run.silences_ms, &run.never);
         if !self.cluster.is_own() {
             report = running::with_compared(report, &run.compared);
         }

@@ -117,7 +117,8 @@ fn list(options: &Options) -> ExitCode {
     }
     out += "workloads\n";
     for workload in Workload::ALL {
-        out += &format!("  {workload:<18} {}\n", workload.says());
+        let lacks = options.lacks(*workload).map(|why| format!(" (NOT AVAILABLE: {why})")).unwrap_or_default();
+        out += &format!("  {workload:<18} {}{lacks}\n", workload.says());
     }
     say(&out);
     ExitCode::SUCCESS

@@ -65,7 +65,15 @@ pub async fn run(options: Options, dir: &Path) -> Result<Outcome, ChaosError> {
     let mut outcome = Outcome::default();
     for (at, (fault, workload)) in cells.iter().copied().enumerate() {
         let name = format!("{fault}-{workload}");
-        let plan = Plan::of(options.of_cell(fault, workload, dir.join(&name)))?;
+        let plan = match Plan::of(options.of_cell(fault, workload, dir.join(&name))) {
+            Ok(plan) => plan,
+            Err(error @ ChaosError::DirTaken(_)) => {
+                eprintln!("flotilla-chaos: {error}");
+                outcome.ended.insert((fault, workload), Ended::Broken);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if let Some(lacks) = plan.unavailable.first() {
             outcome.lacks(lacks);
             continue;

@@ -10,7 +10,8 @@ use crate::{error::ChaosError, fault::Fault, workload::Workload};
 ///
 /// It starts brokers on this machine, writes to them and reads from them while it kills, pauses, cuts off and damages
 /// them, heals everything, reads everything, compares the replicas' logs, and checks what clients were told against what
-/// a replicated log promises. Nothing outside of --dir is touched.
+/// a replicated log promises. Nothing outside of --dir is touched; of a cluster that runs (--brokers) only topics and groups of
+/// the run's own, and who leads them.
 ///
 /// Exit codes: 0 valid, 10 invalid (a promise was broken), 11 unknown (nothing wrong was seen, but the run proves too
 /// little), 2 the command line makes no sense, 1 it could not be run, 130 ended by Ctrl-C.

@@ -105,6 +105,14 @@ impl Progress {
         spans.iter().map(within).max().unwrap_or(0)
     }
 
+    /// What never ended well, in the whole run.
+    pub fn never(&self, workloads: &[Workload]) -> Vec<String> {
+        let times = self.times();
+        let all =
+            workloads.iter().flat_map(|workload| Deed::all_of(*workload).iter().map(move |deed| (*workload, *deed)));
+        all.filter(|kind| !times.contains_key(kind)).map(|(workload, deed)| format!("{workload} {deed}")).collect()
+    }
+
     /// The longest silence of each kind, in milliseconds, while a majority was left alone, and until the cluster had settled.
     pub fn silences(&self, workloads: &[Workload], stretches: &[Stretch]) -> BTreeMap<String, u64> {
         let spared = stretches.iter().filter(|stretch| stretch.spares_majority());
@@ -121,8 +129,10 @@ impl Progress {
 }
 
 /// The checker's report, which also says whether everything went on.
-pub fn with_progress(report: Report, silences: &BTreeMap<String, u64>) -> Report {
+pub fn with_progress(report: Report, silences: &BTreeMap<String, u64>, never: &[String]) -> Report {
     let Report { summary, mut guards, rules, .. } = report;
+    let fails = never.iter().map(|what| format!("{what}: nothing ended well in the whole run")).collect();
+    guards.push(Guard { name: "all workloads did something", fails, verdict: Verdict::Unknown });
     let long = silences.iter().filter(|(_, ms)| **ms > SILENCE_MAX_MS);
     let fails = long
         .map(|(what, ms)| {
@@ -196,14 +206,24 @@ mod tests {
     }
 
     #[test]
+    fn a_workload_that_never_did_anything_leaves_the_verdict_open() {
+        let progress = Progress::default();
+        progress.ended(Workload::Records, &sent(Outcome::Ok), MS);
+        assert_eq!(progress.never(&[Workload::Records, Workload::Offsets]), ["w1 reads", "w4 offsets asked for"]);
+        let report = Report::new(Summary::default(), vec![], Sheet::default().results());
+        let never = progress.never(&[Workload::Offsets]);
+        assert_eq!(with_progress(report, &BTreeMap::new(), &never).verdict, Verdict::Unknown);
+    }
+
+    #[test]
     fn a_workload_that_stood_still_leaves_the_verdict_open() {
         let of = |ms| {
             let silences = BTreeMap::from([("w2 reads".to_string(), ms)]);
-            with_progress(Report::new(Summary::default(), vec![], Sheet::default().results()), &silences)
+            with_progress(Report::new(Summary::default(), vec![], Sheet::default().results()), &silences, &[])
         };
         assert_eq!(of(SILENCE_MAX_MS).verdict, Verdict::Valid);
         let stood = of(SILENCE_MAX_MS + 1);
         assert_eq!(stood.verdict, Verdict::Unknown);
-        assert!(stood.guards[0].fails[0].contains("w2 reads"), "{:?}", stood.guards[0].fails);
+        assert!(stood.guards[1].fails[0].contains("w2 reads"), "{:?}", stood.guards[1].fails);
     }
 }

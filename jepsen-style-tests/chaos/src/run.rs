@@ -32,6 +32,9 @@ pub struct Run {
     /// For how many milliseconds nothing of what clients do ended well, at most, while a majority was left alone.
     #[serde(default)]
     pub silences_ms: BTreeMap<String, u64>,
+    /// Of what clients did, that which never ended well.
+    #[serde(default)]
+    pub never: Vec<String>,
     /// On a cluster that runs: what comparing its replicas found.
     #[serde(default)]
     pub compared: Compared,

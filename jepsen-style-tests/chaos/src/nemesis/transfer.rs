@@ -36,7 +36,8 @@ impl Nemesis {
                 self.leaders.moved(partition, to);
             }
         }
-        if leaders.metadata == Some(from) {
+        // It coordinates all groups, those of others too.
+        if self.cluster.is_own() && leaders.metadata == Some(from) {
             let _ = admin.transfer_metadata_leader().to(to_broker).send().await;
         }
     }

@@ -82,7 +82,7 @@ pub fn check_and_write(dir: &Path) -> Result<(Report, PathBuf), ReportError> {
     }
     let run = read_run(dir)?.unwrap_or_default();
     let verdict = verdict::with_throughput(logcheck::check(dir)?, run.throughput);
-    let verdict = progressed::with_progress(verdict, &run.silences_ms);
+    let verdict = progressed::with_progress(verdict, &run.silences_ms, &run.never);
     let mut verdict = running::with_compared(verdict, &run.compared);
     let own = retention::dir(dir);
     if own.exists() {

@@ -255,7 +255,7 @@ pub async fn ask(context: Context, name: Arc<str>, group: u32) -> Result<(), Cha
             ops.push((key, scribe.begin(process, Body::FetchCommit { group, key })?));
         }
         let asked = tokio::select! {
-            asked = admin.committed_offsets(&*name) => asked,
+            asked = admin.committed_offsets(&name) => asked,
             () = context.ending() => break,
         };
         for (key, op) in ops {

@@ -12,7 +12,9 @@ use logcheck::{
 };
 use rdkafka::{
     ClientContext, Message,
+    error::KafkaError,
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
+    types::RDKafkaErrorCode,
 };
 
 use super::{cannot_open, code, config, is_ending, on_thread};
@@ -115,10 +117,14 @@ impl Sender {
             BaseRecord::with_opaque_to(&self.context.topic, op as usize).partition(key as i32).payload(&bytes);
         match self.producer.send(record) {
             Ok(()) => Ok(()),
-            // Its queue is full, so it was not even begun.
-            Err(_) => {
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                 self.context.tally.failed(1);
                 self.complete(op as usize, Sent { outcome: Outcome::Fail, error: NOT_SENT, ..Sent::default() })
+            }
+            // A producer that can do nothing any more says so again and again.
+            Err((error, _)) => {
+                self.context.tally.unknown(1);
+                self.complete(op as usize, sent(Err(code(&error))))
             }
         }
     }
